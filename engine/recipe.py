@@ -1,0 +1,43 @@
+"""A recipe: how one product view is inspected. It travels inside the memory bank's manifest."""
+
+from typing import Literal
+
+import msgspec
+
+
+class Backbone(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A feature extractor by name, with the preprocessing that belongs to its weights.
+
+    `mean` and `std` are per RGB channel, in the units of uint8 pixels: input = (pixel - mean) / std.
+    """
+
+    library: Literal["torchvision", "timm"] = "torchvision"
+    name: str = "wide_resnet50_2"
+    stages: tuple[str, ...] = ("layer2", "layer3")
+    """Tapped stages: module names in torchvision, indices of `feature_info` ("1", "2") in timm."""
+    weights: str
+    """The library's name for the weights (`IMAGENET1K_V1`), `file:PATH`, `package:NAME`, or `random:SEED` (tests)."""
+    weights_sha256: str
+    """SHA-256 of the weights as loaded, 64 hexadecimal digits: loading refuses any other."""
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How one product view is inspected.
+
+    `image_size_px` is (H, W) of what the backbone sees; frames are resized to it.
+    """
+
+    name: str
+    backbone: Backbone
+    image_size_px: tuple[int, int] = (224, 224)
+    coreset_fraction: float = 0.01
+    """Rows kept, as a share of all patches of the good images."""
+    false_reject_rate: float = 0.01
+    """The share of good frames that the threshold may reject (alpha of the split-conformal quantile)."""
+    neighbours: int = 9
+    """b of Eq. 7: neighbours of the nearest row m*, m* among them."""
+    smoothing_sigma: float = 4.0
+    """Gaussian of the anomaly map, in pixels at 224 px; it grows in proportion to the image's height."""
+    seed: int = 0

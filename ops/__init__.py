@@ -1,0 +1,1 @@
+"""What people run and look at: settings, command line, service assembly, metrics, health."""

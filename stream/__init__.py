@@ -1,0 +1,1 @@
+"""Frames in, results out: sources, decoding, batching, sinks and checkpoints."""

@@ -1,0 +1,38 @@
+"""A frame on its way through the stream, and the position in its source that it settles."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from engine.inspection import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a frame came from, in a source that can be replayed: a Kafka topic, partition and offset."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One frame as read from a source: encoded bytes (Kafka, folder) or pixels already decoded (RTSP, video).
+
+    `payload` is the encoded image; `image` is RGB uint8 (H, W, 3); exactly one of them is set. `received_s` is the
+    monotonic clock when the frame was read, in seconds. `content_sha256` is what the producer claims of `payload`.
+    `flaw` is set where the record itself is unusable (no camera, unknown recipe): such a frame is not inspected, for
+    that reason.
+    """
+
+    frame_id: str
+    camera: str
+    recipe: str
+    time: datetime
+    received_s: float
+    payload: bytes | None = field(default=None, repr=False)
+    image: Image | None = field(default=None, repr=False)
+    content_sha256: str | None = None
+    content_type: str | None = None
+    position: Position | None = None
+    flaw: str | None = None
