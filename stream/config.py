@@ -1,0 +1,189 @@
+"""How the stream is set up: plain frozen dataclasses, filled by whoever assembles the service.
+
+Nothing here reads a file or the environment. A value out of range is a `ConfigError` that names class and field.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from stream.errors import ConfigError
+
+MIB = 1024 * 1024
+RECORD_HEADROOM_BYTES = MIB
+"""What a Kafka record may take beyond the frame itself: its key, its headers and the batch around it."""
+
+
+def _at_least(owner: object, low: float, *names: str) -> None:
+    for name in names:
+        value = getattr(owner, name)
+        if not value >= low:
+            raise ConfigError(f"{type(owner).__name__}.{name} is {value}, expected at least {low}")
+
+
+def _positive(owner: object, *names: str) -> None:
+    for name in names:
+        value = getattr(owner, name)
+        if not value > 0:
+            raise ConfigError(f"{type(owner).__name__}.{name} is {value}, expected more than 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the stream may hold and how it batches. Memory is bounded by these at any input rate."""
+
+    max_frame_bytes: int = 32 * MIB
+    """A larger encoded frame is not inspected."""
+    max_pixels: int = 64_000_000
+    """Height times width that is still decoded; read from the image's header, before decoding."""
+    batch_size: int = 8
+    """Frames the engine sees at once."""
+    linger_s: float = 0.02
+    """How long a frame waits for others to fill its batch while the engine is idle."""
+    max_in_flight: int = 64
+    """Frames between source and checkpoint; when reached, sources are not read."""
+    max_in_flight_bytes: int = 512 * MIB
+    """Encoded bytes and received pixels of the frames in flight; when reached, sources are not read."""
+    decode_threads: int = 2
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "max_frame_bytes", "max_pixels", "batch_size", "max_in_flight", "max_in_flight_bytes")
+        _at_least(self, 1, "decode_threads")
+        _at_least(self, 0, "linger_s")
+        if self.max_in_flight < self.batch_size:
+            raise ConfigError(
+                f"Limits.max_in_flight is {self.max_in_flight}, expected at least batch_size ({self.batch_size}):"
+                " no batch could ever fill"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KafkaConfig:
+    """The brokers, the topics and the consumer group."""
+
+    bootstrap_servers: str = "localhost:9092"
+    """`host:port`, several separated by commas."""
+    group: str = "patchline"
+    client_id: str = "patchline"
+    frames_topic: str = "patchline.frames"
+    results_topic: str = "patchline.results"
+    dead_letter_topic: str = "patchline.dead-letters"
+    default_recipe: str | None = None
+    """The recipe of frames that name none (`ce_recipe`); without it such a frame is not inspected."""
+    start: Literal["earliest", "latest"] = "earliest"
+    """Where a consumer group without committed offsets begins."""
+    session_timeout_s: float = 10.0
+    """A worker silent for this long loses its partitions."""
+    revoke_timeout_s: float = 5.0
+    """On a rebalance: how long the frames in flight of lost partitions may take before they are abandoned."""
+    partition_buffer_frames: int = 16
+    """Frames of a partition read ahead; when reached, the partition is paused."""
+    partition_buffer_bytes: int = 64 * MIB
+    """The same in bytes."""
+    fetch_max_bytes: int = 64 * MIB
+    """Most bytes of one answer from a broker (a single larger record still comes through)."""
+    lag_interval_s: float = 5.0
+    """How often the consumer lag is observed."""
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
+    """Of results. Dead letters keep the image's own compression."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "session_timeout_s", "revoke_timeout_s", "lag_interval_s")
+        _at_least(self, 1, "partition_buffer_frames", "partition_buffer_bytes", "fetch_max_bytes")
+        if self.revoke_timeout_s >= self.session_timeout_s:
+            raise ConfigError(
+                f"KafkaConfig.revoke_timeout_s is {self.revoke_timeout_s}, expected less than session_timeout_s"
+                f" ({self.session_timeout_s}): the group would give the worker up while it still finishes its frames"
+            )
+        for name in ("bootstrap_servers", "group", "frames_topic", "results_topic", "dead_letter_topic"):
+            if not getattr(self, name):
+                raise ConfigError(f"KafkaConfig.{name} is empty")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraConfig:
+    """A camera or recording that the service opens itself. `url` may carry credentials: it is never printed whole.
+
+    A live camera keeps only its freshest frame while the engine is busy; a recording is read to its end, every frame.
+    """
+
+    name: str
+    recipe: str
+    url: str = field(repr=False)
+    """`rtsp://…`, or the path of a video file."""
+    live: bool | None = None
+    """None: live when the URL has a network scheme."""
+    transport: Literal["tcp", "udp"] = "tcp"
+    open_timeout_s: float = 10.0
+    read_timeout_s: float = 5.0
+    """A stream silent for this long is opened again."""
+    reconnect_min_s: float = 0.5
+    reconnect_max_s: float = 30.0
+    """Bounds of the exponential pause between attempts to open."""
+    max_pixels: int = 64_000_000
+
+    def __post_init__(self) -> None:
+        _positive(self, "open_timeout_s", "read_timeout_s", "reconnect_min_s", "reconnect_max_s", "max_pixels")
+        for name in ("name", "recipe", "url"):
+            if not getattr(self, name):
+                raise ConfigError(f"CameraConfig.{name} is empty (camera {self.name!r})")
+
+    @property
+    def is_live(self) -> bool:
+        """Whether frames come at their own pace and cannot be asked for again."""
+        return self.live if self.live is not None else "://" in self.url and not self.url.startswith("file:")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderConfig:
+    """A folder of images, each a frame of one camera, in the order of their names."""
+
+    path: Path
+    camera: str
+    recipe: str
+    recursive: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeConfig:
+    """What the stream needs to know of a recipe beside its memory bank."""
+
+    name: str
+    deadline_s: float | None = None
+    """A frame judged later than this after it was taken is marked late. None: never."""
+
+    def __post_init__(self) -> None:
+        if self.deadline_s is not None:
+            _positive(self, "deadline_s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlarmConfig:
+    """When a camera raises an alarm: `k` rejects among its last `n` inspected frames; `m` passes in a row end it."""
+
+    k: int = 3
+    n: int = 10
+    m: int = 10
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "k", "n", "m")
+        if self.k > self.n:
+            raise ConfigError(f"AlarmConfig.k is {self.k}, expected at most n ({self.n})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisConfig:
+    """Where alarms live. `url` may carry a password: it is never printed whole."""
+
+    url: str = field(default="redis://localhost:6379/0", repr=False)
+    prefix: str = "patchline:"
+    timeout_s: float = 2.0
+    """Of one request, and how long results wait for their alarms to be written while Redis is away."""
+    outbox_size: int = 100_000
+    """Judged frames waiting for Redis; when reached, results wait as well."""
+    events_kept: int = 10_000
+    """About how many events the alarm stream keeps."""
+
+    def __post_init__(self) -> None:
+        _positive(self, "timeout_s")
+        _at_least(self, 1, "outbox_size", "events_kept")

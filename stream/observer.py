@@ -1,0 +1,105 @@
+"""What the stream tells those who watch it: metrics, logs, a console. Observers never change what happens."""
+
+from collections.abc import Sequence
+from typing import Literal, Protocol, TypeAlias
+
+from engine.inspection import Image, Inspection
+from stream.alarms import AlarmEvent
+from stream.errors import DropCause
+from stream.frame import Frame
+from stream.messages import Result
+
+Stage: TypeAlias = Literal["queue", "decode", "inspect", "sinks", "end_to_end"]
+"""queue: from decoded to the start of its batch; decode: hash, decoding and resizing; inspect: the engine, per batch;
+sinks: from judged to committed; end_to_end: from read to committed."""
+Queue: TypeAlias = Literal["in_flight", "batcher", "kafka_buffer", "alarm_outbox"]
+
+
+class Observer(Protocol):
+    """Hooks of the stream. All are called on the event loop and must return at once; none may raise."""
+
+    def ready(self, ready: bool) -> None:
+        """The pipeline takes frames (True), or no longer does (False)."""
+
+    def frame_received(self, camera: str) -> None:
+        """A frame was read from its source. Frames received = results + frames dropped, at rest."""
+
+    def frame_dropped(self, camera: str, cause: DropCause) -> None:
+        """A live camera's frame will have no result. It was counted as received as well."""
+
+    def stage_seconds(self, stage: Stage, camera: str, seconds: float) -> None:
+        """A frame has spent `seconds` in a stage. `camera` is empty for `inspect`, which is timed by batch."""
+
+    def batch_closed(self, size: int) -> None:
+        """A batch of `size` frames goes to the engine."""
+
+    def queue_depth(self, queue: Queue, depth: int) -> None:
+        """How many frames wait."""
+
+    def judged(self, frame: Frame, prepared: Image | None, inspection: Inspection | None, result: Result) -> None:
+        """A frame was judged, in the order of its camera, before its sinks take it.
+
+        `prepared` is the image as the backbone saw it, RGB uint8 (H, W, 3); both it and `inspection` are None for a
+        frame that was not inspected.
+        """
+
+    def result(self, result: Result) -> None:
+        """Every sink has taken the result and its position is committed."""
+
+    def consumer_lag(self, topic: str, partition: int, lag: int) -> None:
+        """Records of an assigned partition not yet committed by this worker."""
+
+    def partitions(self, topic: str, partitions: Sequence[int]) -> None:
+        """The partitions this worker now owns."""
+
+    def camera_connected(self, camera: str, connected: bool) -> None:
+        """A camera that the service opens itself is, or is no longer, delivering."""
+
+    def alarm(self, event: AlarmEvent) -> None:
+        """An alarm changed state, and Redis has it."""
+
+    def retrying(self, what: str, error: BaseException, attempt: int) -> None:
+        """Something was away and will be tried again; results wait, nothing is lost."""
+
+
+class NullObserver:
+    """Watches nothing. Base of observers that want some of the hooks."""
+
+    def ready(self, ready: bool) -> None:
+        """See `Observer`."""
+
+    def frame_received(self, camera: str) -> None:
+        """See `Observer`."""
+
+    def frame_dropped(self, camera: str, cause: DropCause) -> None:
+        """See `Observer`."""
+
+    def stage_seconds(self, stage: Stage, camera: str, seconds: float) -> None:
+        """See `Observer`."""
+
+    def batch_closed(self, size: int) -> None:
+        """See `Observer`."""
+
+    def queue_depth(self, queue: Queue, depth: int) -> None:
+        """See `Observer`."""
+
+    def judged(self, frame: Frame, prepared: Image | None, inspection: Inspection | None, result: Result) -> None:
+        """See `Observer`."""
+
+    def result(self, result: Result) -> None:
+        """See `Observer`."""
+
+    def consumer_lag(self, topic: str, partition: int, lag: int) -> None:
+        """See `Observer`."""
+
+    def partitions(self, topic: str, partitions: Sequence[int]) -> None:
+        """See `Observer`."""
+
+    def camera_connected(self, camera: str, connected: bool) -> None:
+        """See `Observer`."""
+
+    def alarm(self, event: AlarmEvent) -> None:
+        """See `Observer`."""
+
+    def retrying(self, what: str, error: BaseException, attempt: int) -> None:
+        """See `Observer`."""
