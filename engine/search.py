@@ -1,0 +1,173 @@
+"""Exact nearest neighbours: one protocol, several ways to find the candidates, one way to measure them.
+
+Whatever proposes candidates (FAISS flat, torch, a projection), the distances returned are sums of squared differences
+of the stored float32 values, and a proposal is accepted only where its error bound proves that no nearer row was left
+out. So all searches return the same rows and distances, for any batch of queries.
+"""
+
+from typing import Literal, Protocol, TypeAlias
+
+import faiss
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+Floats: TypeAlias = NDArray[np.float32]
+Indices: TypeAlias = NDArray[np.int64]
+SearchKind: TypeAlias = Literal["auto", "faiss", "torch", "pruned"]
+
+UNIT = 2.0**-24
+"""Unit round-off of float32."""
+
+
+class NearestNeighbours(Protocol):
+    """An index over the rows of a memory bank, float32 (M, D); it grows in place."""
+
+    def __len__(self) -> int: ...
+
+    def add(self, rows: Floats) -> None:
+        """Append `rows`, float32 (m, D)."""
+
+    def search(self, queries: Floats, k: int) -> tuple[Floats, Indices]:
+        """The k nearest rows of each query, float32 (n, D).
+
+        Returns L2 distances (not squared), float32 (n, k), ascending, and row numbers, int64 (n, k); ties go to the
+        lowest row. Raises ValueError for a wrong shape, and for k outside 1 ... M.
+        """
+
+
+def checked(queries: Floats, k: int, dimensions: int, rows: int) -> Floats:
+    """`queries` as a contiguous float32 (n, D), or ValueError."""
+    if queries.ndim != 2 or queries.shape[1] != dimensions:
+        raise ValueError(f"queries: found shape {queries.shape}, expected (n, {dimensions})")
+    if not 1 <= k <= rows:
+        raise ValueError(f"k: found {k}, expected 1 to {rows}, the number of rows in the index")
+    return np.ascontiguousarray(queries, dtype=np.float32)
+
+
+def sq_pairs(queries: Floats, query_of: Indices, rows: Floats, row_of: Indices) -> Floats:
+    """Squared L2 of the pairs (queries[query_of[i]], rows[row_of[i]]), float32 (p,): sums of squared differences.
+
+    Each pair's value depends on that pair alone, never on its neighbours in the batch.
+    """
+    out = np.empty(len(query_of), dtype=np.float32)
+    if len(out):
+        faiss.pairwise_indexed_L2sqr(  # type: ignore[attr-defined]  # SWIG makes it at import
+            rows.shape[1],
+            len(out),
+            faiss.swig_ptr(queries),
+            faiss.swig_ptr(query_of),
+            faiss.swig_ptr(rows),
+            faiss.swig_ptr(row_of),
+            faiss.swig_ptr(out),
+        )
+    return out
+
+
+def nearest_of(sq: Floats, candidates: Indices, k: int) -> tuple[Floats, Indices]:
+    """The k nearest of each query's candidates, (n, c) -> (n, k); still squared; ties to the lowest row."""
+    order = np.lexsort((candidates, sq), axis=1)[:, :k]
+    return np.take_along_axis(sq, order, 1), np.take_along_axis(candidates, order, 1)
+
+
+class FaissSearch:
+    """FAISS `IndexFlatL2` proposes, exact differences decide.
+
+    FAISS multiplies matrices: |q|^2 + |r|^2 - 2 q.r subtracts large numbers, with an error up to `_slack`. So more
+    than k candidates are taken, until the last one is farther than the k-th exact distance by more than that error.
+    """
+
+    def __init__(self, rows: Floats) -> None:
+        self._rows = np.empty((0, rows.shape[1]), dtype=np.float32)
+        self._centre = rows.mean(0, dtype=np.float64).astype(np.float32)  # smaller norms, smaller errors
+        self._index = faiss.IndexFlatL2(rows.shape[1])
+        self._norm = 0.0
+        self.add(rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, rows: Floats) -> None:
+        """Append `rows`, float32 (m, D)."""
+        rows = np.ascontiguousarray(rows, dtype=np.float32)
+        centred = rows - self._centre
+        self._index.add(centred)
+        self._rows = np.concatenate([self._rows, rows])
+        if len(rows):
+            self._norm = max(self._norm, float(np.sqrt(np.einsum("nd,nd->n", centred, centred).max())))
+
+    def search(self, queries: Floats, k: int) -> tuple[Floats, Indices]:
+        """See `NearestNeighbours.search`."""
+        queries = checked(queries, k, self._rows.shape[1], len(self))
+        n = len(queries)
+        sq, nearest = np.empty((n, k), dtype=np.float32), np.empty((n, k), dtype=np.int64)
+        centred = queries - self._centre
+        slack = self._slack(centred)
+        pending, width = np.arange(n), k + 8
+        while len(pending):
+            width = min(width, len(self))
+            proposed, candidates = self._index.search(centred[pending], width)
+            exact = sq_pairs(queries, np.repeat(pending, width), self._rows, candidates.ravel()).reshape(-1, width)
+            sq[pending], nearest[pending] = nearest_of(exact, candidates, k)
+            if width == len(self):
+                break
+            pending = pending[proposed[:, -1] - slack[pending] <= sq[pending, -1]]
+            width *= 8
+        return np.sqrt(sq), nearest
+
+    def _slack(self, centred: Floats) -> Floats:
+        """The error of one proposed squared distance, (n,): (D + 4) u (|q| + |r|)^2, twice for both sides."""
+        norms = np.sqrt(np.einsum("nd,nd->n", centred, centred)) + self._norm
+        return np.asarray(2 * (centred.shape[1] + 4) * UNIT * norms**2, dtype=np.float32)
+
+
+class TorchSearch:
+    """The same in torch, on any device: matrix products propose, exact differences decide."""
+
+    def __init__(self, rows: Floats, device: str = "cpu") -> None:
+        self._device = torch.device(device)
+        self._centre = torch.from_numpy(rows.mean(0, dtype=np.float64).astype(np.float32)).to(self._device)
+        self._rows = torch.empty((0, rows.shape[1]), device=self._device)
+        self.add(rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def add(self, rows: Floats) -> None:
+        """Append `rows`, float32 (m, D)."""
+        more = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32)).to(self._device)
+        self._rows = torch.cat([self._rows, more])
+        self._centred = self._rows - self._centre
+        self._sq_norms = self._centred.square().sum(1)
+
+    def search(self, queries: Floats, k: int) -> tuple[Floats, Indices]:
+        """See `NearestNeighbours.search`."""
+        queries = checked(queries, k, self._rows.shape[1], len(self))
+        Q = torch.from_numpy(queries).to(self._device)
+        found = [self._search_block(block, k) for block in torch.split(Q, 784)]
+        sq, nearest = (torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
+        return np.sqrt(sq), nearest
+
+    def _search_block(self, Q: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        centred = Q - self._centre
+        sq_norms = centred.square().sum(1)
+        proposed = torch.addmm(self._sq_norms, centred, self._centred.T, alpha=-2).add_(sq_norms[:, None])  # (n, M)
+        slack = 2 * (Q.shape[1] + 4) * UNIT * (sq_norms.sqrt() + self._sq_norms.max().sqrt()) ** 2
+        width = min(k + 8, len(self))
+        while True:
+            values, candidates = proposed.topk(width, dim=1, largest=False)
+            candidates = candidates.sort(dim=1).values  # ties to the lowest row: the sort below is stable
+            exact = (Q[:, None] - self._rows[candidates]).square_().sum(2)
+            sq, order = exact.sort(dim=1, stable=True)
+            if width == len(self) or bool((values[:, -1] - slack > sq[:, k - 1]).all()):
+                return sq[:, :k], candidates.gather(1, order)[:, :k]
+            width = min(width * 8, len(self))
+
+
+def make_search(kind: SearchKind, rows: Floats, device: str = "cpu") -> NearestNeighbours:
+    """An index over `rows`, float32 (M, D): `auto` is what measures fastest on this machine."""
+    if rows.ndim != 2 or 0 in rows.shape:
+        raise ValueError(f"rows: found shape {rows.shape}, expected (M, D), neither of them 0")
+    if kind == "torch" or (kind == "auto" and torch.device(device).type != "cpu"):
+        return TorchSearch(rows, device)
+    return FaissSearch(rows)
