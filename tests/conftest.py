@@ -1,0 +1,100 @@
+"""Fixtures for all tests: real services, real data, names of their own."""
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.services.kafka import KafkaBroker
+from tests.services.process import REPOSITORY, ServiceUnavailableError
+from tests.services.prometheus import PrometheusServer
+from tests.services.redis import RedisServer
+from tests.services.rtsp import RtspServer
+
+
+def _unavailable(error: ServiceUnavailableError) -> None:
+    """A service that cannot be had is a skip that says why; where all are required (CI) it is a failure."""
+    if os.environ.get("PATCHLINE_REQUIRE_SERVICES") == "1":
+        pytest.fail(f"PATCHLINE_REQUIRE_SERVICES=1, and {error}", pytrace=False)
+    pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """The folder of test data: $PATCHLINE_DATA, else ../shared/data beside the repository."""
+    given = os.environ.get("PATCHLINE_DATA")
+    folder = Path(given) if given else REPOSITORY.parent / "shared" / "data"
+    if not (folder / "magnetic_tile").is_dir():
+        _unavailable(ServiceUnavailableError(f"no test data: {folder}/magnetic_tile is missing; set PATCHLINE_DATA"))
+    return folder.resolve()
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[str]:
+    """HOST:PORT of a Kafka broker: $KAFKA_BOOTSTRAP, else one of our own. Shared: use `unique_name` for topics."""
+    if given := os.environ.get("KAFKA_BOOTSTRAP"):
+        yield given
+        return
+    with ExitStack() as stack:
+        try:
+            broker = stack.enter_context(KafkaBroker())
+            broker.start_broker()
+        except ServiceUnavailableError as error:
+            _unavailable(error)
+        yield broker.bootstrap
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """redis:// address of a server: $REDIS_URL, else one of our own. Shared: prefix keys by `unique_name`."""
+    if given := os.environ.get("REDIS_URL"):
+        yield given
+        return
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(RedisServer())
+            server.start_redis()
+        except ServiceUnavailableError as error:
+            _unavailable(error)
+        yield server.url
+
+
+@pytest.fixture
+def unique_name() -> Callable[[str], str]:
+    """Names nobody else uses: `unique_name("frames")` -> "frames-1f0c9a2b". One suffix a test."""
+    suffix = uuid.uuid4().hex[:8]
+    return lambda name: f"{name}-{suffix}"
+
+
+@pytest.fixture
+def rtsp_server() -> Iterator[Callable[..., str]]:
+    """Serves a video file or a folder of images: `rtsp_server(path, codec="mjpeg", ...)` -> rtsp:// address."""
+    with ExitStack() as stack:
+
+        def serve(media: Path, **options: object) -> str:
+            try:
+                return stack.enter_context(RtspServer()).serve(media, **options)  # type: ignore[arg-type] # passed on
+            except ServiceUnavailableError as error:
+                _unavailable(error)
+                raise
+
+        yield serve
+
+
+@pytest.fixture
+def prometheus() -> Iterator[Callable[..., PrometheusServer]]:
+    """Starts a Prometheus: `prometheus("127.0.0.1:9100")` scrapes that address; ask it with `.query(expression)`."""
+    with ExitStack() as stack:
+
+        def scrape(target: str, **options: object) -> PrometheusServer:
+            try:
+                server = stack.enter_context(PrometheusServer())
+                server.scrape(target, **options)  # type: ignore[arg-type] # passed on
+            except ServiceUnavailableError as error:
+                _unavailable(error)
+            return server
+
+        yield scrape
