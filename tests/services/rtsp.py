@@ -8,7 +8,7 @@ from tests.services.process import Server, ServiceUnavailableError, free_port, l
 
 _SYSTEM_PYTHON = "/usr/bin/python3"
 _SCRIPT = Path(__file__).with_name("rtsp_server.py")
-_PACKAGES = "gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-{good,ugly,bad} gstreamer1.0-libav"
+_PACKAGES = "gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-{base,good,bad,ugly}"
 Codec = Literal["h264", "mjpeg"]
 
 

@@ -1,0 +1,54 @@
+# Everything starts here, on a fresh machine with Python 3.11+: `make demo`, `make test`, `make help`.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+FIGURE ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench format clean
+
+help:  ## What can be made
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
+
+demo: $(VENV)/.demo  ## Fit a bank and watch a simulated line; ARGS="--forever", "--images DIR", "--source rtsp://..."
+	$(BIN)/patchline demo $(ARGS)
+
+test: $(VENV)/.test  ## All tests, on real services that are started and stopped; ARGS="-k NAME" for some
+	./tests/services/install.sh
+	$(BIN)/python -m tests.services.kafka
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev  ## Style, types, layers, and the files of deploy/
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/hadolint deploy/Dockerfile
+	$(BIN)/yamllint --strict .
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
+	./tests/services/install.sh prometheus
+	promtool check config deploy/prometheus/prometheus.yml
+	promtool check rules deploy/prometheus/alerts.yml
+	promtool test rules deploy/prometheus/alerts_test.yml
+
+bench: $(VENV)/.bench  ## Measure a figure and write build/bench.json; FIGURE=NAME, none lists them
+	$(BIN)/python -m tests.bench $(FIGURE) $(ARGS)
+
+format: $(VENV)/.dev  ## Bring the code to the project's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## Remove the environment and all that was built
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# One environment for all; each extra is installed when first needed, and again when the dependencies change.
+$(VENV)/.%: pyproject.toml constraints.txt | $(BIN)/uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt --editable '.[cpu,$*]'
+	@touch $@
+
+$(BIN)/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Patchline needs Python 3.11 or newer: set PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check uv
