@@ -1,0 +1,50 @@
+"""Everything that can go wrong in Patchline, as types.
+
+::
+
+    PatchlineError
+    └── EngineError
+        ├── ImageError          pixels that are not an RGB uint8 image
+        ├── RecipeError         a recipe that contradicts itself or the backbone
+        ├── WeightsError        weights that are missing, altered or do not fit the backbone
+        ├── CalibrationError    a false-reject rate that the good frames at hand cannot promise
+        ├── BankFileError       a bank file that is truncated, altered, foreign or already there
+        ├── DeviceError         a device that this machine does not have
+        └── EvaluationError     a figure that the frames at hand cannot give
+"""
+
+
+class PatchlineError(Exception):
+    """Root of every error that Patchline raises on purpose. Its text is written for the user."""
+
+
+class EngineError(PatchlineError):
+    """Root of the engine's errors."""
+
+
+class ImageError(EngineError):
+    """Pixels that are not an RGB uint8 image of shape (H, W, 3)."""
+
+
+class RecipeError(EngineError):
+    """A recipe that contradicts itself, or names what the backbone does not have."""
+
+
+class WeightsError(EngineError):
+    """Weights that are missing, altered, or do not fit the backbone."""
+
+
+class CalibrationError(EngineError):
+    """A false-reject rate that the good frames at hand cannot promise."""
+
+
+class BankFileError(EngineError):
+    """A bank file that is missing, truncated, altered, foreign, or that exists where a new one was to be created."""
+
+
+class DeviceError(EngineError):
+    """A device that this machine does not have."""
+
+
+class EvaluationError(EngineError):
+    """A figure of an evaluation that the frames at hand cannot give, or scores and masks that do not fit together."""
