@@ -7,10 +7,10 @@ ARGS   ?=
 FIGURE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench format clean
+.PHONY: help demo test check bench format constraints clean
 
 help:  ## What can be made
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 demo: $(VENV)/.demo  ## Fit a bank and watch a simulated line; ARGS="--forever", "--images DIR", "--source rtsp://..."
 	$(BIN)/patchline demo $(ARGS)
@@ -39,6 +39,11 @@ bench: $(VENV)/.bench  ## Measure a figure and write build/bench.json; FIGURE=NA
 format: $(VENV)/.dev  ## Bring the code to the project's format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+constraints: $(BIN)/uv  ## Take the newest versions of all dependencies into constraints.txt
+	echo '# Every dependency by exact version, of all extras. `make constraints` writes it anew.' > constraints.txt
+	$(BIN)/uv pip compile --quiet --all-extras --upgrade --python-version 3.11 --no-header --no-annotate \
+		pyproject.toml >> constraints.txt
 
 clean:  ## Remove the environment and all that was built
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
