@@ -1,0 +1,1 @@
+"""The service as it is installed, with real servers on both sides."""
