@@ -58,6 +58,12 @@ class Server:
         path = self.directory / "log.txt"
         return "\n".join(path.read_text(errors="replace").splitlines()[-20:]) if path.exists() else ""
 
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The running process."""
+        assert self._process is not None, f"{self.name} was not started"
+        return self._process
+
     def start(self, command: Sequence[str], ready: Callable[[], bool], *, timeout_s: float = 60) -> None:
         """Run `command` and wait until `ready()`.
 
