@@ -1,0 +1,154 @@
+"""What is settled, in order: results and position of one lane go out together.
+
+A lane is a partition of a topic, or a camera that cannot be replayed. Frames of a lane are decoded and judged in any
+order; their outcomes leave in the order of arrival, and a lane's position never passes a frame that is not flushed. So
+whatever flushes a lane holds exactly the results that its new position covers, and can commit both as one.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from stream.frame import Frame, Position
+from stream.outcome import Outcome
+
+LaneKey: TypeAlias = tuple[str, int]
+"""(topic, partition), or (camera, -1) for frames without a position."""
+
+
+def lane_of(frame: Frame) -> LaneKey:
+    """The lane whose order a frame keeps."""
+    position = frame.position
+    return (position.topic, position.partition) if position is not None else (frame.camera, -1)
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """A frame's place in its lane."""
+
+    lane: "Lane"
+    position: Position | None
+    outcome: Outcome | None = None
+
+
+class Lane:
+    """Frames of one lane in the order of arrival; pure bookkeeping."""
+
+    def __init__(self, key: LaneKey) -> None:
+        self.key = key
+        self.abandoned = False
+        self.flushing = asyncio.Lock()
+        self.flush_scope: asyncio.Timeout | None = None
+        """Of the flush under way: expires when the lane is abandoned."""
+        self.empty = asyncio.Event()
+        self.empty.set()
+        self.watermark: Position | None = None
+        """The last position flushed: everything up to and with it is done."""
+        self._places: deque[Place] = deque()
+        self._taken = 0
+
+    def arrive(self, position: Position | None) -> Place:
+        """Note a frame as in flight. Call it in the order of the source."""
+        place = Place(self, position)
+        self._places.append(place)
+        self.empty.clear()
+        return place
+
+    @property
+    def open(self) -> int:
+        """Frames in flight."""
+        return len(self._places)
+
+    def take_ready(self) -> list[Outcome]:
+        """The outcomes from the oldest frame up to the first that is still open. They stay until `leave`."""
+        ready: list[Outcome] = []
+        for place in self._places:
+            if place.outcome is None:
+                break
+            ready.append(place.outcome)
+        self._taken = len(ready)
+        return ready
+
+    def leave(self) -> None:
+        """What `take_ready` gave last is durable, or abandoned: the watermark moves behind it."""
+        for _ in range(self._taken):
+            place = self._places.popleft()
+            self.watermark = place.position or self.watermark
+        self._taken = 0
+        if not self._places:
+            self.empty.set()
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """All lanes, and how one is flushed.
+
+    `flush` makes outcomes durable, and with them the position of the last one; when it returns they are. It is called
+    in a lane's order, once at a time for a lane, for several lanes at once. `on_leave` is told of every outcome that
+    is no longer in flight, flushed or abandoned.
+    """
+
+    flush: Callable[[Sequence[Outcome]], Awaitable[None]]
+    on_leave: Callable[[Outcome], None]
+    _lanes: dict[LaneKey, Lane] = field(default_factory=dict)
+
+    def arrive(self, frame: Frame) -> Place:
+        """Note a frame as in flight, in the order of its source."""
+        key = lane_of(frame)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = Lane(key)
+        return lane.arrive(frame.position)
+
+    async def settle(self, place: Place, outcome: Outcome) -> None:
+        """Hand in a frame's outcome, and flush its lane as far as it is complete.
+
+        Where older frames of the lane are still open this returns at once: whoever settles the oldest flushes this one
+        too. An outcome of an abandoned lane goes nowhere.
+        """
+        place.outcome = outcome
+        lane = place.lane
+        async with lane.flushing:
+            ready = lane.take_ready()
+            if not ready:
+                return
+            try:
+                async with asyncio.timeout(None) as lane.flush_scope:
+                    if not lane.abandoned:
+                        await self.flush(ready)
+            except TimeoutError:
+                if not lane.abandoned:
+                    raise
+            finally:
+                lane.flush_scope = None
+            lane.leave()
+            for left in ready:
+                self.on_leave(left)
+
+    @property
+    def lanes(self) -> Collection[Lane]:
+        """The lanes this worker holds."""
+        return self._lanes.values()
+
+    async def release(self, keys: Collection[LaneKey], timeout_s: float) -> list[LaneKey]:
+        """Let lanes go that now belong to another worker.
+
+        Their frames in flight have `timeout_s` to be flushed; what is not by then is abandoned: no result, no commit.
+
+        Returns:
+            The lanes that were abandoned.
+        """
+        lanes = [lane for key in keys if (lane := self._lanes.pop(key, None)) is not None]
+        try:
+            async with asyncio.timeout(timeout_s):
+                for lane in lanes:
+                    await lane.empty.wait()
+        except TimeoutError:
+            pass
+        for lane in lanes:
+            lane.abandoned = not lane.empty.is_set()
+            if lane.abandoned and lane.flush_scope is not None:
+                lane.flush_scope.reschedule(asyncio.get_running_loop().time())
+        return [lane.key for lane in lanes if lane.abandoned]

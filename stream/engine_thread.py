@@ -1,0 +1,66 @@
+"""One thread owns the engine. Nothing else calls it, and the event loop never computes."""
+
+import asyncio
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, Protocol, TypeAlias
+
+from engine.inspection import Image, Inspection
+from stream.errors import EngineFailedError
+
+Maps: TypeAlias = Literal["none", "rejects", "all"]
+"""For which frames the anomaly map is kept."""
+
+
+class Engine(Protocol):
+    """What the stream asks of the engine."""
+
+    @property
+    def recipes(self) -> Collection[str]:
+        """The names of the recipes it can inspect."""
+
+    def prepare(self, recipe: str, image: Image) -> Image:
+        """An image at its recipe's size. Called from several threads at once."""
+
+    def inspect(self, frames: Sequence[tuple[str, Image]], *, maps: Maps = "none") -> list[Inspection]:
+        """One inspection for each (recipe, prepared image), in their order. Called from one thread only."""
+
+    def warm_up(self) -> None:
+        """Do what makes the first batch slow."""
+
+
+class EngineThread:
+    """Runs an engine's calls one after another on a thread that it owns."""
+
+    def __init__(self, engine: Engine, *, maps: Maps = "none") -> None:
+        self._engine = engine
+        self._maps: Maps = maps
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
+
+    async def warm_up(self) -> None:
+        """Run the engine's first batch before any frame waits for it."""
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.warm_up)
+
+    async def inspect(self, frames: Sequence[tuple[str, Image]]) -> list[Inspection]:
+        """Judge a batch.
+
+        Raises:
+            EngineFailedError: the engine raised, or did not answer for every frame.
+        """
+        try:
+            inspections = await asyncio.get_running_loop().run_in_executor(self._thread, self._inspect, frames)
+        except Exception as error:  # whatever the engine raises is fatal to the batch, and is named here once
+            recipes = ", ".join(sorted({recipe for recipe, _ in frames}))
+            raise EngineFailedError(
+                f"the engine failed on a batch of {len(frames)} (recipes: {recipes}): {type(error).__name__}: {error}"
+            ) from error
+        if len(inspections) != len(frames):
+            raise EngineFailedError(f"the engine gave {len(inspections)} inspections for {len(frames)} frames")
+        return inspections
+
+    def _inspect(self, frames: Sequence[tuple[str, Image]]) -> list[Inspection]:
+        return self._engine.inspect(frames, maps=self._maps)
+
+    def close(self) -> None:
+        """Let the thread end after the call it is in."""
+        self._thread.shutdown(wait=False, cancel_futures=True)

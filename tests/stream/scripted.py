@@ -1,0 +1,168 @@
+"""A scripted engine and frames whose verdict is known beforehand."""
+
+import hashlib
+import threading
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import cv2
+import numpy as np
+
+from engine.inspection import Image, Inspection, Verdict
+from stream.engine_thread import Maps
+from stream.frame import Frame, Position
+from stream.observer import NullObserver, Queue, Stage
+
+GENERATION_SHA256 = "5" * 64
+SIZE_PX = (32, 48)
+
+
+class ScriptedEngine:
+    """Scores a frame by its mean brightness, 0 to 255; above 100 it is a reject.
+
+    `seconds` is slept for each batch; `gate`, when given, holds every batch until it is set; `fail_on` raises at the
+    n-th batch (from 1).
+    """
+
+    def __init__(
+        self,
+        recipes: Sequence[str] = ("plate",),
+        *,
+        seconds: float = 0.0,
+        gate: threading.Event | None = None,
+        fail_on: int | None = None,
+    ) -> None:
+        self.recipes = tuple(recipes)
+        self.batches: list[int] = []
+        self.threads: set[int] = set()
+        self.warm = False
+        self._seconds, self._gate, self._fail_on = seconds, gate, fail_on
+
+    def prepare(self, recipe: str, image: Image) -> Image:
+        return np.ascontiguousarray(cv2.resize(image, SIZE_PX[::-1], interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+    def warm_up(self) -> None:
+        self.warm = True
+
+    def inspect(self, frames: Sequence[tuple[str, Image]], *, maps: Maps = "none") -> list[Inspection]:
+        self.threads.add(threading.get_ident())
+        self.batches.append(len(frames))
+        if self._gate is not None:
+            assert self._gate.wait(60)
+        time.sleep(self._seconds)
+        if len(self.batches) == self._fail_on:
+            raise RuntimeError("scripted failure")
+        return [self._inspection(recipe, image) for recipe, image in frames]
+
+    def _inspection(self, recipe: str, image: Image) -> Inspection:
+        score = float(image.mean())
+        return Inspection(
+            recipe=recipe,
+            generation=1,
+            generation_sha256=GENERATION_SHA256,
+            threshold=100.0,
+            score=score,
+            verdict=Verdict.REJECT if score > 100 else Verdict.PASS,
+            grid=(4, 6),
+            worst_patch=(1, 2),
+            nearest_row=0,
+        )
+
+
+class Recorder(NullObserver):
+    """An observer that remembers."""
+
+    def __init__(self) -> None:
+        self.received: dict[str, int] = {}
+        self.dropped: dict[tuple[str, str], int] = {}
+        self.results: list[str] = []
+        self.judged_ids: list[str] = []
+        self.batches: list[int] = []
+        self.retries: list[tuple[str, str]] = []
+        self.ready_states: list[bool] = []
+        self.alarm_events: list[object] = []
+        self.depth: dict[str, int] = {}
+        self.stages: dict[str, int] = {}
+        self.lag: dict[tuple[str, int], int] = {}
+        self.owned: list[tuple[int, ...]] = []
+        self.connections: list[tuple[str, bool]] = []
+
+    def ready(self, ready):
+        self.ready_states.append(ready)
+
+    def frame_received(self, camera):
+        self.received[camera] = self.received.get(camera, 0) + 1
+
+    def frame_dropped(self, camera, cause):
+        self.dropped[camera, cause] = self.dropped.get((camera, cause), 0) + 1
+
+    def stage_seconds(self, stage: Stage, camera, seconds):
+        assert seconds >= 0
+        self.stages[stage] = self.stages.get(stage, 0) + 1
+
+    def batch_closed(self, size):
+        self.batches.append(size)
+
+    def queue_depth(self, queue: Queue, depth):
+        self.depth[queue] = max(depth, self.depth.get(queue, 0))
+
+    def judged(self, frame, prepared, inspection, result):
+        self.judged_ids.append(frame.frame_id)
+
+    def result(self, result):
+        self.results.append(result.frame_id)
+
+    def consumer_lag(self, topic, partition, lag):
+        self.lag[topic, partition] = lag
+
+    def partitions(self, topic, partitions):
+        self.owned.append(tuple(partitions))
+
+    def camera_connected(self, camera, connected):
+        self.connections.append((camera, connected))
+
+    def alarm(self, event):
+        self.alarm_events.append(event)
+
+    def retrying(self, what, error, attempt):
+        self.retries.append((what, str(error)))
+
+
+def picture(level: int, size_px: tuple[int, int] = (64, 96)) -> Image:
+    """A grey picture with some texture, of about the given brightness."""
+    noise = np.random.default_rng(level).integers(-8, 9, (*size_px, 3))
+    return np.clip(level + noise, 0, 255).astype(np.uint8)
+
+
+def jpeg(level: int, size_px: tuple[int, int] = (64, 96)) -> bytes:
+    ok, encoded = cv2.imencode(".jpg", picture(level, size_px))
+    assert ok
+    return encoded.tobytes()
+
+
+def frame(
+    frame_id: str,
+    payload: bytes | None = None,
+    *,
+    camera: str = "cam-1",
+    recipe: str = "plate",
+    position: Position | None = None,
+    hashed: bool = False,
+    image: Image | None = None,
+    **more: object,
+) -> Frame:
+    if payload is None and image is None:
+        payload = jpeg(50)
+    return Frame(
+        frame_id=frame_id,
+        camera=camera,
+        recipe=recipe,
+        time=datetime.now(UTC),
+        received_s=time.monotonic(),
+        payload=payload,
+        image=image,
+        content_sha256=hashlib.sha256(payload or b"").hexdigest() if hashed else None,
+        position=position,
+        **more,
+    )
