@@ -1,0 +1,1 @@
+"""Figures measured side by side with peers, in one run: `python -m tests.bench` (or `make bench`)."""

@@ -1,0 +1,146 @@
+"""The peer's side: runs in the peer's environment, knows nothing of Patchline, answers one JSON line with another.
+
+Tensors come and go as .npy and .safetensors files. Times are taken here, around the work alone.
+"""
+
+import contextlib
+import json
+import os
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+REPLIES = os.fdopen(os.dup(1), "w")
+# What the libraries print must not get between the replies.
+os.dup2(2, 1)
+
+STATE: dict[str, Any] = {}
+
+
+def hello() -> dict[str, Any]:
+    """Versions and threads."""
+    import anomalib
+    import faiss
+
+    return {
+        "anomalib": anomalib.__version__,
+        "torch": torch.__version__,
+        "faiss": faiss.__version__,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def load_model(
+    backbone: str, layers: list[str], weights: str, mean: list[float], std: list[float], neighbours: int, bank: str = ""
+) -> dict[str, Any]:
+    """anomalib's PatchcoreModel with weights from a state dict, and rows from a .npy file unless it is to be fitted."""
+    from anomalib.models.image.patchcore.torch_model import PatchcoreModel
+    from safetensors.torch import load_file
+
+    model = PatchcoreModel(layers=layers, backbone=backbone, pre_trained=False, num_neighbors=neighbours)
+    network = model.feature_extractor.feature_extractor
+    state = load_file(weights)
+    wanted = network.state_dict().keys()
+    network.load_state_dict({name: state[name] for name in wanted}, strict=True)
+    if bank:
+        model.memory_bank = torch.from_numpy(np.load(bank))
+    model.eval()
+    STATE["model"] = model
+    STATE["mean"] = torch.tensor(mean).view(1, 3, 1, 1)
+    STATE["std"] = torch.tensor(std).view(1, 3, 1, 1)
+    return {"tensors": len(wanted), "rows": len(model.memory_bank)}
+
+
+def load_frames(frames: str) -> dict[str, Any]:
+    """Prepared images, uint8 (N, H, W, 3), for the requests that follow."""
+    STATE["frames"] = torch.from_numpy(np.load(frames)).permute(0, 3, 1, 2).contiguous()
+    return {"frames": len(STATE["frames"])}
+
+
+def _batches(batch: int) -> list[torch.Tensor]:
+    return list(torch.split(STATE["frames"], batch))
+
+
+def _normalised(pixels: torch.Tensor) -> torch.Tensor:
+    return (pixels.float() - STATE["mean"]) / STATE["std"]
+
+
+def time_inspect(batch: int) -> dict[str, Any]:
+    """Seconds to inspect all frames: normalise, backbone, embedding, search, Eq. 6-7, map."""
+    with torch.inference_mode():
+        start = time.perf_counter()
+        for pixels in _batches(batch):
+            STATE["model"](_normalised(pixels))
+        return {"seconds": time.perf_counter() - start}
+
+
+def predict(batch: int, scores: str, maps: str) -> dict[str, Any]:
+    """Scores float32 (N,) and maps float32 (N, H, W) of all frames, as .npy files."""
+    with torch.inference_mode():
+        found = [STATE["model"](_normalised(pixels)) for pixels in _batches(batch)]
+    np.save(scores, torch.cat([f.pred_score for f in found]).numpy())
+    np.save(maps, torch.cat([f.anomaly_map[:, 0] for f in found]).numpy())
+    return {}
+
+
+def fit(batch: int, fraction: float, seed: int) -> dict[str, Any]:
+    """Build the memory bank from all frames, as anomalib's training does, and return the seconds of each part."""
+    torch.manual_seed(seed)
+    model = STATE["model"]
+    start = time.perf_counter()
+    model.train()
+    with torch.inference_mode():
+        for pixels in _batches(batch):
+            model(_normalised(pixels))
+    embedded = time.perf_counter()
+    model.subsample_embedding(fraction)
+    model.eval()
+    return {
+        "embed_s": embedded - start,
+        "coreset_s": time.perf_counter() - embedded,
+        "rows": len(model.memory_bank),
+        "peak_rss_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }
+
+
+def coreset(vectors: str, fraction: float, seed: int, indices: str) -> dict[str, Any]:
+    """Seconds of anomalib's KCenterGreedy on float32 (N, D) of a .npy file; the rows chosen go to another."""
+    from anomalib.models.components import KCenterGreedy
+
+    torch.manual_seed(seed)
+    embedding = torch.from_numpy(np.load(vectors))
+    start = time.perf_counter()
+    chosen = KCenterGreedy(embedding=embedding, sampling_ratio=fraction).select_coreset_idxs()
+    seconds = time.perf_counter() - start
+    np.save(indices, np.array(chosen, dtype=np.int64))
+    return {"seconds": seconds, "rows": len(chosen)}
+
+
+REQUESTS: dict[str, Callable[..., dict[str, Any]]] = {
+    f.__name__: f for f in (hello, load_model, load_frames, time_inspect, predict, fit, coreset)
+}
+
+
+def main() -> None:
+    """Answer requests until there are no more."""
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            with Path(os.devnull).open("w") as quiet, contextlib.redirect_stderr(quiet):  # progress bars
+                reply = REQUESTS[request.pop("do")](**request)
+        except Exception:  # whatever went wrong is the caller's to show
+            reply = {"error": traceback.format_exc()}
+        REPLIES.write(json.dumps(reply) + "\n")
+        REPLIES.flush()
+
+
+if __name__ == "__main__":
+    main()

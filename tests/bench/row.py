@@ -1,0 +1,81 @@
+"""One figure as it is printed and kept: ours, the peer's, their ratio, and the goal for that ratio."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from tests.bench.timing import Comparison
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """A figure. `ratio` says how many times better ours is than the peer's; the goal is met where it is no less.
+
+    `spread` holds the quartiles of the ratio over the interleaved repeats; both are the ratio itself where a figure
+    has no noise (an accuracy, a radius).
+    """
+
+    figure: str
+    ours: float
+    peer: float
+    ratio: float
+    goal: float
+    unit: str
+    spread: tuple[float, float]
+
+    @property
+    def met(self) -> bool:
+        """Whether the goal is met."""
+        return self.ratio >= self.goal
+
+
+def from_times(figure: str, comparison: Comparison, *, goal: float, unit: str = "s", work: float | None = None) -> Row:
+    """A figure of speed. With `work` (frames, say), ours and peer are given as work per second, else in seconds."""
+    ours, peer = comparison.ours_s, comparison.peer_s
+    return Row(
+        figure=figure,
+        ours=work / ours if work else ours,
+        peer=work / peer if work else peer,
+        ratio=comparison.ratio,
+        goal=goal,
+        unit=unit,
+        spread=comparison.spread,
+    )
+
+
+def from_values(figure: str, ours: float, peer: float, *, goal: float, unit: str, less_is_better: bool = False) -> Row:
+    """A figure without noise: ours over the peer's, or the other way round where less is better."""
+    above, below = (peer, ours) if less_is_better else (ours, peer)
+    ratio = above / below if below else math.inf
+    return Row(figure=figure, ours=ours, peer=peer, ratio=ratio, goal=goal, unit=unit, spread=(ratio, ratio))
+
+
+def table(rows: Sequence[Row], title: str) -> Table:
+    """The figures as a table."""
+    result = Table(title=title, title_justify="left", caption="ratio: how many times better ours is; [quartiles]")
+    for name in ("figure", "ours", "peer", "unit", "ratio", "goal", ""):
+        result.add_column(name, justify="left" if name in ("figure", "unit", "") else "right")
+    for row in rows:
+        result.add_row(
+            row.figure,
+            f"{row.ours:.4g}",
+            f"{row.peer:.4g}",
+            row.unit,
+            f"{row.ratio:.4g} [{row.spread[0]:.4g} … {row.spread[1]:.4g}]",
+            f">= {row.goal:g}",
+            "[green]met" if row.met else "[red]missed",
+        )
+    return result
+
+
+def merge(rows: Sequence[Row], path: Path) -> None:
+    """Write the figures to a JSON list, in place of earlier ones of the same name."""
+    kept = json.loads(path.read_text()) if path.exists() else []
+    names = {row.figure for row in rows}
+    kept = [entry for entry in kept if entry["figure"] not in names] + [asdict(row) for row in rows]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(sorted(kept, key=lambda entry: str(entry["figure"])), indent=2) + "\n")
