@@ -85,4 +85,4 @@ def _exact(rate: float) -> Fraction:
 def _round_up(rate: Fraction) -> float:
     """`rate` in four decimals, or three significant digits where it is smaller, never below it."""
     digits = 4 if rate > Fraction(1, 100) else 6
-    return ceil(rate * 10**digits) / 10**digits
+    return float(ceil(rate * 10**digits) / 10**digits)

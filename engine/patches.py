@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn.functional import avg_pool2d, interpolate
 
 
 def embed(feature_maps: Sequence[Tensor]) -> tuple[Tensor, tuple[int, int]]:
@@ -23,9 +23,9 @@ def embed(feature_maps: Sequence[Tensor]) -> tuple[Tensor, tuple[int, int]]:
     grid = max((tuple(m.shape[-2:]) for m in feature_maps), key=lambda hw: hw[0] * hw[1])
     aligned = []
     for feature_map in feature_maps:
-        aggregated = F.avg_pool2d(feature_map, kernel_size=3, stride=1, padding=1)
+        aggregated = avg_pool2d(feature_map, kernel_size=3, stride=1, padding=1)
         if tuple(aggregated.shape[-2:]) != grid:
-            aggregated = F.interpolate(aggregated, size=grid, mode="bilinear", align_corners=False)
+            aggregated = interpolate(aggregated, size=grid, mode="bilinear", align_corners=False)
         aligned.append(aggregated)
     joined = torch.cat(aligned, dim=1)  # (B, D, h, w)
     h, w = grid

@@ -28,12 +28,13 @@ def scale_for(largest: float) -> float:
     """
     if not math.isfinite(largest):
         raise EngineError(f"embeddings must be finite, the largest is {largest}")
-    return 2.0 ** math.ceil(math.log2(max(largest, 2.0**-20) * HEADROOM / LIMIT))
+    return math.ldexp(1.0, math.ceil(math.log2(max(largest, 2.0**-20) * HEADROOM / LIMIT)))
 
 
 def quantise(values: NDArray[np.float32], scale: float) -> Rows:
     """Round float32 (N, D) to int16 multiples of `scale`, half to even; what does not fit saturates."""
-    return np.clip(np.rint(values * np.float32(1.0 / scale)), -LIMIT, LIMIT).astype(np.int16)
+    rounded: Rows = np.clip(np.rint(values * np.float32(1.0 / scale)), -LIMIT, LIMIT).astype(np.int16)
+    return rounded
 
 
 def dequantise(rows: Rows, scale: float) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+import torchvision
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -52,7 +53,11 @@ PRESETS: Mapping[str, Backbone] = {
 
 
 def random_backbone(
-    name: str = "resnet18", *, library: str = "torchvision", stages: tuple[str, ...] = ("layer1", "layer2"), seed: int = 0
+    name: str = "resnet18",
+    *,
+    library: str = "torchvision",
+    stages: tuple[str, ...] = ("layer1", "layer2"),
+    seed: int = 0,
 ) -> Backbone:
     """A backbone with random weights, for tests: features without meaning, but the same ones everywhere."""
     return Backbone(
@@ -100,6 +105,52 @@ def read_weights(path: Path, expected_sha256: str) -> dict[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"{path}: expected a state dict of tensors, got {type(state).__name__}")
     return {str(key): value for key, value in state.items()}
+
+
+def locate(spec: Backbone) -> Path:
+    """The file that holds a backbone's weights; the library's named weights are downloaded at first use.
+
+    Raises:
+        WeightsError: there is no such file, package or name.
+    """
+    kind, _, value = spec.weights.partition(":")
+    if kind == "file":
+        return Path(value).expanduser()
+    if kind == "package":
+        return package_file(value)
+    if spec.library == "timm":
+        return _timm_file(spec)
+    return _torchvision_file(spec)
+
+
+def _torchvision_file(spec: Backbone) -> Path:
+    try:
+        url = str(torchvision.models.get_model_weights(spec.name)[spec.weights].url)
+    except (KeyError, ValueError) as error:
+        raise WeightsError(f"weights {spec.weights!r}: torchvision has none of that name for {spec.name}") from error
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(url, str(path), progress=False)
+        except OSError as error:
+            raise WeightsError(f"weights {spec.weights!r} of {spec.name}: no download from {url}: {error}") from error
+    return path
+
+
+def _timm_file(spec: Backbone) -> Path:
+    from huggingface_hub import hf_hub_download
+    from timm.models import get_pretrained_cfg
+
+    name = f"{spec.name}.{spec.weights}"
+    config = get_pretrained_cfg(name)
+    if config is None or not config.hf_hub_id:
+        raise WeightsError(f"weights {spec.weights!r}: timm has none of that name for {spec.name}")
+    repository = config.hf_hub_id if config.hf_hub_id != "timm/" else f"timm/{name}"
+    try:
+        return Path(hf_hub_download(repository, "model.safetensors"))
+    except OSError as error:
+        raise WeightsError(f"weights {spec.weights!r} of {spec.name} cannot be downloaded: {error}") from error
 
 
 def package_file(package: str) -> Path:
@@ -155,6 +206,6 @@ def draw(name: str, like: Tensor, seed: int) -> Tensor:
         return torch.zeros(like.shape, dtype=like.dtype)
     if like.ndim >= 2:
         fan_in = like[0].numel()
-        return torch.randn(like.shape, generator=generator) * (2.0 / max(fan_in, 1)) ** 0.5
+        return torch.randn(like.shape, generator=generator).mul_(float(2.0 / max(fan_in, 1)) ** 0.5)
     # Normalisation: unit variance and scale, no shift.
     return torch.ones(like.shape) if name.endswith(("weight", "running_var")) else torch.zeros(like.shape)
