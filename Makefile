@@ -33,7 +33,7 @@ check: $(VENV)/.dev  ## Style, types, layers, and the files of deploy/
 	promtool check rules deploy/prometheus/alerts.yml
 	promtool test rules deploy/prometheus/alerts_test.yml
 
-bench: $(VENV)/.bench  ## Measure a figure and write build/bench.json; FIGURE=NAME, none lists them
+bench: $(VENV)/.bench  ## Measure figures, beside peers, into build/bench.json; FIGURE="search coreset" for some
 	$(BIN)/python -m tests.bench $(FIGURE) $(ARGS)
 
 format: $(VENV)/.dev  ## Bring the code to the project's format
