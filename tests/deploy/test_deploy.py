@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from ops.metrics import Metrics
 from tests.services.process import REPOSITORY
 
 DEPLOY = REPOSITORY / "deploy"
@@ -73,9 +74,19 @@ def test_worker_drains_before_it_is_killed() -> None:
     assert grace_s > settings["limits"]["drain_s"]
 
 
-def names_in(text: str) -> set[str]:
-    """The metric names of a text, histograms by their base name."""
-    return {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"\bpatchline_[a-z_]+", text)}
+def test_every_metric_asked_for_exists() -> None:
+    """Every metric that the dashboard and the alerts name is one the service has."""
+    kinds = {metric.name: metric.type for metric in Metrics().registry.collect()}
+    exposed = {name + ("_total" if kind == "counter" else "") for name, kind in kinds.items()}
+    for source in (DASHBOARD, yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())):
+        asked = {name for expression in expressions(source) for name in names_in(expression)}
+        assert len(asked) > 5
+        assert asked <= exposed, f"unknown: {sorted(asked - exposed)}"
+
+
+def names_in(expression: str) -> set[str]:
+    """The metric names of an expression, histograms by their base name."""
+    return {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"\bpatchline_[a-z_]+", expression)}
 
 
 def expressions(value: Any) -> list[str]:
