@@ -36,3 +36,5 @@ class Frame:
     content_type: str | None = None
     position: Position | None = None
     flaw: str | None = None
+    headers: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
+    """The record's headers as they came; a dead letter repeats them."""

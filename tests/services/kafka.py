@@ -61,7 +61,8 @@ class KafkaBroker(Server):
         properties = self.directory / "server.properties"
         if not properties.exists():
             properties.write_text(self._properties())
-            cluster = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+            # A leading "-" would be taken for an option.
+            cluster = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode().replace("-", "A")
             tool = ["kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", str(properties)]
             done = subprocess.run(
                 [java, "-Xshare:auto", "-XX:TieredStopAtLevel=1", *self._java, *tool],

@@ -1,0 +1,213 @@
+"""CloudEvents 1.0 in Kafka's binary content mode: attributes in headers, the datum as the record's value.
+
+The headers of each kind of record are listed with examples in `stream/README.md`.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Final, TypeAlias
+
+import msgspec
+
+from stream.errors import Reason, RecordError
+from stream.frame import Frame, Position
+from stream.messages import Result
+from stream.outcome import Outcome
+
+FRAME: Final = "io.patchline.frame.v1"
+RESULT: Final = "io.patchline.result.v1"
+DEAD_LETTER: Final = "io.patchline.deadletter.v1"
+
+Headers: TypeAlias = Sequence[tuple[str, bytes]]
+Record: TypeAlias = tuple[bytes, bytes, list[tuple[str, bytes]]]
+"""Key, value, headers."""
+
+ORIGINAL_PREFIX: Final = "frame-"
+"""Of a dead letter's headers that repeat those of its frame."""
+MAX_ORIGINAL_HEADERS_BYTES: Final = 64 * 1024
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+_RESULT_ENCODER = msgspec.json.Encoder()
+_RESULT_DECODER = msgspec.json.Decoder(Result)
+
+
+def frame_headers(
+    *,
+    frame_id: str,
+    camera: str,
+    time: datetime,
+    content_type: str = "image/jpeg",
+    recipe: str | None = None,
+    sha256: str | None = None,
+) -> list[tuple[str, bytes]]:
+    """The headers of a frame, for whoever produces frames. `time` is aware; `sha256` is of the value, in hex."""
+    attributes = {
+        "ce_specversion": "1.0",
+        "ce_type": FRAME,
+        "ce_id": frame_id,
+        "ce_source": camera,
+        "ce_time": _rfc3339(time),
+        "content-type": content_type,
+        "ce_recipe": recipe,
+        "ce_sha256": sha256,
+    }
+    return _encode(attributes)
+
+
+def read_frame(
+    *,
+    position: Position,
+    timestamp_ms: int,
+    key: bytes | None,
+    value: bytes | None,
+    headers: Headers,
+    default_recipe: str | None = None,
+) -> Frame:
+    """The frame in a record. It always is one: what is wrong with the record becomes the frame's `flaw`.
+
+    A frame without an id is named by its position, one without a camera by the record's key, one without a time by
+    the record's timestamp.
+    """
+    flaws: list[str] = []
+    attributes = _attributes(headers, flaws)
+    for name in ("ce_id", "ce_source"):
+        if not attributes.get(name):
+            flaws.append(f"the header {name} is missing")
+    for name, expected in (("ce_specversion", "1.0"), ("ce_type", FRAME)):
+        found = attributes.get(name)
+        if found != expected:
+            flaws.append(f"the header {name} is {found!r}, expected {expected!r}")
+    time = datetime.fromtimestamp(max(0, timestamp_ms) / 1000, UTC)
+    if (text := attributes.get("ce_time")) is not None:
+        try:
+            time = _parse_time(text)
+        except ValueError:
+            flaws.append(f"the header ce_time is {text!r}, expected RFC 3339 with a time zone")
+    sha256 = attributes.get("ce_sha256")
+    if sha256 is not None and not _SHA256.fullmatch(sha256):
+        flaws.append(f"the header ce_sha256 is {sha256[:80]!r}, expected 64 hexadecimal digits")
+    recipe = attributes.get("ce_recipe") or default_recipe
+    if recipe is None:
+        flaws.append("the header ce_recipe is missing, and there is no default recipe")
+    return Frame(
+        frame_id=attributes.get("ce_id") or f"{position.topic}/{position.partition}/{position.offset}",
+        camera=attributes.get("ce_source") or (key or b"").decode("utf-8", "replace") or "unknown",
+        recipe=recipe or "unknown",
+        time=time,
+        received_s=monotonic(),
+        payload=value or b"",
+        content_sha256=sha256,
+        content_type=attributes.get("content-type"),
+        position=position,
+        flaw="; ".join(flaws) or None,
+        headers=tuple((name, bytes(header or b"")) for name, header in headers),
+    )
+
+
+def result_record(result: Result) -> Record:
+    """A result as a record: keyed by camera, its value JSON."""
+    attributes = {
+        "ce_specversion": "1.0",
+        "ce_type": RESULT,
+        "ce_id": result.frame_id,
+        "ce_source": f"patchline/{result.camera}",
+        "ce_time": _rfc3339(result.inspected_at),
+        "content-type": "application/json",
+    }
+    return result.camera.encode(), _RESULT_ENCODER.encode(result), _encode(attributes)
+
+
+def read_result(headers: Headers, value: bytes | None) -> Result:
+    """The result in a record.
+
+    Raises:
+        RecordError: it is no CloudEvent of type `io.patchline.result.v1`, or its value is no result.
+    """
+    flaws: list[str] = []
+    attributes = _attributes(headers, flaws)
+    if flaws or attributes.get("ce_type") != RESULT:
+        raise RecordError(f"the header ce_type is {attributes.get('ce_type')!r}, expected {RESULT!r}")
+    try:
+        return _RESULT_DECODER.decode(value or b"")
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise RecordError(f"the value is no result: {error}") from error
+
+
+def dead_letter_record(outcome: Outcome, max_value_bytes: int) -> Record | None:
+    """A frame that was not inspected, with its bytes; None where it has none (a live camera's).
+
+    A value above `max_value_bytes` stays where it is: the dead letter is empty and `ce_dataref` says where to find it.
+    """
+    frame, result = outcome.frame, outcome.result
+    if frame.payload is None:
+        return None
+    where = frame.position
+    too_large = len(frame.payload) > max_value_bytes
+    attributes = {
+        "ce_specversion": "1.0",
+        "ce_type": DEAD_LETTER,
+        "ce_id": frame.frame_id,
+        "ce_source": f"patchline/{frame.camera}",
+        "ce_time": _rfc3339(result.inspected_at),
+        "content-type": _printable(frame.content_type) or "application/octet-stream",
+        "ce_recipe": frame.recipe,
+        "ce_reason": result.reason or Reason.CORRUPT.value,
+        "ce_detail": result.detail,
+        "ce_frametopic": where.topic if where else None,
+        "ce_framepartition": str(where.partition) if where else None,
+        "ce_frameoffset": str(where.offset) if where else None,
+        "ce_framebytes": str(len(frame.payload)),
+        "ce_dataref": f"kafka:{where.topic}/{where.partition}/{where.offset}" if where and too_large else None,
+    }
+    return frame.camera.encode(), b"" if too_large else frame.payload, _encode(attributes) + _originals(frame)
+
+
+def original_headers(headers: Headers) -> list[tuple[str, bytes]]:
+    """The headers a dead-lettered frame came with, to produce it again."""
+    return [(name.removeprefix(ORIGINAL_PREFIX), value) for name, value in headers if name.startswith(ORIGINAL_PREFIX)]
+
+
+def _originals(frame: Frame) -> list[tuple[str, bytes]]:
+    kept: list[tuple[str, bytes]] = []
+    left = MAX_ORIGINAL_HEADERS_BYTES
+    for name, value in frame.headers:
+        left -= len(name.encode("utf-8", "replace")) + len(value)
+        if left < 0:
+            break
+        kept.append((ORIGINAL_PREFIX + name, value))
+    return kept
+
+
+def _attributes(headers: Headers, flaws: list[str]) -> dict[str, str]:
+    """Headers as text; the first of a name counts."""
+    attributes: dict[str, str] = {}
+    for name, value in headers:
+        if not name.startswith("ce_") and name != "content-type":
+            continue
+        try:
+            text = (value or b"").decode("utf-8")
+        except UnicodeDecodeError:
+            flaws.append(f"the header {name} is not UTF-8")
+            continue
+        attributes.setdefault(name, text)
+    return attributes
+
+
+def _encode(attributes: Mapping[str, str | None]) -> list[tuple[str, bytes]]:
+    return [(name, value.encode("utf-8", "replace")) for name, value in attributes.items() if value is not None]
+
+
+def _rfc3339(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _parse_time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise ValueError("no time zone")
+    return time
+
+
+def _printable(text: str | None) -> str | None:
+    return text if text and text.isprintable() else None

@@ -1,0 +1,50 @@
+"""What consumer, producer and admin client share: how they connect, and what their errors mean."""
+
+from typing import Any
+
+from aiokafka.errors import (
+    IncompatibleBrokerVersion,
+    InvalidProducerEpoch,
+    KafkaError,
+    KafkaTimeoutError,
+    OutOfOrderSequenceNumber,
+    ProducerFenced,
+    UnknownError,
+    UnknownTopicOrPartitionError,
+)
+
+from stream.config import KafkaConfig
+
+# Not marked retriable by the library, and yet they pass: by asking again, or by a new client.
+_PASSING = (
+    UnknownError,
+    KafkaTimeoutError,
+    OutOfOrderSequenceNumber,
+    InvalidProducerEpoch,
+    UnknownTopicOrPartitionError,
+    IncompatibleBrokerVersion,  # what a broker that is starting answers
+)
+
+
+def client_options(config: KafkaConfig) -> dict[str, Any]:
+    """Keyword arguments that every aiokafka client takes."""
+    return {
+        "bootstrap_servers": [server.strip() for server in config.bootstrap_servers.split(",")],
+        "client_id": config.client_id,
+    }
+
+
+def is_passing(error: KafkaError) -> bool:
+    """Whether the same request may succeed later."""
+    return bool(error.retriable) or isinstance(error, _PASSING)
+
+
+def needs_new_producer(error: KafkaError) -> bool:
+    """Whether a producer is of no further use after this error."""
+    return isinstance(error, OutOfOrderSequenceNumber | InvalidProducerEpoch | ProducerFenced)
+
+
+def describe(error: KafkaError, config: KafkaConfig) -> str:
+    """An error with the brokers it came from."""
+    text = str(error).strip() or type(error).__name__
+    return f"Kafka at {config.bootstrap_servers}: {text}"

@@ -1,0 +1,108 @@
+"""Results and dead letters to Kafka."""
+
+import asyncio
+from collections.abc import Sequence
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from engine.inspection import Verdict
+from stream.cloudevents import Record, dead_letter_record, result_record
+from stream.config import MIB, RECORD_HEADROOM_BYTES, KafkaConfig
+from stream.errors import SinkError, SinkUnavailableError
+from stream.kafka_client import client_options, describe, is_passing, needs_new_producer
+from stream.outcome import Outcome
+
+
+class KafkaSink:
+    """Produces each outcome's result, and the bytes of each frame that was not inspected.
+
+    Records are keyed by camera, so a camera's results keep their order. The producer is idempotent and waits for all
+    replicas in sync. When a delivery is tried again, results that had arrived before are there twice; `ce_id` tells.
+
+    Args:
+        config: brokers and topics.
+        max_frame_bytes: larger frames are dead-lettered by reference.
+    """
+
+    def __init__(self, config: KafkaConfig, *, max_frame_bytes: int = 32 * MIB) -> None:
+        self._config = config
+        self._max_frame_bytes = max_frame_bytes
+        self._producer: AIOKafkaProducer | None = None
+        self._opening = asyncio.Lock()
+
+    @property
+    def name(self) -> str:
+        """Names the brokers."""
+        return f"Kafka results ({self._config.bootstrap_servers})"
+
+    async def open(self) -> None:
+        """Connect.
+
+        Raises:
+            SinkUnavailableError: no broker answers.
+            SinkError: the brokers refuse.
+        """
+        async with self._opening:
+            if self._producer is None:
+                self._producer = await self._connect()
+
+    async def _connect(self) -> AIOKafkaProducer:
+        compression = None if self._config.compression == "none" else self._config.compression
+        producer = AIOKafkaProducer(
+            **client_options(self._config),
+            acks="all",
+            enable_idempotence=True,
+            max_request_size=self._max_frame_bytes + RECORD_HEADROOM_BYTES,
+            compression_type=compression,
+            linger_ms=0,
+        )
+        try:
+            await producer.start()
+        except KafkaError as error:
+            await producer.stop()
+            raise self._translated(error) from error
+        return producer
+
+    async def deliver(self, outcomes: Sequence[Outcome]) -> None:
+        """Produce, and wait until every record is acknowledged. Raises as `Sink.deliver` says."""
+        await self.open()
+        producer = self._producer
+        if producer is None:
+            raise SinkUnavailableError(f"{self.name} is closed")
+        try:
+            sent = [await self._send(producer, topic, record) for topic, record in self._records(outcomes)]
+            answers = await asyncio.gather(*sent, return_exceptions=True)
+            for answer in answers:
+                if isinstance(answer, BaseException):
+                    raise answer
+        except KafkaError as error:
+            if needs_new_producer(error):
+                await self.close()
+            raise self._translated(error) from error
+
+    def _records(self, outcomes: Sequence[Outcome]) -> list[tuple[str, Record]]:
+        records: list[tuple[str, Record]] = []
+        for outcome in outcomes:
+            records.append((self._config.results_topic, result_record(outcome.result)))
+            if outcome.result.verdict is Verdict.NOT_INSPECTED:
+                letter = dead_letter_record(outcome, self._max_frame_bytes)
+                if letter is not None:
+                    records.append((self._config.dead_letter_topic, letter))
+        return records
+
+    @staticmethod
+    async def _send(producer: AIOKafkaProducer, topic: str, record: Record) -> "asyncio.Future[object]":
+        key, value, headers = record
+        sent: asyncio.Future[object] = await producer.send(topic, value, key=key, headers=headers)
+        return sent
+
+    def _translated(self, error: KafkaError) -> SinkError:
+        kind = SinkUnavailableError if is_passing(error) or needs_new_producer(error) else SinkError
+        return kind(describe(error, self._config))
+
+    async def close(self) -> None:
+        """Send what is left and disconnect."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await producer.stop()

@@ -1,0 +1,263 @@
+"""Frames from a Kafka topic, shared among workers by a consumer group.
+
+Records wait in one small buffer a partition. A partition whose buffer is full is not polled, so nothing more of it is
+fetched and the others go on: that is how a full queue slows Kafka down. The consumer's own task keeps the heartbeat.
+
+Offsets are committed by hand, after the pipeline has settled the frames. When partitions are lost, their frames in
+flight may finish and commit for a moment; what is not done by then is abandoned, without a result, and read again by
+the worker that has the partition now.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from typing import Self
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.structs import OffsetAndMetadata
+
+from stream.cloudevents import read_frame
+from stream.config import MIB, RECORD_HEADROOM_BYTES, KafkaConfig
+from stream.errors import SourceError, SourceUnavailableError
+from stream.frame import Frame, Position
+from stream.kafka_client import client_options, describe, is_passing
+from stream.observer import NullObserver, Observer
+from stream.ports import Release
+
+_POLL_MS = 200
+_MAX_POLL_INTERVAL_S = 300
+
+
+class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types
+    """The frames topic. A `ReplayableSource`.
+
+    Args:
+        config: brokers, topic, group and buffers.
+        max_frame_bytes: records up to this size, and the headroom, are fetched whole.
+        observer: told of lag, assignment and retries.
+    """
+
+    def __init__(
+        self, config: KafkaConfig, *, max_frame_bytes: int = 32 * MIB, observer: Observer | None = None
+    ) -> None:
+        self._config = config
+        self._max_frame_bytes = max_frame_bytes
+        self._observer = observer or NullObserver()
+        self._consumer: AIOKafkaConsumer | None = None
+        self._release: Release | None = None
+        self._buffers: dict[TopicPartition, _Buffer] = {}
+        self._turns: deque[TopicPartition] = deque()
+        self._committed: dict[TopicPartition, int | None] = {}
+        """Of each partition held: the next offset to be done; None before its first frame."""
+        self._filled, self._drained = asyncio.Event(), asyncio.Event()
+        self._failure: BaseException | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def bind(self, release: Release) -> None:
+        """See `ReplayableSource`."""
+        self._release = release
+
+    async def open(self) -> None:
+        """Join the consumer group.
+
+        Raises:
+            SourceUnavailableError: no broker answers, or the topic is not there.
+            SourceError: the brokers refuse.
+        """
+        record_bytes = self._max_frame_bytes + RECORD_HEADROOM_BYTES
+        consumer = AIOKafkaConsumer(
+            **client_options(self._config),
+            group_id=self._config.group,
+            enable_auto_commit=False,
+            auto_offset_reset=self._config.start,
+            isolation_level="read_committed",
+            session_timeout_ms=round(self._config.session_timeout_s * 1000),
+            heartbeat_interval_ms=round(self._config.session_timeout_s * 1000 / 4),
+            max_poll_interval_ms=_MAX_POLL_INTERVAL_S * 1000,
+            max_partition_fetch_bytes=record_bytes,
+            fetch_max_bytes=max(self._config.fetch_max_bytes, record_bytes),
+        )
+        try:
+            await consumer.start()
+            if self._config.frames_topic not in await consumer.topics():
+                raise SourceUnavailableError(
+                    f"Kafka at {self._config.bootstrap_servers} has no topic {self._config.frames_topic!r}"
+                )
+            self._consumer = consumer
+            consumer.subscribe([self._config.frames_topic], listener=self)
+        except (KafkaError, SourceUnavailableError) as error:
+            self._consumer = None
+            await consumer.stop()
+            raise self._translated(error) from error
+        self._tasks = [asyncio.create_task(self._watched(loop)) for loop in (self._poll, self._watch_lag)]
+
+    def __aiter__(self) -> AsyncIterator[Frame]:
+        return self
+
+    async def __anext__(self) -> Frame:
+        """The next frame, partition by partition in turns. It never ends by itself."""
+        while True:
+            if self._failure is not None:
+                raise self._failure
+            for _ in range(len(self._turns)):
+                self._turns.rotate(-1)
+                buffer = self._buffers[self._turns[-1]]
+                if buffer.frames:
+                    frame = buffer.pop()
+                    self._drained.set()
+                    return frame
+            self._filled.clear()
+            await self._filled.wait()
+
+    async def commit(self, position: Position) -> None:
+        """See `ReplayableSource`. A partition that was lost meanwhile is not this worker's to commit."""
+        partition = TopicPartition(position.topic, position.partition)
+        if self._consumer is None or partition not in self._committed:
+            return
+        try:
+            await self._consumer.commit({partition: OffsetAndMetadata(position.offset + 1, "")})
+        except (CommitFailedError, IllegalStateError):
+            return  # the group has moved on: whoever has the partition now reads these frames again
+        except KafkaError as error:
+            raise self._translated(error) from error
+        if partition in self._committed:
+            self._committed[partition] = position.offset + 1
+
+    async def close(self) -> None:
+        """Leave the group and disconnect."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            self._release = None  # everything is settled or given up; leaving the group has nobody to wait for
+            await consumer.stop()
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Called by the consumer before a rebalance, with all partitions it had."""
+        with _Failures(self):
+            revoked = list(revoked)
+            self._buffers.clear()
+            self._turns.clear()
+            if self._release is not None and revoked:
+                lanes = [(partition.topic, partition.partition) for partition in revoked]
+                await self._release(lanes, self._config.revoke_timeout_s)
+            self._committed.clear()
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Called by the consumer after a rebalance, with all partitions it has now."""
+        with _Failures(self):
+            partitions = sorted(assigned)
+            self._buffers = {partition: _Buffer(self._config) for partition in partitions}
+            self._turns = deque(partitions)
+            self._committed = dict.fromkeys(partitions)
+            self._observer.partitions(self._config.frames_topic, [partition.partition for partition in partitions])
+
+    async def _poll(self, consumer: AIOKafkaConsumer) -> None:
+        # Of no partition that exists. Polling it says that this worker lives, and leaves what was fetched alone.
+        nothing = TopicPartition(self._config.frames_topic, -1)
+        while True:
+            wanted = [partition for partition, buffer in self._buffers.items() if not buffer.full]
+            if not wanted and self._buffers:
+                self._drained.clear()
+                await consumer.getmany(nothing, timeout_ms=0)
+                try:
+                    async with asyncio.timeout(_MAX_POLL_INTERVAL_S / 10):
+                        await self._drained.wait()
+                except TimeoutError:
+                    pass
+                continue
+            most = self._config.partition_buffer_frames
+            try:
+                fetched = await consumer.getmany(*wanted, timeout_ms=_POLL_MS, max_records=most)
+            except KafkaError as error:
+                if not is_passing(error):
+                    raise
+                self._observer.retrying("Kafka frames", error, 1)
+                await asyncio.sleep(1)
+                continue
+            for partition, records in fetched.items():
+                if (buffer := self._buffers.get(partition)) is not None:
+                    if self._committed.get(partition) is None and records:
+                        self._committed[partition] = records[0].offset
+                    for record in records:
+                        buffer.push(self._frame(record))
+            self._filled.set()
+            self._observer.queue_depth("kafka_buffer", sum(len(buffer.frames) for buffer in self._buffers.values()))
+
+    def _frame(self, record: ConsumerRecord) -> Frame:
+        return read_frame(
+            position=Position(record.topic, record.partition, record.offset),
+            timestamp_ms=record.timestamp,
+            key=record.key,
+            value=record.value,
+            headers=record.headers,
+            default_recipe=self._config.default_recipe,
+        )
+
+    async def _watch_lag(self, consumer: AIOKafkaConsumer) -> None:
+        while True:
+            await asyncio.sleep(self._config.lag_interval_s)
+            try:
+                ends = await consumer.end_offsets(list(self._committed))
+                for partition, end in ends.items():
+                    done = self._committed.get(partition)
+                    if done is None:
+                        done = await consumer.position(partition)
+                    self._observer.consumer_lag(partition.topic, partition.partition, max(0, end - done))
+            except (KafkaError, IllegalStateError) as error:
+                self._observer.retrying("consumer lag", error, 1)
+
+    async def _watched(self, loop: Callable[[AIOKafkaConsumer], Awaitable[None]]) -> None:
+        with _Failures(self):
+            await loop(self._consumer)
+
+    def _translated(self, error: Exception) -> Exception:
+        if not isinstance(error, KafkaError):
+            return error
+        kind = SourceUnavailableError if is_passing(error) else SourceError
+        return kind(describe(error, self._config))
+
+    def fail(self, error: BaseException) -> None:
+        """Let whoever waits for a frame have the error."""
+        self._failure = self._translated(error) if isinstance(error, Exception) else error
+        self._filled.set()
+
+
+class _Buffer:
+    """Frames of one partition, read ahead."""
+
+    def __init__(self, config: KafkaConfig) -> None:
+        self._max_frames, self._max_bytes = config.partition_buffer_frames, config.partition_buffer_bytes
+        self._bytes = 0
+        self.frames: deque[Frame] = deque()
+
+    @property
+    def full(self) -> bool:
+        return len(self.frames) >= self._max_frames or self._bytes >= self._max_bytes
+
+    def push(self, frame: Frame) -> None:
+        self.frames.append(frame)
+        self._bytes += len(frame.payload or b"")
+
+    def pop(self) -> Frame:
+        frame = self.frames.popleft()
+        self._bytes -= len(frame.payload or b"")
+        return frame
+
+
+class _Failures:
+    """Hands whatever is raised inside to the source's reader: aiokafka only logs what its callbacks raise."""
+
+    def __init__(self, source: KafkaSource) -> None:
+        self._source = source
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, Exception):
+            self._source.fail(error)
+            return True
+        return False

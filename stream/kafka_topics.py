@@ -1,0 +1,89 @@
+"""The topics the stream needs, with room for the frames it takes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from stream.config import RECORD_HEADROOM_BYTES, KafkaConfig
+from stream.errors import SourceError, SourceUnavailableError
+from stream.kafka_client import client_options, describe, is_passing
+
+_MAX_MESSAGE = "max.message.bytes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partitions:
+    """How many partitions topics are created with; those that exist keep theirs."""
+
+    frames: int = 6
+    results: int = 6
+    dead_letters: int = 1
+
+
+async def ensure_topics(
+    config: KafkaConfig, *, max_frame_bytes: int, partitions: Partitions | None = None, replication: int = -1
+) -> list[str]:
+    """Create the topics that are missing, and raise `max.message.bytes` where a frame would not fit.
+
+    Args:
+        config: brokers and names.
+        max_frame_bytes: what a frame may have; topics take 1 MiB more for key, headers and batch.
+        partitions: of topics that are created.
+        replication: of topics that are created; -1 is the broker's default.
+
+    Returns:
+        The topics that were created.
+
+    Raises:
+        SourceUnavailableError: no broker answers.
+        SourceError: the brokers refuse.
+    """
+    partitions = partitions or Partitions()
+    wanted = {
+        config.frames_topic: partitions.frames,
+        config.results_topic: partitions.results,
+        config.dead_letter_topic: partitions.dead_letters,
+    }
+    admin = AIOKafkaAdminClient(**client_options(config))
+    try:
+        await admin.start()
+        return await _ensure(admin, wanted, max_frame_bytes + RECORD_HEADROOM_BYTES, replication)
+    except KafkaError as error:
+        kind = SourceUnavailableError if is_passing(error) else SourceError
+        raise kind(describe(error, config)) from error
+    finally:
+        await admin.close()
+
+
+async def _ensure(
+    admin: AIOKafkaAdminClient, wanted: Mapping[str, int], message_bytes: int, replication: int
+) -> list[str]:
+    there = set(await admin.list_topics())
+    missing = [name for name in wanted if name not in there]
+    if missing:
+        configs = {_MAX_MESSAGE: str(message_bytes)}
+        created = await admin.create_topics(
+            [NewTopic(name, wanted[name], replication, topic_configs=configs) for name in missing]
+        )
+        for name, code, *message in created.topic_errors:
+            if code not in (0, TopicAlreadyExistsError.errno):
+                raise for_code(code)(f"topic {name} cannot be created: {' '.join(map(str, message))}")
+    for name in wanted:
+        if name in there and await _limit(admin, name) < message_bytes:
+            await admin.alter_configs(
+                [ConfigResource(ConfigResourceType.TOPIC, name, configs={_MAX_MESSAGE: str(message_bytes)})]
+            )
+    return missing
+
+
+async def _limit(admin: AIOKafkaAdminClient, topic: str) -> int:
+    responses = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+    for response in responses:
+        for _code, _message, _type, _name, entries in response.resources:
+            for key, value, *_ in entries:
+                if key == _MAX_MESSAGE:
+                    return int(value)
+    return 0

@@ -1,0 +1,254 @@
+import asyncio
+import random
+import threading
+
+import cv2
+import numpy as np
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from engine.inspection import Verdict
+from stream.cloudevents import DEAD_LETTER, RESULT, original_headers, read_result
+from stream.config import MIB, KafkaConfig, Limits
+from stream.deadline import Deadline
+from stream.errors import SourceUnavailableError
+from stream.kafka_sink import KafkaSink
+from stream.kafka_source import KafkaSource
+from stream.kafka_topics import ensure_topics
+from stream.pipeline import Pipeline
+from tests.services.kafka import KafkaBroker
+from tests.stream.kafka_help import FRAME_BYTES, new_topics, produce, read_topic, until
+from tests.stream.scripted import Recorder, ScriptedEngine, jpeg
+
+
+def worker(config: KafkaConfig, seen: Recorder, engine: ScriptedEngine | None = None, **limits: object) -> Pipeline:
+    return Pipeline(
+        sources=[KafkaSource(config, observer=seen)],
+        engine=engine or ScriptedEngine(),
+        sinks=[KafkaSink(config)],
+        limits=Limits(**{"batch_size": 4, **limits}),
+        observer=seen,
+    )
+
+
+async def committed(config: KafkaConfig) -> dict[int, int]:
+    consumer = AIOKafkaConsumer(bootstrap_servers=config.bootstrap_servers, group_id=config.group)
+    await consumer.start()
+    try:
+        partitions = [TopicPartition(config.frames_topic, number) for number in range(3)]
+        return {p.partition: await consumer.committed(p) or 0 for p in partitions}
+    finally:
+        await consumer.stop()
+
+
+async def test_frames_become_results_and_dead_letters(kafka, unique_name):
+    """Each frame of three cameras has one result in order; unreadable ones are dead-lettered with their bytes."""
+    config = await new_topics(kafka, unique_name)
+    rng = random.Random(3)
+    values, bad = {}, {}
+    for number in range(60):
+        frame_id, camera = f"f{number}", f"cam-{number % 3}"
+        if number % 10 == 7:
+            value = rng.choice([b"", b"text", jpeg(50)[:-40]])
+            bad[frame_id] = value
+        else:
+            value = jpeg(50 if rng.random() < 0.8 else 200)
+        values[frame_id] = (camera, value)
+    await produce(config, [(i, camera, value) for i, (camera, value) in values.items()], partition=True)
+    seen = Recorder()
+    pipeline = worker(config, seen)
+    running = asyncio.create_task(pipeline.run())
+    await until(lambda: len(seen.results) == 60)
+    await until(lambda: seen.lag == {(config.frames_topic, n): 0 for n in range(3)})
+    await pipeline.drain(Deadline(20))
+    await running
+
+    records = await read_topic(config, config.results_topic)
+    results = [read_result(record.headers, record.value) for record in records]
+    assert sorted(r.frame_id for r in results) == sorted(values)
+    assert {r.frame_id for r in results if r.verdict is Verdict.NOT_INSPECTED} == set(bad)
+    for record, result in zip(records, results, strict=True):
+        assert record.key == result.camera.encode() == values[result.frame_id][0].encode()
+        assert dict(record.headers)["ce_type"] == RESULT.encode()
+    for camera in range(3):
+        in_order = [int(r.frame_id[1:]) for r in results if r.camera == f"cam-{camera}"]
+        assert in_order == sorted(in_order)
+    letters = await read_topic(config, config.dead_letter_topic)
+    assert {dict(r.headers)["ce_id"].decode(): r.value or b"" for r in letters} == bad
+    for letter in letters:
+        headers = {name: value.decode() for name, value in letter.headers}
+        assert headers["ce_type"] == DEAD_LETTER
+        assert headers["ce_reason"] in ("empty", "not_an_image", "truncated")
+        assert headers["ce_frametopic"] == config.frames_topic
+        assert dict(original_headers(letter.headers))["ce_type"] == b"io.patchline.frame.v1"
+    assert await committed(config) == {0: 20, 1: 20, 2: 20}
+
+
+async def test_a_second_worker_goes_on_where_the_first_stopped(kafka, unique_name):
+    """After a drain nothing is left uncommitted: the next worker sees only new frames."""
+    config = await new_topics(kafka, unique_name)
+    await produce(config, [(f"a{n}", f"cam-{n % 3}", jpeg(50)) for n in range(30)])
+    for expected in ("a", "b"):
+        seen = Recorder()
+        pipeline = worker(config, seen)
+        running = asyncio.create_task(pipeline.run())
+        await until(lambda seen=seen: len(seen.results) == 30)
+        await pipeline.drain(Deadline(20))
+        await running
+        assert {frame_id[0] for frame_id in seen.results} == {expected}
+        await produce(config, [(f"b{n}", f"cam-{n % 3}", jpeg(50)) for n in range(30)])
+
+
+async def test_frames_of_nearly_32_mib_pass(kafka, unique_name):
+    """The largest frame is judged, an unreadable one of that size is dead-lettered whole, a larger one by reference."""
+    config = await new_topics(kafka, unique_name)
+    side = 3343  # BMP: 3 bytes a pixel, rows padded to 4
+    ok, encoded = cv2.imencode(".bmp", np.full((side, side, 3), 60, np.uint8))
+    assert ok
+    whole = encoded.tobytes()
+    assert 0 < FRAME_BYTES - len(whole) < 64 * 1024
+    noise = np.random.default_rng(0).bytes(FRAME_BYTES)
+    beyond = np.random.default_rng(1).bytes(FRAME_BYTES + 100)
+    await produce(config, [("whole", "cam-0", whole), ("noise", "cam-0", noise), ("beyond", "cam-0", beyond)])
+    seen = Recorder()
+    pipeline = worker(config, seen)
+    running = asyncio.create_task(pipeline.run())
+    await until(lambda: len(seen.results) == 3)
+    await pipeline.drain(Deadline(20))
+    await running
+    results = [read_result(r.headers, r.value) for r in await read_topic(config, config.results_topic)]
+    assert [(r.frame_id, r.verdict, r.reason) for r in results] == [
+        ("whole", Verdict.PASS, None),
+        ("noise", Verdict.NOT_INSPECTED, "not_an_image"),
+        ("beyond", Verdict.NOT_INSPECTED, "too_many_bytes"),
+    ]
+    letters = await read_topic(config, config.dead_letter_topic)
+    assert [letter.value or b"" for letter in letters] == [noise, b""]
+    headers = {name: value.decode() for name, value in letters[1].headers}
+    assert headers["ce_framebytes"] == str(len(beyond))
+    assert headers["ce_dataref"].startswith(f"kafka:{config.frames_topic}/")
+
+
+async def test_workers_share_partitions_and_lose_none(kafka, unique_name):
+    """A worker that joins and one that leaves take partitions over; every frame has its result, none is abandoned."""
+    config = await new_topics(kafka, unique_name)
+    ids = [f"f{n}" for n in range(240)]
+    feeding = asyncio.create_task(_feed(config, ids))
+    first, second = Recorder(), Recorder()
+    one, two = worker(config, first, ScriptedEngine(seconds=0.01)), worker(config, second, ScriptedEngine(seconds=0.01))
+    running = [asyncio.create_task(one.run())]
+    await until(lambda: len(first.results) > 30)
+    running.append(asyncio.create_task(two.run()))
+    await until(lambda: len(second.results) > 20)
+    await one.drain(Deadline(20))
+    await until(lambda: set(first.results) | set(second.results) == set(ids))
+    await feeding
+    await two.drain(Deadline(20))
+    await asyncio.gather(*running)
+    results = [read_result(r.headers, r.value).frame_id for r in await read_topic(config, config.results_topic)]
+    assert sorted(results) == sorted(ids)
+    assert {owned for owned in second.owned if owned} >= {(0, 1, 2)}
+
+
+async def _feed(config: KafkaConfig, ids: list[str]) -> None:
+    for start in range(0, len(ids), 6):
+        await produce(config, [(i, f"cam-{int(i[1:]) % 3}", jpeg(50)) for i in ids[start : start + 6]], partition=True)
+        await asyncio.sleep(0.03)
+
+
+async def test_frames_in_flight_of_lost_partitions_are_abandoned_when_they_take_too_long(kafka, unique_name):
+    """A stuck worker gives up its frames in flight at a rebalance; the other worker judges them, and it alone."""
+    config = await new_topics(kafka, unique_name, revoke_timeout_s=0.5)
+    ids = [f"f{n}" for n in range(30)]
+    await produce(config, [(i, f"cam-{int(i[1:]) % 3}", jpeg(50)) for i in ids], partition=True)
+    gate, stuck, free = threading.Event(), Recorder(), Recorder()
+    one, two = worker(config, stuck, ScriptedEngine(gate=gate)), worker(config, free)
+    running = [asyncio.create_task(one.run())]
+    await until(lambda: sum(stuck.received.values()) == 30)
+    running.append(asyncio.create_task(two.run()))
+    await until(lambda: len(free.results) >= 10)
+    gate.set()
+    await until(lambda: set(free.results) | set(stuck.results) == set(ids))
+    await one.drain(Deadline(20))
+    await two.drain(Deadline(20))
+    await asyncio.gather(*running)
+    results = [read_result(r.headers, r.value).frame_id for r in await read_topic(config, config.results_topic)]
+    assert sorted(results) == sorted(ids)
+
+
+async def test_a_stuck_engine_stops_the_reading(kafka, unique_name):
+    """With the engine stuck, memory is bounded: frames in flight and small buffers, whatever waits in the topic."""
+    config = await new_topics(kafka, unique_name, partition_buffer_frames=5)
+    await produce(config, [(f"f{n}", f"cam-{n % 3}", jpeg(50)) for n in range(150)], partition=True)
+    gate, seen = threading.Event(), Recorder()
+    pipeline = worker(config, seen, ScriptedEngine(gate=gate), max_in_flight=10)
+    running = asyncio.create_task(pipeline.run())
+    await until(lambda: sum(seen.received.values()) >= 10)
+    await asyncio.sleep(1)
+    assert sum(seen.received.values()) in (10, 11)
+    assert seen.depth["kafka_buffer"] <= 3 * (5 + 5)
+    assert sum(seen.lag.values()) == 150
+    gate.set()
+    await until(lambda: len(seen.results) == 150)
+    await pipeline.drain(Deadline(20))
+    await running
+
+
+async def test_records_that_are_no_frames_are_results_too(kafka, unique_name):
+    """Without headers, with headers of another type, without a value: one result each, named by position."""
+    config = await new_topics(kafka, unique_name)
+    producer = AIOKafkaProducer(bootstrap_servers=kafka)
+    await producer.start()
+    await producer.send_and_wait(config.frames_topic, jpeg(50), partition=0)
+    await producer.send_and_wait(config.frames_topic, None, key=b"cam-7", partition=0)
+    await producer.send_and_wait(
+        config.frames_topic, jpeg(50), partition=0, headers=[("ce_id", b"\xff\xfe"), ("ce_source", b"cam-1")]
+    )
+    await producer.stop()
+    seen = Recorder()
+    pipeline = worker(config, seen)
+    running = asyncio.create_task(pipeline.run())
+    await until(lambda: len(seen.results) == 3)
+    await pipeline.drain(Deadline(20))
+    await running
+    results = [read_result(r.headers, r.value) for r in await read_topic(config, config.results_topic)]
+    assert {(r.frame_id, r.camera) for r in results} == {
+        (f"{config.frames_topic}/0/0", "unknown"),
+        (f"{config.frames_topic}/0/1", "cam-7"),
+        (f"{config.frames_topic}/0/2", "cam-1"),
+    }
+    assert {r.reason for r in results} == {"malformed_record"}
+    assert all("ce_id" in (r.detail or "") for r in results)
+
+
+async def test_topics_are_made_with_room_and_missing_ones_are_named(kafka, unique_name):
+    """`ensure_topics` may be repeated and raises the limit; a source says which topic is not there."""
+    config = await new_topics(kafka, unique_name)
+    assert await ensure_topics(config, max_frame_bytes=FRAME_BYTES) == []
+    assert await ensure_topics(config, max_frame_bytes=FRAME_BYTES // MIB * MIB + MIB) == []
+    source = KafkaSource(KafkaConfig(bootstrap_servers=kafka, frames_topic=unique_name("nowhere")))
+    with pytest.raises(SourceUnavailableError, match="has no topic 'nowhere"):
+        await source.open()
+    with pytest.raises(SourceUnavailableError, match=r"127\.0\.0\.1:1"):
+        await KafkaSource(KafkaConfig(bootstrap_servers="127.0.0.1:1")).open()
+
+
+async def test_a_broker_that_restarts_loses_nothing(unique_name):
+    """While the broker is away results wait; when it is back every frame has one."""
+    with KafkaBroker() as broker:
+        broker.start_broker()
+        config = await new_topics(broker.bootstrap, unique_name)
+        ids = [f"f{n}" for n in range(120)]
+        await produce(config, [(i, f"cam-{int(i[1:]) % 3}", jpeg(50)) for i in ids], partition=True)
+        seen = Recorder()
+        pipeline = worker(config, seen, ScriptedEngine(seconds=0.05))
+        running = asyncio.create_task(pipeline.run())
+        await until(lambda: len(seen.results) > 20)
+        await asyncio.to_thread(broker.stop)
+        await asyncio.sleep(1)
+        await asyncio.to_thread(broker.start_broker)
+        await until(lambda: set(seen.results) == set(ids), seconds=90)
+        await pipeline.drain(Deadline(30))
+        await running
+        results = [read_result(r.headers, r.value).frame_id for r in await read_topic(config, config.results_topic)]
+        assert set(results) == set(ids)
