@@ -62,19 +62,14 @@ def distances(bank: Array, query: Array) -> Array:
     return np.sqrt(((bank - query) ** 2).sum(axis=1))
 
 
-def greedy_coreset(vectors: Array, count: int, first: int) -> list[int]:
-    """Algorithm 1 without projection: one pass over all vectors (N, D) for each centre."""
+def greedy_coreset(vectors: Array, count: int, first: int) -> tuple[list[int], float]:
+    """Algorithm 1 without projection: one pass over all vectors (N, D) for each centre. Also the covering radius."""
     chosen = [first]
     nearest = distances(vectors, vectors[first])
     while len(chosen) < count:
         chosen.append(int(nearest.argmax()))
         nearest = np.minimum(nearest, distances(vectors, vectors[chosen[-1]]))
-    return chosen
-
-
-def covering_radius(vectors: Array, bank: Array) -> float:
-    """The farthest that any of `vectors` lies from its nearest row of `bank`."""
-    return max(float(distances(bank, v).min()) for v in vectors)
+    return chosen, float(nearest.max())
 
 
 def inspect(
