@@ -22,7 +22,7 @@ from tests.engine import plain_patchcore as plain
 
 SIZE_PX = (224, 224)
 GRID = (28, 28)
-FITTED, CALIBRATION, GOOD, DEFECTIVE = 30, 10, 30, 30
+FITTED, CALIBRATION, GOOD, DEFECTIVE = 24, 10, 20, 20
 NEIGHBOURS = 9
 
 
