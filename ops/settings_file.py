@@ -16,7 +16,7 @@ from pydantic_settings import SettingsError as EnvironmentParseError
 from ops.errors import Problem, SettingsError
 from ops.redaction import redact_text
 from ops.settings import ENV_DELIMITER, ENV_PREFIX, Settings
-from ops.settings_keys import ANY_NAME, KeyPath, all_keys, either, find_keys, matches, siblings
+from ops.settings_keys import KeyPath, all_keys, either, find_keys, siblings
 from ops.yaml_marks import Document, read_document
 
 
@@ -28,6 +28,10 @@ class Reading:
     settings: Settings | None
     merged: Mapping[str, Any]
     problems: tuple[Problem, ...]
+
+    def place(self, path: KeyPath) -> str:
+        """Where a key was set: an environment variable, or a line of the file."""
+        return _place(path, self.document)
 
 
 def load_settings(path: Path) -> Settings:
@@ -176,6 +180,3 @@ def _found(value: Any, hidden: bool) -> str:
     if isinstance(value, str):
         return redact_text(repr(value if len(value) <= 80 else value[:77] + "..."))
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-__all__ = ["ANY_NAME", "Reading", "load_settings", "matches", "read_settings", "suggestion"]

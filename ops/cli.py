@@ -1,0 +1,89 @@
+"""The command `patchline`. Heavy libraries are imported by the commands that need them: `--help` stays quick."""
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from engine.errors import EngineError, PatchlineError
+from ops.commands import alarms, check, demo, evaluate, fit, inspect, run, settings
+from ops.errors import InputError, OpsError
+from ops.redaction import redact_text
+
+
+class Commands(TyperGroup):
+    """Turns the errors that Patchline raises on purpose into one message and an exit code: no traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Exit with 2 where the input is at fault, 1 where the run failed, 130 where it was interrupted."""
+        try:
+            return super().invoke(ctx)
+        except (OpsError, PatchlineError) as error:
+            for line in redact_text(str(error)).splitlines():
+                typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
+                typer.echo(line, err=True)
+            ctx.exit(exit_code(error))
+        except KeyboardInterrupt:
+            typer.echo("interrupted", err=True)
+            ctx.exit(130)
+
+
+def exit_code(error: Exception) -> int:
+    """2 where the user can mend it by other input, 1 for failures at run time."""
+    if isinstance(error, OpsError):
+        return error.exit_code
+    # An EngineError names what was given: banks, weights, recipes, images. What breaks at work is a StreamError.
+    return InputError.exit_code if isinstance(error, EngineError) else OpsError.exit_code
+
+
+app = typer.Typer(
+    name="patchline",
+    cls=Commands,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Begin with [bold]patchline demo[/], or fit a bank to your own good images: [bold]patchline fit GOOD_IMAGES "
+    "--out banks/NAME[/]. Every command has [bold]--help[/] with examples.",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"patchline {version('patchline')}")
+        raise typer.Exit
+
+
+@app.callback()
+def patchline(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Inspects parts by camera: learns what good ones look like, finds what differs, and says why."""
+
+
+app.command(epilog=fit.EXAMPLES, rich_help_panel="Banks")(fit.fit)
+app.command(epilog=inspect.EXAMPLES, rich_help_panel="Banks")(inspect.inspect)
+app.command(epilog=evaluate.EXAMPLES, rich_help_panel="Banks")(evaluate.evaluate)
+app.command(epilog=run.EXAMPLES, rich_help_panel="Service")(run.run)
+app.command(epilog=check.EXAMPLES, rich_help_panel="Service")(check.check)
+app.command(epilog=settings.EXAMPLES, rich_help_panel="Service")(settings.settings)
+app.add_typer(alarms.app, name="alarms", rich_help_panel="Service")
+app.command(
+    epilog=demo.EXAMPLES,
+    rich_help_panel="Demonstration",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)(demo.demo)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

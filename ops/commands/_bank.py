@@ -1,0 +1,28 @@
+"""An inspector with one bank, for the commands that judge files."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from ops.errors import InputError
+
+if TYPE_CHECKING:
+    from engine.inspector import Inspector
+    from engine.search import SearchKind
+
+SEARCHES = ("auto", "faiss", "torch", "pruned")
+
+
+def open_inspector(
+    bank: Path, *, generation: int | None = None, device: str = "auto", search: str = "auto"
+) -> "tuple[Inspector, str]":
+    """An inspector with the bank in a folder, and the name of its recipe; raises BankFileError and the like."""
+    if search not in SEARCHES:
+        raise InputError(f"--search: {search!r}; expected {', '.join(SEARCHES)}")
+    from engine.bank_file import load_bank
+
+    loaded = load_bank(bank, generation)
+
+    from engine.inspector import Inspector
+
+    name = loaded.recipe.name
+    return Inspector({name: loaded}, device=device, search=cast("SearchKind", search)), name

@@ -1,0 +1,35 @@
+"""`patchline check`: what is wrong in a settings file, all of it at once."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ops.commands._examples import examples
+
+EXAMPLES = examples("patchline check line.yaml", "patchline check line.yaml --connect")
+
+
+def check(
+    file: Annotated[Path, typer.Argument(help="Settings file (YAML).", show_default=False)],
+    connect: Annotated[
+        bool, typer.Option("--connect", help="Also ask the brokers and Redis whether they answer.")
+    ] = False,
+) -> None:
+    """Check a settings file, and what it names: banks, recipes, folders.
+
+    Prints every problem with its place, what was found and what was expected; exits with 2 where there is one.
+    """
+    from ops.check import check_settings
+
+    report = check_settings(file, connect=connect)
+    for problem in report.problems:
+        typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
+        typer.echo(str(problem), err=True)
+    if report.problems:
+        count = len(report.problems)
+        typer.echo(f"{file}: {count} problem{'s' if count > 1 else ''}", err=True)
+        raise typer.Exit(2)
+    for line in report.summary:
+        typer.echo(line)
+    typer.echo(f"{file}: ok")

@@ -1,0 +1,69 @@
+"""`patchline evaluate`: how well a bank tells good from defective on a labelled test set."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ops.commands._examples import examples
+
+EXAMPLES = examples(
+    "patchline evaluate banks/bottle images/bottle",
+    "patchline evaluate banks/bottle images/bottle --out evaluation/ --overlays",
+    "patchline evaluate banks/bottle images/bottle --json | jq .image_auroc",
+)
+
+
+def evaluate(
+    bank: Annotated[Path, typer.Argument(help="Folder of the memory bank.", show_default=False)],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="Test set in MVTec's layout: test/good, test/DEFECT, ground_truth/DEFECT/NAME_mask.png.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder for evaluation.json, verdicts.jsonl, roc.png and scores.png.")
+    ] = Path("evaluation"),
+    overlays: Annotated[bool, typer.Option("--overlays", help="Also a PNG of each image under its map.")] = False,
+    json_only: Annotated[bool, typer.Option("--json", help="Print JSON instead of the table.")] = False,
+    generation: Annotated[int | None, typer.Option(help="Generation that judges.", show_default="the newest")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    search: Annotated[str, typer.Option(help="auto, faiss, torch or pruned.")] = "auto",
+) -> None:
+    """Evaluate a bank: image and pixel AUROC, AUPRO, F1-max, and what its threshold rejects, by defect type.
+
+    Verdicts are those that the service would give on the same files.
+    """
+    from ops.test_set import read_test_set
+
+    images = read_test_set(data)
+
+    from ops.commands._bank import open_inspector
+    from ops.errors import OpsError
+    from ops.evaluation import evaluate_images, evaluation_table, write_evaluation
+    from ops.progress import progress_bars
+
+    inspector, recipe = open_inspector(bank, generation=generation, device=device, search=search)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OpsError(f"{out}: cannot be written: {error.strerror}") from error
+    with progress_bars({"inspect": "Inspecting"}) as report:
+        evaluated = evaluate_images(
+            inspector, recipe, images, overlays=out / "overlays" if overlays else None, report=report
+        )
+    document = write_evaluation(evaluated, out)
+    if json_only:
+        typer.echo(document)
+        return
+
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    table, notes = evaluation_table(evaluated)
+    console.print(table)
+    for note in notes:
+        console.print(note, soft_wrap=True, markup=False)
+    console.print(f"written: {out}/evaluation.json, verdicts.jsonl, roc.png, scores.png", soft_wrap=True, markup=False)

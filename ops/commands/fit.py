@@ -1,0 +1,172 @@
+"""`patchline fit`: good images in, generation 1 of a memory bank out."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, overload
+
+import typer
+
+from ops.commands._backbone import BackboneOptions, Library, build_backbone
+from ops.commands._examples import examples
+from ops.errors import InputError
+
+if TYPE_CHECKING:
+    from engine.fit import FitReport, NamedImage
+
+EXAMPLES = examples(
+    "patchline fit images/bottle/train/good --out banks/bottle",
+    "patchline fit good/ --out banks/tile --backbone efficientnet_lite0 --coreset 0.02 --false-reject-rate 0.05",
+    "patchline fit good/ --out banks/tile --calibration good-next-week/ --size 320x224",
+    "patchline fit good/ --out banks/tile --backbone resnet50 --weights weights/resnet50.pth --stages layer2,layer3",
+)
+STAGES = {
+    "read": "Reading images",
+    "embed": "Computing patch embeddings",
+    "coreset": "Choosing the coreset",
+    "calibrate": "Calibrating on held-out images",
+}
+
+
+def fit(
+    images: Annotated[Path, typer.Argument(help="Folder of images of good parts.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder to create for the memory bank.", show_default=False)],
+    name: Annotated[
+        str | None, typer.Option(help="Name of the recipe.", show_default="the name of the bank's folder")
+    ] = None,
+    backbone: Annotated[
+        str, typer.Option(help="Preset ([b]efficientnet_lite0[/], [b]wide_resnet50_2[/]) or a library's model name.")
+    ] = "wide_resnet50_2",
+    library: Annotated[
+        Library | None, typer.Option(help="Library of a backbone that is no preset.", show_default="torchvision")
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="File, the library's name of weights, or package:NAME.", show_default="the preset's"),
+    ] = None,
+    stages: Annotated[str | None, typer.Option(help="Tapped stages.", show_default="the preset's")] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="R,G,B mean that the weights expect, in pixel units.", show_default="ImageNet's")
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option(help="R,G,B standard deviation, in pixel units.", show_default="ImageNet's")
+    ] = None,
+    size: Annotated[
+        str, typer.Option(help="Image size for the backbone in pixels, one number or HEIGHTxWIDTH.")
+    ] = "224",
+    coreset: Annotated[float, typer.Option(help="Share of all patches that the bank keeps.")] = 0.01,
+    false_reject_rate: Annotated[
+        float, typer.Option(help="Share of good frames that may be rejected; it sets the threshold.")
+    ] = 0.01,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Folder of further good images for the threshold.", show_default="held out of IMAGES"),
+    ] = None,
+    recursive: Annotated[bool, typer.Option("--recursive", help="Look into subfolders.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the held-out draw and of the coreset.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Fit a memory bank to images of good parts.
+
+    Prints what the bank holds and what its threshold promises. An existing bank is never overwritten.
+    """
+    from engine.bank_file import generations
+
+    if generations(out):
+        raise InputError(f"{out}: holds a memory bank already, and a generation never changes; expected a new folder")
+    if out.is_file():
+        raise InputError(f"{out}: is a file; expected a folder, or a name for a new one")
+    height, width = parse_size(size)
+    for option, value in (("--coreset", coreset), ("--false-reject-rate", false_reject_rate)):
+        if not 0 < value < 1 and not (option == "--coreset" and value == 1):
+            raise InputError(f"{option}: {value:g}; expected a share above 0 and below 1, such as 0.01")
+
+    from ops.image_files import find_images
+
+    good = _Images(images, find_images([images], recursive=recursive))
+    held_out = _Images(calibration, find_images([calibration], recursive=recursive)) if calibration else None
+
+    from datetime import UTC, datetime
+
+    from engine.bank_file import save_bank
+    from engine.fit import fit as fit_bank
+    from engine.recipe import Recipe
+    from ops.progress import progress_bars
+
+    recipe = Recipe(
+        name=name or out.resolve().name,
+        backbone=build_backbone(BackboneOptions(backbone, library, stages, weights, mean, std)),
+        image_size_px=(height, width),
+        coreset_fraction=coreset,
+        false_reject_rate=false_reject_rate,
+        seed=seed,
+    )
+    with progress_bars(STAGES) as report:
+        fitted = fit_bank(
+            good,
+            recipe,
+            calibration=held_out,
+            device=device,
+            progress=report,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+    manifest = save_bank(fitted.bank, out)
+    _print_report(fitted, manifest)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """`224` or `320x224` (H x W) as (H, W); raises InputError."""
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isdigit() for part in parts) or not all(32 <= int(p) <= 4096 for p in parts):
+        raise InputError(f"--size: {text!r}; expected pixels from 32 to 4096, one number or HEIGHTxWIDTH")
+    return int(parts[0]), int(parts[-1])
+
+
+class _Images(Sequence["NamedImage"]):
+    """Image files by name, each read when it is asked for."""
+
+    def __init__(self, folder: Path, paths: Sequence[Path]) -> None:
+        self._folder = folder
+        self._paths = paths
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    @overload
+    def __getitem__(self, index: int) -> "NamedImage": ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence["NamedImage"]: ...
+    def __getitem__(self, index: int | slice) -> "NamedImage | Sequence[NamedImage]":
+        if isinstance(index, slice):
+            return _Images(self._folder, self._paths[index])
+        return self._load(self._paths[index])
+
+    def __iter__(self) -> Iterator["NamedImage"]:
+        return map(self._load, self._paths)
+
+    def _load(self, path: Path) -> "NamedImage":
+        from ops.image_files import load_image
+
+        inside = path.relative_to(self._folder) if path.is_relative_to(self._folder) else path
+        return inside.as_posix(), load_image(path)
+
+
+def _print_report(fitted: "FitReport", manifest: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    bank = fitted.bank
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="dim")
+    table.add_column(overflow="fold")
+    seconds = ", ".join(f"{stage} {value:.1f}" for stage, value in fitted.seconds.items())
+    for label, value in (
+        ("recipe", bank.recipe.name),
+        ("bank", f"{manifest.parent} (generation {bank.generation}, SHA-256 {bank.sha256[:12]})"),
+        ("rows", f"{fitted.rows:,} of {fitted.patches:,} patches, {bank.rows.shape[1]} values each"),
+        ("radius", f"{fitted.radius:.4g}: every patch of the fit lies within it of a row"),
+        ("threshold", f"{fitted.threshold:.6g}: a frame that scores above it is rejected"),
+        ("promise", fitted.promise),
+        ("time", f"{sum(fitted.seconds.values()):.1f} s ({seconds})"),
+    ):
+        table.add_row(label, value)
+    Console(highlight=False).print(table)

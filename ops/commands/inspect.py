@@ -1,0 +1,86 @@
+"""`patchline inspect`: images in, one verdict each out."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ops.commands._examples import examples
+
+EXAMPLES = examples(
+    "patchline inspect banks/bottle part-1.png part-2.png",
+    "patchline inspect banks/bottle images/ --overlays overlays/ --out verdicts.jsonl",
+    "patchline inspect banks/bottle images/ | jq -r 'select(.verdict != \"pass\") | .frame_id'",
+)
+
+
+def inspect(
+    bank: Annotated[Path, typer.Argument(help="Folder of the memory bank.", show_default=False)],
+    images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="File for the verdicts.", show_default="standard output")] = None,
+    overlays: Annotated[
+        Path | None, typer.Option(help="Folder for a PNG of each image under its anomaly map.", show_default=False)
+    ] = None,
+    generation: Annotated[int | None, typer.Option(help="Generation that judges.", show_default="the newest")] = None,
+    recursive: Annotated[bool, typer.Option("--recursive", help="Look into subfolders.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    search: Annotated[str, typer.Option(help="auto, faiss, torch or pruned.")] = "auto",
+) -> None:
+    """Judge images: one line of JSON each, as the service would write it.
+
+    Exits with 0 whatever the verdicts; an image that cannot be read is `not_inspected`, with the reason.
+    """
+    from ops.image_files import find_images
+
+    paths = find_images(images, recursive=recursive)
+
+    import msgspec
+
+    from ops.commands._bank import open_inspector
+    from ops.errors import OpsError
+    from ops.image_files import inspect_files
+    from ops.progress import progress_bars
+
+    inspector, recipe = open_inspector(bank, generation=generation, device=device, search=search)
+    try:
+        file = out.open("wb") if out else None
+        if overlays:
+            overlays.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OpsError(f"{error.filename}: cannot be written: {error.strerror}") from error
+    counts: dict[str, int] = {}
+    names: set[str] = set()
+    try:
+        with progress_bars({"inspect": "Inspecting"}) as report:
+            for path, outcome in inspect_files(
+                inspector, recipe, paths, maps="all" if overlays else "none", report=report
+            ):
+                line = msgspec.json.encode(outcome.result)
+                if file:
+                    file.write(line + b"\n")
+                else:
+                    typer.echo(line)
+                counts[outcome.result.verdict] = counts.get(outcome.result.verdict, 0) + 1
+                if overlays and outcome.inspection is not None:
+                    from ops.overlay import save_overlay
+
+                    save_overlay(overlays / _unused(path, names), path, outcome)
+    finally:
+        if file:
+            file.close()
+    typer.echo(", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())), err=True)
+
+
+def _unused(path: Path, names: set[str]) -> str:
+    """A PNG's name after the image's; images of one name in several folders take their folders' names along."""
+    parts = path.with_suffix("").parts
+    for length in range(1, len(parts) + 1):
+        name = "_".join(part.strip("/.") for part in parts[-length:]) + ".png"
+        if name not in names:
+            break
+    number = 2
+    while name in names:
+        name = f"{path.stem}-{number}.png"
+        number += 1
+    names.add(name)
+    return name

@@ -1,0 +1,26 @@
+"""`patchline run`: the service."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ops.commands._examples import examples
+
+EXAMPLES = examples(
+    "patchline run line.yaml",
+    "PATCHLINE__KAFKA__BOOTSTRAP=broker:9092 patchline run line.yaml",
+)
+
+
+def run(file: Annotated[Path, typer.Argument(help="Settings file (YAML).", show_default=False)]) -> None:
+    """Run the service: frames in; verdicts, alarms and metrics out.
+
+    SIGTERM or Ctrl-C finishes the frames in flight and exits with 0; a second one stops at once, with 1.
+    """
+    from ops.check import require_settings
+    from ops.service import run_service
+
+    code = run_service(require_settings(file))
+    if code:
+        raise typer.Exit(code)
