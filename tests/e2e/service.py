@@ -30,12 +30,12 @@ class Service(Server):
     def __init__(self, settings: dict[str, Any]) -> None:
         super().__init__("run")
         self.port = free_port()
-        self._settings = self.directory / "patchline.yaml"
-        self._settings.write_text(yaml.safe_dump(settings | {"http": {"host": "127.0.0.1", "port": self.port}}))
+        self.settings_file = self.directory / "patchline.yaml"
+        self.settings_file.write_text(yaml.safe_dump(settings | {"http": {"host": "127.0.0.1", "port": self.port}}))
 
     def run(self) -> None:
         """Start it and wait until it takes frames."""
-        self.start([PATCHLINE, "run", str(self._settings)], lambda: self.status("/readyz") == 200, timeout_s=90)
+        self.start([PATCHLINE, "run", str(self.settings_file)], lambda: self.status("/readyz") == 200, timeout_s=90)
 
     def status(self, path: str) -> int:
         """The HTTP status of a page, 0 when nobody listens."""

@@ -53,10 +53,15 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
+    def printed(self) -> str:
+        """All that the server printed."""
+        path = self.directory / "log.txt"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    @property
     def log(self) -> str:
         """The last lines of what the server printed."""
-        path = self.directory / "log.txt"
-        return "\n".join(path.read_text(errors="replace").splitlines()[-20:]) if path.exists() else ""
+        return "\n".join(self.printed.splitlines()[-20:])
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
