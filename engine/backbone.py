@@ -101,7 +101,10 @@ def _tap(model: nn.Module, spec: Backbone) -> fx.GraphModule:
         from torchvision.models.feature_extraction import create_feature_extractor
     else:
         from timm.models import create_feature_extractor
-    graph: fx.GraphModule = create_feature_extractor(model, nodes)
+    try:
+        graph: fx.GraphModule = create_feature_extractor(model, nodes)
+    except (fx.proxy.TraceError, TypeError, ValueError, RuntimeError) as error:
+        raise RecipeError(f"backbone {spec.name!r} cannot be cut at {', '.join(spec.stages)}: {error}") from error
     output = next(node for node in graph.graph.nodes if node.op == "output")
     output.args = (tuple(output.args[0][str(order)] for order in range(len(nodes))),)
     graph.recompile()

