@@ -134,11 +134,16 @@ async def check_alarms(redis: Redis, line: Line, judged: Sequence[Sent], by_id: 
         verdicts = [(s.frame_id, by_id[s.frame_id]["verdict"]) for s in judged if s.camera == camera]
         expected[camera] = next(frame_id for frame_id, seen in _windows(verdicts) if seen >= ALARM["rejects"])
     raised: dict[str, list[str]] = defaultdict(list)
-    for _, event in await redis.xrange(f"{line.prefix}alarms"):
+    for event in await events_of(redis, line):
         if event["change"] == "raised":
             raised[event["camera"]].append(event["frame_id"])
     # Nobody acknowledged, so a camera's alarm is one, however often its condition went and came back.
     assert raised == {camera: [frame_id] for camera, frame_id in expected.items()}
+
+
+async def events_of(redis: Redis, line: Line) -> list[dict[str, Any]]:
+    """Every event of the alarm stream, oldest first."""
+    return [json.loads(fields["event"]) for _, fields in await redis.xrange(f"{line.prefix}alarms")]
 
 
 def _windows(verdicts: Sequence[tuple[str, str]]) -> Iterator[tuple[str, int]]:
@@ -228,7 +233,7 @@ async def test_alarm_is_acknowledged_and_clears(
         await redis.xadd(f"{line.prefix}alarms:ack", {"camera": middle, "operator": "grace"})
         await reach({left: "normal", middle: "normal", right: calm})
 
-        events = [event for _, event in await redis.xrange(f"{line.prefix}alarms")]
+        events = await events_of(redis, line)
         changes = {c: [e["change"] for e in events if e["camera"] == c] for c in (left, middle, right)}
         assert changes == {
             left: ["raised", "acknowledged", "cleared"],
