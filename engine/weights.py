@@ -63,6 +63,8 @@ EFFICIENTNET_LITE0 = Backbone(
     std=(128.0, 128.0, 128.0),
 )
 WIDE_RESNET50_2 = Backbone(weights="IMAGENET1K_V1", weights_sha256="", mean=IMAGENET_MEAN, std=IMAGENET_STD)
+PRESETS: Mapping[str, Backbone] = {"efficientnet_lite0": EFFICIENTNET_LITE0}
+"""The presets whose weights are known before they are at hand."""
 
 
 def random_backbone(

