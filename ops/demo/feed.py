@@ -1,0 +1,211 @@
+"""What a demo inspects: the simulated line, a folder of the user's images, or the user's camera."""
+
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import ceil
+from pathlib import Path
+from time import monotonic
+
+import numpy as np
+
+from engine.inspection import Image
+from engine.recipe import Recipe
+from engine.weights import preset
+from ops.demo.line import SimulatedLine, Station, Truths
+from ops.demo.material import MATERIALS, Role, load_material
+from ops.demo.web import Truth
+from ops.errors import InputError
+from ops.image_files import find_images, load_image
+from ops.redaction import redact_text
+from stream.config import CameraConfig
+from stream.frame import Frame
+from stream.observer import Observer
+from stream.video_source import VideoSource
+
+BACKBONE = "efficientnet_lite0"
+FIT_FRAMES, CALIBRATION_FRAMES = 96, 199
+FEWEST_IMAGES = 10
+SHARES = (0.4, 0.3)
+"""Of the user's images: for the fit, for calibration; the rest is the stream."""
+OWN = "own"
+__all__ = ["MATERIALS", "Feed", "Job", "own_images", "own_stream", "simulated"]
+
+NamedImages = Iterable[tuple[str, Image]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One recipe to fit: its good images and those to calibrate on."""
+
+    recipe: Recipe
+    good: NamedImages
+    good_count: int
+    calibration: NamedImages
+    calibration_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feed:
+    """What is fitted, then streamed. `remarks` are what the user should know."""
+
+    heading: str
+    jobs: Sequence[Job]
+    source: Callable[[Observer], AsyncIterable[Frame]]
+    truth_of: Callable[[str], Truth | None]
+    truth_known: bool
+    remarks: tuple[str, ...] = ()
+
+
+def simulated(
+    materials: Sequence[str],
+    *,
+    frames: int | None,
+    rate: float,
+    seed: int,
+    drift: float,
+    defect_share: float,
+    false_reject_rate: float,
+) -> Feed:
+    """The simulated line: one camera and one recipe for each material."""
+    stations = [
+        Station(load_material(name), seed=seed, defect_share=defect_share, drift=drift)
+        for name in dict.fromkeys(materials)
+    ]
+    truths = Truths()
+    calibration = max(CALIBRATION_FRAMES, ceil(2 / false_reject_rate) - 1)
+    jobs = [
+        Job(
+            recipe=Recipe(
+                name=station.name,
+                backbone=preset(BACKBONE),
+                image_size_px=(160, 224),
+                coreset_fraction=0.02,
+                false_reject_rate=false_reject_rate,
+                seed=seed,
+            ),
+            good=station.good_images(Role.FIT, FIT_FRAMES),
+            good_count=FIT_FRAMES,
+            calibration=station.good_images(Role.CALIBRATION, calibration),
+            calibration_count=calibration,
+        )
+        for station in stations
+    ]
+    return Feed(
+        heading=f"Simulated line: {', '.join(station.name for station in stations)}",
+        jobs=jobs,
+        source=lambda _: SimulatedLine(stations, truths, frames=frames, rate=rate),
+        truth_of=truths.take,
+        truth_known=True,
+    )
+
+
+def own_images(folder: Path, *, frames: int | None, rate: float, seed: int, false_reject_rate: float) -> Feed:
+    """The user's good images: some to fit, some to calibrate, the rest streamed once.
+
+    Raises InputError where the folder holds too few.
+    """
+    paths = find_images([folder], recursive=True)
+    if len(paths) < FEWEST_IMAGES:
+        raise InputError(f"{folder}: found {len(paths)} images, expected at least {FEWEST_IMAGES} of good parts")
+    order = [paths[index] for index in np.random.default_rng(seed).permutation(len(paths))]
+    first, second = (round(len(paths) * share) for share in (SHARES[0], sum(SHARES)))
+    good, calibration, rest = order[:first], order[first:second], order[second:]
+    rest = rest if frames is None else rest[:frames]
+    promised = max(false_reject_rate, ceil(1e4 / (len(calibration) + 1)) / 1e4)
+    remarks = [f"{len(good)} images to fit, {len(calibration)} to calibrate, {len(rest)} to inspect."]
+    if promised > false_reject_rate:
+        remarks.append(
+            f"{len(calibration)} calibration images can promise a false-reject rate of {promised:.2%} at best."
+        )
+    job = Job(
+        recipe=_own_recipe(promised, seed),
+        good=((path.name, load_image(path)) for path in good),
+        good_count=len(good),
+        calibration=((path.name, load_image(path)) for path in calibration),
+        calibration_count=len(calibration),
+    )
+    return Feed(
+        heading=f"Images of {folder.name}",
+        jobs=[job],
+        source=lambda _: _paced(rest, rate),
+        truth_of=lambda _: None,
+        truth_known=False,
+        remarks=tuple(remarks),
+    )
+
+
+async def own_stream(url: str, *, frames: int | None, seed: int, false_reject_rate: float, observer: Observer) -> Feed:
+    """The user's camera or video: fitted to its first frames, then inspected.
+
+    Raises InputError where it ends before enough frames came.
+    """
+    camera = CameraConfig(name=OWN, recipe=OWN, url=url)
+    calibration = max(99, ceil(1 / false_reject_rate) - 1)
+    wanted = FIT_FRAMES + calibration
+    source = VideoSource(camera)
+    await source.open()
+    taken: list[tuple[str, Image]] = []
+    try:
+        async for frame in source:
+            if frame.image is not None:
+                taken.append((frame.frame_id, frame.image))
+            observer.queue_depth("in_flight", len(taken))
+            if len(taken) == wanted:
+                break
+    finally:
+        await source.close()
+    if len(taken) < wanted:
+        raise InputError(
+            f"{redact_text(url)}: ended after {len(taken)} frames, expected {wanted} good ones to begin with"
+        )
+    job = Job(
+        recipe=_own_recipe(false_reject_rate, seed),
+        good=taken[:FIT_FRAMES],
+        good_count=FIT_FRAMES,
+        calibration=taken[FIT_FRAMES:],
+        calibration_count=calibration,
+    )
+    return Feed(
+        heading="Your camera" if camera.is_live else "Your video",
+        jobs=[job],
+        source=lambda watching: _first(VideoSource(camera, observer=watching), frames),
+        truth_of=lambda _: None,
+        truth_known=False,
+        remarks=(f"The first {wanted} frames were taken for good parts.",),
+    )
+
+
+def _own_recipe(false_reject_rate: float, seed: int) -> Recipe:
+    return Recipe(
+        name=OWN, backbone=preset(BACKBONE), coreset_fraction=0.02, false_reject_rate=false_reject_rate, seed=seed
+    )
+
+
+async def _paced(paths: Sequence[Path], rate: float) -> AsyncIterator[Frame]:
+    for number, path in enumerate(paths):
+        payload = await asyncio.to_thread(path.read_bytes)
+        if number and rate:
+            await asyncio.sleep(1 / rate)
+        yield Frame(
+            frame_id=f"{number:06}-{path.name}",
+            camera=OWN,
+            recipe=OWN,
+            time=datetime.now(UTC),
+            received_s=monotonic(),
+            payload=payload,
+        )
+
+
+async def _first(source: VideoSource, frames: int | None) -> AsyncIterator[Frame]:
+    await source.open()
+    try:
+        number = 0
+        async for frame in source:
+            yield frame
+            number += 1
+            if number == frames:
+                return
+    finally:
+        await source.close()

@@ -1,0 +1,199 @@
+"""The demo from start to end: page up, banks fitted, the service's own pipeline run, the summary given."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from engine.fit import fit
+from engine.inspector import Inspector
+from engine.memory_bank import MemoryBank
+from ops.demo.board import Board
+from ops.demo.feed import Feed, Job
+from ops.demo.page import Page
+from ops.demo.summary import summary, tables
+from ops.demo.tally import Tally
+from ops.demo.terminal import show
+from ops.http import HttpServer
+from ops.metrics import Metrics
+from stream.config import Limits
+from stream.errors import AbortedError
+from stream.jsonl_sink import JsonLinesSink
+from stream.observer import NullObserver, Observer
+from stream.pipeline import Pipeline
+
+STAGES = {
+    "read": "taking good frames",
+    "embed": "computing patches",
+    "coreset": "choosing rows",
+    "calibrate": "calibrating",
+}
+LIMITS = Limits(batch_size=4, max_in_flight=16)
+"""A demo is watched: small batches, and no long queue in front of the engine."""
+FeedMaker = Callable[[Observer], Awaitable[Feed]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How the demo runs. `port` 0 takes a free one; `results` None keeps the JSON lines only as long as it runs."""
+
+    page: bool = True
+    host: str = "127.0.0.1"
+    port: int = 8800
+    rate: float = 10.0
+    json: Path | None = None
+    results: Path | None = None
+
+
+class Fan(NullObserver):
+    """Tells every observer what happens, in their order."""
+
+    def __init__(self, *observers: Observer):
+        for hook in (name for name in vars(NullObserver) if not name.startswith("_")):
+            setattr(self, hook, partial(_tell, [getattr(observer, hook) for observer in observers]))
+
+
+def _tell(hooks: Sequence[Callable[..., None]], *seen: Any) -> None:
+    for hook in hooks:
+        hook(*seen)
+
+
+async def run(make_feed: FeedMaker, options: Options, console: Console) -> dict[str, Any]:
+    """Run the demo to its end, or until SIGINT or SIGTERM (drains; a second one stops at once); gives the summary."""
+    metrics = Metrics()
+    tally = Tally()
+    feed = await make_feed(NullObserver())
+    tally.truth_known = feed.truth_known
+    board = Board(tally, feed.truth_of)
+    server = HttpServer(
+        metrics.registry,
+        lambda: None if board.state == "running" else f"the demo is {board.state}",
+        host=options.host,
+        port=options.port,
+    )
+    where = ""
+    if options.page:
+        Page(board, feed.heading).mount(server.app)
+        await server.start()
+        where = f"{server.url}/"
+        console.print(f"Page: [bold]{where}[/]   metrics: {server.url}/metrics")
+    for remark in feed.remarks:
+        console.print(remark)
+    try:
+        banks = await _fit_all(feed, board, console)
+        metrics.banks(banks)
+        metrics.expect(sorted(banks))
+        await _stream(feed, banks, Fan(metrics, board), board, options, console, where)
+        board.enter("done")
+        outcome = summary(tally, board.dropped) | {"banks": {name: _bank(bank) for name, bank in banks.items()}}
+        promised = next(iter(banks.values())).recipe.false_reject_rate
+        console.print(tables(tally, board.dropped, promised=promised, rate=options.rate if feed.truth_known else 0))
+        if options.json is not None:
+            await asyncio.to_thread(options.json.write_bytes, msgspec.json.format(msgspec.json.encode(outcome)) + b"\n")
+            console.print(f"Summary written to {options.json}")
+        await asyncio.sleep(0.5 if options.page else 0)  # the page takes the last message
+    finally:
+        await server.stop()
+    return outcome
+
+
+async def _stream(
+    feed: Feed,
+    banks: dict[str, MemoryBank],
+    observer: Observer,
+    board: Board,
+    options: Options,
+    console: Console,
+    where: str,
+) -> None:
+    with TemporaryDirectory(prefix="patchline-demo-") as folder:
+        results = options.results or Path(folder) / "results.jsonl"
+        pipeline = Pipeline(
+            sources=[feed.source(observer)],
+            engine=await asyncio.to_thread(Inspector, banks),
+            sinks=[JsonLinesSink(results)],
+            limits=LIMITS,
+            observer=observer,
+            maps="all",
+        )
+        draining: list[asyncio.Task[None]] = []
+
+        def stop() -> None:
+            if draining:
+                pipeline.abort("interrupted twice")
+            else:
+                draining.append(asyncio.create_task(pipeline.drain()))
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop)
+        screen = asyncio.create_task(show(board, console, lambda: where))
+        try:
+            with suppress(AbortedError):
+                await pipeline.run()
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+            board.enter("draining")
+            screen.cancel()
+            await asyncio.gather(screen, *draining, return_exceptions=True)
+
+
+async def _fit_all(feed: Feed, board: Board, console: Console) -> dict[str, MemoryBank]:
+    loop = asyncio.get_running_loop()
+    banks: dict[str, MemoryBank] = {}
+    columns = (TextColumn("{task.description:<36}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        for job in feed.jobs:
+            bar = bars.add_task(job.recipe.name, total=1.0)
+
+            def report(stage: str, done: int, total: int, job: Job = job, bar: Any = bar) -> None:
+                words, share = f"{job.recipe.name}: {STAGES[stage]}", _share(job, stage, done, total)
+                bars.update(bar, description=words, completed=share)
+                loop.call_soon_threadsafe(board.report, words, share)
+
+            made = await asyncio.to_thread(
+                fit,
+                job.good,
+                job.recipe,
+                calibration=job.calibration,
+                progress=report,
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
+            )
+            bars.update(bar, description=f"{job.recipe.name}: fitted", completed=1.0)
+            banks[job.recipe.name] = made.bank
+            console.print(
+                f"{job.recipe.name}: {made.rows} rows of {made.patches} patches, covering radius {made.radius:.2f}; "
+                f"{made.promise}."
+            )
+    return banks
+
+
+def _share(job: Job, stage: str, done: int, total: int) -> float:
+    """How much of a fit is done, by the time that its stages usually take."""
+    starts = {"read": (0.0, 0.3), "embed": (0.3, 0.25), "coreset": (0.55, 0.1), "calibrate": (0.65, 0.35)}
+    begin, length = starts[stage]
+    if stage == "read":
+        total = max(job.good_count, job.calibration_count, total)
+    return begin + length * done / max(total, 1)
+
+
+def _bank(bank: MemoryBank) -> dict[str, Any]:
+    return {
+        "rows": len(bank.rows),
+        "covering_radius": bank.covering_radius,
+        "threshold": bank.threshold,
+        "false_reject_rate": bank.recipe.false_reject_rate,
+        "calibration_frames": bank.calibration.frames,
+        "sha256": bank.sha256,
+    }

@@ -1,0 +1,73 @@
+"""Photographs of material, cut into lanes: what one role (fit, calibration, stream) sees, no other role ever does."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.inspection import Image
+from ops.errors import OpsError
+
+MATERIALS = ("brick", "grass", "gravel")
+LANES = 6
+CAMERA_SCALE = 4
+"""Camera pixels per pixel of the photograph."""
+
+
+class DemoError(OpsError):
+    """The demo cannot run as asked."""
+
+
+class Role(StrEnum):
+    """What a piece of material is used for."""
+
+    FIT = "fit"
+    CALIBRATION = "calibration"
+    STREAM = "stream"
+
+
+LANES_BY_ROLE: dict[Role, tuple[int, ...]] = {Role.FIT: (0, 3), Role.STREAM: (1, 4), Role.CALIBRATION: (2, 5)}
+"""Interleaved, so that a photograph's slow changes (perspective, shade) reach every role alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """One photograph, uint8 grey (H, W), laid so that the web travels along W."""
+
+    name: str
+    photograph: NDArray[np.uint8]
+
+    def lane_rows(self, lane: int) -> tuple[int, int]:
+        """First and one-past-last row of a lane in the photograph; lanes are disjoint and cover all rows."""
+        height = self.photograph.shape[0]
+        return lane * height // LANES, (lane + 1) * height // LANES
+
+    def lane(self, lane: int, *, mirror_rows: bool = False, mirror_columns: bool = False) -> Image:
+        """The lane as the camera sees it: RGB, `CAMERA_SCALE` times larger. It is cut first and enlarged then,
+        so that interpolation reads no pixel of the neighbouring lane.
+        """
+        top, bottom = self.lane_rows(lane)
+        strip = self.photograph[top:bottom]
+        strip = strip[:: -1 if mirror_rows else 1, :: -1 if mirror_columns else 1]
+        size = (strip.shape[1] * CAMERA_SCALE, strip.shape[0] * CAMERA_SCALE)
+        grey = cv2.resize(np.ascontiguousarray(strip), size, interpolation=cv2.INTER_CUBIC)
+        return np.repeat(grey[:, :, None], 3, axis=2).astype(np.uint8, copy=False)
+
+
+def load_material(name: str) -> Material:
+    """The photograph of that name which scikit-image ships in its package (nothing is downloaded).
+
+    Raises `DemoError` where the name is unknown or scikit-image is not installed.
+    """
+    if name not in MATERIALS:
+        raise DemoError(f"material: found {name!r}, expected one of {', '.join(MATERIALS)}")
+    try:
+        from skimage import data
+    except ImportError as error:
+        raise DemoError(
+            "the simulated line needs scikit-image: install the extra `demo` (pip install 'patchline[demo]')"
+        ) from error
+    photograph = np.asarray(getattr(data, name)(), dtype=np.uint8)
+    return Material(name, np.ascontiguousarray(photograph.T))
