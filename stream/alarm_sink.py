@@ -123,9 +123,11 @@ class AlarmSink:
                     await self._changed.wait_for(lambda: not self._outbox or self._failure is not None)
             except TimeoutError:
                 self._observer.retrying(self.name, SinkUnavailableError(f"{len(self._outbox)} frames not written"), 1)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        pending = set(self._tasks)
+        while pending:  # redis-py swallows a cancellation that comes while it connects
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=0.1)
         await self._store.close()
 
     async def _write(self) -> None:

@@ -122,7 +122,7 @@ class AlarmStore:
         arguments = [
             str(before.version),
             fields,
-            self._config.events_kept,
+            str(self._config.events_kept),
             self.channel,
             alarm.camera,
             *(encode_event(event) for event in events),
