@@ -72,12 +72,7 @@ app.command(epilog=run.EXAMPLES, rich_help_panel="Service")(run.run)
 app.command(epilog=check.EXAMPLES, rich_help_panel="Service")(check.check)
 app.command(epilog=settings.EXAMPLES, rich_help_panel="Service")(settings.settings)
 app.add_typer(alarms.app, name="alarms", rich_help_panel="Service")
-app.command(
-    epilog=demo.EXAMPLES,
-    rich_help_panel="Demonstration",
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)(demo.demo)
+app.command(epilog=demo.EXAMPLES, rich_help_panel="Demonstration")(demo.demo)
 
 
 def main() -> None:
