@@ -121,7 +121,7 @@ def _blob(
     outline = np.ones_like(radius)
     for waves in (2, 3, 5):
         outline += rng.uniform(-0.09, 0.09) * np.sin(waves * bearing + rng.uniform(0, 2 * np.pi))
-    return np.clip((outline - radius) / edge, 0.0, 1.0).astype(np.float32)
+    return np.asarray(np.clip((outline - radius) / edge, 0.0, 1.0), np.float32)
 
 
 def _room(rng: np.random.Generator, size: int, offsets: NDArray[np.float64]) -> float:
