@@ -77,7 +77,7 @@ def check_settings(file: Path, *, connect: bool = False) -> CheckReport:
     if connect and reading.settings is not None:
         from ops.connect import connection_problems
 
-        problems += connection_problems(reading.settings, reading.document)
+        problems += connection_problems(reading.settings, reading)
     return CheckReport(reading.settings, problems, summary)
 
 

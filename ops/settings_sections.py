@@ -147,12 +147,14 @@ class KafkaSettings(Section):
     """Topic that encoded images are read from."""
     results_topic: str = Field(default=_KAFKA.results_topic, min_length=1)
     """Topic that results are written to."""
-    dead_letter_topic: str = Field(default=_KAFKA.dead_letter_topic, min_length=1)
+    dead_letters_topic: str = Field(default=_KAFKA.dead_letter_topic, min_length=1)
     """Topic that takes the bytes of frames that could not be inspected."""
     default_recipe: Name | None = Field(default=None, examples=["bottle"])
     """Recipe of frames that carry no `ce_recipe` header; unset: they are not inspected, for that reason."""
     start: Literal["earliest", "latest"] = _KAFKA.start
     """Where a group that has committed nothing begins."""
+    create_topics: bool = True
+    """Create topics that are missing, and let them take frames of `limits.max_frame_bytes`."""
     session_timeout_s: float = Field(default=_KAFKA.session_timeout_s, ge=1, le=1800)
     """A worker silent for this long loses its partitions, in seconds."""
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = _KAFKA.compression

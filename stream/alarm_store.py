@@ -147,6 +147,15 @@ class AlarmStore:
         """Ask the workers to acknowledge, by the message that anyone may send."""
         await self._ask(lambda: self._redis.xadd(self.acknowledge_key, {"camera": camera, "operator": operator}))
 
+    async def live(self) -> AsyncIterator[AlarmEvent]:
+        """Every event from now on, as it is announced; never ends."""
+        async with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
+            await self._ask(lambda: channel.subscribe(self.channel))
+            while True:
+                message = await self._ask(lambda: channel.get_message(timeout=self._config.timeout_s / 2))
+                if message is not None:
+                    yield decode_event(message["data"])
+
     async def acknowledgements(self, group: str, consumer: str) -> AsyncIterator[tuple[str, dict[str, str]]]:
         """Messages of the acknowledgement stream for this member of the group, those not `done` first; never ends."""
         try:

@@ -63,6 +63,7 @@ def read_frame(
     value: bytes | None,
     headers: Headers,
     default_recipe: str | None = None,
+    camera_recipes: Mapping[str, str] | None = None,
 ) -> Frame:
     """The frame in a record. It always is one: what is wrong with the record becomes the frame's `flaw`.
 
@@ -87,12 +88,13 @@ def read_frame(
     sha256 = attributes.get("ce_sha256")
     if sha256 is not None and not _SHA256.fullmatch(sha256):
         flaws.append(f"the header ce_sha256 is {sha256[:80]!r}, expected 64 hexadecimal digits")
-    recipe = attributes.get("ce_recipe") or default_recipe
+    camera = attributes.get("ce_source") or (key or b"").decode("utf-8", "replace") or "unknown"
+    recipe = attributes.get("ce_recipe") or (camera_recipes or {}).get(camera) or default_recipe
     if recipe is None:
         flaws.append("the header ce_recipe is missing, and there is no default recipe")
     return Frame(
         frame_id=attributes.get("ce_id") or f"{position.topic}/{position.partition}/{position.offset}",
-        camera=attributes.get("ce_source") or (key or b"").decode("utf-8", "replace") or "unknown",
+        camera=camera,
         recipe=recipe or "unknown",
         time=time,
         received_s=monotonic(),

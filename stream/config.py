@@ -3,6 +3,7 @@
 Nothing here reads a file or the environment. A value out of range is a `ConfigError` that names class and field.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -86,6 +87,15 @@ class KafkaConfig:
     """How often the consumer lag is observed."""
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
     """Of results. Dead letters keep the image's own compression."""
+    camera_recipes: Mapping[str, str] = field(default_factory=dict)
+    """The recipe of a camera's frames that name none; before `default_recipe`."""
+    security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    """How a SASL login is proved."""
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    ca_file: Path | None = None
+    """Certificate authority (PEM) for SSL. None: the system's."""
 
     def __post_init__(self) -> None:
         _positive(self, "session_timeout_s", "revoke_timeout_s", "lag_interval_s")

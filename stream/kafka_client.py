@@ -12,8 +12,10 @@ from aiokafka.errors import (
     UnknownError,
     UnknownTopicOrPartitionError,
 )
+from aiokafka.helpers import create_ssl_context
 
 from stream.config import KafkaConfig
+from stream.errors import ConfigError
 
 # Not marked retriable by the library, and yet they pass: by asking again, or by a new client.
 _PASSING = (
@@ -27,11 +29,24 @@ _PASSING = (
 
 
 def client_options(config: KafkaConfig) -> dict[str, Any]:
-    """Keyword arguments that every aiokafka client takes."""
-    return {
+    """Keyword arguments that every aiokafka client takes. A `ca_file` that cannot be read is a ConfigError."""
+    options: dict[str, Any] = {
         "bootstrap_servers": [server.strip() for server in config.bootstrap_servers.split(",")],
         "client_id": config.client_id,
+        "security_protocol": config.security,
     }
+    if config.security.endswith("SSL"):
+        try:
+            options["ssl_context"] = create_ssl_context(cafile=str(config.ca_file) if config.ca_file else None)
+        except OSError as error:  # ssl.SSLError is one
+            raise ConfigError(f"KafkaConfig.ca_file: {config.ca_file} holds no certificates: {error}") from error
+    if config.security.startswith("SASL"):
+        options |= {
+            "sasl_mechanism": config.mechanism,
+            "sasl_plain_username": config.username,
+            "sasl_plain_password": config.password,
+        }
+    return options
 
 
 def is_passing(error: KafkaError) -> bool:

@@ -194,6 +194,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
             value=record.value,
             headers=record.headers,
             default_recipe=self._config.default_recipe,
+            camera_recipes=self._config.camera_recipes,
         )
 
     async def _watch_lag(self, consumer: AIOKafkaConsumer) -> None:

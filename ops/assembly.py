@@ -1,0 +1,130 @@
+"""From settings to the parts of the stream: the one place that knows both."""
+
+import sys
+from collections.abc import AsyncIterable, Mapping
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from engine.bank_file import load_bank
+from engine.memory_bank import MemoryBank
+from ops.settings import Settings
+from ops.settings_sections import FolderCamera, KafkaCamera, RedisSettings, RtspCamera, VideoCamera
+from stream.alarm_sink import AlarmSink
+from stream.config import AlarmConfig, CameraConfig, FolderConfig, KafkaConfig, Limits, RecipeConfig, RedisConfig
+from stream.folder_source import FolderSource
+from stream.frame import Frame
+from stream.jsonl_sink import JsonLinesSink
+from stream.kafka_sink import KafkaSink
+from stream.kafka_source import KafkaSource
+from stream.observer import Observer
+from stream.ports import Sink
+from stream.video_source import VideoSource
+
+
+def load_banks(settings: Settings) -> dict[str, MemoryBank]:
+    """The newest generation of every recipe's bank; raises BankFileError."""
+    return {name: load_bank(recipe.bank) for name, recipe in settings.recipes.items()}
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Sizes and bounds of the stream."""
+    limits = settings.limits
+    return Limits(
+        max_frame_bytes=limits.max_frame_bytes,
+        max_pixels=limits.max_pixels,
+        batch_size=limits.batch_size,
+        linger_s=limits.linger_s,
+        max_in_flight=limits.max_in_flight,
+        max_in_flight_bytes=limits.max_in_flight_bytes,
+        decode_threads=limits.decode_threads,
+    )
+
+
+def recipes_of(settings: Settings) -> Mapping[str, RecipeConfig]:
+    """Deadlines by recipe."""
+    return {name: RecipeConfig(name=name, deadline_s=recipe.deadline_s) for name, recipe in settings.recipes.items()}
+
+
+def kafka_of(settings: Settings) -> KafkaConfig | None:
+    """Brokers and topics; None where there is no Kafka."""
+    kafka = settings.kafka
+    if kafka.bootstrap is None:
+        return None
+    return KafkaConfig(
+        bootstrap_servers=kafka.bootstrap,
+        group=kafka.group,
+        frames_topic=kafka.frames_topic,
+        results_topic=kafka.results_topic,
+        dead_letter_topic=kafka.dead_letters_topic,
+        default_recipe=kafka.default_recipe,
+        camera_recipes={n: c.recipe for n, c in settings.cameras.items() if isinstance(c, KafkaCamera)},
+        start=kafka.start,
+        session_timeout_s=kafka.session_timeout_s,
+        revoke_timeout_s=kafka.session_timeout_s / 2,
+        compression=kafka.compression,
+        security=kafka.security,
+        mechanism=kafka.mechanism,
+        username=kafka.username,
+        password=kafka.password.get_secret_value() if kafka.password else None,
+        ca_file=kafka.ca_file,
+    )
+
+
+def redis_of(redis: RedisSettings) -> RedisConfig | None:
+    """Where alarms live; None where there are none."""
+    if redis.url is None:
+        return None
+    url = redis.url.get_secret_value()
+    if redis.password is not None:
+        parts = urlsplit(url)
+        user = parts.username or ""
+        host = parts.netloc.rpartition("@")[2]
+        login = f"{user}:{quote(redis.password.get_secret_value(), safe='')}"
+        url = urlunsplit(parts._replace(netloc=f"{login}@{host}"))
+    return RedisConfig(url=url, prefix=redis.prefix)
+
+
+def sources_of(settings: Settings, observer: Observer) -> list[AsyncIterable[Frame]]:
+    """Every source of frames: one for Kafka, one for each camera that the service opens itself."""
+    sources: list[AsyncIterable[Frame]] = []
+    limits = settings.limits
+    kafka = kafka_of(settings)
+    if kafka is not None:
+        sources.append(KafkaSource(kafka, max_frame_bytes=limits.max_frame_bytes, observer=observer))
+    for name, camera in settings.cameras.items():
+        if isinstance(camera, RtspCamera) and camera.url is not None:
+            config = CameraConfig(
+                name=name,
+                recipe=camera.recipe,
+                url=camera.url.get_secret_value(),
+                live=True,
+                transport=camera.transport,
+                open_timeout_s=camera.open_timeout_s,
+                read_timeout_s=camera.read_timeout_s,
+                max_pixels=limits.max_pixels,
+            )
+            sources.append(VideoSource(config, observer=observer))
+        elif isinstance(camera, VideoCamera):
+            recording = CameraConfig(
+                name=name, recipe=camera.recipe, url=str(camera.path), live=False, max_pixels=limits.max_pixels
+            )
+            sources.append(VideoSource(recording, observer=observer))
+        elif isinstance(camera, FolderCamera):
+            folder = FolderConfig(path=camera.path, camera=name, recipe=camera.recipe, recursive=camera.recursive)
+            sources.append(FolderSource(folder))
+    return sources
+
+
+def sinks_of(settings: Settings, observer: Observer) -> list[Sink]:
+    """Every sink that results go to."""
+    sinks: list[Sink] = []
+    kafka, redis = kafka_of(settings), redis_of(settings.redis)
+    if kafka is not None:
+        sinks.append(KafkaSink(kafka, max_frame_bytes=settings.limits.max_frame_bytes))
+    if redis is not None:
+        alarms = settings.alarms
+        rule = AlarmConfig(k=alarms.rejects, n=alarms.window, m=alarms.passes)
+        sinks.append(AlarmSink(redis, rule, observer=observer))
+    if settings.sinks.jsonl is not None:
+        to_stdout = str(settings.sinks.jsonl) == "-"
+        sinks.append(JsonLinesSink(sys.stdout.buffer if to_stdout else settings.sinks.jsonl))
+    return sinks

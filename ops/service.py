@@ -1,0 +1,161 @@
+"""The service: everything assembled from settings, run until it is told to stop.
+
+The first SIGTERM or SIGINT drains in order (intake, batcher, engine, sinks, commit, close) within `limits.drain_s` and
+ends with 0. A second one stops at once and ends with 1: frames in flight have no result then, and those of Kafka are
+read again by the next worker.
+"""
+
+import asyncio
+import os
+import signal
+import threading
+
+import structlog
+
+from engine.errors import PatchlineError
+from engine.inspector import Inspector
+from ops.assembly import kafka_of, limits_of, load_banks, recipes_of, sinks_of, sources_of
+from ops.errors import OpsError
+from ops.http import HttpServer
+from ops.logs import configure
+from ops.metrics import Metrics
+from ops.observers import Fan, LogObserver
+from ops.redaction import Redactor
+from ops.settings import Settings
+from stream.deadline import Deadline
+from stream.errors import AbortedError
+from stream.kafka_topics import ensure_topics
+from stream.observer import NullObserver
+from stream.pipeline import Pipeline
+from stream.retry import persist
+
+FORCED_EXIT_S = 3.0
+"""After a second signal: time to let go, before the process ends by itself whatever still hangs."""
+log = structlog.get_logger("patchline")
+
+
+def run_service(settings: Settings) -> int:
+    """Run until the sources end or a signal comes; the exit status."""
+    redactor = Redactor()
+    redactor.know(settings.all_secrets())
+    configure(level=settings.log.level, style=settings.log.format, redactor=redactor)
+    try:
+        return asyncio.run(Service(settings).run())
+    except AbortedError as error:
+        log.error("stopped with frames in flight", reason=str(error))
+        return 1
+    except (PatchlineError, OpsError) as error:
+        log.error("stopped", error=str(error))
+        raise OpsError(redactor.text(str(error))) from error
+
+
+class Service:
+    """One worker: metrics and health on HTTP, and the pipeline that the settings describe."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._state = _State()
+        self._metrics = Metrics(max_cameras=settings.limits.max_camera_labels)
+        self._metrics.expect(list(settings.cameras))
+        self._observer = Fan([self._metrics, self._state, LogObserver()])
+        self._http = HttpServer(
+            self._metrics.registry, self._state.why_not_ready, host=settings.http.host, port=settings.http.port
+        )
+        self._pipeline: Pipeline | None = None
+        self._starting: asyncio.Task[Pipeline] | None = None
+        self._draining: asyncio.Task[None] | None = None
+        self._signals = 0
+
+    async def run(self) -> int:
+        """Start, inspect, stop; 0 after an orderly end.
+
+        Raises:
+            AbortedError: frames in flight were given up.
+            PatchlineError, OpsError: what kept the service from starting or going on.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._told_to_stop, signal.Signals(number).name)
+        await self._http.start()
+        log.info("listening", url=self._http.url, pid=os.getpid())
+        try:
+            self._starting = asyncio.create_task(self._start())
+            try:
+                self._pipeline = await self._starting
+            except asyncio.CancelledError:
+                if not self._signals:
+                    raise
+                log.info("stopped before the first frame")
+                return 0
+            await self._pipeline.run()
+            if self._draining is not None:
+                await self._draining
+            log.info("stopped in order")
+            return 0
+        finally:
+            await self._http.stop()
+
+    async def _start(self) -> Pipeline:
+        """Load the banks off the event loop, see to the topics, and put the pipeline together."""
+        settings, observer = self._settings, self._observer
+        self._state.say("loading banks")
+        banks = await asyncio.to_thread(load_banks, settings)
+        engine = await asyncio.to_thread(Inspector, banks, device=settings.engine.device, search=settings.engine.search)
+        self._metrics.banks(banks)
+        for name, bank in banks.items():
+            log.info("bank loaded", recipe=name, generation=bank.generation, rows=len(bank.rows), sha256=bank.sha256)
+        kafka = kafka_of(settings)
+        if kafka is not None and settings.kafka.create_topics:
+            self._state.say("waiting for Kafka")
+            size = settings.limits.max_frame_bytes
+            created = await persist("Kafka topics", lambda: ensure_topics(kafka, max_frame_bytes=size), observer)
+            if created:
+                log.info("topics created", topics=created)
+        self._state.say("opening sources and sinks")
+        return Pipeline(
+            sources=sources_of(settings, observer),
+            engine=engine,
+            sinks=sinks_of(settings, observer),
+            limits=limits_of(settings),
+            recipes=recipes_of(settings),
+            observer=observer,
+        )
+
+    def _told_to_stop(self, name: str) -> None:
+        self._signals += 1
+        if self._signals > 1:
+            log.warning("told again to stop: stopping at once", signal=name)
+            # A thread inside a library may hang for longer than anyone who sends two signals wants to wait.
+            timer = threading.Timer(FORCED_EXIT_S, os._exit, [1])
+            timer.daemon = True
+            timer.start()
+            if self._pipeline is not None:
+                self._pipeline.abort("told twice to stop")
+            return
+        self._state.say("draining")
+        if self._pipeline is None:
+            log.info("told to stop before the start was complete", signal=name)
+            if self._starting is not None:
+                self._starting.cancel()
+            return
+        log.info("draining", signal=name, at_most_s=self._settings.limits.drain_s)
+        self._draining = asyncio.create_task(self._pipeline.drain(Deadline(self._settings.limits.drain_s)))
+
+
+class _State(NullObserver):
+    """Why the worker is not ready, in words; None once it takes frames."""
+
+    def __init__(self) -> None:
+        self._why_not: str | None = "starting"
+
+    def say(self, why_not: str) -> None:
+        self._why_not = why_not
+
+    def ready(self, ready: bool) -> None:
+        if ready:
+            self._why_not = None
+        elif self._why_not is None:
+            self._why_not = "stopping"
+
+    def why_not_ready(self) -> str | None:
+        return self._why_not
