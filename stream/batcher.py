@@ -91,12 +91,14 @@ class Batcher(Generic[Item, Answer]):
         try:
             async with asyncio.TaskGroup() as batches:
                 while not (self._closed and not self._waiting):
+                    waited = len(self._waiting)
                     batch = self._take_due()
                     if batch:
                         self._working += 1
                         batches.create_task(self._answer(batch))
+                    if len(self._waiting) < waited:  # taken, or cancelled and thrown away
                         async with self._room:
-                            self._room.notify(len(batch))
+                            self._room.notify(waited - len(self._waiting))
                     else:
                         await self._until_changed()
         finally:
