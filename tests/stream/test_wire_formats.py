@@ -1,0 +1,196 @@
+"""The examples of stream/README.md are decoded by the code they document."""
+
+import json
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+import pytest
+import redis.asyncio as redis
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream.alarm_store import AlarmStore, decode_event, encode_event
+from stream.alarms import AlarmState
+from stream.cloudevents import (
+    MAX_ORIGINAL_HEADERS_BYTES,
+    dead_letter_record,
+    frame_headers,
+    original_headers,
+    read_frame,
+    read_result,
+    result_record,
+)
+from stream.config import KafkaConfig, RedisConfig
+from stream.errors import Reason, RecordError, UnreadableError
+from stream.frame import Frame, Position
+from stream.outcome import not_inspected
+from tests.stream.scripted import frame
+
+README = Path(__file__).parents[2] / "stream" / "README.md"
+POSITION = Position("patchline.frames", 0, 1041)
+
+
+def examples(kind: str) -> list[str]:
+    found = re.findall(rf"<!-- example: {kind} -->\n```\w*\n(.*?)```", README.read_text(), re.DOTALL)
+    assert found, f"the README has no example of: {kind}"
+    return found
+
+
+def headers_of(text: str) -> list[tuple[str, bytes]]:
+    return [(name, value.encode()) for name, _, value in (line.partition(": ") for line in text.splitlines())]
+
+
+def read(headers: list[tuple[str, bytes]], value: bytes | None = b"foo", **more: object) -> Frame:
+    return read_frame(
+        **{"position": POSITION, "timestamp_ms": 1_000, "key": None, "value": value, "headers": headers, **more}
+    )
+
+
+def test_the_frame_example_is_a_frame():
+    """The documented headers are read without a flaw, and are those that `frame_headers` makes."""
+    headers = headers_of(examples("frame headers")[0])
+    seen = read(headers)
+    assert seen.flaw is None
+    assert (seen.frame_id, seen.camera, seen.recipe) == ("line-3/000042", "line-3", "bottle")
+    assert seen.time == datetime(2026, 3, 2, 8, 15, 30, 250_000, UTC)
+    made = frame_headers(
+        frame_id="line-3/000042",
+        camera="line-3",
+        time=seen.time,
+        recipe="bottle",
+        sha256=seen.content_sha256,
+    )
+    assert [name for name, _ in made] == [name for name, _ in headers]
+    assert read(made).time == seen.time
+
+
+def test_the_result_examples_are_results():
+    """The documented results decode, and encode to the same JSON and headers."""
+    headers = headers_of(examples("result headers")[0])
+    rejected, unread = (read_result(headers, text.encode()) for text in examples("result"))
+    key, value, made = result_record(rejected)
+    assert (key, json.loads(value), made) == (b"line-3", json.loads(examples("result")[0]), headers)
+    assert json.loads(result_record(unread)[1]) == json.loads(examples("result")[1])
+    assert unread.reason == Reason.TRUNCATED
+
+
+def test_every_reason_is_documented():
+    """The table of reasons names each code there is."""
+    section = README.read_text().partition("| `reason` |")[2].partition("## Dead letters")[0]
+    assert set(re.findall(r"`(\w+)`", section.partition("\n\n")[0])) - {"detail"} == {r.value for r in Reason}
+
+
+def test_the_dead_letter_example_is_one():
+    """A frame that cannot be read makes the documented headers, and comes back from them."""
+    headers = headers_of(examples("dead letter headers")[0])
+    original = original_headers(headers)
+    unreadable = read(original, bytes(20712))
+    assert unreadable.flaw is None
+    detail = dict(headers)["ce_detail"].decode()
+    outcome = not_inspected(unreadable, UnreadableError(Reason.TRUNCATED, detail), None)
+    inspected_at = datetime.fromisoformat(dict(headers)["ce_time"].decode())
+    outcome = type(outcome)(frame=unreadable, result=msgspec.structs.replace(outcome.result, inspected_at=inspected_at))
+    record = dead_letter_record(outcome, 32 * 2**20)
+    assert record is not None
+    assert (record[0], record[1]) == (b"line-3", bytes(20712))
+    assert record[2] == headers
+    by_reference = dead_letter_record(outcome, 20711)
+    assert by_reference is not None
+    assert by_reference[1] == b""
+    assert ("ce_dataref", b"kafka:patchline.frames/0/1041") in by_reference[2]
+
+
+async def test_the_alarm_examples_are_read_by_the_store(redis_url, unique_name):
+    """The documented hash loads, the events decode and encode to the same JSON, the key names are the store's."""
+    config = RedisConfig(url=redis_url, prefix=unique_name("p") + ":")
+    store = AlarmStore(config)
+    fields = dict(line.split(": ", 1) for line in examples("alarm state")[0].splitlines())
+    client = redis.from_url(redis_url, decode_responses=True)
+    await client.hset(store.key("line-3"), mapping=fields)
+    stored = await store.load("line-3")
+    assert (stored.alarm.state, stored.version) == (AlarmState.UNACKNOWLEDGED, 218)
+    assert await store.write(stored, stored.alarm, stored.last, []) is not None
+    again = await client.hgetall(store.key("line-3"))
+    assert again == {**fields, "version": "219"}
+    for text in examples("alarm event"):
+        assert json.loads(encode_event(decode_event(text))) == json.loads(text)
+    default = AlarmStore(RedisConfig())
+    names = [default.events_key, default.cameras_key, default.channel, default.acknowledge_key, default.key("CAMERA")]
+    for name in names:
+        assert f"| `{name}` |" in README.read_text()
+    command, key, _, *pairs = examples("acknowledgement")[0].split()
+    assert (command, key, pairs[::2]) == ("XADD", default.acknowledge_key, ["camera", "operator"])
+    await client.aclose()
+    await store.close()
+    await default.close()
+
+
+def test_topic_names_are_the_defaults():
+    """The table of topics names those of the configuration."""
+    config = KafkaConfig()
+    for topic in (config.frames_topic, config.results_topic, config.dead_letter_topic):
+        assert f"| `{topic}` |" in README.read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "flaw"),
+    [
+        ({"ce_id": None}, "ce_id is missing"),
+        ({"ce_source": b""}, "ce_source is missing"),
+        ({"ce_type": b"io.patchline.result.v1"}, "ce_type is 'io.patchline.result.v1', expected"),
+        ({"ce_specversion": None}, "ce_specversion is None, expected '1.0'"),
+        ({"ce_time": b"yesterday"}, "ce_time is 'yesterday', expected RFC 3339"),
+        ({"ce_time": b"2026-03-02T08:15:30"}, "expected RFC 3339 with a time zone"),
+        ({"ce_sha256": b"abc"}, "expected 64 hexadecimal digits"),
+        ({"ce_recipe": None}, "ce_recipe is missing, and there is no default"),
+        ({"ce_id": b"\xff"}, "ce_id is not UTF-8"),
+    ],
+)
+def test_each_wrong_header_is_named(change, flaw):
+    """A record with a wrong header is a frame with a flaw that says which and what was expected."""
+    headers = {**dict(headers_of(examples("frame headers")[0])), **change}
+    seen = read([(name, value) for name, value in headers.items() if value is not None])
+    assert flaw in (seen.flaw or "")
+    assert seen.frame_id
+    assert seen.camera
+
+
+header = st.tuples(
+    st.sampled_from(["ce_id", "ce_source", "ce_type", "ce_time", "ce_recipe", "ce_sha256", "content-type", "x"]),
+    st.one_of(st.binary(max_size=40), st.none()),
+)
+
+
+@given(st.lists(header, max_size=12), st.one_of(st.none(), st.binary(max_size=50)), st.one_of(st.none(), st.binary()))
+def test_any_record_is_a_frame_and_any_frame_a_dead_letter(headers, value, key):
+    """Whatever arrives is a frame with an id and a camera, and can be dead-lettered and reported."""
+    seen = read(headers, value, key=key, timestamp_ms=-1)
+    assert seen.frame_id
+    assert seen.camera
+    outcome = not_inspected(seen, UnreadableError(Reason.CORRUPT, "x"), None)
+    record = dead_letter_record(outcome, 1000)
+    assert record is not None
+    assert record[1] == (value or b"")
+    assert read_result(result_record(outcome.result)[2], result_record(outcome.result)[1]).frame_id == seen.frame_id
+
+
+def test_a_flood_of_headers_is_cut():
+    """A dead letter repeats at most 64 KiB of its frame's headers."""
+    seen = frame("a", b"x", headers=tuple((f"h{n}", bytes(1000)) for n in range(200)))
+    record = dead_letter_record(not_inspected(seen, UnreadableError(Reason.EMPTY, "x"), None), 1000)
+    assert record is not None
+    kept = original_headers(record[2])
+    assert 60 <= len(kept) < 66
+    assert sum(len(name) + len(value) for name, value in kept) <= MAX_ORIGINAL_HEADERS_BYTES
+
+
+def test_records_of_another_kind_are_no_results():
+    """A result is only read from a record that says it is one."""
+    with pytest.raises(RecordError, match=r"expected 'io\.patchline\.result\.v1'"):
+        read_result(headers_of(examples("frame headers")[0]), b"{}")
+    with pytest.raises(RecordError, match="missing required field"):
+        read_result(headers_of(examples("result headers")[0]), b"{}")
+    with pytest.raises(RecordError, match="no alarm event"):
+        decode_event('{"camera": 3}')
