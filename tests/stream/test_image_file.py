@@ -81,6 +81,18 @@ def test_truncation_is_found_at_every_cut(name):
     assert accepted == []
 
 
+@pytest.mark.parametrize("pattern", ["magnetic_tile/**/*.jpg", "mvtec_bottle/**/good/*.png"])
+def test_real_photographs_cut_short_are_found(data_dir, pattern):
+    """Photographs as cameras store them are refused at sampled cuts, and at each of the last bytes."""
+    files = sorted(data_dir.glob(pattern))
+    for path in (files[0], files[len(files) // 2], files[-1]):
+        whole = path.read_bytes()
+        assert read_image(whole, **LIMITS).ndim == 3
+        cuts = {int(cut) for cut in np.random.default_rng(1).integers(1, len(whole), 30)}
+        for cut in sorted(cuts | set(range(len(whole) - 20, len(whole)))):
+            reason_of(whole[:cut])
+
+
 def test_truncated_inside_the_pixels_says_truncated():
     """A JPEG or PNG that ends among its pixels is called truncated, not just corrupt."""
     for name in ("baseline JPEG", "progressive JPEG", "PNG", "BMP"):

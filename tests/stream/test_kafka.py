@@ -233,6 +233,7 @@ async def test_topics_are_made_with_room_and_missing_ones_are_named(kafka, uniqu
         await KafkaSource(KafkaConfig(bootstrap_servers="127.0.0.1:1")).open()
 
 
+@pytest.mark.slow
 async def test_a_broker_that_restarts_loses_nothing(unique_name):
     """While the broker is away results wait; when it is back every frame has one."""
     with KafkaBroker() as broker:
