@@ -16,7 +16,7 @@ from tests.services.process import Server, free_port
 PATCHLINE = str(Path(sys.executable).with_name("patchline"))
 
 
-def patchline(*arguments: object, timeout_s: float = 240) -> str:
+def patchline(*arguments: object, timeout_s: float = 600) -> str:
     """Run a command to its end and return its standard output; a failure fails the test with what it printed."""
     command = [PATCHLINE, *(str(a) for a in arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
@@ -35,7 +35,7 @@ class Service(Server):
 
     def run(self) -> None:
         """Start it and wait until it takes frames."""
-        self.start([PATCHLINE, "run", str(self.settings_file)], lambda: self.status("/readyz") == 200, timeout_s=90)
+        self.start([PATCHLINE, "run", str(self.settings_file)], lambda: self.status("/readyz") == 200, timeout_s=180)
 
     def status(self, path: str) -> int:
         """The HTTP status of a page, 0 when nobody listens."""

@@ -16,6 +16,7 @@ from tests.e2e.service import Service, json_lines, patchline
 from tests.e2e.traffic import CAMERAS, RECIPE, Sent
 from tests.services.prometheus import PrometheusServer
 
+pytestmark = pytest.mark.timeout(900)  # the fit and the evaluation are part of the first test
 ALARM = {"rejects": 3, "window": 10, "passes": 5}
 
 

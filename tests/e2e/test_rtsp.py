@@ -7,10 +7,13 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.e2e import traffic
 from tests.e2e.service import Service
 from tests.e2e.traffic import RECIPE
 
+pytestmark = pytest.mark.timeout(900)
 CAMERA = "rtsp-tiles"
 PASSWORD = "hush-4711"  # noqa: S105 - of a test's own server
 IN_FLIGHT = 16
@@ -40,7 +43,7 @@ async def test_service_reads_an_rtsp_stream(
     }
     with Service(settings) as service:
         service.run()
-        deadline = asyncio.get_running_loop().time() + 90
+        deadline = asyncio.get_running_loop().time() + 180
         while counted(service, "frames_total") < 100:
             assert asyncio.get_running_loop().time() < deadline, service.log
             await asyncio.sleep(0.2)

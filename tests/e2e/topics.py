@@ -34,7 +34,7 @@ async def create(bootstrap: str, *names: str, partitions: int) -> None:
         await admin.close()
 
 
-async def read(bootstrap: str, topic: str, count: int, *, timeout_s: float = 120, settle_s: float = 2) -> list[Record]:
+async def read(bootstrap: str, topic: str, count: int, *, timeout_s: float = 300, settle_s: float = 2) -> list[Record]:
     """The first `count` committed records of a topic, and any that follow within `settle_s`: too many is seen too."""
     records: list[Record] = []
     reader = AIOKafkaConsumer(
