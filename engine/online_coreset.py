@@ -1,0 +1,289 @@
+"""The coreset as it learns: online greedy admission, and doubling where the row budget is reached.
+
+A confirmed frame's patches join, farthest first, while one lies farther from the bank than the admission radius r. Rows
+are then more than r apart, and every patch seen lies within r of a row. Where a row more than the budget k would be
+kept, r doubles and the rows are thinned: in their order, a row stays only if it lies farther than the new r from all
+that stay (the doubling algorithm of Charikar, Chekuri, Feder and Motwani, 1997; McCutchen and Khuller, 2008).
+
+Two of the k + 1 rows that forced a doubling from r to 2r share a centre of any k, so the best radius possible is r / 2
+or more; and what has been let go by then lies within 2r + r + r/2 + ... <= 4r of a row. Hence the guarantee, once the
+budget has been reached: every patch lies within 8 times the best radius possible for k rows.
+
+Vectors are 16-bit integers with one scale a recipe, so squared distances are integers that float64 holds exactly in any
+order of summation (D * 2^32 < 2^53): the same frames in the same order give the same rows on any machine.
+"""
+
+import math
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import EngineError
+from engine.quantise import Rows
+
+BLOCK = 2048
+DIMENSIONS = 2**21
+"""Embeddings of fewer dimensions have squared distances below 2^53."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class OnlineCoreset:
+    """The rows of a memory bank and the state of their learning; never changed, each update makes another.
+
+    `rows` is int16 (M, D); row i came from patch `row_patch[i]` of frame `row_frame[i]`, int32 (M,), an index into
+    `frames`, which the fit's frames open. `sq_admission` is r squared, `sq_first` what it was at first, `sq_fit` the
+    squared covering radius of the fit over its own patches, all in the integers' units. At most `budget` rows are kept.
+    """
+
+    rows: Rows
+    row_frame: NDArray[np.int32]
+    row_patch: NDArray[np.int32]
+    frames: tuple[str, ...]
+    sq_admission: int
+    sq_first: int
+    sq_fit: int
+    budget: int
+    _norms: NDArray[np.float64] = field(repr=False)
+
+    @property
+    def sq_proven(self) -> float:
+        """Squared radius within which every patch seen is proven to lie of a row, in the integers' units.
+
+        With j doublings the chain of rows that stood in for a patch is at most R + 2r + 4r + ... + 2^j r long, R the
+        larger of the fit's covering radius and the first r.
+        """
+        first = math.sqrt(self.sq_first)
+        steps = math.sqrt(self.sq_admission) - first  # r + 2r + ... + 2^(j-1) r
+        return (max(first, math.sqrt(self.sq_fit)) + 2 * steps) ** 2
+
+    @property
+    def thinned(self) -> bool:
+        """Whether the row budget has ever been reached."""
+        return self.sq_admission > self.sq_first
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Delta:
+    """How one state of the rows became the next: `kept` are the former row numbers that stay, in order, int64 (K,);
+    rows from number K on are new.
+    """
+
+    kept: NDArray[np.int64]
+    before: int
+    after: int
+
+    @property
+    def added(self) -> int:
+        """Rows that joined."""
+        return self.after - len(self.kept)
+
+    @property
+    def removed(self) -> int:
+        """Rows that left."""
+        return self.before - len(self.kept)
+
+    def then(self, later: "Delta") -> "Delta":
+        """This change followed by a later one, as one."""
+        positions = later.kept[later.kept < len(self.kept)]
+        return Delta(self.kept[positions], self.before, later.after)
+
+
+def begin(
+    rows: Rows,
+    row_frame: NDArray[np.int32],
+    row_patch: NDArray[np.int32],
+    frames: tuple[str, ...],
+    *,
+    sq_covering: int,
+    admission: float = 1.0,
+    budget: int,
+) -> OnlineCoreset:
+    """The state that a fit leaves: its greedy rows, and r a share of its covering radius.
+
+    Args:
+        rows: int16 (M, D), chosen by greedy k-center, so no two lie nearer than the covering radius.
+        row_frame, row_patch: int32 (M,), where they came from.
+        frames: names of the fit's frames.
+        sq_covering: the covering radius squared, in the integers' units.
+        admission: r as a share of the covering radius, 0.5 to 1: a smaller share would void the guarantee of 8.
+        budget: rows kept at most, M or more.
+
+    Raises:
+        EngineError: an argument lies outside its range.
+    """
+    if not 0.5 <= admission <= 1:
+        raise EngineError(f"admission is {admission:g}, expected 0.5 to 1 times the covering radius")
+    if budget < len(rows):
+        raise EngineError(f"the row budget is {budget}, expected at least the fit's {len(rows)} rows")
+    if rows.shape[1] >= DIMENSIONS:
+        raise EngineError(f"embeddings have {rows.shape[1]} dimensions, expected fewer than {DIMENSIONS}")
+    sq_first = math.ceil(sq_covering * admission**2)
+    return OnlineCoreset(
+        rows=rows,
+        row_frame=row_frame,
+        row_patch=row_patch,
+        frames=frames,
+        sq_admission=sq_first,
+        sq_first=sq_first,
+        sq_fit=sq_covering,
+        budget=budget,
+        _norms=_sq_norms(rows),
+    )
+
+
+def sq_integer(radius: float, scale: float) -> int:
+    """The squared distance, in the integers' units, whose root times `scale` (a power of two) is `radius`."""
+    return round((radius / scale) ** 2)
+
+
+def learn(
+    state: OnlineCoreset,
+    frame: str,
+    patches: Rows,
+    sq_at_most: NDArray[np.float64] | None = None,
+    living: NDArray[np.bool_] | None = None,
+) -> tuple[OnlineCoreset, Delta]:
+    """Let a confirmed frame's patches join.
+
+    Args:
+        state: the rows before.
+        frame: its name; a frame that has been learned already changes nothing.
+        patches: int16 (P, D), at the state's scale.
+        sq_at_most: float64 (P,), upper bounds on the patches' squared distances to their nearest rows, where an
+            inspection has left them: patches within r are not measured again. It changes the cost, not the rows.
+        living: bool (P,), the patches that may join; all unless given.
+
+    Returns:
+        The rows after, and how the former ones became them. New rows follow the old, in the order they joined.
+    """
+    unchanged = Delta(np.arange(len(state.rows)), len(state.rows), len(state.rows))
+    if frame in state.frames:
+        return state, unchanged
+    if patches.dtype != np.int16 or patches.ndim != 2 or patches.shape[1] != state.rows.shape[1]:
+        expected = f"expected int16 (P, {state.rows.shape[1]})"
+        raise EngineError(f"patches of frame {frame!r}: found {patches.dtype} {patches.shape}, {expected}")
+    may_join = np.ones(len(patches), dtype=bool) if living is None else living
+    if sq_at_most is not None:
+        may_join = may_join & (sq_at_most > state.sq_admission)
+    far = np.flatnonzero(may_join)
+    sq = sq_to_nearest(patches[far], state.rows, state._norms)[0]
+    # What lies within r at first never joins, whether a bound or a measurement says so.
+    far, sq = far[sq > state.sq_admission], sq[sq > state.sq_admission]
+    candidates = patches[far]
+    norms = _sq_norms(candidates)
+    values = candidates.astype(np.float64)
+    total = unchanged
+    joined: list[int] = []
+    while len(sq) and sq.max() > state.sq_admission:
+        best = int(sq.argmax())  # the lowest patch among equals
+        joined.append(best)
+        if len(state.rows) + len(joined) > state.budget:
+            state, delta = _take(state, frame, patches, far[joined])
+            total = total.then(delta)
+            joined = []
+            state, delta = thin(state)
+            total = total.then(delta)
+            sq = sq_to_nearest(candidates, state.rows, state._norms)[0]
+        else:
+            np.minimum(sq, norms + norms[best] - 2 * (values @ values[best]), out=sq)
+    state, delta = _take(state, frame, patches, far[joined])
+    return state, total.then(delta)
+
+
+def thin(state: OnlineCoreset) -> tuple[OnlineCoreset, Delta]:
+    """Double r, and again while more than the budget's rows lie farther than r apart."""
+    before = len(state.rows)
+    kept = np.arange(before)
+    sq_radius = state.sq_admission
+    while len(kept) > state.budget:
+        sq_radius = max(4 * sq_radius, 1)
+        kept = kept[_apart(state.rows[kept], sq_radius)]
+    state = replace(
+        state,
+        rows=state.rows[kept],
+        row_frame=state.row_frame[kept],
+        row_patch=state.row_patch[kept],
+        sq_admission=sq_radius,
+        _norms=state._norms[kept],
+    )
+    return state, Delta(kept, before, len(kept))
+
+
+def without_rows(state: OnlineCoreset, gone: NDArray[np.bool_]) -> tuple[OnlineCoreset, Delta]:
+    """The state without the rows marked in `gone`, bool (M,); frames and radius stay."""
+    kept = np.flatnonzero(~gone)
+    if not len(kept):
+        raise EngineError("no row would be left in the memory bank")
+    state = replace(
+        state,
+        rows=state.rows[kept],
+        row_frame=state.row_frame[kept],
+        row_patch=state.row_patch[kept],
+        _norms=state._norms[kept],
+    )
+    return state, Delta(kept, len(gone), len(kept))
+
+
+def sq_to_nearest(
+    patches: Rows, rows: Rows, norms: NDArray[np.float64] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Squared distance of each of `patches`, int16 (P, D), to the nearest of `rows`, int16 (M, D), and that row.
+
+    Returns exact integers, float64 (P,), and the lowest nearest row, int64 (P,); infinity and -1 where there is no row.
+    """
+    sq = np.full(len(patches), np.inf)
+    nearest = np.full(len(patches), -1, dtype=np.int64)
+    if not len(patches):
+        return sq, nearest
+    X = patches.astype(np.float64)
+    for start in range(0, len(rows), BLOCK):
+        Y = rows[start : start + BLOCK].astype(np.float64)
+        sq_Y = _sq_norms(rows[start : start + BLOCK]) if norms is None else norms[start : start + BLOCK]
+        proposed = X @ Y.T
+        proposed *= -2
+        proposed += sq_Y
+        best = proposed.argmin(1)
+        value = proposed[np.arange(len(X)), best]
+        nearer = value < sq
+        sq[nearer] = value[nearer]
+        nearest[nearer] = best[nearer] + start
+    return sq + np.einsum("pd,pd->p", X, X), nearest
+
+
+def _take(state: OnlineCoreset, frame: str, patches: Rows, joined: NDArray[np.int64]) -> tuple[OnlineCoreset, Delta]:
+    """Append patches `joined` of a frame as rows; the frame is named from then on, even if it gave none."""
+    before = len(state.rows)
+    frames = state.frames if frame in state.frames else (*state.frames, frame)
+    new = patches[joined]
+    state = replace(
+        state,
+        frames=frames,
+        rows=np.concatenate([state.rows, new]),
+        row_frame=np.concatenate([state.row_frame, np.full(len(new), frames.index(frame), dtype=np.int32)]),
+        row_patch=np.concatenate([state.row_patch, joined.astype(np.int32)]),
+        _norms=np.concatenate([state._norms, _sq_norms(new)]),
+    )
+    return state, Delta(np.arange(before), before, len(state.rows))
+
+
+def _apart(rows: Rows, sq_radius: int) -> NDArray[np.int64]:
+    """Rows to keep, first come first kept, so that all lie farther apart than the radius: int64, ascending."""
+    stay = np.ones(len(rows), dtype=bool)
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
+        kept_before = np.flatnonzero(stay[:start])
+        stay[start : start + len(block)] = sq_to_nearest(block, rows[kept_before])[0] > sq_radius
+        X = block.astype(np.float64)
+        norms = _sq_norms(block)
+        near = norms[:, None] + norms - 2 * (X @ X.T) <= sq_radius
+        for i in range(len(block)):
+            if stay[start + i]:
+                stay[start + i + 1 : start + len(block)] &= ~near[i, i + 1 :]
+    return np.flatnonzero(stay)
+
+
+def _sq_norms(rows: Rows) -> NDArray[np.float64]:
+    values = rows.astype(np.float64)
+    norms: NDArray[np.float64] = np.einsum("nd,nd->n", values, values)
+    return norms

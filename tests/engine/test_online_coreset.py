@@ -1,0 +1,271 @@
+"""Online learning of rows: exact, bounded, and undone by replay."""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from engine.coreset import greedy_coreset
+from engine.errors import EngineError
+from engine.learning import Aged, Learned, Learning
+from engine.online_coreset import Delta, OnlineCoreset, begin, learn, sq_integer, thin
+from engine.quantise import Rows
+
+D = 3
+unhurried = settings(max_examples=40, deadline=None)
+
+
+def patches_of(seed: int, count: int = 12, spread: int = 60, shift: int = 0) -> Rows:
+    """Patches of one frame, int16 (count, D), on a grid coarse enough that ties are common."""
+    return (np.random.default_rng(seed).integers(-spread, spread, (count, D)) + shift).astype(np.int16)
+
+
+def fitted(patches: Rows, rows: int, budget: int, admission: float = 1.0) -> OnlineCoreset:
+    coreset = greedy_coreset(patches, rows, seed=0)
+    chosen = coreset.indices
+    return begin(
+        patches[chosen],
+        np.zeros(len(chosen), dtype=np.int32),
+        chosen.astype(np.int32),
+        ("fit",),
+        sq_covering=sq_integer(coreset.radius, 1.0),
+        admission=admission,
+        budget=budget,
+    )
+
+
+def sq_distances(patches: Rows, rows: Rows) -> NDArray[np.int64]:
+    """(P, M) by definition, in integers."""
+    difference = patches[:, None].astype(np.int64) - rows[None].astype(np.int64)
+    return np.asarray((difference**2).sum(2))
+
+
+def same(one: OnlineCoreset, other: OnlineCoreset) -> bool:
+    def provenance(state: OnlineCoreset) -> list[tuple[str, int]]:
+        return [(state.frames[f], int(p)) for f, p in zip(state.row_frame, state.row_patch, strict=True)]
+
+    return (
+        one.rows.tobytes() == other.rows.tobytes()
+        and provenance(one) == provenance(other)
+        and one.frames == other.frames
+        and one.sq_admission == other.sq_admission
+    )
+
+
+def run(first: OnlineCoreset, frames: dict[str, Rows], log: Sequence[Learned | Aged]) -> Learning:
+    """The log applied event by event, as a line would."""
+    learning = Learning(first, frames.__getitem__)
+    for event in log:
+        if isinstance(event, Aged):
+            learning.age(event.rows)
+        else:
+            learning.learn(event.frame)
+    return learning
+
+
+worlds = st.builds(
+    lambda seed, spread, rows, extra, frames: (
+        fitted(patches_of(seed, 20, spread), rows, rows + extra),
+        {f"f{i}": patches_of(seed + 1 + i, 12, spread, shift=i * spread // 2) for i in range(frames)},
+    ),
+    st.integers(0, 10_000),
+    st.sampled_from([4, 30, 300]),
+    st.integers(2, 6),
+    st.integers(0, 8),
+    st.integers(1, 6),
+)
+
+
+@unhurried
+@given(st.integers(0, 10_000), st.sampled_from([4, 60, 3000]))
+def test_joining_rows_are_those_of_the_definition(seed: int, spread: int) -> None:
+    """While a patch lies farther than r from the bank, the farthest joins, the lowest patch among equals."""
+    first = fitted(patches_of(seed, 20, spread), 4, 1000)
+    patches = patches_of(seed + 1, 40, spread, shift=spread)
+    expected: list[int] = []
+    while True:
+        nearest = sq_distances(patches, np.concatenate([first.rows, patches[expected]])).min(1)
+        if nearest.max() <= first.sq_admission:
+            break
+        expected.append(int(nearest.argmax()))
+    state, delta = learn(first, "new", patches)
+    assert state.row_patch[len(first.rows) :].tolist() == expected
+    assert (delta.added, delta.removed) == (len(expected), 0)
+
+
+@unhurried
+@given(worlds, st.integers(0, 1000))
+def test_an_upper_bound_from_the_inspection_changes_no_row(
+    world: tuple[OnlineCoreset, dict[str, Rows]], seed: int
+) -> None:
+    """Ruling patches out by a bound gives the rows that measuring every patch gives, also where rows are thinned."""
+    plain, bounded = world[0], world[0]
+    rng = np.random.default_rng(seed)
+    for name, patches in world[1].items():
+        bound = sq_distances(patches, bounded.rows).min(1) + rng.integers(0, 3, len(patches))
+        plain, _ = learn(plain, name, patches)
+        bounded, _ = learn(bounded, name, patches, sq_at_most=bound.astype(np.float64))
+        assert same(plain, bounded)
+
+
+@unhurried
+@given(worlds)
+def test_every_patch_seen_lies_within_the_proven_radius(world: tuple[OnlineCoreset, dict[str, Rows]]) -> None:
+    """Rows stay within the budget, and every patch learned within the proven radius of one, after any doubling."""
+    state, seen = world[0], [world[0].rows]
+    for name, patches in world[1].items():
+        state, _ = learn(state, name, patches)
+        seen.append(patches)
+        assert len(state.rows) <= state.budget
+        assert sq_distances(np.concatenate(seen), state.rows).min(1).max() <= state.sq_proven * (1 + 1e-12)
+        if not state.thinned:
+            assert sq_distances(patches, state.rows).min(1).max() <= state.sq_admission
+
+
+@settings(unhurried, max_examples=30)
+@given(st.integers(0, 10_000), st.integers(2, 3), st.sampled_from([0.5, 0.7, 1.0]))
+def test_a_thinned_bank_is_within_eight_times_the_best(seed: int, budget: int, admission: float) -> None:
+    """By brute force: no `budget` centres anywhere cover better than half the widest gap among budget + 1 patches."""
+    fit_patches, new = patches_of(seed, 7), patches_of(seed + 1, 8, shift=seed % 200)
+    state = fitted(fit_patches, budget, budget, admission)
+    state, _ = learn(state, "new", new)
+    if not state.thinned:
+        return
+    everything = np.concatenate([fit_patches, new])
+    sq = sq_distances(everything, everything)
+    widest = max(min(sq[i, j] for i, j in combinations(group, 2)) for group in combinations(range(15), budget + 1))
+    best = np.sqrt(widest) / 2
+    assert np.sqrt(sq_distances(everything, state.rows).min(1).max()) <= np.sqrt(state.sq_proven) * (1 + 1e-12)
+    assert np.sqrt(state.sq_proven) <= 8 * best * (1 + 1e-12)
+
+
+@unhurried
+@given(worlds)
+def test_a_delta_says_what_became_of_every_row(world: tuple[OnlineCoreset, dict[str, Rows]]) -> None:
+    """Kept rows keep their values and order, and the changes of several frames join into one."""
+    first = state = world[0]
+    total = Delta(np.arange(len(first.rows)), len(first.rows), len(first.rows))
+    for name, patches in world[1].items():
+        before = state
+        state, delta = learn(state, name, patches)
+        assert np.array_equal(before.rows[delta.kept], state.rows[: len(delta.kept)])
+        assert (delta.before, delta.after) == (len(before.rows), len(state.rows))
+        total = total.then(delta)
+    assert np.array_equal(first.rows[total.kept], state.rows[: len(total.kept)])
+
+
+@unhurried
+@given(worlds)
+def test_learning_a_frame_again_changes_nothing(world: tuple[OnlineCoreset, dict[str, Rows]]) -> None:
+    """The second time, state and log stay as they are."""
+    learning = Learning(world[0], world[1].__getitem__)
+    for name in world[1]:
+        learning.learn(name)
+    state, log = learning.state, learning.log
+    for name in world[1]:
+        delta = learning.learn(name)
+        assert (delta.added, delta.removed) == (0, 0)
+    assert learning.state is state
+    assert learning.log == log
+
+
+@unhurried
+@given(worlds, st.data())
+def test_unlearning_gives_the_bank_that_never_saw_the_frame(
+    world: tuple[OnlineCoreset, dict[str, Rows]], data: st.DataObject
+) -> None:
+    """With ageing and thinning in between, unlearning equals the same history without the frame, bit for bit."""
+    first, frames = world
+    log: list[Learned | Aged] = [Learned(frame=name) for name in frames]
+    learning = run(first, frames, log)
+    rows = [
+        (learning.state.frames[f], int(p))
+        for f, p in zip(learning.state.row_frame, learning.state.row_patch, strict=True)
+    ]
+    aged = data.draw(st.lists(st.sampled_from(rows), max_size=3, unique=True))
+    fit_rows = {("fit", int(p)) for p in first.row_patch}
+    if fit_rows - set(aged):
+        log.insert(data.draw(st.integers(0, len(log))), Aged(rows=tuple(aged)))
+    gone = data.draw(st.sampled_from(sorted(frames)))
+    never_saw = run(first, frames, [event for event in log if event != Learned(frame=gone)])
+    *_, unlearned = run(first, frames, log).unlearn(gone)
+    assert same(unlearned.state, never_saw.state)
+    assert gone not in unlearned.state.frames
+
+
+@unhurried
+@given(worlds, st.data())
+def test_what_has_not_aged_stays_covered(world: tuple[OnlineCoreset, dict[str, Rows]], data: st.DataObject) -> None:
+    """After ageing, the rows are gone, and every living patch lies within the proven radius of a row that stays."""
+    learning = run(world[0], world[1], [Learned(frame=name) for name in world[1]])
+    state = learning.state
+    learned = [
+        (state.frames[f], int(p))
+        for f, p in zip(state.row_frame, state.row_patch, strict=True)
+        if state.frames[f] != "fit"
+    ]
+    aged = data.draw(st.lists(st.sampled_from(learned), max_size=4, unique=True)) if learned else []
+    learning.age(aged)
+    after = learning.state
+    names = {(after.frames[f], int(p)) for f, p in zip(after.row_frame, after.row_patch, strict=True)}
+    assert not names & set(aged)
+    assert after.sq_admission <= state.sq_admission
+    for name, patches in world[1].items():
+        living = patches[learning.living(name)]
+        assert (sq_distances(living, after.rows).min(1) <= after.sq_proven * (1 + 1e-12)).all()
+
+
+def test_distances_are_exact_at_the_ends_of_the_range() -> None:
+    """With 1,536 dimensions at +-32767, one step of one value decides, as it does in integers."""
+    row = np.full((1, 1536), -32767, dtype=np.int16)
+    patches = np.full((2, 1536), 32767, dtype=np.int16)
+    patches[0, 0] -= 1
+    sq_far = 1536 * 65534**2
+    first = begin(row, np.zeros(1, np.int32), np.zeros(1, np.int32), ("fit",), sq_covering=sq_far - 1, budget=10)
+    state, _ = learn(first, "new", patches)
+    assert state.row_patch.tolist() == [0, 1]
+    first = begin(row, np.zeros(1, np.int32), np.zeros(1, np.int32), ("fit",), sq_covering=sq_far, budget=10)
+    assert learn(first, "new", patches)[1].added == 0
+
+
+def test_thinning_keeps_the_first_of_two_near_rows() -> None:
+    """Rows stay in their order, each only if farther than the new radius from all that stay."""
+    rows = np.array([[0], [11], [22], [33], [100]], dtype=np.int16)
+    state = begin(rows, np.zeros(5, np.int32), np.arange(5, dtype=np.int32), ("fit",), sq_covering=100, budget=5)
+    state, _ = learn(state, "new", np.array([[200]], dtype=np.int16))
+    assert state.rows[:, 0].tolist() == [0, 22, 100, 200]
+    assert state.sq_admission == 400
+    assert thin(state)[1].removed == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"admission": 0.4}, "admission is 0.4"), ({"budget": 1}, "row budget is 1")],
+)
+def test_impossible_settings_are_refused(change: dict[str, float], message: str) -> None:
+    """The message names the setting and what was expected."""
+    rows = np.zeros((2, D), dtype=np.int16)
+    settings = {"admission": 1.0, "budget": 5, **change}
+    with pytest.raises(EngineError, match=message):
+        begin(
+            rows,
+            np.zeros(2, np.int32),
+            np.zeros(2, np.int32),
+            ("fit",),
+            sq_covering=4,
+            admission=settings["admission"],
+            budget=int(settings["budget"]),
+        )
+
+
+def test_a_frame_of_the_fit_cannot_be_unlearned() -> None:
+    """It takes a refit, and the message says so; an unknown frame is named."""
+    learning = Learning(fitted(patches_of(1), 3, 10), {"new": patches_of(2)}.__getitem__)
+    with pytest.raises(EngineError, match="refit"):
+        learning.unlearn("fit")
+    with pytest.raises(EngineError, match="'x' has not been learned"):
+        learning.unlearn("x")
