@@ -1,7 +1,7 @@
 """An anomaly map over its image: what was judged, and why.
 
 The colour scale (inferno: even steps look even, also in grey print) is tied to the threshold, not to the frame's own
-maximum: below half the threshold nothing is drawn, the threshold lies in the middle of the scale, and twice the
+maximum: below 0.7 of the threshold nothing is drawn, the threshold lies in the middle of the scale, and twice the
 threshold is its end. So frames that pass look calm and two overlays can be compared.
 """
 
@@ -21,7 +21,7 @@ from stream.outcome import Outcome
 
 SCALE_END = 2.0
 """End of the colour scale, in thresholds."""
-CALM = 0.5
+CALM = 0.7
 """Below this many thresholds nothing is drawn."""
 OPACITY = 0.65
 CONTOUR = (255, 255, 255)
@@ -123,8 +123,10 @@ def _with_text(sheet: Image, result: Result, title: str, left: int, size: int) -
     draw.text((left, size * 0.6), result.verdict.value.upper(), fill=VERDICT_INK[result.verdict], font=large)
     room = draw.textlength(result.verdict.value.upper() + "   ", font=large)
     if result.score is not None and result.threshold is not None:
-        text = f"score {result.score:.4g}   threshold {result.threshold:.4g}   ({result.score / result.threshold:.2f}x)"
+        text = (
+            f"score {result.score:.4g}  ·  threshold {result.threshold:.4g}  ({result.score / result.threshold:.2f}x)"
+        )
         draw.text((left + room, size * 0.75), text, fill=INK, font=small)
-    generation = f"   generation {result.generation.number}" if result.generation else ""
-    draw.text((left, size * 2.3), f"{title}   recipe {result.recipe}{generation}", fill=FAINT, font=small)
+    generation = f"  ·  generation {result.generation.number}" if result.generation else ""
+    draw.text((left, size * 2.3), f"{title}  ·  recipe {result.recipe}{generation}", fill=FAINT, font=small)
     return np.asarray(picture).astype(np.uint8)

@@ -39,13 +39,14 @@ class SecretUrl(SecretStr):
 
 
 def secret_values(url_or_secret: SecretStr) -> list[str]:
-    """The parts of a secret that must never be seen: a plain secret itself; of a URL its password, and its login."""
+    """The parts of a secret that must never be seen: a plain secret itself; of a URL its login and its query."""
     value = url_or_secret.get_secret_value()
     if not isinstance(url_or_secret, SecretUrl):
         return [value]
     login = value.partition("://")[2].rpartition("@")[0]
     password = login.partition(":")[2]
-    return [part for part in (value if redact_url(value) != value else "", login, password, unquote(password)) if part]
+    query = value.partition("?")[2]
+    return [part for part in (query, login, password, unquote(password)) if part]
 
 
 class Redactor:

@@ -4,6 +4,7 @@ Sections are frozen, refuse unknown keys, and never show a secret.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -31,6 +32,16 @@ def _url_of(*schemes: str) -> AfterValidator:
 # Defaults are the stream's own, so that a service from a file and one from code behave alike.
 _KAFKA, _REDIS, _ALARMS, _LIMITS = KafkaConfig(), RedisConfig(), AlarmConfig(), Limits()
 
+def _readable(path: Path) -> Path:
+    try:
+        path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not text"
+        raise ValueError(f"a text file that can be read ({why})") from error
+    return path
+
+
+SecretFile = Annotated[Path, AfterValidator(_readable)]
 Name = Annotated[str, AfterValidator(_plain_name)]
 
 
@@ -52,11 +63,8 @@ class Section(BaseModel):
                 continue
             if values.get(name) is not None:
                 raise ValueError(f"either {name} or {name}_file, not both")
-            try:
+            with suppress(OSError, UnicodeDecodeError, TypeError):  # `SecretFile` says what is wrong with it
                 values[name] = Path(path).read_text(encoding="utf-8").strip()
-            except (OSError, UnicodeDecodeError, TypeError) as error:
-                why = error.strerror if isinstance(error, OSError) else "not text"
-                raise ValueError(f"a readable text file as {name}_file ({path}: {why})") from error
         return values
 
 
@@ -91,7 +99,7 @@ class RtspCamera(Section):
         default=None, examples=["rtsp://camera-1.example/stream"]
     )
     """`rtsp://user:password@host/path`; credentials are never printed."""
-    url_file: Path | None = Field(default=None, examples=["/run/secrets/camera-1-url"])
+    url_file: SecretFile | None = Field(default=None, examples=["/run/secrets/camera-1-url"])
     """File that holds the URL."""
     transport: Literal["tcp", "udp"] = "tcp"
     """How RTSP carries the frames."""
@@ -167,7 +175,7 @@ class KafkaSettings(Section):
     """SASL user."""
     password: SecretStr | None = Field(default=None, examples=["change-me"])
     """SASL password."""
-    password_file: Path | None = Field(default=None, examples=["/run/secrets/kafka-password"])
+    password_file: SecretFile | None = Field(default=None, examples=["/run/secrets/kafka-password"])
     """File that holds the SASL password."""
     ca_file: Path | None = Field(default=None, examples=["/etc/patchline/kafka-ca.pem"])
     """Certificate authority (PEM) that the brokers are verified with; unset: the system's."""
@@ -188,11 +196,11 @@ class RedisSettings(Section):
         default=None, examples=["redis://localhost:6379/0"]
     )
     """`redis://host:port/database`, `rediss://` for TLS; unset: no alarms."""
-    url_file: Path | None = Field(default=None, examples=["/run/secrets/redis-url"])
+    url_file: SecretFile | None = Field(default=None, examples=["/run/secrets/redis-url"])
     """File that holds the URL."""
     password: SecretStr | None = Field(default=None, examples=["change-me"])
     """Password, where the URL has none."""
-    password_file: Path | None = Field(default=None, examples=["/run/secrets/redis-password"])
+    password_file: SecretFile | None = Field(default=None, examples=["/run/secrets/redis-password"])
     """File that holds the password."""
     prefix: str = Field(default=_REDIS.prefix, min_length=1)
     """Begins the name of every key, stream and channel."""

@@ -40,8 +40,8 @@ def read_document(path: Path) -> Document:
         raise _unusable(str(path), "not text", "a YAML file in UTF-8") from error
     except OSError as error:
         raise _unusable(str(path), f"cannot be read ({error.strerror})", "a YAML file with settings") from error
-    loader = yaml.SafeLoader(text)
     try:
+        loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
         document = Document(path)
         if root is None:
@@ -56,12 +56,21 @@ def read_document(path: Path) -> Document:
         raise _unusable(place, f"not YAML: {error.problem or error.context}", "valid YAML") from error
     except yaml.YAMLError as error:
         raise _unusable(str(path), "not YAML: it holds characters that text files do not", "valid YAML") from error
-    finally:
-        loader.dispose()
 
 
 def _unusable(place: str, found: str, expected: str) -> SettingsError:
     return SettingsError([Problem(place, "", found, expected)])
+
+
+def _scalar(loader: yaml.SafeLoader, node: yaml.Node, path: KeyPath, doc: Document) -> Any:
+    try:
+        return loader.construct_object(node)
+    except ValueError as error:  # such as the 45th of a month
+        place = f"{doc.path}:{node.start_mark.line + 1}"
+        doc.problems.append(
+            Problem(place, ".".join(path), f"a value that YAML cannot read ({error})", "text in quotes")
+        )
+        return None
 
 
 def _plain(loader: yaml.SafeLoader, node: yaml.Node, path: KeyPath, doc: Document, above: tuple[yaml.Node, ...]) -> Any:
@@ -72,7 +81,7 @@ def _plain(loader: yaml.SafeLoader, node: yaml.Node, path: KeyPath, doc: Documen
     if isinstance(node, yaml.SequenceNode):
         return [_plain(loader, item, (*path, str(i)), doc, above) for i, item in enumerate(node.value)]
     if not isinstance(node, yaml.MappingNode):
-        return loader.construct_object(node)
+        return _scalar(loader, node, path, doc)
     first_line: dict[str, int] = {}
     for key_node, _ in node.value:  # before merge keys are flattened: an overridden merged key is no duplicate
         if isinstance(key_node, yaml.ScalarNode) and key_node.value in first_line:

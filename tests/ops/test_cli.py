@@ -1,0 +1,125 @@
+"""The command line, as the installed command runs it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image as PillowImage
+
+from tests.ops.conftest import FIT, patchline, texture
+
+
+def test_help_does_not_import_torch() -> None:
+    """`patchline --help` stays quick: no torch, FAISS, matplotlib or OpenCV."""
+    script = (
+        "import sys, contextlib\nfrom ops.cli import app\n"
+        "with contextlib.suppress(SystemExit): app(['--help'])\n"
+        "sys.exit(','.join({'torch', 'faiss', 'matplotlib', 'cv2', 'numpy'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "command", [["fit"], ["inspect"], ["evaluate"], ["run"], ["check"], ["settings"], ["demo"], ["alarms", "ack"]]
+)
+def test_every_command_shows_examples(command: list[str]) -> None:
+    """The help of every command ends with examples."""
+    done = patchline(*command, "--help")
+    assert done.returncode == 0
+    assert f"patchline {' '.join(command)}" in done.stdout.partition("Examples")[2]
+
+
+def test_version() -> None:
+    """`--version` prints name and version."""
+    assert patchline("--version").stdout.startswith("patchline 0.")
+
+
+def test_fit_refuses_to_overwrite(bank: Path, parts: Path) -> None:
+    """A second fit to the same folder changes nothing and exits with 2."""
+    before = {path.name: path.read_bytes() for path in bank.iterdir()}
+    done = patchline("fit", parts / "train" / "good", "--out", bank, *FIT)
+    assert done.returncode == 2
+    assert "holds a memory bank already" in done.stderr
+    assert {path.name: path.read_bytes() for path in bank.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--false-reject-rate", "0.01"], "0.01"),
+        (["--size", "12"], "--size"),
+        (["--coreset", "2"], "--coreset"),
+        (["--weights", "file:/nowhere/weights.pth"], "/nowhere/weights.pth"),
+        (["--mean", "1,2"], "--mean"),
+        (["--calibration", "/nowhere"], "/nowhere"),
+    ],
+)
+def test_fit_explains_bad_input(parts: Path, tmp_path: Path, options: list[str], said: str) -> None:
+    """What cannot be fitted is one message that names the option, exit status 2 and no traceback."""
+    done = patchline("fit", parts / "train" / "good", "--out", tmp_path / "bank", *FIT, *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "bank").exists()
+
+
+def test_inspect_writes_verdicts_and_overlays(bank: Path, parts: Path, tmp_path: Path) -> None:
+    """Each image gives one line of JSON, in order; unreadable ones say why; overlays are PNGs of what was judged."""
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    overlays = tmp_path / "overlays"
+    good, spotted = parts / "test" / "good" / "050.png", parts / "test" / "spot" / "080.png"
+    done = patchline("inspect", bank, good, spotted, broken, "--overlays", overlays)
+    assert done.returncode == 0, done.stderr
+    verdicts = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [v["frame_id"] for v in verdicts] == [str(good), str(spotted), str(broken)]
+    assert [v["verdict"] for v in verdicts][1:] == ["reject", "not_inspected"]
+    assert verdicts[2]["reason"] == "not_an_image"
+    assert verdicts[1]["score"] > verdicts[1]["threshold"] > 0
+    box = verdicts[1]["worst"]
+    assert 20 <= box["top_px"] + box["height_px"] / 2 <= 64  # on the spot, or the half patch around it
+    assert {path.name for path in overlays.iterdir()} == {"050.png", "080.png"}
+    with PillowImage.open(overlays / "080.png") as sheet:
+        assert sheet.format == "PNG"
+        assert sheet.width > 2 * 80
+
+
+def test_evaluate_gives_the_verdicts_of_inspect(bank: Path, parts: Path, tmp_path: Path) -> None:
+    """The figures cover every image, and each verdict and score is the one that `inspect` gives."""
+    done = patchline("evaluate", bank, parts, "--out", tmp_path, "--json")
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout)
+    assert figures == json.loads((tmp_path / "evaluation.json").read_text())
+    assert figures["image_auroc"] == 1.0
+    assert figures["by_defect"]["spot"]["frames"] == 4
+    assert figures["pixel_auroc"] > 0.9
+    assert figures["aupro"] > 0.5
+    assert {"roc.png", "scores.png"} <= {path.name for path in tmp_path.iterdir()}
+    evaluated = [json.loads(line) for line in (tmp_path / "verdicts.jsonl").read_text().splitlines()]
+    inspected = patchline("inspect", bank, parts / "test" / "spot", parts / "test" / "good").stdout.splitlines()
+    said = ("frame_id", "verdict", "score", "threshold", "generation", "worst")
+    key = ["frame_id"]
+    assert sorted(([v[k] for k in said] for v in evaluated), key=str) == sorted(
+        ([v[k] for k in said] for v in map(json.loads, inspected)), key=str
+    ), key
+
+
+def test_evaluate_without_masks_says_why_figures_are_missing(bank: Path, tmp_path: Path) -> None:
+    """Where no mask is there, pixel figures are '-' with the reason, and the others stand."""
+    for kind, spot in (("good", False), ("spot", True)):
+        (tmp_path / "set" / "test" / kind).mkdir(parents=True)
+        PillowImage.fromarray(texture(90, spot=spot)).save(tmp_path / "set" / "test" / kind / "0.png")
+    done = patchline("evaluate", bank, tmp_path / "set", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "pixel auroc: - (no ground-truth masks were given)" in done.stdout
+    assert "1.0000" in done.stdout
+
+
+def test_evaluate_refuses_another_layout(bank: Path, parts: Path, tmp_path: Path) -> None:
+    """A folder without test/good is refused with the layout that was expected."""
+    done = patchline("evaluate", bank, parts / "train" / "good", "--out", tmp_path)
+    assert done.returncode == 2
+    assert "test/good and test/DEFECT" in done.stderr

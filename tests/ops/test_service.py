@@ -1,0 +1,106 @@
+"""The service as a process: what it does when its sources end, and when it is told to stop."""
+
+import json
+import signal
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.ops.conftest import PATCHLINE, patchline
+from tests.services.process import free_port
+
+SILENT_CAMERA = "rtsp://admin:topsecret@127.0.0.1:9/nobody"
+
+
+def write_settings(folder: Path, bank: Path, cameras: dict[str, Any], **more: Any) -> tuple[Path, Path, int]:
+    """A settings file; the file its results go to, and its HTTP port."""
+    results, port = folder / "results.jsonl", free_port()
+    settings = {
+        "recipes": {"tile": {"bank": str(bank)}},
+        "cameras": cameras,
+        "sinks": {"jsonl": str(results)},
+        "http": {"port": port},
+        "log": {"format": "json"},
+        **more,
+    }
+    file = folder / "line.yaml"
+    file.write_text(yaml.safe_dump(settings))
+    return file, results, port
+
+
+def wait_for(process: "subprocess.Popen[str]", port: int, path: str = "/readyz") -> None:
+    """Wait until the service answers with 200, as long as it lives."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until:
+        assert process.poll() is None, process.communicate()
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(f"{path} never answered with 200")
+
+
+def test_a_folder_is_inspected_to_its_end(bank: Path, parts: Path, tmp_path: Path) -> None:
+    """Every image of a folder gives one line, with the verdict and score of `patchline inspect`; the end is exit 0."""
+    camera = {"source": "folder", "recipe": "tile", "path": str(parts / "test"), "recursive": True}
+    file, results, _ = write_settings(tmp_path, bank, {"belt": camera})
+    done = patchline("run", file)
+    assert done.returncode == 0, done.stderr
+    streamed = {r["frame_id"]: r for r in map(json.loads, results.read_text().splitlines())}
+    lines = patchline("inspect", bank, parts / "test", "--recursive").stdout.splitlines()
+    inspected = {str(Path(r["frame_id"]).relative_to(parts / "test")): r for r in map(json.loads, lines)}
+    assert len(streamed) == 8
+    said = ("verdict", "score", "threshold", "generation", "worst")
+    assert {i: [r[k] for k in said] for i, r in streamed.items()} == {
+        i: [r[k] for k in said] for i, r in inspected.items()
+    }
+    assert {r["camera"] for r in streamed.values()} == {"belt"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_service_in_order(bank: Path, tmp_path: Path, number: signal.Signals) -> None:
+    """While a camera is waited for, a signal ends the service with 0; its login is nowhere in the log."""
+    camera = {"source": "rtsp", "recipe": "tile", "url": SILENT_CAMERA}
+    file, _, port = write_settings(tmp_path, bank, {"gate": camera})
+    process = subprocess.Popen([PATCHLINE, "run", str(file)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for(process, port)
+        process.send_signal(number)
+        _, log = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 0, log
+    events = [json.loads(line)["event"] for line in log.splitlines()]
+    assert events.index("draining") < events.index("no longer taking frames") <= events.index("stopped in order")
+    assert "topsecret" not in log
+    assert "127.0.0.1:9/nobody" in log
+
+
+def test_a_signal_while_starting_ends_the_service(bank: Path, tmp_path: Path) -> None:
+    """While the broker is away the service is healthy but not ready, and the first signal ends it with 0."""
+    kafka = {"bootstrap": f"127.0.0.1:{free_port()}"}
+    file, _, port = write_settings(tmp_path, bank, {}, kafka=kafka)
+    process = subprocess.Popen([PATCHLINE, "run", str(file)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_for(process, port, "/healthz")
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 0, log
+    assert "Traceback" not in log
+
+
+def test_bad_settings_are_refused_before_anything_starts(bank: Path, tmp_path: Path) -> None:
+    """`run` checks first: exit 2, every problem named, nothing listening."""
+    file, _, _ = write_settings(tmp_path, bank, {"gate": {"source": "folder", "recipe": "tiel", "path": "/nowhere"}})
+    done = patchline("run", file)
+    assert done.returncode == 2
+    assert "did you mean 'tile'?" in done.stderr
+    assert "/nowhere" in done.stderr
