@@ -6,73 +6,60 @@ python -m ops.demo.simulated_line produce HOST:PORT --rate 6
 
 import asyncio
 import hashlib
+from collections.abc import AsyncIterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from aiokafka import AIOKafkaProducer
 
-from ops.demo.line import SimulatedLine, Station, Truths
-from ops.demo.material import MATERIALS, Role, load_material
+from ops.demo.feed import MATERIALS, Feed, simulated
 from stream.cloudevents import frame_headers
-
-FIT_FRAMES = 60
-CALIBRATION_FRAMES = 100
-FALSE_REJECT_RATE = 0.02
+from stream.frame import Frame
+from stream.observer import NullObserver
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
+Seed = Annotated[int, typer.Option(help="The same line for the same seed.")]
 
 
-def stations(seed: int) -> list[Station]:
-    """One camera for each material, with a defect in every tenth frame or so and light that drifts."""
-    return [Station(load_material(name), seed=seed, defect_share=0.1, drift=1.0) for name in MATERIALS]
+def _feed(seed: int, *, frames: int | None = None, rate: float = 0.0) -> Feed:
+    return simulated(
+        MATERIALS, frames=frames, rate=rate, seed=seed, drift=1.0, defect_share=0.1, false_reject_rate=0.01
+    )
 
 
 @app.command()
 def fit(
     folder: Annotated[Path, typer.Argument(help="Where each material's bank is written.", show_default=False)],
-    seed: Annotated[int, typer.Option(help="The same line for the same seed.")] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Fit a bank for each material; banks that are there stay as they are."""
     from engine.bank_file import generations, save_bank
     from engine.fit import fit as fit_bank
-    from engine.recipe import Recipe
-    from engine.weights import preset
 
-    for station in stations(seed):
-        if generations(folder / station.name):
-            typer.echo(f"{station.name}: a bank is there")
+    for job in _feed(seed).jobs:
+        name = job.recipe.name
+        if generations(folder / name):
+            typer.echo(f"{name}: a bank is there")
             continue
-        recipe = Recipe(
-            name=station.name,
-            backbone=preset("efficientnet_lite0"),
-            coreset_fraction=0.02,
-            false_reject_rate=FALSE_REJECT_RATE,
-            seed=seed,
-        )
-        report = fit_bank(
-            station.good_images(Role.FIT, FIT_FRAMES),
-            recipe,
-            calibration=station.good_images(Role.CALIBRATION, CALIBRATION_FRAMES),
-        )
-        save_bank(report.bank, folder / station.name)
-        typer.echo(f"{station.name}: {report.rows} rows, threshold {report.threshold:.4g}; {report.promise}")
+        report = fit_bank(job.good, job.recipe, calibration=job.calibration)
+        save_bank(report.bank, folder / name)
+        typer.echo(f"{name}: {report.rows} rows, threshold {report.threshold:.4g}; {report.promise}")
 
 
 @app.command()
 def produce(
     bootstrap: Annotated[str, typer.Argument(help="Brokers, host:port.", show_default=False)],
     topic: Annotated[str, typer.Option(help="Topic of frames.")] = "frames",
-    rate: Annotated[float, typer.Option(help="Frames a second, all cameras together.")] = 6.0,
+    rate: Annotated[float, typer.Option(help="Frames a second, all cameras together; 0: all at once.")] = 6.0,
     frames: Annotated[int | None, typer.Option(help="How many.", show_default="without end")] = None,
-    seed: Annotated[int, typer.Option(help="The same line for the same seed.")] = 0,
+    seed: Seed = 0,
 ) -> None:
     """Send the line's frames to Kafka, as a camera's gateway would."""
-    line = SimulatedLine(stations(seed), Truths(), frames=frames, rate=rate)
-    asyncio.run(_send(line, bootstrap, topic))
+    asyncio.run(_send(_feed(seed, frames=frames, rate=rate).source(NullObserver()), bootstrap, topic))
 
 
-async def _send(line: SimulatedLine, bootstrap: str, topic: str) -> None:
+async def _send(line: AsyncIterable[Frame], bootstrap: str, topic: str) -> None:
     async with AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True) as producer:
         async for frame in line:
             value = frame.payload or b""

@@ -39,7 +39,7 @@ async def test_service_reads_an_rtsp_stream(
         "cameras": {CAMERA: {"source": "rtsp", "recipe": RECIPE, "url": address}},
         "redis": {"url": redis_url, "prefix": unique_name("patchline") + ":"},
         "sinks": {"jsonl": str(results)},
-        "limits": {"queue_frames": IN_FLIGHT, "max_batch": 8},
+        "limits": {"max_in_flight": IN_FLIGHT, "batch_size": 8},
     }
     with Service(settings) as service:
         service.run()
