@@ -47,8 +47,8 @@ async def read(bootstrap: str, topic: str, count: int, *, timeout_s: float = 300
     async with reader:
         deadline = asyncio.get_running_loop().time() + timeout_s
         while True:
-            left_s = deadline - asyncio.get_running_loop().time() if len(records) < count else settle_s
-            got = await reader.getmany(timeout_ms=int(1000 * max(0.0, min(left_s, settle_s))))
+            left_s = deadline - asyncio.get_running_loop().time()
+            got = await reader.getmany(timeout_ms=int(1000 * settle_s))
             records += [_record(r) for several in got.values() for r in several]
             if len(records) < count and left_s <= 0:
                 raise TimeoutError(f"{topic}: {len(records)} of {count} records within {timeout_s:g} s")
