@@ -1,83 +1,17 @@
 """Online learning of rows: exact, bounded, and undone by replay."""
 
-from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
-from engine.coreset import greedy_coreset
 from engine.errors import EngineError
 from engine.learning import Aged, Learned, Learning
-from engine.online_coreset import Delta, OnlineCoreset, begin, learn, sq_integer, thin
+from engine.online_coreset import Delta, OnlineCoreset, begin, learn, thin
 from engine.quantise import Rows
-
-D = 3
-unhurried = settings(max_examples=40, deadline=None)
-
-
-def patches_of(seed: int, count: int = 12, spread: int = 60, shift: int = 0) -> Rows:
-    """Patches of one frame, int16 (count, D), on a grid coarse enough that ties are common."""
-    return (np.random.default_rng(seed).integers(-spread, spread, (count, D)) + shift).astype(np.int16)
-
-
-def fitted(patches: Rows, rows: int, budget: int, admission: float = 1.0) -> OnlineCoreset:
-    coreset = greedy_coreset(patches, rows, seed=0)
-    chosen = coreset.indices
-    return begin(
-        patches[chosen],
-        np.zeros(len(chosen), dtype=np.int32),
-        chosen.astype(np.int32),
-        ("fit",),
-        sq_covering=sq_integer(coreset.radius, 1.0),
-        admission=admission,
-        budget=budget,
-    )
-
-
-def sq_distances(patches: Rows, rows: Rows) -> NDArray[np.int64]:
-    """(P, M) by definition, in integers."""
-    difference = patches[:, None].astype(np.int64) - rows[None].astype(np.int64)
-    return np.asarray((difference**2).sum(2))
-
-
-def same(one: OnlineCoreset, other: OnlineCoreset) -> bool:
-    def provenance(state: OnlineCoreset) -> list[tuple[str, int]]:
-        return [(state.frames[f], int(p)) for f, p in zip(state.row_frame, state.row_patch, strict=True)]
-
-    return (
-        one.rows.tobytes() == other.rows.tobytes()
-        and provenance(one) == provenance(other)
-        and one.frames == other.frames
-        and one.sq_admission == other.sq_admission
-    )
-
-
-def run(first: OnlineCoreset, frames: dict[str, Rows], log: Sequence[Learned | Aged]) -> Learning:
-    """The log applied event by event, as a line would."""
-    learning = Learning(first, frames.__getitem__)
-    for event in log:
-        if isinstance(event, Aged):
-            learning.age(event.rows)
-        else:
-            learning.learn(event.frame)
-    return learning
-
-
-worlds = st.builds(
-    lambda seed, spread, rows, extra, frames: (
-        fitted(patches_of(seed, 20, spread), rows, rows + extra),
-        {f"f{i}": patches_of(seed + 1 + i, 12, spread, shift=i * spread // 2) for i in range(frames)},
-    ),
-    st.integers(0, 10_000),
-    st.sampled_from([4, 30, 300]),
-    st.integers(2, 6),
-    st.integers(0, 8),
-    st.integers(1, 6),
-)
+from tests.engine.online_worlds import D, fitted, patches_of, run, same, sq_distances, unhurried, worlds
 
 
 @unhurried

@@ -1,0 +1,190 @@
+"""Frames whose scores follow the bank: calibration frames, known defects, recent rejects.
+
+Each keeps its patch embeddings, every patch's squared distance to its nearest row, and that row. Where rows join,
+distances only fall; patches whose nearest row has left are searched again; then Eq. 6-7 is recomputed. So what an
+update would do to all of them is known exactly before it is taken, without scoring a frame anew.
+
+Everything rests on stored 16-bit integers: distances are exact integers, the same on any machine. float32 products only
+rule out what their error bound allows. Scores are rounded to float32, which hides the last digits of `exp`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.errors import EngineError
+from engine.online_coreset import OnlineCoreset, sq_to_nearest
+from engine.quantise import Rows
+
+Kind: TypeAlias = Literal["calibration", "defect", "reject"]
+UNIT = 2.0**-24
+"""Unit round-off of float32."""
+CHUNK = 8192
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class ReferenceFrame:
+    """One frame: int16 patches (P, D), and exact squared distances (P,) to the nearest rows (P,), in integers' units.
+
+    `sq_norms` is float64 (P,). Ties go to the lowest row.
+    """
+
+    name: str
+    kind: Kind
+    patches: Rows
+    sq: NDArray[np.float64]
+    nearest: NDArray[np.int64]
+    sq_norms: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReferenceFrames:
+    """Reference frames in step with one state of the rows; never changed, each step makes another."""
+
+    state: OnlineCoreset
+    frames: tuple[ReferenceFrame, ...] = ()
+
+    def of(self, kind: Kind) -> tuple[ReferenceFrame, ...]:
+        """The frames of one kind, in the order in which they were taken."""
+        return tuple(frame for frame in self.frames if frame.kind == kind)
+
+    def with_frame(self, name: str, kind: Kind, patches: Rows) -> "ReferenceFrames":
+        """One more frame; a frame of that name and kind is replaced.
+
+        Raises:
+            EngineError: the patches are not int16 (P, D) as the rows are.
+        """
+        dimensions = self.state.rows.shape[1]
+        if patches.dtype != np.int16 or patches.ndim != 2 or patches.shape[1] != dimensions or not len(patches):
+            found = f"found {patches.dtype} {patches.shape}"
+            raise EngineError(f"patches of frame {name!r}: {found}, expected int16 (P, {dimensions})")
+        sq, nearest = sq_to_nearest(patches, self.state.rows)
+        values = patches.astype(np.float64)
+        norms = np.einsum("pd,pd->p", values, values)
+        frame = ReferenceFrame(name=name, kind=kind, patches=patches, sq=sq, nearest=nearest, sq_norms=norms)
+        return replace(self, frames=(*self.without_frame(name, kind).frames, frame))
+
+    def without_frame(self, name: str, kind: Kind | None = None) -> "ReferenceFrames":
+        """Without the frame of that name, of one kind or of any."""
+        stay = tuple(frame for frame in self.frames if frame.name != name or (kind is not None and frame.kind != kind))
+        return replace(self, frames=stay)
+
+    def follow(self, after: OnlineCoreset) -> "ReferenceFrames":
+        """The same frames, in step with another state: rows added, thinned, aged, unlearned or rolled back."""
+        position = kept_rows(self.state, after)
+        kept = position >= 0
+        new = np.ones(len(after.rows), dtype=bool)
+        new[position[kept]] = False
+        joined = np.flatnonzero(new)
+        rows = _Rows(after.rows[joined], joined)
+        return ReferenceFrames(after, tuple(_follow(frame, position, rows, after) for frame in self.frames))
+
+    def scores(self, scale: float, neighbours: int) -> NDArray[np.float64]:
+        """Anomaly scores by Eq. 6-7, float64 (F,), in the frames' order.
+
+        Args:
+            scale: of the stored values.
+            neighbours: b of Eq. 7.
+        """
+        return scores(self.frames, self.state, scale, neighbours)
+
+
+def scores(
+    frames: Sequence[ReferenceFrame], state: OnlineCoreset, scale: float, neighbours: int
+) -> NDArray[np.float64]:
+    """Anomaly scores of some reference frames that are in step with `state`; see `ReferenceFrames.scores`."""
+    if not frames:
+        return np.zeros(0)
+    worst = np.array([int(frame.sq.argmax()) for frame in frames])
+    m_star = np.array([frame.nearest[patch] for frame, patch in zip(frames, worst, strict=True)])
+    s_star = np.sqrt([frame.sq[patch] for frame, patch in zip(frames, worst, strict=True)]) * scale
+    b = min(neighbours, len(state.rows))
+    if b == 1:
+        return np.asarray(s_star.astype(np.float32), dtype=np.float64)
+    unique, which = np.unique(m_star, return_inverse=True)
+    around = neighbours_of(state.rows, unique, b)[which]  # (F, b)
+    patches = np.stack([frame.patches[patch] for frame, patch in zip(frames, worst, strict=True)]).astype(np.float64)
+    difference = state.rows[around].astype(np.float64) - patches[:, None]
+    distances = np.sqrt(np.einsum("fbd,fbd->fb", difference, difference)) * scale
+    # exp(s*) / sum exp(d), with the largest exponent taken out so that nothing overflows.
+    largest = distances.max(1)
+    weight = 1 - np.exp(s_star - largest) / np.exp(distances - largest[:, None]).sum(1)
+    return np.asarray((weight * s_star).astype(np.float32), dtype=np.float64)
+
+
+def neighbours_of(rows: Rows, chosen: NDArray[np.int64], b: int) -> NDArray[np.int64]:
+    """The b rows nearest to each of `chosen` (Q,), itself first, ties to the lowest row: int64 (Q, b)."""
+    X = rows.astype(np.float64)
+    Q = X[chosen]
+    sq = np.einsum("md,md->m", X, X) - 2 * (Q @ X.T) + np.einsum("qd,qd->q", Q, Q)[:, None]
+    sq[np.arange(len(chosen)), chosen] = -1  # first even where others equal it
+    return np.argsort(sq, axis=1, kind="stable")[:, :b]
+
+
+def kept_rows(before: OnlineCoreset, after: OnlineCoreset) -> NDArray[np.int64]:
+    """The new number of each former row that stays, -1 where it does not: int64 (M,), ascending where not -1.
+
+    A row is known by its frame and patch. One that has moved ahead of another counts as gone and new, so that ties
+    still go to the lowest row.
+    """
+    shared = min(len(before.rows), len(after.rows))
+    names_before, names_after = np.array(before.frames), np.array(after.frames)
+    same = (before.row_patch[:shared] == after.row_patch[:shared]) & (
+        names_before[before.row_frame[:shared]] == names_after[after.row_frame[:shared]]
+    )
+    prefix = shared if same.all() else int(same.argmin())
+    position = np.full(len(before.rows), -1, dtype=np.int64)
+    position[:prefix] = np.arange(prefix)
+    if prefix < len(before.rows):
+        where = {
+            (after.frames[frame], int(patch)): prefix + i
+            for i, (frame, patch) in enumerate(zip(after.row_frame[prefix:], after.row_patch[prefix:], strict=True))
+        }
+        last = prefix - 1
+        for i in range(prefix, len(before.rows)):
+            number = where.get((before.frames[before.row_frame[i]], int(before.row_patch[i])), -1)
+            if number > last:
+                position[i] = last = number
+    return position
+
+
+class _Rows:
+    """Rows that join, as float32 for screening and as integers for deciding; `numbers` are theirs in the bank."""
+
+    def __init__(self, rows: Rows, numbers: NDArray[np.int64]) -> None:
+        self.rows = rows
+        self.numbers = numbers
+        self.screen = rows.astype(np.float32)
+        values = rows.astype(np.float64)
+        self.sq_norms = np.einsum("md,md->m", values, values)
+
+
+def _follow(frame: ReferenceFrame, position: NDArray[np.int64], new: _Rows, after: OnlineCoreset) -> ReferenceFrame:
+    sq, nearest = frame.sq.copy(), position[frame.nearest]
+    lost = np.flatnonzero(nearest < 0)
+    if len(lost):
+        sq[lost], nearest[lost] = sq_to_nearest(frame.patches[lost], after.rows)
+    if len(new.rows):
+        _lower(frame, new, sq, nearest)
+    return replace(frame, sq=sq, nearest=nearest)
+
+
+def _lower(frame: ReferenceFrame, new: _Rows, sq: NDArray[np.float64], nearest: NDArray[np.int64]) -> None:
+    """Lower `sq` and `nearest`, (P,), in place where a new row is nearer, or as near and lower."""
+    product = frame.patches.astype(np.float32) @ new.screen.T  # (P, m)
+    dimensions = frame.patches.shape[1]
+    # A float32 sum of D products errs by at most D u |x||y|, here doubled, and twice over for the roundings around it.
+    reach = np.sqrt(frame.sq_norms)[:, None] * np.sqrt(new.sq_norms)
+    at_least = frame.sq_norms[:, None] + new.sq_norms - 2 * product - 4 * (dimensions + 4) * UNIT * reach
+    near = at_least <= sq[:, None]
+    patches = np.flatnonzero(near.any(1))
+    if not len(patches):
+        return
+    found, which = sq_to_nearest(frame.patches[patches], new.rows)
+    number = new.numbers[which]
+    better = (found < sq[patches]) | ((found == sq[patches]) & (number < nearest[patches]))
+    sq[patches[better]] = found[better]
+    nearest[patches[better]] = number[better]
