@@ -3,6 +3,10 @@
 Each step takes the vector farthest from all centres so far, ties to the lowest index. Vectors are 16-bit integers with
 one scale, so squared distances are integers that float64 holds exactly in any order of summation: the same vectors give
 the same rows on any machine.
+
+The cost is matrix products, not one pass over the data for each centre: of a block of the farthest vectors, the greedy
+order within the block is the greedy order of all, for as long as the block's best lies farther than every vector
+outside it. Centres are chosen so, exactly, and then applied to all vectors by one product (`engine.covering`).
 """
 
 from collections.abc import Callable
@@ -10,11 +14,15 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+
+from engine.covering import Covering
+from engine.projection import johnson_lindenstrauss
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with (centres chosen, centres wanted)."""
+
+SMALLEST_BLOCK, LARGEST_BLOCK = 64, 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,66 +44,64 @@ def greedy_coreset(
     seed: int,
     scale: float = 1.0,
     device: str = "cpu",
+    projection: int | None = None,
     progress: Progress | None = None,
 ) -> Coreset:
     """Choose `count` of `vectors`, int16 (N, D) in memory or memory-mapped, by exact greedy k-center.
 
-    The first centre is drawn with `seed`. Raises ValueError for an empty or wrongly shaped or typed array and for a
-    count outside 1 ... N.
+    The first centre is drawn with `seed`. With `projection` the choice is made in that many random dimensions
+    (Algorithm 1's Johnson-Lindenstrauss projection); the radius is that of the original space all the same. Raises
+    ValueError for an empty or wrongly shaped or typed array, for a count outside 1 ... N and a projection outside
+    1 ... D.
     """
     if vectors.ndim != 2 or vectors.dtype != np.int16 or 0 in vectors.shape:
         raise ValueError(f"vectors: found {vectors.dtype} {vectors.shape}, expected int16 (N, D), neither of them 0")
-    total = len(vectors)
-    if not 1 <= count <= total:
-        raise ValueError(f"count: found {count}, expected 1 to {total}, the number of vectors")
-    sq_nearest = np.full(total, np.inf)
-    chosen = [int(np.random.default_rng(seed).integers(total))]
-    _apply(vectors, np.array(chosen), sq_nearest, device)
+    if not 1 <= count <= len(vectors):
+        raise ValueError(f"count: found {count}, expected 1 to {len(vectors)}, the number of vectors")
+    if projection is None:
+        covering = Covering(vectors, device)
+        indices = _greedy(covering, count, seed, progress)
+    else:
+        if not 1 <= projection <= vectors.shape[1]:
+            raise ValueError(f"projection: found {projection}, expected 1 to {vectors.shape[1]}, the dimensions")
+        indices = _greedy(Covering(johnson_lindenstrauss(vectors, projection, seed), device), count, seed, progress)
+        covering = Covering(vectors, device)
+        for start in range(0, len(indices), LARGEST_BLOCK):
+            covering.add(indices[start : start + LARGEST_BLOCK])
+    return Coreset(indices, scale * float(np.sqrt(covering.farthest()[1])))
+
+
+def _greedy(covering: Covering, count: int, seed: int, progress: Progress | None) -> NDArray[np.int64]:
+    chosen = [int(np.random.default_rng(seed).integers(len(covering)))]
+    covering.add(np.array(chosen))
+    size = SMALLEST_BLOCK
     while len(chosen) < count:
-        block = _choose_block(vectors, sq_nearest, count - len(chosen))
-        if not block:
-            break
+        block = _choose_block(covering, size, count - len(chosen))
+        if len(block) * 2 > size:
+            size = min(size * 2, LARGEST_BLOCK)
+        elif len(block) * 8 < size:
+            size = max(size // 2, SMALLEST_BLOCK)
+        if not block:  # rounding or equal distances leave the order open: one exact step over all
+            farthest, sq = covering.farthest()
+            if sq == 0:
+                break
+            block = [farthest]
+        covering.add(np.array(block))
         chosen += block
-        _apply(vectors, np.array(block), sq_nearest, device)
         if progress is not None:
             progress(len(chosen), count)
-    return Coreset(np.array(chosen, dtype=np.int64), scale * float(np.sqrt(max(0.0, sq_nearest.max()))))
+    return np.array(chosen, dtype=np.int64)
 
 
-def _apply(
-    vectors: NDArray[np.int16], centres: NDArray[np.int64], sq_nearest: NDArray[np.float64], device: str
-) -> None:
-    """Lower `sq_nearest` (N,) to the squared distance to the nearest of `centres`; centres themselves become -1."""
-    C = torch.from_numpy(vectors[centres]).to(device, torch.float64)
-    sq_C = C.square().sum(1)
-    step = 8192
-    for start in range(0, len(vectors), step):
-        X = torch.from_numpy(np.ascontiguousarray(vectors[start : start + step])).to(device, torch.float64)
-        sq = torch.addmm(sq_C, X, C.T, alpha=-2).amin(1).add_(X.square().sum(1)).cpu().numpy()
-        np.minimum(sq_nearest[start : start + step], sq, out=sq_nearest[start : start + step])
-    sq_nearest[centres] = -1.0
-
-
-def _choose_block(
-    vectors: NDArray[np.int16], sq_nearest: NDArray[np.float64], wanted: int, size: int = 512
-) -> list[int]:
+def _choose_block(covering: Covering, size: int, wanted: int) -> list[int]:
     """The next centres in greedy order, as many as the `size` farthest vectors alone can prove."""
-    size = min(size, len(sq_nearest))
-    bar = float(np.partition(sq_nearest, -size)[-size])  # no vector outside the block is farther than this
-    above = np.flatnonzero(sq_nearest > bar)
-    level = np.flatnonzero(sq_nearest == bar)
-    block = np.sort(np.concatenate([above, level[: size - len(above)]]))
-    outside = level[size - len(above)] if len(level) > size - len(above) else len(sq_nearest)
-    X = vectors[block].astype(np.float64)
-    norms = np.einsum("nd,nd->n", X, X)
-    sq_mutual = norms[:, None] + norms - 2 * X @ X.T
-    sq = sq_nearest[block]
+    block, sq, bar = covering.top(size)  # ascending rows: argmax takes the lowest of equals
+    sq_mutual = covering.sq_mutual(block)
     chosen: list[int] = []
     while len(chosen) < wanted:
         best = int(sq.argmax())
-        if sq[best] <= 0 or sq[best] < bar or (sq[best] == bar and block[best] > outside):
+        if sq[best] <= bar or sq[best] <= 0:
             break
         chosen.append(int(block[best]))
         np.minimum(sq, sq_mutual[best], out=sq)
-        sq[best] = -1.0
     return chosen

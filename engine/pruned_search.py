@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engine.projection import principal_axes
 from engine.search import UNIT, Floats, Indices, checked, nearest_of, sq_pairs
 
 Doubles = NDArray[np.float64]
@@ -24,6 +25,8 @@ FOLD = 16
 """Bounds are first reduced to the least of each `FOLD`, so that all later steps touch 1/16 of them."""
 BLOCK_VALUES = 2**21
 """Bounds held at a time: 8 MiB, a share of the last-level cache."""
+SAMPLE = 8192
+"""Rows from which the axes are found."""
 WIDTHS = (16, 32, 48, 64, 96, 128)
 """Dimensions of the projection to choose from; each is far below D, or the search would save nothing."""
 
@@ -31,7 +34,7 @@ WIDTHS = (16, 32, 48, 64, 96, 128)
 class PrunedSearch:
     """The exact search of `engine.search`, by lower bounds in K + 1 dimensions; the same rows and distances.
 
-    The axes are those of the first `rows`; rows added later are projected on the same axes: their bounds hold too, since
+    The axes are those of the first `rows`; rows added later are projected on the same axes. Their bounds hold too, as
     any orthonormal axes give a bound.
     """
 
@@ -42,7 +45,7 @@ class PrunedSearch:
         self._count = 0
         self._norm = 0.0
         self._centre = rows.mean(0, dtype=np.float64)
-        axes = principal_axes(rows, self._centre)
+        axes = principal_axes(rows[:: max(1, len(rows) // SAMPLE)].astype(np.float64) - self._centre)
         if width is None:
             width = best_width(rows.astype(np.float64) - self._centre, axes)
         self._axes = np.ascontiguousarray(axes[:, :width])
@@ -132,12 +135,6 @@ class PrunedSearch:
         bounds[:, -1] = torch.inf
         bounds[: len(self._bounds)] = self._bounds if len(self._bounds) else bounds[:0]
         self._rows, self._bounds = grown, bounds
-
-
-def principal_axes(rows: Floats, centre: Doubles) -> Doubles:
-    """Orthonormal axes of `rows` (M, D) about `centre`, by falling variance, float64 (D, D)."""
-    sample = rows[:: max(1, len(rows) // 8192)].astype(np.float64) - centre
-    return np.ascontiguousarray(np.linalg.eigh(sample.T @ sample)[1][:, ::-1])
 
 
 def best_width(centred: Doubles, axes: Doubles) -> int:
