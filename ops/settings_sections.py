@@ -160,9 +160,6 @@ class KafkaSettings(Section):
     """Topic that takes the bytes of frames that could not be inspected."""
     default_recipe: Name | None = Field(default=None, examples=["bottle"])
     """Recipe of frames that carry no `ce_recipe` header; unset: they are not inspected, for that reason."""
-    delivery: Literal["exactly_once", "at_least_once"] = _KAFKA.delivery
-    """`exactly_once`: results, dead letters and offsets commit in one transaction; `at_least_once`: without transactions,
-    a result may be there twice after a crash, with the same `ce_id`."""
     start: Literal["earliest", "latest"] = _KAFKA.start
     """Where a group that has committed nothing begins."""
     create_topics: bool = True
