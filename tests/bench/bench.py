@@ -49,7 +49,11 @@ class Bench:
     @cached_property
     def peer(self) -> Peer:
         """anomalib in its own environment, started at first use."""
-        return self._stack.enter_context(Peer(REPOSITORY / "build" / "peers" / "anomalib"))
+        return self._stack.enter_context(self.new_peer())
+
+    def new_peer(self) -> Peer:
+        """A process of the peer's own, for what must not share one (its peak memory); a context manager."""
+        return Peer(REPOSITORY / "build" / "peers" / "anomalib")
 
     @property
     def threads(self) -> int:

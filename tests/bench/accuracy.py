@@ -1,0 +1,107 @@
+"""Image and pixel AUROC against anomalib: same images, weights, sizes and bank fraction, own coresets."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median, quantiles
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.evaluation import image_auroc
+from engine.inspection import Image
+from engine.inspector import Inspector
+from engine.pixel_evaluation import PixelTally
+from tests.bench import workload
+from tests.bench.bench import Bench
+from tests.bench.row import Row
+
+FRACTION = 0.01
+SEEDS = (0, 1, 2)
+
+
+def accuracy(bench: Bench) -> list[Row]:
+    """AUROC of both sides, the median over seeds of the coreset."""
+    rows = []
+    weights = workload.efficientnet_lite0()
+    for product in ("magnetic_tile", "mvtec_bottle"):
+        paths, defective = workload.held_out(bench, product, 24 if bench.quick else None)
+        frames = [workload.read(path) for path in paths]
+        seeds = SEEDS[:1] if bench.quick else SEEDS
+        bench.say(
+            f"{product}: EfficientNet-Lite0, strides 8 and 16, weights: {weights.stated}; {workload.SIZE_PX}; bank of "
+            f"{FRACTION:.0%}, fitted by each side to the same {len(workload.fitted_paths(bench, product)[0])} good "
+            f"frames with its own coreset; {len(frames)} test frames, {int(defective.sum())} of them defective; "
+            f"median over {len(seeds)} seeds"
+        )
+        ours = [_ours(bench, weights, product, frames, paths, defective, seed) for seed in seeds]
+        theirs = [_theirs(bench, weights, product, frames, paths, defective, seed) for seed in seeds]
+        for what in sorted(ours[0]):
+            rows.append(_row(f"accuracy_{what}_{product}", [o[what] for o in ours], [t[what] for t in theirs]))
+    return rows
+
+
+def _row(figure: str, ours: Sequence[float], theirs: Sequence[float]) -> Row:
+    peer = median(theirs)
+    ratios = [value / peer for value in ours]
+    low, _, high = quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else (ratios[0],) * 3
+    return Row(
+        figure=figure,
+        ours=median(ours),
+        peer=peer,
+        ratio=median(ours) / peer,
+        goal=1.0,
+        unit="AUROC",
+        spread=(low, high),
+    )
+
+
+def _ours(
+    bench: Bench,
+    weights: workload.Weights,
+    product: str,
+    frames: Sequence[Image],
+    paths: Sequence[Path],
+    defective: NDArray[np.bool_],
+    seed: int,
+) -> dict[str, float]:
+    bank = workload.bank_of(bench, weights, FRACTION, product, seed=seed)
+    inspector = Inspector({product: bank}, device="cpu")
+    found = [inspector.inspect([(product, frame)], maps="all")[0] for frame in frames]
+    maps = [inspection.anomaly_map for inspection in found if inspection.anomaly_map is not None]
+    return _figures(np.array([inspection.score for inspection in found]), maps, paths, defective)
+
+
+def _theirs(
+    bench: Bench,
+    weights: workload.Weights,
+    product: str,
+    frames: Sequence[Image],
+    paths: Sequence[Path],
+    defective: NDArray[np.bool_],
+    seed: int,
+) -> dict[str, float]:
+    fitted, _ = workload.fitted_paths(bench, product)
+    workload.give_model(bench, bench.peer, weights)
+    workload.give_frames(bench, bench.peer, [workload.read(path) for path in fitted])
+    said = bench.peer.ask("fit", batch=32, fraction=FRACTION, seed=seed)
+    bench.say(f"  anomalib, seed {seed}: {said['rows']} rows, coreset {said['coreset_s']:.1f} s")
+    workload.give_frames(bench, bench.peer, frames)
+    scores, maps = bench.build / "peer-scores.npy", bench.build / "peer-maps.npy"
+    bench.peer.ask("predict", batch=8, scores=scores, maps=maps)
+    return _figures(np.load(scores).astype(np.float64), np.load(maps, mmap_mode="r"), paths, defective)
+
+
+def _figures(
+    scores: NDArray[np.float64],
+    maps: Sequence[NDArray[np.float32]] | NDArray[np.float32],
+    paths: Sequence[Path],
+    defective: NDArray[np.bool_],
+) -> dict[str, float]:
+    figures = {"image_auroc": image_auroc(scores, defective)}
+    masks = [workload.mask_of(path) for path in paths]
+    if any(mask is not None for mask in masks):
+        tally = PixelTally()
+        for path, anomaly_map, mask in zip(paths, maps, masks, strict=True):
+            tally.add(path.parent.name, np.asarray(anomaly_map), mask)
+        figures["pixel_auroc"] = tally.auroc().value
+    return figures
