@@ -57,11 +57,20 @@ class FeatureExtractor:
         return torch.cat([embeddings for embeddings, _ in parts]), parts[0][1]
 
     def _embed(self, pixels: NDArray[np.uint8]) -> tuple[Tensor, tuple[int, int]]:
-        x = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)  # (B, H, W, C) -> (B, C, H, W), channels-last
-        x = ((x.float() - self._mean) / self._std).to(self.dtype)
-        feature_maps = self._network(x)
-        embeddings, grid = patches.embed(feature_maps)
+        embeddings, grid = patches.embed(self.feature_maps(self.normalise(pixels)))
         return embeddings.float(), grid
+
+    @torch.inference_mode()
+    def normalise(self, pixels: NDArray[np.uint8]) -> Tensor:
+        """RGB uint8 (B, H, W, 3) to what the network takes, (B, 3, H, W) channels-last on its device."""
+        x = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)  # (B, H, W, C) -> (B, C, H, W)
+        return ((x.float() - self._mean) / self._std).to(self.dtype)
+
+    @torch.inference_mode()
+    def feature_maps(self, x: Tensor) -> list[Tensor]:
+        """The bare backbone: one (B, C_i, h_i, w_i) for each tapped stage."""
+        maps: list[Tensor] = self._network(x)
+        return maps
 
     def grid(self, size_px: tuple[int, int]) -> tuple[int, int]:
         """The patch grid (h, w) of an image of `size_px`, (H, W)."""
