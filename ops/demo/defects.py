@@ -97,7 +97,7 @@ def _scratch(rng: np.random.Generator, height: int, width: int) -> Alpha:
     line = np.stack([columns, rows], axis=1)
     canvas = np.zeros((height, width), np.uint8)
     points = np.rint(line * 16).astype(np.int32)[None]
-    cv2.polylines(canvas, list(points), False, 255, int(rng.integers(2, 6)), cv2.LINE_AA, 4)
+    cv2.polylines(canvas, list(points), False, 255, int(rng.integers(3, 8)), cv2.LINE_AA, 4)
     return canvas.astype(np.float32) / 255.0
 
 
@@ -137,8 +137,8 @@ def _most_textured(before: NDArray[np.float32], alphas: list[Alpha]) -> Alpha:
 
 _SHAPES: dict[Kind, Callable[[np.random.Generator, int, int], Alpha]] = {
     Kind.SCRATCH: _scratch,
-    Kind.STAIN: lambda rng, height, width: _blob(rng, height, width, (22, 60), (18, 50)),
-    Kind.HOLE: lambda rng, height, width: _blob(rng, height, width, (10, 26), (10, 26), edge=0.12),
+    Kind.STAIN: lambda rng, height, width: _blob(rng, height, width, (26, 64), (24, 60), edge=0.2),
+    Kind.HOLE: lambda rng, height, width: _blob(rng, height, width, (12, 32), (12, 32), edge=0.12),
     Kind.SMEAR: lambda rng, height, width: _blob(rng, height, width, (50, 84), (26, 50)),
     Kind.MISSING_TEXTURE: lambda rng, height, width: _blob(rng, height, width, (44, 84), (34, 64)),
 }

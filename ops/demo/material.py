@@ -11,9 +11,12 @@ from engine.inspection import Image
 from ops.errors import OpsError
 
 MATERIALS = ("brick", "grass", "gravel")
-LANES = 6
-CAMERA_SCALE = 4
+LANES = 8
+CAMERA_SCALE = 5
 """Camera pixels per pixel of the photograph."""
+TEXTURE_CONTRAST = 0.5
+"""The light is diffuse, as a line that looks for defects would have it: it halves the contrast of the photograph, whose
+sun throws shadows as dark as any hole."""
 
 
 class DemoError(OpsError):
@@ -28,7 +31,11 @@ class Role(StrEnum):
     STREAM = "stream"
 
 
-LANES_BY_ROLE: dict[Role, tuple[int, ...]] = {Role.FIT: (0, 3), Role.STREAM: (1, 4), Role.CALIBRATION: (2, 5)}
+LANES_BY_ROLE: dict[Role, tuple[int, ...]] = {
+    Role.FIT: (0, 3, 6),
+    Role.STREAM: (1, 4, 7),
+    Role.CALIBRATION: (2, 5),
+}
 """Interleaved, so that a photograph's slow changes (perspective, shade) reach every role alike."""
 
 
@@ -69,5 +76,6 @@ def load_material(name: str) -> Material:
         raise DemoError(
             "the simulated line needs scikit-image: install the extra `demo` (pip install 'patchline[demo]')"
         ) from error
-    photograph = np.asarray(getattr(data, name)(), dtype=np.uint8)
-    return Material(name, np.ascontiguousarray(photograph.T))
+    photograph = np.asarray(getattr(data, name)(), dtype=np.float64).T
+    diffuse = photograph.mean() + TEXTURE_CONTRAST * (photograph - photograph.mean())
+    return Material(name, np.ascontiguousarray(np.rint(diffuse), dtype=np.uint8))

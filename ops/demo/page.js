@@ -2,11 +2,11 @@
 
 const byId = (id) => document.getElementById(id);
 const SHAPES = {
-  pass: { name: "pass", symbol: "circle", size: 6, color: "#5fd3a8" },
-  reject: { name: "reject", symbol: "diamond", size: 12, color: "#ff9d7a" },
-  caught: { name: "defect, rejected", symbol: "diamond", size: 12, color: "#ff9d7a" },
-  escape: { name: "defect, escaped", symbol: "triangle-down-open", size: 13, color: "#ffffff" },
-  "false reject": { name: "false reject", symbol: "x", size: 11, color: "#ffd166" },
+  pass: { name: "pass", path: "M-3 0a3 3 0 1 0 6 0a3 3 0 1 0-6 0z" },
+  reject: { name: "reject", path: "M0-8L8 0L0 8L-8 0z" },
+  caught: { name: "defect, rejected", path: "M0-8L8 0L0 8L-8 0z" },
+  escape: { name: "defect, escaped", path: "M-7-6H7L0 7z" },
+  "false reject": { name: "false reject", path: "M-6-6L6 6M-6 6L6-6" },
 };
 const WORDS = { pass: "PASS", reject: "REJECT", caught: "REJECT", escape: "PASS", "false reject": "REJECT" };
 const LABELS = { reject: "Rejected", caught: "Rejected: defect", escape: "Escaped", "false reject": "False reject",
@@ -98,30 +98,55 @@ function cameras(list) {
   }
 }
 
+function svg(tag, attributes, text) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
 function chart(force) {
-  if (typeof Plotly === "undefined" || (!force && Date.now() - drawn < CHART_EVERY_MS)) return;
+  if (!force && Date.now() - drawn < CHART_EVERY_MS) return;
   drawn = Date.now();
-  const traces = Object.entries(SHAPES).map(([outcome, shape]) => {
-    const mine = points.filter((point) => point.outcome === outcome && point.ratio !== null);
-    return {
-      type: "scatter", mode: "markers", name: shape.name, x: mine.map((p) => p.n), y: mine.map((p) => p.ratio),
-      text: mine.map((p) => p.camera), hovertemplate: "%{text}, frame %{x}: %{y:.2f}x the threshold<extra></extra>",
-      marker: { symbol: shape.symbol, size: shape.size, color: shape.color, line: { width: shape.symbol.endsWith("open") ? 2.5 : 0 } },
-      showlegend: mine.length > 0,
-    };
-  });
-  const last = points.length ? points[points.length - 1].n : KEPT;
+  const box = byId("chart");
+  const [width, height, left, right, top, bottom] = [box.clientWidth, box.clientHeight, 56, 118, 10, 34];
+  const last = points.length ? points[points.length - 1].n : 1;
   const first = Math.max(1, last - KEPT + 1);
-  const highest = Math.max(1.5, ...points.map((point) => point.ratio ?? 0));
-  Plotly.react("chart", traces, {
-    margin: { l: 56, r: 120, t: 8, b: 44 }, paper_bgcolor: "#182430", plot_bgcolor: "#0f1924",
-    font: { color: "#f4f8fb", size: 17 },
-    xaxis: { range: [first - 2, Math.max(last, first + 40) + 3], title: { text: "frame" }, gridcolor: "#22323f", zeroline: false },
-    yaxis: { range: [0.4, highest * 1.06], gridcolor: "#22323f", zeroline: false },
-    legend: { orientation: "h", y: 1.2, font: { size: 17 } },
-    shapes: [{ type: "line", xref: "paper", x0: 0, x1: 1, y0: 1, y1: 1, line: { color: "#ffffff", width: 3, dash: "dash" } }],
-    annotations: [{ xref: "paper", x: 1.01, y: 1, xanchor: "left", showarrow: false, text: "threshold", font: { size: 17 } }],
-  }, { displayModeBar: false, responsive: true });
+  const span = Math.max(KEPT, 1);
+  const ratios = points.map((point) => point.ratio ?? 1);
+  const low = Math.min(0.6, ...ratios) - 0.05;
+  const high = Math.max(1.5, ...ratios) + 0.08;
+  const x = (n) => left + ((n - first + 0.5) / span) * (width - left - right);
+  const y = (ratio) => top + ((high - ratio) / (high - low)) * (height - top - bottom);
+  const drawing = svg("svg", { width, height, role: "img", "aria-label": "Score over threshold of the latest frames" });
+  for (let ratio = Math.ceil(low * 4) / 4; ratio < high; ratio += 0.25) {
+    drawing.append(svg("line", { x1: left, x2: width - right, y1: y(ratio), y2: y(ratio), class: "grid" }),
+      svg("text", { x: left - 8, y: y(ratio) + 6, "text-anchor": "end" }, ratio.toFixed(2)));
+  }
+  for (let n = Math.ceil(first / 50) * 50; n <= first + span; n += 50) {
+    drawing.append(svg("text", { x: x(n), y: height - 8, "text-anchor": "middle" }, String(n)));
+  }
+  drawing.append(svg("line", { x1: left, x2: width - right, y1: y(1), y2: y(1), class: "threshold" }),
+    svg("text", { x: width - right + 8, y: y(1) + 6, class: "strong" }, "threshold"),
+    svg("text", { x: width - right + 8, y: height - 8 }, "frame"));
+  for (const point of points.filter((one) => one.ratio !== null && one.n >= first)) {
+    const mark = svg("path", { d: SHAPES[point.outcome].path, transform: `translate(${x(point.n)} ${y(point.ratio)})`,
+      class: `mark ${point.outcome.split(" ")[0]}` });
+    mark.append(svg("title", {}, `${point.camera}, frame ${point.n}: ${point.ratio.toFixed(2)}x the threshold`));
+    drawing.append(mark);
+  }
+  box.replaceChildren(drawing);
+}
+
+function legend() {
+  const box = byId("legend");
+  for (const [outcome, shape] of Object.entries(SHAPES)) {
+    const item = element("span", outcome === "reject" ? "without-truth" : outcome === "pass" ? "" : "truth");
+    const picture = svg("svg", { width: 22, height: 22, viewBox: "-11 -11 22 22", "aria-hidden": "true" });
+    picture.append(svg("path", { d: shape.path, class: `mark ${outcome.split(" ")[0]}` }));
+    item.append(picture, shape.name);
+    box.append(item);
+  }
 }
 
 function gallery() {
@@ -168,6 +193,8 @@ function update(message) {
     found("by-kind", message.summary.by_kind);
   }
 }
+
+legend();
 
 byId("filters").addEventListener("click", (event) => {
   const button = event.target.closest("button");

@@ -1,9 +1,8 @@
-"""The page: what is judged and why, live in a browser. All that it loads comes from installed packages."""
+"""The page: what is judged and why, live in a browser. It loads nothing from anywhere else."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from importlib.resources import files
-from importlib.util import find_spec
 from itertools import islice
 from time import monotonic
 from typing import Any
@@ -25,7 +24,7 @@ ASSETS = {"page.css": "text/css", "page.js": "text/javascript"}
 class Page:
     """Mounts the page on an aiohttp application: `/`, its assets, `/demo/events` (server-sent) and `/demo/frames/N`.
 
-    `materials` is what the line shows, for the heading.
+    `heading` says what is inspected.
     """
 
     def __init__(self, board: Board, heading: str):
@@ -34,7 +33,6 @@ class Page:
     def mount(self, app: web.Application) -> None:
         """Add the routes."""
         app.router.add_get("/", self._index)
-        app.router.add_get("/demo/plotly.min.js", self._plotly)
         app.router.add_get("/demo/events", self._events)
         app.router.add_get("/demo/summary", self._summary)
         app.router.add_get(r"/demo/frames/{number:\d+}", self._frame)
@@ -48,13 +46,6 @@ class Page:
         if name not in ASSETS:
             raise web.HTTPNotFound
         return web.Response(text=_packaged(name), content_type=ASSETS[name])
-
-    async def _plotly(self, _: web.Request) -> web.StreamResponse:
-        if find_spec("plotly") is None:
-            raise web.HTTPNotFound(text="the chart needs plotly: install the extra `demo`")
-        script = files("plotly") / "package_data" / "plotly.min.js"
-        body = await asyncio.to_thread(script.read_bytes)
-        return web.Response(body=body, content_type="text/javascript", headers={"Cache-Control": "max-age=86400"})
 
     async def _summary(self, _: web.Request) -> web.Response:
         return web.json_response(body=msgspec.json.encode(summary(self._board.tally, self._board.dropped)))

@@ -35,7 +35,6 @@ def summary(tally: Tally, dropped: int) -> dict[str, Any]:
         "by_kind": _rows([kind.value for kind in Kind], tally.by_kind) if truth else [],
         "seconds": round(tally.seconds, 2),
         "frames_per_s": round(tally.frames_per_s, 2),
-        "engine_share": _share(tally.inspect_s, tally.seconds),
         "latency_ms": {"p50": round(tally.latency_ms(0.5), 1), "p99": round(tally.latency_ms(0.99), 1)},
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -81,9 +80,8 @@ def _count_rows(tally: Tally, dropped: int, promised: float, rate: float) -> lis
     if tally.outcomes[Outcome.NOT_INSPECTED]:
         rows.append(("not inspected", str(tally.outcomes[Outcome.NOT_INSPECTED]), ""))
     pace = f"the line's pace is {rate:g}" if rate else "as fast as they came"
-    busy = tally.inspect_s / tally.seconds if tally.seconds else 0.0
     rows += [
-        ("throughput", f"{tally.frames_per_s:.1f} frames/s", f"{pace}; the engine worked {busy:.0%} of the time"),
+        ("throughput", f"{tally.frames_per_s:.1f} frames/s", pace),
         ("latency", f"{tally.latency_ms(0.5):.0f} ms", f"median; 99 % within {tally.latency_ms(0.99):.0f} ms"),
     ]
     return rows

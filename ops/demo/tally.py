@@ -46,8 +46,6 @@ class Tally:
     by_kind: dict[str, Found] = field(default_factory=dict)
     by_contrast: dict[str, Found] = field(default_factory=dict)
     truth_known: bool = True
-    inspect_s: float = 0.0
-    """Seconds that the engine worked."""
     latencies_ms: deque[float] = field(default_factory=lambda: deque(maxlen=LATENCIES_KEPT))
     first_s: float | None = None
     last_s: float | None = None

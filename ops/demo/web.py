@@ -10,8 +10,8 @@ from engine.inspection import Image
 from ops.demo.defects import Defect, Kind, draw_contrast, plant
 from ops.demo.material import CAMERA_SCALE, LANES_BY_ROLE, Material, Role
 
-VIEW_PX = (320, 448)
-"""(H, W) of the camera's frame: 80 x 112 pixels of the photograph."""
+VIEW_PX = (280, 400)
+"""(H, W) of the camera's frame: 56 x 80 pixels of the photograph."""
 STEP_PX = VIEW_PX[1] // 2
 """The web moves on by half a frame between two frames, so every place is seen twice."""
 
