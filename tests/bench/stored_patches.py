@@ -31,7 +31,8 @@ def stored_patches(bench: Bench, weights: workload.Weights, paths: Sequence[Path
     if not scale_kept.exists():
         bench.say(f"embedding {len(paths)} frames, once ...")
         extractor = load_backbone(weights.spec, torch.device("cpu"))
-        with EmbeddingFile(kept.with_suffix(".partial"), extractor.dimensions) as file:
+        dimensions = extractor.embed([workload.read(paths[0])])[0].shape[2]
+        with EmbeddingFile(kept.with_suffix(".partial"), dimensions) as file:
             for path in paths:
                 file.append(extractor.embed([workload.read(path)])[0][0].numpy())
             np.save(kept, file.rows())
