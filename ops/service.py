@@ -30,7 +30,7 @@ from stream.pipeline import Pipeline
 from stream.retry import persist
 
 FORCED_EXIT_S = 3.0
-"""After a second signal: time to let go, before the process ends by itself whatever still hangs."""
+"""After a second signal, or the end of the drain's time: how long the process may take to end whatever hangs."""
 log = structlog.get_logger("patchline")
 
 
@@ -125,14 +125,12 @@ class Service:
         self._signals += 1
         if self._signals > 1:
             log.warning("told again to stop: stopping at once", signal=name)
-            # A thread inside a library may hang for longer than anyone who sends two signals wants to wait.
-            timer = threading.Timer(FORCED_EXIT_S, os._exit, [1])
-            timer.daemon = True
-            timer.start()
+            _exit_after(FORCED_EXIT_S)
             if self._pipeline is not None:
                 self._pipeline.abort("told twice to stop")
             return
         self._state.say("draining")
+        _exit_after(self._settings.limits.drain_s + FORCED_EXIT_S)
         if self._pipeline is None:
             log.info("told to stop before the start was complete", signal=name)
             if self._starting is not None:
@@ -140,6 +138,13 @@ class Service:
             return
         log.info("draining", signal=name, at_most_s=self._settings.limits.drain_s)
         self._draining = asyncio.create_task(self._pipeline.drain(Deadline(self._settings.limits.drain_s)))
+
+
+def _exit_after(seconds: float) -> None:
+    """End the process with 1 unless it has ended by then: Python waits for threads that hang in a library."""
+    timer = threading.Timer(seconds, os._exit, [1])
+    timer.daemon = True
+    timer.start()
 
 
 class _State(NullObserver):

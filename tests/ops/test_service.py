@@ -1,10 +1,13 @@
 """The service as a process: what it does when its sources end, and when it is told to stop."""
 
+import fcntl
 import json
+import os
 import signal
 import subprocess
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +107,46 @@ def test_bad_settings_are_refused_before_anything_starts(bank: Path, tmp_path: P
     assert done.returncode == 2
     assert "did you mean 'tile'?" in done.stderr
     assert "/nowhere" in done.stderr
+
+
+def test_a_second_signal_forces_the_end(bank: Path, parts: Path, tmp_path: Path) -> None:
+    """While results wait for a reader who does not read, the first signal waits and the second ends it with 1."""
+    camera = {"source": "folder", "recipe": "tile", "path": str(parts), "recursive": True}
+    file, results, port = write_settings(tmp_path, bank, {"belt": camera})
+    os.mkfifo(results)
+    reader = os.open(results, os.O_RDONLY | os.O_NONBLOCK)
+    fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)  # less than the results of the folder's 24 images
+    log_file = tmp_path / "log"
+    with log_file.open("w") as log:
+        process = subprocess.Popen([PATCHLINE, "run", str(file)], stderr=log)
+    try:
+        wait_until(process, log_file, lambda: received(port) == 24)
+        process.send_signal(signal.SIGTERM)
+        wait_until(process, log_file, lambda: "draining" in log_file.read_text())
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 1, log_file.read_text()
+    finally:
+        process.kill()
+        os.close(reader)
+    assert "stopping at once" in log_file.read_text()
+
+
+def received(port: int) -> float:
+    """How many frames the service has read; 0 while it does not answer."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+            text = answer.read().decode()
+    except OSError:
+        return 0
+    return sum(
+        float(line.split()[-1]) for line in text.splitlines() if line.startswith("patchline_frames_received_total{")
+    )
+
+
+def wait_until(process: "subprocess.Popen[bytes]", log_file: Path, holds: Callable[[], bool]) -> None:
+    """Wait until a condition holds, as long as the service lives."""
+    until = time.monotonic() + 120
+    while not holds():
+        assert process.poll() is None, log_file.read_text()
+        assert time.monotonic() < until, log_file.read_text()
+        time.sleep(0.1)
