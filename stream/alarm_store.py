@@ -147,10 +147,12 @@ class AlarmStore:
         """Ask the workers to acknowledge, by the message that anyone may send."""
         await self._ask(lambda: self._redis.xadd(self.acknowledge_key, {"camera": camera, "operator": operator}))
 
-    async def live(self) -> AsyncIterator[AlarmEvent]:
-        """Every event from now on, as it is announced; never ends."""
+    async def live(self, subscribed: Callable[[], None] | None = None) -> AsyncIterator[AlarmEvent]:
+        """Every event as it is announced, from when `subscribed` is called; never ends."""
         async with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
             await self._ask(lambda: channel.subscribe(self.channel))
+            if subscribed is not None:
+                subscribed()
             while True:
                 message = await self._ask(lambda: channel.get_message(timeout=self._config.timeout_s / 2))
                 if message is not None:

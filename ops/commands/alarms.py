@@ -96,7 +96,7 @@ def watch(redis: Url = None, prefix: Prefix = None, settings: File = None, as_js
     from stream.alarm_store import encode_event
 
     async def follow(store: "AlarmStore") -> None:
-        async for event in store.live():
+        async for event in store.live(lambda: typer.echo(f"watching {store.where}, Ctrl-C ends it", err=True)):
             if as_json:
                 typer.echo(encode_event(event))
                 continue
