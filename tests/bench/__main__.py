@@ -22,6 +22,7 @@ FIGURES = {
     "efficiency": "throughput:efficiency",
     "memory": "memory:memory",
     "accuracy": "accuracy:accuracy",
+    "learning": "learning:learning",
 }
 """Figure -> module of this package and function. Modules are imported when their figure is measured."""
 
