@@ -13,6 +13,7 @@ from stream.config import AlarmConfig, CameraConfig, FolderConfig, KafkaConfig, 
 from stream.folder_source import FolderSource
 from stream.frame import Frame
 from stream.jsonl_sink import JsonLinesSink
+from stream.kafka_ledger import KafkaLedger
 from stream.kafka_sink import KafkaSink
 from stream.kafka_source import KafkaSource
 from stream.observer import Observer
@@ -57,6 +58,7 @@ def kafka_of(settings: Settings) -> KafkaConfig | None:
         dead_letter_topic=kafka.dead_letters_topic,
         default_recipe=kafka.default_recipe,
         camera_recipes={n: c.recipe for n, c in settings.cameras.items() if isinstance(c, KafkaCamera)},
+        delivery=kafka.delivery,
         start=kafka.start,
         session_timeout_s=kafka.session_timeout_s,
         revoke_timeout_s=kafka.session_timeout_s / 2,
@@ -83,13 +85,21 @@ def redis_of(redis: RedisSettings) -> RedisConfig | None:
     return RedisConfig(url=url, prefix=redis.prefix)
 
 
-def sources_of(settings: Settings, observer: Observer) -> list[AsyncIterable[Frame]]:
+def ledger_of(settings: Settings, observer: Observer) -> KafkaLedger | None:
+    """What commits results together with offsets; None where there is no Kafka or it shall do without transactions."""
+    kafka = kafka_of(settings)
+    if kafka is None or kafka.delivery != "exactly_once":
+        return None
+    return KafkaLedger(kafka, max_frame_bytes=settings.limits.max_frame_bytes, observer=observer)
+
+
+def sources_of(settings: Settings, observer: Observer, ledger: KafkaLedger | None = None) -> list[AsyncIterable[Frame]]:
     """Every source of frames: one for Kafka, one for each camera that the service opens itself."""
     sources: list[AsyncIterable[Frame]] = []
     limits = settings.limits
     kafka = kafka_of(settings)
     if kafka is not None:
-        sources.append(KafkaSource(kafka, max_frame_bytes=limits.max_frame_bytes, observer=observer))
+        sources.append(KafkaSource(kafka, max_frame_bytes=limits.max_frame_bytes, observer=observer, ledger=ledger))
     for name, camera in settings.cameras.items():
         if isinstance(camera, RtspCamera) and camera.url is not None:
             config = CameraConfig(
@@ -115,10 +125,10 @@ def sources_of(settings: Settings, observer: Observer) -> list[AsyncIterable[Fra
 
 
 def sinks_of(settings: Settings, observer: Observer) -> list[Sink]:
-    """Every sink that results go to."""
+    """Every sink that results go to, beside the ledger."""
     sinks: list[Sink] = []
     kafka, redis = kafka_of(settings), redis_of(settings.redis)
-    if kafka is not None:
+    if kafka is not None and kafka.delivery == "at_least_once":
         sinks.append(KafkaSink(kafka, max_frame_bytes=settings.limits.max_frame_bytes))
     if redis is not None:
         alarms = settings.alarms

@@ -14,7 +14,7 @@ import structlog
 
 from engine.errors import PatchlineError
 from engine.inspector import Inspector
-from ops.assembly import kafka_of, limits_of, load_banks, recipes_of, sinks_of, sources_of
+from ops.assembly import kafka_of, ledger_of, limits_of, load_banks, recipes_of, sinks_of, sources_of
 from ops.errors import OpsError
 from ops.http import HttpServer
 from ops.logs import configure
@@ -112,9 +112,11 @@ class Service:
             if created:
                 log.info("topics created", topics=created)
         self._state.say("opening sources and sinks")
+        ledger = ledger_of(settings, observer)
         return Pipeline(
-            sources=sources_of(settings, observer),
+            sources=sources_of(settings, observer, ledger),
             engine=engine,
+            ledger=ledger,
             sinks=sinks_of(settings, observer),
             limits=limits_of(settings),
             recipes=recipes_of(settings),

@@ -160,6 +160,8 @@ class KafkaSettings(Section):
     """Topic that takes the bytes of frames that could not be inspected."""
     default_recipe: Name | None = Field(default=None, examples=["bottle"])
     """Recipe of frames that carry no `ce_recipe` header; unset: they are not inspected, for that reason."""
+    delivery: Literal["exactly_once", "at_least_once"] = _KAFKA.delivery
+    """`exactly_once`: results and offsets commit as one; `at_least_once`: results may be there twice after a crash."""
     start: Literal["earliest", "latest"] = _KAFKA.start
     """Where a group that has committed nothing begins."""
     create_topics: bool = True

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from stream.errors import LaneLostError
 from stream.frame import Frame, Position
 from stream.outcome import Outcome
 
@@ -86,7 +87,8 @@ class Checkpoint:
     """All lanes, and how one is flushed.
 
     `flush` makes outcomes durable, and with them the position of the last one; when it returns they are. It is called
-    in a lane's order, once at a time for a lane, for several lanes at once. `on_leave` is told of every outcome that
+    in a lane's order, once at a time for a lane, for several lanes at once: while it waits, the lane's next outcomes
+    collect. Where it raises LaneLostError the lane is abandoned. `on_leave` is told of every outcome that
     is no longer in flight, flushed or abandoned.
     """
 
@@ -121,6 +123,8 @@ class Checkpoint:
             except TimeoutError:
                 if not lane.abandoned:
                     raise
+            except LaneLostError:
+                lane.abandoned = True  # until it is released, and given out anew
             finally:
                 lane.flush_scope = None
             lane.leave()
@@ -148,7 +152,7 @@ class Checkpoint:
         except TimeoutError:
             pass
         for lane in lanes:
-            lane.abandoned = not lane.empty.is_set()
+            lane.abandoned = lane.abandoned or not lane.empty.is_set()
             if lane.abandoned and lane.flush_scope is not None:
                 lane.flush_scope.reschedule(asyncio.get_running_loop().time())
         return [lane.key for lane in lanes if lane.abandoned]

@@ -71,6 +71,8 @@ class KafkaConfig:
     dead_letter_topic: str = "patchline.dead-letters"
     default_recipe: str | None = None
     """The recipe of frames that name none (`ce_recipe`); without it such a frame is not inspected."""
+    delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
+    """Results and offsets commit in one transaction; or results first, for brokers without transactions."""
     start: Literal["earliest", "latest"] = "earliest"
     """Where a consumer group without committed offsets begins."""
     session_timeout_s: float = 10.0

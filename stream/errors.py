@@ -8,7 +8,8 @@
         ├── SourceError                a source cannot be opened or read
         │   └── SourceUnavailableError        and another attempt may succeed: retriable
         ├── SinkError                  a sink will never take this result
-        │   └── SinkUnavailableError          broker or Redis away, disk full: retriable
+        │   ├── SinkUnavailableError          broker or Redis away, disk full: retriable
+        │   └── LaneLostError                 the lane is another worker's now: its outcomes go nowhere
         ├── EngineFailedError          the engine raised on a batch
         └── AbortedError               the pipeline was told to stop without finishing
 
@@ -99,6 +100,10 @@ class SinkUnavailableError(SinkError):
     """A sink cannot take results now."""
 
     retriable = True
+
+
+class LaneLostError(SinkError):
+    """Another worker has the lane: the outcomes of this one must not be committed, and are not."""
 
 
 class EngineFailedError(StreamError):

@@ -1,4 +1,4 @@
-"""Results and dead letters to Kafka."""
+"""Results and dead letters to Kafka, each at least once."""
 
 import asyncio
 from collections.abc import Sequence
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from engine.inspection import Verdict
-from stream.cloudevents import Record, dead_letter_record, result_record
-from stream.config import MIB, RECORD_HEADROOM_BYTES, KafkaConfig
+from stream.cloudevents import Record
+from stream.config import MIB, KafkaConfig
 from stream.errors import SinkError, SinkUnavailableError
-from stream.kafka_client import client_options, describe, is_passing, needs_new_producer
+from stream.kafka_client import describe, is_passing, needs_new_producer
+from stream.kafka_records import producer_options, records_of
 from stream.outcome import Outcome
 
 
@@ -48,15 +48,7 @@ class KafkaSink:
                 self._producer = await self._connect()
 
     async def _connect(self) -> AIOKafkaProducer:
-        compression = None if self._config.compression == "none" else self._config.compression
-        producer = AIOKafkaProducer(
-            **client_options(self._config),
-            acks="all",
-            enable_idempotence=True,
-            max_request_size=self._max_frame_bytes + RECORD_HEADROOM_BYTES,
-            compression_type=compression,
-            linger_ms=0,
-        )
+        producer = AIOKafkaProducer(**producer_options(self._config, self._max_frame_bytes))
         try:
             await producer.start()
         except KafkaError as error:
@@ -71,7 +63,8 @@ class KafkaSink:
         if producer is None:
             raise SinkUnavailableError(f"{self.name} is closed")
         try:
-            sent = [await self._send(producer, topic, record) for topic, record in self._records(outcomes)]
+            records = records_of(outcomes, self._config, self._max_frame_bytes)
+            sent = [await self._send(producer, topic, record) for topic, record in records]
             answers = await asyncio.gather(*sent, return_exceptions=True)
             for answer in answers:
                 if isinstance(answer, BaseException):
@@ -80,16 +73,6 @@ class KafkaSink:
             if needs_new_producer(error):
                 await self.close()
             raise self._translated(error) from error
-
-    def _records(self, outcomes: Sequence[Outcome]) -> list[tuple[str, Record]]:
-        records: list[tuple[str, Record]] = []
-        for outcome in outcomes:
-            records.append((self._config.results_topic, result_record(outcome.result)))
-            if outcome.result.verdict is Verdict.NOT_INSPECTED:
-                letter = dead_letter_record(outcome, self._max_frame_bytes)
-                if letter is not None:
-                    records.append((self._config.dead_letter_topic, letter))
-        return records
 
     @staticmethod
     async def _send(producer: AIOKafkaProducer, topic: str, record: Record) -> "asyncio.Future[object]":

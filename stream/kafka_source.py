@@ -3,9 +3,11 @@
 Records wait in one small buffer a partition. A partition whose buffer is full is not polled, so nothing more of it is
 fetched and the others go on: that is how a full queue slows Kafka down. The consumer's own task keeps the heartbeat.
 
-Offsets are committed by hand, after the pipeline has settled the frames. When partitions are lost, their frames in
-flight may finish and commit for a moment; what is not done by then is abandoned, without a result, and read again by
-the worker that has the partition now.
+Offsets are committed after the pipeline has settled the frames: by hand, or by the ledger in the transaction of their
+results. With a ledger a partition is read only once the ledger has taken it over: from the offset that was committed
+then, whatever the consumer had fetched before. When partitions are lost, their frames in flight may finish and commit
+for a moment; what is not done by then is abandoned, without a result, and read again by the worker that has the
+partition now.
 """
 
 import asyncio
@@ -22,8 +24,11 @@ from stream.config import MIB, RECORD_HEADROOM_BYTES, KafkaConfig
 from stream.errors import SourceError, SourceUnavailableError
 from stream.frame import Frame, Position
 from stream.kafka_client import client_options, describe, is_passing
+from stream.kafka_ledger import KafkaLedger
+from stream.kafka_read_ahead import ReadAhead
 from stream.observer import NullObserver, Observer
 from stream.ports import Release
+from stream.retry import persist
 
 _POLL_MS = 200
 _MAX_POLL_INTERVAL_S = 300
@@ -36,23 +41,32 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
         config: brokers, topic, group and buffers.
         max_frame_bytes: records up to this size, and the headroom, are fetched whole.
         observer: told of lag, assignment and retries.
+        ledger: commits offsets together with results. None: they are committed here.
     """
 
     def __init__(
-        self, config: KafkaConfig, *, max_frame_bytes: int = 32 * MIB, observer: Observer | None = None
+        self,
+        config: KafkaConfig,
+        *,
+        max_frame_bytes: int = 32 * MIB,
+        observer: Observer | None = None,
+        ledger: KafkaLedger | None = None,
     ) -> None:
         self._config = config
+        self._ledger = ledger
         self._max_frame_bytes = max_frame_bytes
         self._observer = observer or NullObserver()
         self._consumer: AIOKafkaConsumer | None = None
         self._release: Release | None = None
-        self._buffers: dict[TopicPartition, _Buffer] = {}
+        self._buffers: dict[TopicPartition, ReadAhead] = {}
         self._turns: deque[TopicPartition] = deque()
         self._committed: dict[TopicPartition, int | None] = {}
         """Of each partition held: the next offset to be done; None before its first frame."""
         self._filled, self._drained = asyncio.Event(), asyncio.Event()
         self._failure: BaseException | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._taking_over: list[asyncio.Task[None]] = []
+        self._rebalancing = False
 
     def bind(self, release: Release) -> None:
         """See `ReplayableSource`."""
@@ -65,6 +79,8 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
             SourceUnavailableError: no broker answers, or the topic is not there.
             SourceError: the brokers refuse.
         """
+        if self._ledger is not None:
+            self._ledger.bind(self._rejoin)
         record_bytes = self._max_frame_bytes + RECORD_HEADROOM_BYTES
         consumer = AIOKafkaConsumer(
             **client_options(self._config),
@@ -116,7 +132,8 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
         if self._consumer is None or partition not in self._committed:
             return
         try:
-            await self._consumer.commit({partition: OffsetAndMetadata(position.offset + 1, "")})
+            if self._ledger is None:
+                await self._consumer.commit({partition: OffsetAndMetadata(position.offset + 1, "")})
         except (CommitFailedError, IllegalStateError):
             return  # the group has moved on: whoever has the partition now reads these frames again
         except KafkaError as error:
@@ -129,6 +146,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._stop_taking_over()
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             self._release = None  # everything is settled or given up; leaving the group has nobody to wait for
@@ -138,32 +156,71 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
         """Called by the consumer before a rebalance, with all partitions it had."""
         with _Failures(self):
             revoked = list(revoked)
+            self._rebalancing = True
+            await self._stop_taking_over()
             self._buffers.clear()
             self._turns.clear()
             if self._release is not None and revoked:
                 lanes = [(partition.topic, partition.partition) for partition in revoked]
                 await self._release(lanes, self._config.revoke_timeout_s)
+            if self._ledger is not None:
+                self._ledger.give_up(revoked)
             self._committed.clear()
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Called by the consumer after a rebalance, with all partitions it has now."""
         with _Failures(self):
             partitions = sorted(assigned)
-            self._buffers = {partition: _Buffer(self._config) for partition in partitions}
-            self._turns = deque(partitions)
+            self._rebalancing = False
             self._committed = dict.fromkeys(partitions)
+            for partition in partitions:
+                if self._ledger is None:
+                    self._serve(partition)
+                elif self._consumer is not None:
+                    # As a task: the consumer sends no heartbeat before this callback returns.
+                    taking = self._take_over(partition, self._ledger, self._consumer)
+                    self._taking_over.append(asyncio.create_task(taking))
             self._observer.partitions(self._config.frames_topic, [partition.partition for partition in partitions])
+
+    async def _take_over(self, partition: TopicPartition, ledger: KafkaLedger, consumer: AIOKafkaConsumer) -> None:
+        with _Failures(self):
+            name = f"partition {partition.partition} of {partition.topic}"
+            start = await persist(name, lambda: ledger.take_over(partition, consumer), self._observer)
+            self._committed[partition] = start
+            consumer.seek(partition, start)
+            self._serve(partition)
+
+    async def _stop_taking_over(self) -> None:
+        for task in self._taking_over:
+            task.cancel()
+        await asyncio.gather(*self._taking_over, return_exceptions=True)
+        self._taking_over = []
+
+    def _serve(self, partition: TopicPartition) -> None:
+        self._buffers[partition] = ReadAhead(self._config)
+        self._turns.append(partition)
+        self._drained.set()
+
+    def _rejoin(self) -> None:
+        """A partition turned out to be another worker's: ask the group who has what, unless it is being asked."""
+        if self._consumer is None or self._rebalancing:
+            return
+        self._rebalancing = True
+        for task in self._taking_over:
+            task.cancel()  # the consumer knows of no assignment from here on
+        self._consumer.subscribe([self._config.frames_topic], listener=self)
 
     async def _poll(self, consumer: AIOKafkaConsumer) -> None:
         # Of no partition that exists. Polling it says that this worker lives, and leaves what was fetched alone.
         nothing = TopicPartition(self._config.frames_topic, -1)
         while True:
             wanted = [partition for partition, buffer in self._buffers.items() if not buffer.full]
-            if not wanted and self._buffers:
+            if not wanted:
+                # Full, or not yet taken over: records of such a partition must stay where they are.
                 self._drained.clear()
                 await consumer.getmany(nothing, timeout_ms=0)
                 try:
-                    async with asyncio.timeout(_MAX_POLL_INTERVAL_S / 10):
+                    async with asyncio.timeout(_MAX_POLL_INTERVAL_S / 10 if self._buffers else _POLL_MS / 1000):
                         await self._drained.wait()
                 except TimeoutError:
                     pass
@@ -224,28 +281,6 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
         """Let whoever waits for a frame have the error."""
         self._failure = self._translated(error) if isinstance(error, Exception) else error
         self._filled.set()
-
-
-class _Buffer:
-    """Frames of one partition, read ahead."""
-
-    def __init__(self, config: KafkaConfig) -> None:
-        self._max_frames, self._max_bytes = config.partition_buffer_frames, config.partition_buffer_bytes
-        self._bytes = 0
-        self.frames: deque[Frame] = deque()
-
-    @property
-    def full(self) -> bool:
-        return len(self.frames) >= self._max_frames or self._bytes >= self._max_bytes
-
-    def push(self, frame: Frame) -> None:
-        self.frames.append(frame)
-        self._bytes += len(frame.payload or b"")
-
-    def pop(self) -> Frame:
-        frame = self.frames.popleft()
-        self._bytes -= len(frame.payload or b"")
-        return frame
 
 
 class _Failures:

@@ -34,6 +34,7 @@ class Pipeline:
             what is done.
         engine: what judges; only its `prepare` is called off the engine's thread.
         sinks: every one of them takes every outcome.
+        ledger: takes every outcome before the sinks do, which then see only what it has committed.
         limits: sizes, bounds and the linger.
         recipes: deadlines by recipe name.
         observer: who watches.
@@ -46,13 +47,14 @@ class Pipeline:
         sources: Sequence[AsyncIterable[Frame]],
         engine: Engine,
         sinks: Sequence[Sink],
+        ledger: Sink | None = None,
         limits: Limits | None = None,
         recipes: Mapping[str, RecipeConfig] | None = None,
         observer: Observer | None = None,
         maps: Maps = "none",
     ) -> None:
         limits = limits or Limits()
-        self._sources, self._sinks = tuple(sources), tuple(sinks)
+        self._sources, self._sinks, self._ledger = tuple(sources), tuple(sinks), ledger
         self._recipes = recipes or {}
         self._observer = observer or NullObserver()
         self._engine = EngineThread(engine, maps=maps)
@@ -133,7 +135,7 @@ class Pipeline:
         closing.callback(self._decoder.close)
         closing.callback(self._engine.close)
         await self._engine.warm_up()
-        for sink in self._sinks:
+        for sink in (self._ledger, *self._sinks) if self._ledger is not None else self._sinks:
             closing.push_async_callback(sink.close)
             await persist(sink.name, sink.open, self._observer)
         for source in self._sources:
@@ -186,6 +188,8 @@ class Pipeline:
     async def _flush(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
             self._observer.judged(outcome.frame, outcome.prepared, outcome.inspection, outcome.result)
+        if self._ledger is not None:
+            await self._deliver(self._ledger, outcomes)
         async with asyncio.TaskGroup() as deliveries:
             for sink in self._sinks:
                 deliveries.create_task(self._deliver(sink, outcomes))

@@ -58,6 +58,7 @@ class Sink(Protocol):
 
         Raises:
             SinkUnavailableError: not now; the pipeline tries again with the same outcomes.
+            LaneLostError: another worker has the lane; only a sink that is the pipeline's ledger may say so.
             SinkError: never; the pipeline stops.
         """
 

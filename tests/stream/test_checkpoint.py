@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from engine.inspection import Verdict
 from stream.checkpoint import Checkpoint
+from stream.errors import LaneLostError
 from stream.frame import Position
 from stream.messages import Result
 from stream.outcome import Outcome
@@ -120,3 +121,32 @@ async def test_a_flush_that_hangs_does_not_outlive_its_lane():
     async with asyncio.timeout(5):
         await settling
     assert left == ["0/0"]
+
+
+async def test_a_lane_that_is_lost_has_no_more_results_until_it_is_given_out_anew():
+    """The outcomes in flight leave without being flushed, other lanes go on, and a new owner of the lane is heard."""
+    flushed, left = [], []
+    lost = True
+
+    async def flush(outcomes):
+        if lost and outcomes[0].frame.position.partition == 0:
+            raise LaneLostError("scripted")
+        flushed.extend(o.frame.frame_id for o in outcomes)
+
+    checkpoint = Checkpoint(flush, lambda o: left.append(o.frame.frame_id))
+    made = [outcome(0, 0), outcome(0, 1), outcome(1, 0)]
+    places = [checkpoint.arrive(each.frame) for each in made]
+    for place, each in zip(places, made, strict=True):
+        await checkpoint.settle(place, each)
+    assert flushed == ["1/0"]
+    assert left == ["0/0", "0/1", "1/0"]
+    assert places[0].lane.open == 0
+
+    lost = False
+    after = outcome(0, 2)
+    await checkpoint.settle(checkpoint.arrive(after.frame), after)
+    assert flushed == ["1/0"]
+    await checkpoint.release([("frames", 0)], 1)
+    again = outcome(0, 0)
+    await checkpoint.settle(checkpoint.arrive(again.frame), again)
+    assert flushed == ["1/0", "0/0"]

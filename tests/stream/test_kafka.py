@@ -12,6 +12,7 @@ from stream.cloudevents import DEAD_LETTER, RESULT, original_headers, read_resul
 from stream.config import MIB, KafkaConfig, Limits
 from stream.deadline import Deadline
 from stream.errors import SourceUnavailableError
+from stream.kafka_ledger import KafkaLedger
 from stream.kafka_sink import KafkaSink
 from stream.kafka_source import KafkaSource
 from stream.kafka_topics import ensure_topics
@@ -22,10 +23,12 @@ from tests.stream.scripted import Recorder, ScriptedEngine, jpeg
 
 
 def worker(config: KafkaConfig, seen: Recorder, engine: ScriptedEngine | None = None, **limits: object) -> Pipeline:
+    ledger = KafkaLedger(config, observer=seen) if config.delivery == "exactly_once" else None
     return Pipeline(
-        sources=[KafkaSource(config, observer=seen)],
+        sources=[KafkaSource(config, observer=seen, ledger=ledger)],
         engine=engine or ScriptedEngine(),
-        sinks=[KafkaSink(config)],
+        ledger=ledger,
+        sinks=[] if ledger else [KafkaSink(config)],
         limits=Limits(**{"batch_size": 4, **limits}),
         observer=seen,
     )

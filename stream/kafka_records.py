@@ -1,0 +1,37 @@
+"""Outcomes as Kafka records: results, and the dead letters of frames that were not inspected."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from engine.inspection import Verdict
+from stream.cloudevents import Record, dead_letter_record, result_record
+from stream.config import RECORD_HEADROOM_BYTES, KafkaConfig
+from stream.kafka_client import client_options
+from stream.outcome import Outcome
+
+
+def records_of(outcomes: Sequence[Outcome], config: KafkaConfig, max_frame_bytes: int) -> list[tuple[str, Record]]:
+    """(topic, record) of each result, and of each dead letter. The same outcomes always give the same bytes."""
+    records: list[tuple[str, Record]] = []
+    for outcome in outcomes:
+        records.append((config.results_topic, result_record(outcome.result)))
+        if outcome.result.verdict is Verdict.NOT_INSPECTED:
+            letter = dead_letter_record(outcome, max_frame_bytes)
+            if letter is not None:
+                records.append((config.dead_letter_topic, letter))
+    return records
+
+
+def producer_options(config: KafkaConfig, max_frame_bytes: int) -> dict[str, Any]:
+    """Keyword arguments of a producer of results: idempotent, acknowledged by all replicas in sync.
+
+    Raises:
+        ConfigError: `ca_file` cannot be read.
+    """
+    return client_options(config) | {
+        "acks": "all",
+        "enable_idempotence": True,
+        "max_request_size": max_frame_bytes + RECORD_HEADROOM_BYTES,
+        "compression_type": None if config.compression == "none" else config.compression,
+        "linger_ms": 0,
+    }
