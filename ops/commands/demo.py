@@ -10,7 +10,6 @@ from ops.errors import InputError
 
 if TYPE_CHECKING:
     from ops.demo.feed import Feed
-    from stream.observer import Observer
 
 EXAMPLES = examples(
     "patchline demo",
@@ -65,14 +64,15 @@ def demo(
     from ops.demo import feed
     from ops.demo.main import Options, run
 
+    console = Console()
     count = None if forever else frames
     promise = false_reject_rate
 
-    async def make(observer: "Observer") -> "Feed":
+    async def make() -> "Feed":
         if images is not None:
             return feed.own_images(images, frames=count, rate=rate, seed=seed, false_reject_rate=promise)
         if source is not None:
-            return await feed.own_stream(source, frames=count, seed=seed, false_reject_rate=promise, observer=observer)
+            return await feed.own_stream(source, frames=count, seed=seed, false_reject_rate=promise, tell=console.print)
         return feed.simulated(
             material or list(feed.MATERIALS),
             frames=count,
@@ -84,7 +84,7 @@ def demo(
         )
 
     options = Options(page=page, host=host, port=port, rate=rate, json=json, results=results)
-    asyncio.run(run(make, options, Console()))
+    asyncio.run(run(make, options, console))
 
 
 def _require_packages() -> None:

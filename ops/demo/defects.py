@@ -75,14 +75,22 @@ def _fill(kind: Kind, before: NDArray[np.float32], rng: np.random.Generator) -> 
     if kind is Kind.HOLE:
         return np.full_like(before, 8.0)
     if kind is Kind.SMEAR:
-        kernel = np.zeros((61, 61), np.float32)
-        angle = rng.uniform(-0.5, 0.5)
-        reach = (30 * np.cos(angle), 30 * np.sin(angle))
-        ends = [(round(30 + sign * reach[0]), round(30 + sign * reach[1])) for sign in (-1, 1)]
-        cv2.line(kernel, ends[0], ends[1], 1.0, 3)
-        return np.asarray(cv2.filter2D(before, -1, kernel / kernel.sum()), np.float32)
-    mean = cv2.blur(before, (81, 81))
-    return np.asarray(mean, np.float32)
+        return _drag(before, rng.uniform(-0.5, 0.5), rng)
+    # The bare ground under a texture: even, and a little brighter.
+    return np.asarray(cv2.blur(before, (81, 81)) + 35.0, np.float32)
+
+
+def _drag(before: NDArray[np.float32], angle: float, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Material dragged along a direction: blurred along it, with streaks, float32 (H, W, 3)."""
+    reach = (30 * np.cos(angle), 30 * np.sin(angle))
+    kernel = np.zeros((61, 61), np.float32)
+    ends = [(round(30 + sign * reach[0]), round(30 + sign * reach[1])) for sign in (-1, 1)]
+    cv2.line(kernel, ends[0], ends[1], 1.0, 3)
+    kernel /= kernel.sum()
+    streaks = rng.normal(0.0, 1.0, before.shape[:2]).astype(np.float32)
+    streaks = np.asarray(cv2.filter2D(cv2.GaussianBlur(streaks, (0, 0), 1.5), -1, kernel), np.float32)
+    streaks *= 30.0 / max(float(streaks.std()), 1e-6)
+    return np.asarray(cv2.filter2D(before, -1, kernel) + streaks[:, :, None], np.float32)
 
 
 def _scratch(rng: np.random.Generator, height: int, width: int) -> Alpha:
@@ -140,5 +148,5 @@ _SHAPES: dict[Kind, Callable[[np.random.Generator, int, int], Alpha]] = {
     Kind.STAIN: lambda rng, height, width: _blob(rng, height, width, (26, 64), (24, 60), edge=0.2),
     Kind.HOLE: lambda rng, height, width: _blob(rng, height, width, (12, 32), (12, 32), edge=0.12),
     Kind.SMEAR: lambda rng, height, width: _blob(rng, height, width, (50, 84), (26, 50)),
-    Kind.MISSING_TEXTURE: lambda rng, height, width: _blob(rng, height, width, (44, 84), (34, 64)),
+    Kind.MISSING_TEXTURE: lambda rng, height, width: _blob(rng, height, width, (44, 84), (34, 64), edge=0.15),
 }

@@ -25,7 +25,7 @@ from stream.observer import Observer
 from stream.video_source import VideoSource
 
 BACKBONE = "efficientnet_lite0"
-FIT_FRAMES, CALIBRATION_FRAMES = 96, 199
+FIT_FRAMES = 96
 FEWEST_IMAGES = 10
 SHARES = (0.4, 0.3)
 """Of the user's images: for the fit, for calibration; the rest is the stream."""
@@ -74,7 +74,7 @@ def simulated(
         for name in dict.fromkeys(materials)
     ]
     truths = Truths()
-    calibration = max(CALIBRATION_FRAMES, ceil(2 / false_reject_rate) - 1)
+    calibration = _calibration_frames(false_reject_rate)
     jobs = [
         Job(
             recipe=Recipe(
@@ -136,14 +136,17 @@ def own_images(folder: Path, *, frames: int | None, rate: float, seed: int, fals
     )
 
 
-async def own_stream(url: str, *, frames: int | None, seed: int, false_reject_rate: float, observer: Observer) -> Feed:
-    """The user's camera or video: fitted to its first frames, then inspected.
+async def own_stream(
+    url: str, *, frames: int | None, seed: int, false_reject_rate: float, tell: Callable[[str], None]
+) -> Feed:
+    """The user's camera or video: fitted to its first frames, then inspected. `tell` hears what is waited for.
 
     Raises InputError where it ends before enough frames came.
     """
     camera = CameraConfig(name=OWN, recipe=OWN, url=url)
-    calibration = max(99, ceil(1 / false_reject_rate) - 1)
+    calibration = _calibration_frames(false_reject_rate)
     wanted = FIT_FRAMES + calibration
+    tell(f"Taking the first {wanted} frames of {redact_text(url)} for good parts.")
     source = VideoSource(camera)
     await source.open()
     taken: list[tuple[str, Image]] = []
@@ -151,7 +154,6 @@ async def own_stream(url: str, *, frames: int | None, seed: int, false_reject_ra
         async for frame in source:
             if frame.image is not None:
                 taken.append((frame.frame_id, frame.image))
-            observer.queue_depth("in_flight", len(taken))
             if len(taken) == wanted:
                 break
     finally:
@@ -170,11 +172,19 @@ async def own_stream(url: str, *, frames: int | None, seed: int, false_reject_ra
     return Feed(
         heading="Your camera" if camera.is_live else "Your video",
         jobs=[job],
-        source=lambda watching: _first(VideoSource(camera, observer=watching), frames),
+        # A recording is read from its start again.
+        source=lambda watching: _some(
+            VideoSource(camera, observer=watching), first=0 if camera.is_live else wanted, count=frames
+        ),
         truth_of=lambda _: None,
         truth_known=False,
         remarks=(f"The first {wanted} frames were taken for good parts.",),
     )
+
+
+def _calibration_frames(false_reject_rate: float) -> int:
+    """Twice as many as the rate needs at least, so that the threshold is not the highest score of all."""
+    return ceil(2 / false_reject_rate) - 1
 
 
 def _own_recipe(false_reject_rate: float, seed: int) -> Recipe:
@@ -198,14 +208,16 @@ async def _paced(paths: Sequence[Path], rate: float) -> AsyncIterator[Frame]:
         )
 
 
-async def _first(source: VideoSource, frames: int | None) -> AsyncIterator[Frame]:
+async def _some(source: VideoSource, *, first: int, count: int | None) -> AsyncIterator[Frame]:
+    """`count` frames (None: all) from frame `first` on."""
     await source.open()
     try:
         number = 0
         async for frame in source:
-            yield frame
+            if number >= first:
+                yield frame
             number += 1
-            if number == frames:
+            if count is not None and number == first + count:
                 return
     finally:
         await source.close()

@@ -40,7 +40,7 @@ STAGES = {
 }
 LIMITS = Limits(batch_size=4, max_in_flight=16)
 """A demo is watched: small batches, and no long queue in front of the engine."""
-FeedMaker = Callable[[Observer], Awaitable[Feed]]
+FeedMaker = Callable[[], Awaitable[Feed]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +72,7 @@ async def run(make_feed: FeedMaker, options: Options, console: Console) -> dict[
     """Run the demo to its end, or until SIGINT or SIGTERM (drains; a second one stops at once); gives the summary."""
     metrics = Metrics()
     tally = Tally()
-    feed = await make_feed(NullObserver())
+    feed = await make_feed()
     tally.truth_known = feed.truth_known
     board = Board(tally, feed.truth_of)
     server = HttpServer(

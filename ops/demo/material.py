@@ -1,4 +1,4 @@
-"""Photographs of material, cut into lanes: what one role (fit, calibration, stream) sees, no other role ever does."""
+"""Photographs of material, cut into pieces: what one role (fit, calibration, stream) sees, no other role ever does."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,7 +11,7 @@ from engine.inspection import Image
 from ops.errors import OpsError
 
 MATERIALS = ("brick", "grass", "gravel")
-LANES = 8
+LANES, HALVES = 8, 2
 CAMERA_SCALE = 5
 """Camera pixels per pixel of the photograph."""
 TEXTURE_CONTRAST = 0.5
@@ -31,12 +31,21 @@ class Role(StrEnum):
     STREAM = "stream"
 
 
-LANES_BY_ROLE: dict[Role, tuple[int, ...]] = {
-    Role.FIT: (0, 3, 6),
-    Role.STREAM: (1, 4, 7),
-    Role.CALIBRATION: (2, 5),
+@dataclass(frozen=True, slots=True, order=True)
+class Piece:
+    """A rectangle of the photograph: one half of one lane. Lanes follow one another over H, halves over W."""
+
+    lane: int
+    half: int
+
+
+PIECES: dict[Role, tuple[Piece, ...]] = {
+    role: tuple(
+        Piece(lane, half) for lane in range(LANES) for half in range(HALVES) if (lane + half) % len(Role) == number
+    )
+    for number, role in enumerate(Role)
 }
-"""Interleaved, so that a photograph's slow changes (perspective, shade) reach every role alike."""
+"""The roles take turns, so that a photograph's slow changes (perspective, shade) reach every role alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,20 +55,22 @@ class Material:
     name: str
     photograph: NDArray[np.uint8]
 
-    def lane_rows(self, lane: int) -> tuple[int, int]:
-        """First and one-past-last row of a lane in the photograph; lanes are disjoint and cover all rows."""
-        height = self.photograph.shape[0]
-        return lane * height // LANES, (lane + 1) * height // LANES
+    def bounds(self, piece: Piece) -> tuple[slice, slice]:
+        """Rows and columns of a piece in the photograph; pieces are disjoint and cover it."""
+        height, width = self.photograph.shape
+        return (
+            slice(piece.lane * height // LANES, (piece.lane + 1) * height // LANES),
+            slice(piece.half * width // HALVES, (piece.half + 1) * width // HALVES),
+        )
 
-    def lane(self, lane: int, *, mirror_rows: bool = False, mirror_columns: bool = False) -> Image:
-        """The lane as the camera sees it: RGB, `CAMERA_SCALE` times larger. It is cut first and enlarged then,
-        so that interpolation reads no pixel of the neighbouring lane.
+    def web(self, piece: Piece, *, mirror_rows: bool = False, mirror_columns: bool = False) -> Image:
+        """The piece as the camera sees it: RGB, `CAMERA_SCALE` times larger. It is cut first and enlarged then,
+        so that interpolation reads no pixel of a neighbouring piece.
         """
-        top, bottom = self.lane_rows(lane)
-        strip = self.photograph[top:bottom]
-        strip = strip[:: -1 if mirror_rows else 1, :: -1 if mirror_columns else 1]
-        size = (strip.shape[1] * CAMERA_SCALE, strip.shape[0] * CAMERA_SCALE)
-        grey = cv2.resize(np.ascontiguousarray(strip), size, interpolation=cv2.INTER_CUBIC)
+        cut = self.photograph[self.bounds(piece)]
+        cut = cut[:: -1 if mirror_rows else 1, :: -1 if mirror_columns else 1]
+        size = (cut.shape[1] * CAMERA_SCALE, cut.shape[0] * CAMERA_SCALE)
+        grey = cv2.resize(np.ascontiguousarray(cut), size, interpolation=cv2.INTER_CUBIC)
         return np.repeat(grey[:, :, None], 3, axis=2).astype(np.uint8, copy=False)
 
 

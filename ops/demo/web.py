@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from engine.inspection import Image
 from ops.demo.defects import Defect, Kind, draw_contrast, plant
-from ops.demo.material import CAMERA_SCALE, LANES_BY_ROLE, Material, Role
+from ops.demo.material import CAMERA_SCALE, PIECES, Material, Role
 
 VIEW_PX = (280, 400)
 """(H, W) of the camera's frame: 56 x 80 pixels of the photograph."""
@@ -45,8 +45,8 @@ class View:
 class Web:
     """Material of one role passing the camera, endlessly: the same seed gives the same web.
 
-    Each length is one lane of the role, drawn mirrored or not, from end to end in steps of half a frame and never
-    around its ends; its lateral position wanders a little. Each cell of `STEP_PX` holds a defect with the
+    Each length is one piece of the role's material, drawn mirrored or not, from end to end in steps of half a frame
+    and never around its ends; its lateral position wanders a little. Each cell of `STEP_PX` holds a defect with the
     probability `defect_share` / 2: a defect lies inside one cell, thus whole in the two frames that show the cell (one
     at the ends of a length), never cut.
     """
@@ -66,9 +66,10 @@ class Web:
 
     def _length(self) -> Iterator[View]:
         rng = self._rng
-        lane = int(rng.choice(LANES_BY_ROLE[self._role]))
+        piece = PIECES[self._role][int(rng.integers(len(PIECES[self._role])))]
         mirror_rows, mirror_columns = bool(rng.integers(2)), bool(rng.integers(2))
-        web = self._material.lane(lane, mirror_rows=mirror_rows, mirror_columns=mirror_columns)
+        web = self._material.web(piece, mirror_rows=mirror_rows, mirror_columns=mirror_columns)
+        rows, columns = self._material.bounds(piece)
         height, width = web.shape[:2]
         play = height - VIEW_PX[0]
         cells = (width - CAMERA_SCALE) // STEP_PX
@@ -81,8 +82,8 @@ class Web:
             yield View(
                 image=web[top : top + VIEW_PX[0], left : left + VIEW_PX[1]],
                 truth=_truth_in_view(defects, top, left),
-                source_rows=self._source(top, VIEW_PX[0], height, mirror_rows, self._material.lane_rows(lane)[0]),
-                source_columns=self._source(left, VIEW_PX[1], width, mirror_columns, 0),
+                source_rows=self._source(top, VIEW_PX[0], height, mirror_rows, rows.start),
+                source_columns=self._source(left, VIEW_PX[1], width, mirror_columns, columns.start),
             )
 
     def _plant(self, web: Image, start: int, cells: int, play: int) -> list[Defect]:

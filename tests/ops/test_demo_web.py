@@ -8,7 +8,7 @@ import pytest
 from ops.demo.defects import CONTRAST_RANGE, Kind, plant
 from ops.demo.lighting import GAIN_SPAN, GAMMA_SPAN, Drift, Light
 from ops.demo.line import Station
-from ops.demo.material import LANES, LANES_BY_ROLE, MATERIALS, Material, Role, load_material
+from ops.demo.material import MATERIALS, PIECES, Material, Piece, Role, load_material
 from ops.demo.web import STEP_PX, VIEW_PX, Web
 
 PAINT = {Role.FIT: 40, Role.CALIBRATION: 120, Role.STREAM: 200}
@@ -16,13 +16,12 @@ PAINT = {Role.FIT: 40, Role.CALIBRATION: 120, Role.STREAM: 200}
 
 @pytest.fixture(scope="module")
 def painted() -> Material:
-    """A material in which each role's lanes have a grey of their own."""
+    """A material in which each role's pieces have a grey of their own."""
     photograph = np.zeros((512, 512), np.uint8)
     blank = Material("painted", photograph)
-    for role, lanes in LANES_BY_ROLE.items():
-        for lane in lanes:
-            top, bottom = blank.lane_rows(lane)
-            photograph[top:bottom] = PAINT[role]
+    for role, pieces in PIECES.items():
+        for piece in pieces:
+            photograph[blank.bounds(piece)] = PAINT[role]
     return blank
 
 
@@ -33,30 +32,34 @@ def test_a_role_sees_no_pixel_of_another(role: Role, painted: Material) -> None:
         assert view.image.min() == view.image.max() == PAINT[role]
 
 
-def test_lanes_cover_the_photograph_once(painted: Material) -> None:
-    """The lanes follow one another without overlap, and each belongs to exactly one role."""
-    rows = [painted.lane_rows(lane) for lane in range(LANES)]
-    assert rows[0][0] == 0
-    assert rows[-1][1] == painted.photograph.shape[0]
-    assert all(before[1] == after[0] for before, after in pairwise(rows))
-    assert sorted(lane for lanes in LANES_BY_ROLE.values() for lane in lanes) == list(range(LANES))
+def test_pieces_cover_the_photograph_once(painted: Material) -> None:
+    """Every pixel of the photograph is in exactly one piece, and every piece has exactly one role."""
+    times = np.zeros_like(painted.photograph)
+    for pieces in PIECES.values():
+        for piece in pieces:
+            times[painted.bounds(piece)] += 1
+    assert (times == 1).all()
 
 
 @pytest.mark.parametrize("name", MATERIALS)
 def test_the_source_of_a_view_is_inside_its_role(name: str) -> None:
-    """Every frame says which part of the photograph it shows: inside one lane of its role, never around an end."""
+    """Every frame says which part of the photograph it shows: inside one piece of its role, never around an end."""
     material = load_material(name)
     for role in Role:
-        lanes = [material.lane_rows(lane) for lane in LANES_BY_ROLE[role]]
+        bounds = [material.bounds(piece) for piece in PIECES[role]]
         for view in islice(Web(material, role, seed=2).views(), 60):
-            assert any(top <= view.source_rows[0] and view.source_rows[1] <= bottom for top, bottom in lanes)
-            assert view.source_columns[0] >= 0
-            assert view.source_columns[1] <= material.photograph.shape[1]
+            assert any(
+                rows.start <= view.source_rows[0]
+                and view.source_rows[1] <= rows.stop
+                and columns.start <= view.source_columns[0]
+                and view.source_columns[1] <= columns.stop
+                for rows, columns in bounds
+            )
 
 
 def test_the_web_moves_by_half_a_frame() -> None:
     """Within a length the right half of a frame is the left half of the next, but for the lateral wander."""
-    views = list(islice(Web(load_material("gravel"), Role.STREAM, seed=3).views(), 40))
+    views = list(islice(Web(load_material("gravel"), Role.STREAM, seed=3).views(), 60))
     continued = 0
     for before, after in pairwise(views):
         right, left = before.image[40:-40, STEP_PX:, 0], after.image[:, : VIEW_PX[1] - STEP_PX, 0]
@@ -68,7 +71,7 @@ def test_the_web_moves_by_half_a_frame() -> None:
 @pytest.mark.parametrize("kind", list(Kind))
 def test_nothing_changes_outside_the_mask(kind: Kind) -> None:
     """A defect changes pixels inside its mask only, and at full contrast most of those that it covers."""
-    clean = load_material("gravel").lane(1)
+    clean = load_material("gravel").web(Piece(1, 0))
     for seed in range(8):
         web = clean.copy()
         defect = plant(web, kind, 1.0, (20, 300, 250, STEP_PX), np.random.default_rng(seed))
@@ -82,7 +85,7 @@ def test_nothing_changes_outside_the_mask(kind: Kind) -> None:
 
 def test_contrast_scales_the_change() -> None:
     """The same hole at a tenth of the contrast changes about a tenth as much."""
-    clean = load_material("gravel").lane(1)
+    clean = load_material("gravel").web(Piece(1, 0))
 
     def change(contrast: float) -> float:
         web = clean.copy()
@@ -138,5 +141,5 @@ def test_the_light_drifts_slowly_and_within_its_span() -> None:
 
 def test_even_light_changes_nothing() -> None:
     """Under even light a frame is what the web is."""
-    image = load_material("brick").lane(0)[:100, :100]
+    image = load_material("brick").web(Piece(0, 0))[:100, :100]
     assert np.allclose(Light().shine_on(image), image, atol=1e-3)
