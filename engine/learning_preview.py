@@ -1,0 +1,99 @@
+"""What learning a frame would do, known before it is done: rows, threshold, rejects cleared, known defects hidden."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.online_coreset import OnlineCoreset, learn
+from engine.quantise import Rows
+from engine.reference_frames import Kind, ReferenceFrames
+
+Scores: TypeAlias = Callable[[ReferenceFrames], NDArray[np.float64]]
+"""Scores of reference frames, float64 (F,), in their order."""
+ThresholdOf: TypeAlias = Callable[[NDArray[np.float64]], float]
+"""The threshold that goes with the calibration frames' scores, float64 (n,)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Preview:
+    """An update that has not been taken: the rows and reference frames after it, and what it changes.
+
+    `cleared` are recent rejects that would pass; `hidden` are known defects that are rejected now and would pass.
+    """
+
+    state: OnlineCoreset
+    references: ReferenceFrames
+    rows_added: int
+    rows_removed: int
+    threshold_before: float
+    threshold_after: float
+    cleared: tuple[str, ...]
+    rejects: int
+    hidden: tuple[str, ...]
+    defects: int
+
+    @property
+    def hold(self) -> str | None:
+        """Why the update should wait for a second person, or None."""
+        if not self.hidden:
+            return None
+        return f"it would hide {len(self.hidden)} of {self.defects} known defects: {', '.join(self.hidden)}"
+
+    def __str__(self) -> str:
+        return (
+            f"adds {self.rows_added} rows and removes {self.rows_removed}; "
+            f"threshold {self.threshold_before:.6g} -> {self.threshold_after:.6g}; "
+            f"clears {len(self.cleared)} of the last {self.rejects} rejects, "
+            f"hides {len(self.hidden)} of {self.defects} known defects"
+        )
+
+
+def preview(
+    references: ReferenceFrames,
+    frame: str,
+    patches: Rows,
+    *,
+    scores: Scores,
+    threshold_of: ThresholdOf,
+    sq_at_most: NDArray[np.float64] | None = None,
+) -> Preview:
+    """Preview learning a frame; taking the update is keeping the preview's `state` and `references`.
+
+    The frame itself is not among the rejects that an update may be said to clear.
+
+    Args:
+        references: in step with the rows as they are.
+        frame: name of the frame to confirm.
+        patches: int16 (P, D), its embeddings.
+        scores: how reference frames are scored.
+        threshold_of: how a generation's threshold follows from its calibration frames.
+        sq_at_most: see `online_coreset.learn`.
+    """
+    state, delta = learn(references.state, frame, patches, sq_at_most)
+    after = references.follow(state)
+    was, will = scores(references), scores(after)
+    calibration = np.array([reference.kind == "calibration" for reference in references.frames], dtype=bool)
+    threshold_before, threshold_after = threshold_of(was[calibration]), threshold_of(will[calibration])
+    passes = (was > threshold_before) & (will <= threshold_after)
+
+    def passing(kind: Kind) -> tuple[str, ...]:
+        pairs = zip(references.frames, passes, strict=True)
+        return tuple(
+            reference.name for reference, now in pairs if now and reference.kind == kind and reference.name != frame
+        )
+
+    return Preview(
+        state=state,
+        references=after,
+        rows_added=delta.added,
+        rows_removed=delta.removed,
+        threshold_before=threshold_before,
+        threshold_after=threshold_after,
+        cleared=passing("reject"),
+        rejects=sum(reference.name != frame for reference in references.of("reject")),
+        hidden=passing("defect"),
+        defects=len(references.of("defect")),
+    )
