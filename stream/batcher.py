@@ -61,6 +61,7 @@ class Batcher(Generic[Item, Answer]):
         self._closed = False
         self._stopped = False
         self._changed = asyncio.Event()
+        self._turn = asyncio.Lock()  # first come, first served: nobody takes the room another has waited for
         self._room = asyncio.Condition()
 
     @property
@@ -75,14 +76,15 @@ class Batcher(Generic[Item, Answer]):
             AbortedError: the batcher has stopped, or stops before the item's turn.
             Exception: whatever `work` raised for the item's batch.
         """
-        if len(self._waiting) >= self._capacity:
-            async with self._room:
-                await self._room.wait_for(lambda: len(self._waiting) < self._capacity or self._closed)
-        if self._closed:
-            raise AbortedError("the batcher takes no more frames")
-        loop = asyncio.get_running_loop()
-        waiting = _Waiting[Item, Answer](item, loop.create_future(), loop.time())
-        self._waiting.append(waiting)
+        async with self._turn:
+            if len(self._waiting) >= self._capacity:
+                async with self._room:
+                    await self._room.wait_for(lambda: len(self._waiting) < self._capacity or self._closed)
+            if self._closed:
+                raise AbortedError("the batcher takes no more frames")
+            loop = asyncio.get_running_loop()
+            waiting = _Waiting[Item, Answer](item, loop.create_future(), loop.time())
+            self._waiting.append(waiting)
         self._changed.set()
         return await waiting.answer
 

