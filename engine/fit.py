@@ -1,37 +1,46 @@
-"""From good images to generation 1 of a memory bank: embeddings, scale, coreset, calibration."""
+"""From good images to generation 1 of a memory bank: embeddings, scale, coreset, calibration.
 
+Images stream: each is read once, brought to the recipe's size and embedded; its embeddings go to a memory-mapped file,
+held-out images to another until the bank is there. So memory does not grow with the number of images.
+"""
+
+import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from itertools import islice
-from tempfile import TemporaryFile
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.backbone import FeatureExtractor, load_backbone
-from engine.calibration import calibrate, check_promise, frames_needed
+from engine.calibration import calibrate, check_promise
 from engine.coreset import Coreset, greedy_coreset
 from engine.device import resolve_device
-from engine.errors import CalibrationError, RecipeError
+from engine.embeddings import EmbeddingFile
+from engine.errors import CalibrationError, EngineError, RecipeError
+from engine.held_out import draw_held_out
 from engine.inspection import Image
 from engine.memory_bank import FrameOrigin, MemoryBank
 from engine.preprocess import prepare
-from engine.quantise import Rows, dequantise, quantise, scale_for
+from engine.quantise import Rows, dequantise
 from engine.recipe import Recipe
 from engine.scoring import Scorer
 from engine.search import make_search
+from engine.spool import ImageSpool
 
 NamedImage: TypeAlias = tuple[str, Image]
-Loader: TypeAlias = Callable[[], Image]
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with the stage's name, how much of it is done and how much there is."""
 BATCH = 8
-HELD_OUT_AT_LEAST = 0.2
-HELD_OUT_AT_MOST = 0.5
-"""Share of the good images that `fit` may hold out of the bank by itself."""
+READ_AHEAD = 4
+"""Images decoded ahead of the backbone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,44 +64,49 @@ def fit(
     device: str = "auto",
     progress: Progress | None = None,
     created: str = "",
+    scratch: Path | None = None,
 ) -> FitReport:
     """Fit a memory bank to images of good parts.
 
-    The same images, recipe and seed give the same bank on the same machine.
+    The same images, recipe and seed give the same bank on the same machine. A fit on 20,000 images takes the memory of
+    one on 200, but for some 25 bytes a patch; the embeddings need 2 bytes a value on disk.
 
     Args:
-        images: (name, RGB uint8 (H, W, 3)) of good parts, at any size; read once and held at the recipe's size only.
+        images: (name, RGB uint8 (H, W, 3)) of good parts, at any size; read once, on a thread of its own. Where they
+            have no length, their pixels go through a temporary file first: which ones are held out hangs on it.
         recipe: how they are inspected.
-        calibration: further good images, for the threshold alone. Without them `fit` holds some of `images` out, drawn
-            by the recipe's seed: as many as the false-reject rate needs and at least a fifth, but at most half.
+        calibration: further good images, for the threshold alone. Without them `fit` holds some of `images` out.
         device: `auto`, `cpu` or `cuda[:N]`.
         progress: called as the stages `read`, `embed`, `coreset` and `calibrate` go on.
         created: when, in ISO 8601, for the manifest.
+        scratch: folder for temporary files, on a disk and not in memory; the system's where none is named.
 
     Raises:
         CalibrationError: the good images cannot promise the recipe's false-reject rate.
+        EngineError: the temporary files do not fit on the disk.
         RecipeError, WeightsError, DeviceError, ImageError: as their names say.
     """
-    report = progress or _silent
-    seconds: dict[str, float] = {}
     check_recipe(recipe)
-    extractor = load_backbone(recipe.backbone, resolve_device(device))
-    with _timed(seconds, "read"):
-        fitted = _read(images, recipe, report)
-        held_out = _read(calibration, recipe, report) if calibration is not None else None
-    if held_out is None:
-        fitted, held_out = split(fitted, recipe)
-    else:
-        check_promise(len(held_out), recipe.false_reject_rate)
-    if not fitted:
-        raise CalibrationError(f"recipe {recipe.name!r}: no good images were left to fit the bank to")
-    with _timed(seconds, "embed"):
-        vectors, scale, grid = _embed(extractor, fitted, report)
-    with _timed(seconds, "coreset"):
-        coreset = _choose(vectors, scale, recipe, extractor, report)
-    rows = np.ascontiguousarray(vectors[coreset.indices])
-    with _timed(seconds, "calibrate"):
-        scores = _scores(extractor, held_out, dequantise(rows, scale), recipe, report)
+    work = _Work(recipe, load_backbone(recipe.backbone, resolve_device(device)), progress or _silent)
+    with ExitStack() as files:
+        folder = Path(files.enter_context(TemporaryDirectory(prefix="patchline-fit-", dir=scratch)))
+        held_out = files.enter_context(ImageSpool(folder / "held-out", recipe.image_size_px))
+        if calibration is not None:
+            work.spool(calibration, held_out)
+            check_promise(len(held_out), recipe.false_reject_rate)
+        if not isinstance(images, Sized):
+            everything = files.enter_context(ImageSpool(folder / "images", recipe.image_size_px))
+            work.spool(images, everything)
+            images = everything
+        total = len(images)
+        drawn = draw_held_out(total, recipe) if calibration is None else frozenset[int]()
+        if total == len(drawn):
+            raise CalibrationError(f"recipe {recipe.name!r}: no good images were left to fit the bank to")
+        embedded = work.embed(images, total, drawn, held_out, files, folder)
+        vectors, scale, grid = embedded.file.rows(), embedded.file.scale, embedded.grid
+        coreset = work.choose(vectors, scale)
+        rows = np.ascontiguousarray(vectors[coreset.indices])
+        scores = work.scores(held_out, dequantise(rows, scale))
     patches_per_frame = grid[0] * grid[1]
     used, row_frame = np.unique(coreset.indices // patches_per_frame, return_inverse=True)
     bank = MemoryBank(
@@ -100,7 +114,7 @@ def fit(
         generation=1,
         rows=rows,
         scale=scale,
-        frames=tuple(FrameOrigin(name=fitted[frame][0]) for frame in used),
+        frames=tuple(FrameOrigin(name=embedded.names[frame]) for frame in used),
         row_frame=row_frame.astype(np.int32),
         row_patch=(coreset.indices % patches_per_frame).astype(np.int32),
         grid=grid,
@@ -111,34 +125,11 @@ def fit(
     return FitReport(
         bank=bank,
         rows=len(rows),
-        patches=len(vectors),
+        patches=len(embedded.names) * patches_per_frame,
         radius=bank.covering_radius,
         threshold=bank.threshold,
         promise=bank.calibration.promise,
-        seconds=seconds,
-    )
-
-
-def split(images: Sequence[NamedImage], recipe: Recipe) -> tuple[list[NamedImage], list[NamedImage]]:
-    """Hold good images out of the fit for calibration, drawn by the recipe's seed: (to fit, held out).
-
-    Raises:
-        CalibrationError: the rate needs more than half of the images.
-    """
-    total = len(images)
-    most = int(total * HELD_OUT_AT_MOST)
-    needed = frames_needed(recipe.false_reject_rate)
-    if needed > most:
-        can = f"at most {most} of {total} good images are held out for calibration; "
-        try:
-            check_promise(most, recipe.false_reject_rate)
-        except CalibrationError as error:
-            raise CalibrationError(f"recipe {recipe.name!r}: {can}{error}") from None
-    count = max(needed, round(total * HELD_OUT_AT_LEAST))
-    drawn = set(np.random.default_rng(recipe.seed).permutation(total)[:count].tolist())
-    return (
-        [image for position, image in enumerate(images) if position not in drawn],
-        [image for position, image in enumerate(images) if position in drawn],
+        seconds=work.seconds,
     )
 
 
@@ -157,91 +148,143 @@ def check_recipe(recipe: Recipe) -> None:
         raise RecipeError(f"{name}: false_reject_rate is {recipe.false_reject_rate:g}, expected between 0 and 1")
 
 
-def _read(images: Iterable[NamedImage], recipe: Recipe, report: Progress) -> list[NamedImage]:
-    total = len(images) if isinstance(images, Sequence) else 0
-    prepared = []
-    for done, (name, image) in enumerate(images, start=1):
-        prepared.append((name, prepare(image, recipe.image_size_px)))
-        report("read", done, max(total, done))
-    return prepared
+@dataclass(slots=True)
+class _Embedded:
+    """Patch embeddings on file, the patch grid, and the images that they came from, in order."""
+
+    file: EmbeddingFile
+    grid: tuple[int, int]
+    names: list[str] = field(default_factory=list)
 
 
-def _embed(
-    extractor: FeatureExtractor, images: Sequence[NamedImage], report: Progress
-) -> tuple[Rows, float, tuple[int, int]]:
-    """All patches of all images as int16 (N, D) in a file that goes with the array, their scale and the grid."""
-    grid = extractor.grid(images[0][1].shape[:2])
-    patches = grid[0] * grid[1]
-    scale = 0.0
-    vectors: Rows | None = None
-    done = 0
-    for batch in _batches(images):
-        values = extractor.embed([image for _, image in batch])[0].cpu().numpy()
-        flat = values.reshape(-1, values.shape[2])  # (B, P, D) -> (B*P, D)
-        if vectors is None:
-            with TemporaryFile() as file:
-                vectors = np.memmap(file, dtype=np.int16, mode="w+", shape=(len(images) * patches, flat.shape[1]))
-        wanted = scale_for(float(np.abs(flat).max()))
-        if wanted > scale:
-            if scale:
-                _rescale(vectors[: done * patches], wanted / scale)
-            scale = wanted
-        vectors[done * patches : done * patches + len(flat)] = quantise(flat, scale)
-        done += len(batch)
-        report("embed", done, len(images))
-    assert vectors is not None  # noqa: S101 - `fit` refuses an empty set of images
-    return vectors, scale, grid
+@dataclass(slots=True)
+class _Work:
+    """One fit's stages: what they share, how far they are and how long they took."""
+
+    recipe: Recipe
+    extractor: FeatureExtractor
+    report: Progress
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("read", "embed"), 0.0))
+
+    def spool(self, images: Iterable[NamedImage], spool: ImageSpool) -> None:
+        """Read images and put them by."""
+        total = len(images) if isinstance(images, Sized) else 0
+        for name, image in self.prepared(images, total):
+            spool.append(name, image)
+
+    def prepared(self, images: Iterable[NamedImage], total: int) -> Iterator[NamedImage]:
+        """Images at the recipe's size, read ahead on another thread."""
+        ahead = read_ahead((name, prepare(image, self.recipe.image_size_px)) for name, image in images)
+        done = 0
+        while True:
+            with self.timed("read"):
+                item = next(ahead, None)
+            if item is None:
+                return
+            done += 1
+            self.report("read", done, max(total, done))
+            yield item
+
+    def embed(
+        self,
+        images: Iterable[NamedImage],
+        total: int,
+        drawn: frozenset[int],
+        held_out: ImageSpool,
+        files: ExitStack,
+        folder: Path,
+    ) -> _Embedded:
+        """Embed the images whose positions were not drawn, onto a file that `files` will close; the others go to
+        `held_out`.
+        """
+        grid = self.extractor.grid(self.recipe.image_size_px)
+        result: _Embedded | None = None
+        batch: list[NamedImage] = []
+        wanted, seen = total - len(drawn), 0
+        for position, (name, image) in enumerate(self.prepared(images, total)):
+            seen += 1
+            if position in drawn:
+                held_out.append(name, image)
+            else:
+                batch.append((name, image))
+            if not batch or (len(batch) < BATCH and seen < total):
+                continue
+            with self.timed("embed"):
+                values = self.extractor.embed([image for _, image in batch])[0].cpu().numpy()
+                if result is None:
+                    _check_room(folder, wanted * values[0].size * 2)
+                    file = files.enter_context(EmbeddingFile(folder / "embeddings", values.shape[2]))
+                    result = _Embedded(file, grid)
+                for embeddings in values:
+                    result.file.append(embeddings)
+            result.names += [name for name, _ in batch]
+            batch.clear()
+            self.report("embed", len(result.names), wanted)
+        if result is None or seen != total:
+            raise EngineError(f"images: {total} were announced, {seen} came")
+        return result
+
+    def choose(self, vectors: Rows, scale: float) -> Coreset:
+        """The coreset of all patches, int16 (N, D)."""
+        with self.timed("coreset"):
+            return greedy_coreset(
+                vectors,
+                max(1, round(self.recipe.coreset_fraction * len(vectors))),
+                seed=self.recipe.seed,
+                scale=scale,
+                device=str(self.extractor.device),
+                progress=lambda done, total: self.report("coreset", done, total),
+            )
+
+    def scores(self, images: ImageSpool, rows: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Anomaly scores of held-out good images, float64 (n,), as the inspector gives them."""
+        with self.timed("calibrate"):
+            index = make_search("auto", rows, str(self.extractor.device))
+            scorer = Scorer(rows, index, self.recipe.neighbours)
+            scores: list[float] = []
+            for batch in _batches(images):
+                for embeddings in self.extractor.embed([image for _, image in batch])[0].cpu().numpy():
+                    distances, nearest = index.search(embeddings, 1)
+                    scores.append(scorer.score(embeddings, distances[:, 0], nearest[:, 0]).value)
+                self.report("calibrate", len(scores), len(images))
+        return np.array(scores)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add to the stage's seconds."""
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
-def _rescale(vectors: Rows, factor: float) -> None:
-    """Store the same values at a scale `factor` times larger, a power of two."""
-    for start in range(0, len(vectors), 65536):
-        block = vectors[start : start + 65536]
-        block[:] = np.rint(block / factor).astype(np.int16)
+def read_ahead(items: Iterator[NamedImage], depth: int = READ_AHEAD) -> Iterator[NamedImage]:
+    """The same items in the same order, the next `depth` of them made on a thread of its own meanwhile."""
+    with ThreadPoolExecutor(1, thread_name_prefix="patchline-read") as reader:
+        pending: deque[Future[NamedImage | None]] = deque()
+        try:
+            for _ in range(depth):
+                pending.append(reader.submit(next, items, None))
+            while (item := pending.popleft().result()) is not None:
+                pending.append(reader.submit(next, items, None))
+                yield item
+        finally:
+            for future in pending:
+                future.cancel()
 
 
-def _choose(vectors: Rows, scale: float, recipe: Recipe, extractor: FeatureExtractor, report: Progress) -> Coreset:
-    count = max(1, round(recipe.coreset_fraction * len(vectors)))
-    return greedy_coreset(
-        vectors,
-        count,
-        seed=recipe.seed,
-        scale=scale,
-        device=str(extractor.device),
-        progress=lambda done, total: report("coreset", done, total),
-    )
+def _check_room(folder: Path, needed_bytes: int) -> None:
+    free_bytes = shutil.disk_usage(folder).free
+    if needed_bytes > free_bytes:
+        raise EngineError(
+            f"{folder.parent}: the patch embeddings of the fit need {needed_bytes / 1e9:.3g} GB there, "
+            f"{free_bytes / 1e9:.3g} GB are free; name another folder for temporary files"
+        )
 
 
-def _scores(
-    extractor: FeatureExtractor,
-    images: Sequence[NamedImage],
-    rows: NDArray[np.float32],
-    recipe: Recipe,
-    report: Progress,
-) -> NDArray[np.float64]:
-    """Anomaly scores of held-out good images, float64 (n,), as the inspector gives them."""
-    index = make_search("auto", rows, str(extractor.device))
-    scorer = Scorer(rows, index, recipe.neighbours)
-    scores: list[float] = []
-    for batch in _batches(images):
-        for embeddings in extractor.embed([image for _, image in batch])[0].cpu().numpy():
-            distances, nearest = index.search(embeddings, 1)
-            scores.append(scorer.score(embeddings, distances[:, 0], nearest[:, 0]).value)
-        report("calibrate", len(scores), len(images))
-    return np.array(scores)
-
-
-def _batches(images: Sequence[NamedImage]) -> Iterator[list[NamedImage]]:
+def _batches(images: Iterable[NamedImage]) -> Iterator[Sequence[NamedImage]]:
     iterator = iter(images)
     while batch := list(islice(iterator, BATCH)):
         yield batch
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    seconds[stage] = time.perf_counter() - start
 
 
 def _silent(stage: str, done: int, total: int) -> None:

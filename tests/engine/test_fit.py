@@ -1,18 +1,32 @@
 """Fitting: deterministic in its seed, honest about what it promises, every patch within the covering radius."""
 
+from collections.abc import Sequence
+from pathlib import Path
+from shutil import disk_usage
+
 import msgspec
 import numpy as np
 import pytest
 
 from engine.backbone import load_backbone
 from engine.device import resolve_device
-from engine.errors import CalibrationError, RecipeError
-from engine.fit import FitReport, fit, split
+from engine.errors import CalibrationError, EngineError, ImageError, RecipeError
+from engine.fit import FitReport, NamedImage, fit
+from engine.held_out import draw_held_out
 from engine.inspector import Inspector
 from engine.quantise import dequantise, quantise
 from engine.recipe import Recipe
 from engine.search import make_search
 from tests.engine.conftest import textures
+
+
+def separate(images: Sequence[NamedImage], recipe: Recipe) -> tuple[list[NamedImage], list[NamedImage]]:
+    """The images that a fit puts into the bank, and those that it holds out."""
+    drawn = draw_held_out(len(images), recipe)
+    return (
+        [image for position, image in enumerate(images) if position not in drawn],
+        [image for position, image in enumerate(images) if position in drawn],
+    )
 
 
 def test_the_same_seed_gives_the_same_bank(fitted: FitReport, recipe: Recipe) -> None:
@@ -24,7 +38,7 @@ def test_the_same_seed_gives_the_same_bank(fitted: FitReport, recipe: Recipe) ->
 
 def test_every_patch_lies_within_the_covering_radius(fitted: FitReport, recipe: Recipe) -> None:
     """The stored radius is the largest distance from any patch of the fit to its nearest row."""
-    kept, _ = split(textures(12), recipe)
+    kept, _ = separate(textures(12), recipe)
     extractor = load_backbone(recipe.backbone, resolve_device("cpu"))
     values = extractor.embed([image for _, image in kept])[0].numpy().reshape(-1, fitted.bank.rows.shape[1])
     stored = dequantise(quantise(values, fitted.bank.scale), fitted.bank.scale)
@@ -44,7 +58,7 @@ def test_rows_know_where_they_came_from(fitted: FitReport, recipe: Recipe) -> No
 
 def test_held_out_frames_give_no_rows(fitted: FitReport, recipe: Recipe) -> None:
     """Calibration frames are not in the bank, and their scores are those that the inspector gives them."""
-    kept, held_out = split(textures(12), recipe)
+    kept, held_out = separate(textures(12), recipe)
     assert {frame.name for frame in fitted.bank.frames} <= {name for name, _ in kept}
     assert not {name for name, _ in kept} & {name for name, _ in held_out}
     inspector = Inspector({"texture": fitted.bank}, device="cpu")
@@ -92,3 +106,52 @@ def test_progress_reaches_the_end_of_every_stage(recipe: Recipe) -> None:
     fit(textures(8), recipe, device="cpu", progress=lambda stage, done, total: last.update({stage: (done, total)}))
     assert set(last) == {"read", "embed", "coreset", "calibrate"}
     assert all(done == total for done, total in last.values())
+
+
+def test_images_without_a_length_give_the_same_bank(fitted: FitReport, recipe: Recipe) -> None:
+    """A generator is read once and fits the bank that a list of the same images fits."""
+    assert fit((image for image in textures(12)), recipe, device="cpu").bank.sha256 == fitted.bank.sha256
+
+
+def test_every_image_is_read_once_and_in_order(recipe: Recipe) -> None:
+    """A fit asks for each image a single time, so a slow disk or a camera's archive is read through once."""
+    asked: list[str] = []
+
+    class Archive(list[NamedImage]):
+        def __iter__(self):  # type: ignore[no-untyped-def]
+            for name, image in super().__iter__():
+                asked.append(name)
+                yield name, image
+
+    fit(Archive(textures(12)), recipe, device="cpu")
+    assert asked == [name for name, _ in textures(12)]
+
+
+def test_fewer_images_than_announced(recipe: Recipe) -> None:
+    """Images that end early are an error, since the held-out ones were drawn from the number announced."""
+
+    class Short(list[NamedImage]):
+        def __len__(self) -> int:
+            return 13
+
+    with pytest.raises(EngineError, match="13 were announced, 12 came"):
+        fit(Short(textures(12)), recipe, device="cpu")
+
+
+def test_temporary_files_are_removed(recipe: Recipe, tmp_path: Path) -> None:
+    """Nothing is left in the folder for temporary files, whether the fit succeeds or an image is none."""
+    fit(textures(8), recipe, device="cpu", scratch=tmp_path)
+    with pytest.raises(ImageError, match="expected an RGB uint8 image"):
+        fit([*textures(7), ("grey", np.zeros((64, 64), np.uint8))], recipe, device="cpu", scratch=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_too_small_is_named_before_the_work(recipe: Recipe, tmp_path: Path) -> None:
+    """Embeddings that will not fit on the disk are refused after the first images, with both sizes."""
+
+    class Endless(list[NamedImage]):
+        def __len__(self) -> int:
+            return disk_usage(tmp_path).free // (64 * 64)
+
+    with pytest.raises(EngineError, match=r"need .* GB there, .* GB are free"):
+        fit(Endless(textures(40)), recipe, device="cpu", scratch=tmp_path)
