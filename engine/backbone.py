@@ -1,11 +1,12 @@
 """A backbone that ends at its last tapped stage: pixels in, patch embeddings out.
 
 The network is traced once; whatever the tapped stages do not need is never given weights and never run. Batch
-normalisation is folded into the convolutions, and tensors are channels-last.
+normalisation is folded into the convolutions, and tensors are channels-last. On a CPU convolutions also take in what
+follows them, or OpenVINO runs the network.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import timm
@@ -13,25 +14,35 @@ import torch
 import torchvision
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from engine import folding, patches, weights
+from engine import folding, fusion, openvino_network, patches, weights
+from engine.cores import cores, spread
 from engine.errors import RecipeError, WeightsError
 from engine.inspection import Image
 from engine.preprocess import check_image
 from engine.recipe import Backbone
 
+Runtime: TypeAlias = Literal["auto", "torch", "openvino"]
+"""What runs the network on a CPU: `auto` is OpenVINO where it is installed. A GPU always has torch."""
+Network: TypeAlias = Callable[[Tensor], Sequence[Tensor]]
+
 
 class FeatureExtractor:
-    """Patch embeddings of prepared images. One thread at a time may use it.
+    """Patch embeddings of prepared images. On a CPU any number of threads may use it, on a GPU one at a time.
 
-    `dimensions` is D, the length of an embedding.
+    `weight_bytes` is what a forward pass reads of weights.
     """
 
-    def __init__(self, spec: Backbone, network: nn.Module, device: torch.device) -> None:
+    def __init__(
+        self, spec: Backbone, network: Network, device: torch.device, dtype: torch.dtype, weight_bytes: int
+    ) -> None:
         self.spec = spec
         self.device = device
-        self.dtype = torch.float32 if device.type == "cpu" else torch.float16
-        self._network = network.to(device, self.dtype).to(memory_format=torch.channels_last)
+        self.dtype = dtype
+        self.weight_bytes = weight_bytes
+        self._network = network
+        self._alike: dict[tuple[int, ...], bool] = {}
         self._mean = torch.tensor(spec.mean, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(spec.std, device=device).view(1, 3, 1, 1)
 
@@ -39,7 +50,8 @@ class FeatureExtractor:
     def embed(self, images: Sequence[Image]) -> tuple[Tensor, tuple[int, int]]:
         """Patch embeddings of images of one size.
 
-        On the CPU each image goes through alone, so its embedding does not depend on the batch, bit for bit.
+        On the CPU each image goes through alone, on a core of its own or on all, so its embedding does not depend on
+        the batch, bit for bit.
 
         Args:
             images: RGB uint8 (H, W, 3) each, all of one size.
@@ -52,10 +64,27 @@ class FeatureExtractor:
         """
         for image in images:
             check_image(image)
-        step = 1 if self.device.type == "cpu" else len(images)
-        parts = [self._embed(np.stack(images[start : start + step])) for start in range(0, len(images), step)]
+        if self.device.type != "cpu":
+            return self.embed_batch(images)
+        parts = spread(lambda image: self._embed(image[None]), images, lambda: self.bits_alike(images[0].shape[:2]))
         return torch.cat([embeddings for embeddings, _ in parts]), parts[0][1]
 
+    def embed_batch(self, images: Sequence[Image]) -> tuple[Tensor, tuple[int, int]]:
+        """The same in one forward pass, on any device: what the batch is may show in the last bits."""
+        return self._embed(np.stack(images))
+
+    def bits_alike(self, size_px: tuple[int, ...]) -> bool:
+        """Whether one core and all cores together give an image of `size_px`, (H, W), the same embeddings bit for bit.
+
+        The order of their sums does not depend on the pixels, so one noisy image shows it.
+        """
+        if size_px not in self._alike:
+            noise = np.random.default_rng(0).integers(0, 256, (1, *size_px, 3), dtype=np.uint8)
+            (apart,) = cores(torch.get_num_threads()).map(self._embed, [noise])
+            self._alike[size_px] = torch.equal(apart[0], self._embed(noise)[0])
+        return self._alike[size_px]
+
+    @torch.inference_mode()
     def _embed(self, pixels: NDArray[np.uint8]) -> tuple[Tensor, tuple[int, int]]:
         embeddings, grid = patches.embed(self.feature_maps(self.normalise(pixels)))
         return embeddings.float(), grid
@@ -63,24 +92,25 @@ class FeatureExtractor:
     @torch.inference_mode()
     def normalise(self, pixels: NDArray[np.uint8]) -> Tensor:
         """RGB uint8 (B, H, W, 3) to what the network takes, (B, 3, H, W) channels-last on its device."""
+        pixels = np.require(pixels, requirements=("C", "W"))  # torch wants memory that it might write to
         x = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)  # (B, H, W, C) -> (B, C, H, W)
         return ((x.float() - self._mean) / self._std).to(self.dtype)
 
     @torch.inference_mode()
     def feature_maps(self, x: Tensor) -> list[Tensor]:
         """The bare backbone: one (B, C_i, h_i, w_i) for each tapped stage."""
-        maps: list[Tensor] = self._network(x)
-        return maps
+        return list(self._network(x))
 
     def grid(self, size_px: tuple[int, int]) -> tuple[int, int]:
         """The patch grid (h, w) of an image of `size_px`, (H, W)."""
         return self.embed([np.zeros((*size_px, 3), dtype=np.uint8)])[1]
 
 
-def load_backbone(spec: Backbone, device: torch.device) -> FeatureExtractor:
+def load_backbone(spec: Backbone, device: torch.device, runtime: Runtime = "auto") -> FeatureExtractor:
     """Build a backbone up to its last tapped stage and load its weights.
 
     Raises:
+        DeviceError: OpenVINO is asked for and not installed.
         RecipeError: the library has no such backbone, or the backbone no such stage.
         WeightsError: the weights are missing, altered or do not fit.
     """
@@ -89,7 +119,29 @@ def load_backbone(spec: Backbone, device: torch.device) -> FeatureExtractor:
     graph = _tap(model, spec)
     graph.load_state_dict(_state(spec, model, graph), strict=True, assign=True)
     graph.eval().requires_grad_(False)
-    return FeatureExtractor(spec, folding.fold(graph), device)
+    graph = folding.fold(graph)
+    dtype = torch.float32 if device.type == "cpu" else torch.float16
+    graph = graph.to(device, dtype)
+    weight_bytes = sum(parameter.nbytes for parameter in graph.parameters())
+    return FeatureExtractor(spec, _network(graph, device, runtime), device, dtype, weight_bytes)
+
+
+def count_flop(spec: Backbone, size_px: tuple[int, int]) -> int:
+    """Floating-point operations of the bare backbone for one image of `size_px`, (H, W); nothing is computed."""
+    with torch.device("meta"):
+        model = _architecture(spec)
+    graph = _tap(model, spec)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        graph(torch.empty(1, 3, *size_px, device="meta"))
+    return int(counter.get_total_flops())
+
+
+def _network(graph: fx.GraphModule, device: torch.device, runtime: Runtime) -> Network:
+    """What runs the folded graph fastest on the device."""
+    if device.type == "cpu" and (runtime == "openvino" or (runtime == "auto" and openvino_network.available())):
+        return openvino_network.OpenVinoNetwork(graph)
+    graph = graph.to(memory_format=torch.channels_last)
+    return fusion.fuse(graph) if device.type == "cpu" and fusion.available() else graph
 
 
 def _architecture(spec: Backbone) -> nn.Module:

@@ -100,7 +100,13 @@ class Service:
         settings, observer = self._settings, self._observer
         self._state.say("loading banks")
         banks = await asyncio.to_thread(load_banks, settings)
-        engine = await asyncio.to_thread(Inspector, banks, device=settings.engine.device, search=settings.engine.search)
+        engine = await asyncio.to_thread(
+            Inspector,
+            banks,
+            device=settings.engine.device,
+            search=settings.engine.search,
+            runtime=settings.engine.backbone_runtime,
+        )
         self._metrics.banks(banks)
         for name, bank in banks.items():
             log.info("bank loaded", recipe=name, generation=bank.generation, rows=len(bank.rows), sha256=bank.sha256)

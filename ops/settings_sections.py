@@ -269,6 +269,8 @@ class EngineSettings(Section):
     """`auto` takes the GPU where there is one."""
     search: Literal["auto", "faiss", "torch", "pruned"] = "auto"
     """Nearest-neighbour search; all give the same distances."""
+    backbone_runtime: Literal["auto", "torch", "openvino"] = "auto"
+    """What runs the backbone on a CPU; `auto` is OpenVINO where `patchline[openvino]` is installed."""
 
 
 class HttpSettings(Section):

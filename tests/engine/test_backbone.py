@@ -1,6 +1,7 @@
 """Backbones: cut after the last stage, folded, and loaded only with the weights that the recipe names."""
 
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from msgspec import structs
 from safetensors.torch import save_file
 from torch import nn
 
-from engine.backbone import load_backbone
+from engine import fusion, openvino_network
+from engine.backbone import Runtime, load_backbone
 from engine.device import resolve_device
 from engine.errors import DeviceError, RecipeError, WeightsError
 from engine.recipe import Backbone
@@ -19,17 +21,29 @@ from engine.weights import EFFICIENTNET_LITE0, draw, package_file, preset, rando
 from tests.engine.conftest import texture
 
 CPU = torch.device("cpu")
+STAGES = {
+    "densenet121": ("features.denseblock1", "features.denseblock2"),
+    "shufflenet_v2_x1_0": ("stage2", "stage3"),
+    "mobilenet_v2": ("features.3", "features.6"),
+}
 
 
-def feature_maps(spec: Backbone, pixels: np.ndarray) -> list[torch.Tensor]:
+RUNTIMES = [
+    "torch",
+    pytest.param(
+        "openvino", marks=pytest.mark.skipif(not openvino_network.available(), reason="OpenVINO is not installed")
+    ),
+]
+
+
+def feature_maps(spec: Backbone, pixels: np.ndarray, runtime: Runtime) -> list[torch.Tensor]:
     """What the extractor's network makes of one image."""
-    extractor = load_backbone(spec, CPU)
-    x = (torch.from_numpy(pixels).permute(2, 0, 1)[None].float() - extractor._mean) / extractor._std
-    with torch.inference_mode():
-        return list(extractor._network(x))
+    extractor = load_backbone(spec, CPU, runtime)
+    return extractor.feature_maps(extractor.normalise(pixels[None]))
 
 
-def test_folded_features_are_the_models_own() -> None:
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_folded_features_are_the_models_own(runtime: Runtime) -> None:
     """Cut and folded, a torchvision network gives the features that the whole model gives at its stages."""
     spec = random_backbone("resnet18", stages=("layer1", "layer3"), seed=3)
     model = torchvision.models.resnet18().eval()
@@ -41,11 +55,12 @@ def test_folded_features_are_the_models_own() -> None:
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (spec.mean, spec.std))
     with torch.inference_mode():
         model((torch.from_numpy(pixels).permute(2, 0, 1)[None].float() - mean) / std)
-    for stage, found in zip(spec.stages, feature_maps(spec, pixels), strict=True):
+    for stage, found in zip(spec.stages, feature_maps(spec, pixels, runtime), strict=True):
         torch.testing.assert_close(found, tapped[stage], rtol=1e-4, atol=1e-4 * float(tapped[stage].abs().max()))
 
 
-def test_efficientnet_lite0_features_are_timms() -> None:
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_efficientnet_lite0_features_are_timms(runtime: Runtime) -> None:
     """The preset gives timm's features of strides 8 and 16 with the package's tensors in order."""
     model = timm.create_model("tf_efficientnet_lite0", features_only=True, out_indices=(2, 3)).eval()
     whole = timm.create_model("tf_efficientnet_lite0")
@@ -55,7 +70,7 @@ def test_efficientnet_lite0_features_are_timms() -> None:
     pixels = texture(2, (96, 128))
     with torch.inference_mode():
         expected = model((torch.from_numpy(pixels).permute(2, 0, 1)[None].float() - 127) / 128)
-    for found, reference in zip(feature_maps(preset("efficientnet_lite0"), pixels), expected, strict=True):
+    for found, reference in zip(feature_maps(preset("efficientnet_lite0"), pixels, runtime), expected, strict=True):
         torch.testing.assert_close(found, reference, rtol=1e-4, atol=1e-4)
 
 
@@ -68,7 +83,8 @@ def test_efficientnet_lite0_features_are_timms() -> None:
 )
 def test_nothing_is_built_after_the_last_stage(spec: Backbone, last: str, dropped: tuple[str, ...]) -> None:
     """The network holds its last stage, none of the modules behind it, no batch normalisation and no gradient."""
-    network = load_backbone(spec, CPU)._network
+    network = load_backbone(spec, CPU, "torch")._network
+    assert isinstance(network, nn.Module)
     names = {name for name, _ in network.named_modules()}
     assert last in names
     assert not [name for name in names if name.startswith(dropped)]
@@ -76,11 +92,25 @@ def test_nothing_is_built_after_the_last_stage(spec: Backbone, last: str, droppe
     assert not [parameter for parameter in network.parameters() if parameter.requires_grad]
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_embeddings_do_not_depend_on_the_batch(seed: int) -> None:
+@pytest.mark.parametrize("name", ["resnet18", "resnext50_32x4d", "densenet121", "shufflenet_v2_x1_0", "mobilenet_v2"])
+def test_fused_convolutions_compute_what_the_model_does(name: str) -> None:
+    """Sums, activations, groups, shared and chunked inputs: with convolutions fused, every network stays itself."""
+    spec = random_backbone(name, stages=STAGES.get(name, ("layer1", "layer3")))
+    assert fusion.available()
+    pixels = texture(4, (64, 96))
+    fused = feature_maps(spec, pixels, "torch")
+    with patch.object(fusion, "available", return_value=False):
+        plain = feature_maps(spec, pixels, "torch")
+    for found, expected in zip(fused, plain, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("seed", range(3))
+def test_embeddings_do_not_depend_on_the_batch(seed: int, runtime: Runtime) -> None:
     """On the CPU an image's embeddings are the same bit for bit in batches of any size and order."""
     rng = np.random.default_rng(seed)
-    extractor = load_backbone(EFFICIENTNET_LITE0, CPU)
+    extractor = load_backbone(EFFICIENTNET_LITE0, CPU, runtime)
     images = [texture(int(value), (96, 96)) for value in rng.integers(1000, size=int(rng.integers(2, 9)))]
     together, grid = extractor.embed(images)
     assert together.shape == (len(images), grid[0] * grid[1], 152)

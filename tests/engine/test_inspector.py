@@ -1,13 +1,18 @@
 """The inspector: one score a frame, whatever else is in the batch."""
 
 from dataclasses import replace
+from unittest.mock import patch
 
 import msgspec
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from engine import openvino_network
+from engine.backbone import Runtime
+from engine.cores import cores, shares
 from engine.errors import ImageError, RecipeError
 from engine.fit import FitReport, fit
 from engine.inspection import Verdict
@@ -48,18 +53,53 @@ def test_a_frame_scores_the_same_alone_and_in_any_batch(inspector: Inspector, ba
         assert alone.anomaly_map.tobytes() == together.anomaly_map.tobytes()
 
 
-def test_recipes_with_one_backbone_share_one_pass(inspector: Inspector) -> None:
-    """Two recipes of one backbone and size make a single backbone pass for all their frames."""
-    extractor = next(iter(inspector._backbones.values()))
-    assert len(inspector._backbones) == 1
-    sizes = []
-    embed = extractor.embed
+def test_recipes_with_one_backbone_share_one_pass(fitted: FitReport, recipe: Recipe) -> None:
+    """As on a GPU, frames of two recipes of one backbone make a single pass; scores and maps are those of the CPU's."""
+    second = fit(textures(12), msgspec.structs.replace(recipe, name="finer", coreset_fraction=0.1, neighbours=1))
+    inspector = Inspector({"texture": fitted.bank, "finer": second.bank}, device="cpu")
+    frames = [
+        (name, texture(seed)) for seed, name in enumerate(["texture", "finer", "texture", "finer", "texture"], 400)
+    ]
+    frames[0][1][10:20, 30:50] = 0
+    expected = inspector.inspect(frames, maps="all")
+    inspector._batched = True
+    (extractor,) = inspector._backbones.values()
+    with patch.object(extractor, "embed_batch", wraps=extractor.embed_batch) as embed:
+        found = inspector.inspect(frames, maps="all")
+    assert [len(call.args[0]) for call in embed.mock_calls] == [5]
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.score == pytest.approx(theirs.score, rel=1e-4)
+        assert (ours.recipe, ours.verdict, ours.worst_patch) == (theirs.recipe, theirs.verdict, theirs.worst_patch)
+        assert ours.anomaly_map is not None
+        np.testing.assert_allclose(ours.anomaly_map, theirs.anomaly_map, rtol=1e-4)
+    maps = [frame.anomaly_map is not None for frame in inspector.inspect(frames, maps="rejects")]
+    assert maps == [frame.verdict is Verdict.REJECT for frame in expected]
+    assert maps[0]
+
+
+@pytest.mark.parametrize("runtime", ["torch", "openvino"])
+def test_cores_give_the_same_bits_however_a_batch_falls_on_them(fitted: FitReport, runtime: Runtime) -> None:
+    """With three cores, frames that have a core each and frames that share all score alike, bit for bit."""
+    if runtime == "openvino" and not openvino_network.available():
+        pytest.skip("OpenVINO is not installed")
+    inspector = Inspector({"texture": fitted.bank}, device="cpu", runtime=runtime)
+    frames = [("texture", texture(seed)) for seed in range(500, 507)]
+    before = torch.get_num_threads()
     try:
-        extractor.embed = lambda images: sizes.append(len(images)) or embed(images)  # type: ignore[method-assign, func-returns-value]
-        inspector.inspect([("texture", texture(1)), ("finer", texture(2)), ("texture", texture(3))])
+        torch.set_num_threads(3)
+        assert set(cores(3).map(lambda _: torch.get_num_threads(), range(9))) == {1}
+        assert torch.get_num_threads() == 3
+        alone = [inspector.inspect([frame])[0].score for frame in frames]
+        for size in (2, 3, 5, 7):
+            assert [found.score for found in inspector.inspect(frames[:size])] == alone[:size]
     finally:
-        extractor.embed = embed  # type: ignore[method-assign]
-    assert sizes == [3]
+        torch.set_num_threads(before)
+
+
+def test_shares_of_a_batch() -> None:
+    """Full rounds have a frame a core; a rest that would leave half of the cores idle is shared by all."""
+    assert [shares(frames, 2) for frames in (1, 2, 3, 8)] == [(0, 1), (2, 0), (2, 1), (8, 0)]
+    assert [shares(frames, 4) for frames in (1, 2, 3, 6, 7)] == [(0, 1), (0, 2), (3, 0), (4, 2), (7, 0)]
 
 
 def test_a_defect_scores_highest_where_it_is(inspector: Inspector) -> None:

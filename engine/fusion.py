@@ -1,0 +1,155 @@
+"""Convolutions with what follows them in one operation, their weights packed once: what oneDNN does best on a CPU.
+
+Eager PyTorch brings a convolution's weights into oneDNN's layout for every frame, and passes over its output again for
+the activation and the residual sum. Here the packed weights are kept, and both are done while the output is in cache.
+These are the operations that PyTorch's own compiler emits for a CPU, without its need of a C++ compiler.
+"""
+
+import operator
+from typing import cast
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.passes.shape_prop import ShapeProp
+
+NOMINAL_PX = 224
+"""Weights are packed for the shapes of this image height and width; other sizes compute the same."""
+SUMS = (operator.add, operator.iadd, torch.add)
+
+
+class FusedConvolution(nn.Module):
+    """A convolution and its activation; with a second input, their sum in place of that input first."""
+
+    def __init__(self, convolution: nn.Conv2d, activation: nn.Module | None, input_shape: torch.Size) -> None:
+        super().__init__()
+        self._geometry = (
+            list(cast(tuple[int, int], convolution.padding)),
+            list(convolution.stride),
+            list(convolution.dilation),
+            convolution.groups,
+        )
+        weight = torch.ops.mkldnn._reorder_convolution_weight(
+            convolution.weight.detach(), *self._geometry, list(input_shape)
+        )
+        self.register_buffer("weight", weight, persistent=False)
+        self.register_buffer("bias", convolution.bias, persistent=False)
+        self._activation, self._scalars = _named(activation)
+
+    def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) channels-last to the same; `added` is overwritten."""
+        if added is None:
+            result: Tensor = torch.ops.mkldnn._convolution_pointwise(
+                x, self.weight, self.bias, *self._geometry, self._activation, self._scalars, ""
+            )
+            return result
+        activation = None if self._activation == "none" else self._activation
+        torch.ops.mkldnn._convolution_pointwise_.binary(
+            added, x, self.weight, self.bias, *self._geometry, "add", 1.0, activation, self._scalars, None
+        )
+        return added
+
+
+def available() -> bool:
+    """Whether this build of PyTorch has the operations."""
+    return bool(torch._C._has_mkldnn) and all(
+        hasattr(torch.ops.mkldnn, name)
+        for name in ("_reorder_convolution_weight", "_convolution_pointwise", "_convolution_pointwise_")
+    )
+
+
+@torch.no_grad()
+def fuse(graph: fx.GraphModule) -> fx.GraphModule:
+    """Replace the convolutions of a folded, frozen float32 graph on the CPU; the graph itself is changed."""
+    example = torch.zeros(1, 3, NOMINAL_PX, NOMINAL_PX).to(memory_format=torch.channels_last)
+    ShapeProp(graph).propagate(example)
+    output = next(node for node in graph.graph.nodes if node.op == "output")
+    tapped = set(output.all_input_nodes)
+    for node in list(graph.graph.nodes):
+        convolution = _module(graph, node)
+        if type(convolution) is not nn.Conv2d or isinstance(convolution.padding, str) or _uses(graph, node) > 1:
+            continue
+        absorbed = [node]
+        added = _sum_with(graph, absorbed, tapped)
+        activation = _activation_after(graph, absorbed, tapped)
+        if added is not None and isinstance(activation, nn.ReLU6):  # sums take no bounded activation
+            absorbed.pop()
+            activation = None
+        source = node.args[0]
+        _replace(graph, node.target, FusedConvolution(convolution, activation, source.meta["tensor_meta"].shape))
+        if len(absorbed) == 1:
+            continue
+        last = absorbed[-1]
+        with graph.graph.inserting_before(node):
+            fused = graph.graph.call_module(node.target, (source,) if added is None else (source, added))
+        fused.meta = last.meta
+        last.replace_all_uses_with(fused)
+        if last in tapped:
+            tapped.add(fused)
+        for gone in reversed(absorbed):
+            graph.graph.erase_node(gone)
+    graph.graph.lint()
+    graph.recompile()
+    graph.delete_all_unused_submodules()
+    return graph
+
+
+def _sum_with(graph: fx.GraphModule, absorbed: list[fx.Node], tapped: set[fx.Node]) -> fx.Node | None:
+    """The other side of the residual sum that alone reads the convolution, if it may be overwritten.
+
+    The sum is absorbed then. It may be overwritten where it is a convolution's own output, and all else that reads it
+    runs before.
+    """
+    (convolution,) = absorbed
+    total = _only_user(convolution, tapped)
+    if total is None or total.op != "call_function" or total.target not in SUMS or total.kwargs or len(total.args) != 2:
+        return None
+    (other,) = [side for side in total.args if side is not convolution] or [None]
+    if not isinstance(other, fx.Node) or other in tapped or not isinstance(_module(graph, other), FusedConvolution):
+        return None
+    if not other < convolution or any(not user < convolution for user in other.users if user is not total):
+        return None
+    if _shape(other) != _shape(convolution):
+        return None
+    absorbed.append(total)
+    return other
+
+
+def _activation_after(graph: fx.GraphModule, absorbed: list[fx.Node], tapped: set[fx.Node]) -> nn.Module | None:
+    """The ReLU or ReLU6 that alone reads what is absorbed so far; it is absorbed too."""
+    user = _only_user(absorbed[-1], tapped)
+    module = _module(graph, user) if user is not None else None
+    if user is None or not isinstance(module, nn.ReLU | nn.ReLU6):
+        return None
+    absorbed.append(user)
+    return module
+
+
+def _only_user(node: fx.Node, tapped: set[fx.Node]) -> fx.Node | None:
+    return next(iter(node.users)) if len(node.users) == 1 and node not in tapped else None
+
+
+def _shape(node: fx.Node) -> torch.Size:
+    shape: torch.Size = node.meta["tensor_meta"].shape
+    return shape
+
+
+def _module(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
+    return graph.get_submodule(cast(str, node.target)) if node.op == "call_module" else None
+
+
+def _uses(graph: fx.GraphModule, node: fx.Node) -> int:
+    return sum(other.op == "call_module" and other.target == node.target for other in graph.graph.nodes)
+
+
+def _named(activation: nn.Module | None) -> tuple[str, list[float]]:
+    """What oneDNN's wrapper calls an activation, and its arguments."""
+    if activation is None:
+        return "none", []
+    if isinstance(activation, nn.ReLU6):
+        return "hardtanh", [0.0, 6.0]
+    return "relu", []
+
+
+def _replace(graph: fx.GraphModule, target: str, module: nn.Module) -> None:
+    parent, _, name = target.rpartition(".")
+    setattr(graph.get_submodule(parent), name, module)
