@@ -128,7 +128,7 @@ function chart(force) {
   }
   drawing.append(svg("line", { x1: left, x2: width - right, y1: y(1), y2: y(1), class: "threshold" }),
     svg("text", { x: width - right + 8, y: y(1) + 6, class: "strong" }, "threshold"),
-    svg("text", { x: width - right + 8, y: height - 8 }, "frame"));
+    svg("text", { x: width - right + 32, y: height - 8 }, "frame"));
   for (const point of points.filter((one) => one.ratio !== null && one.n >= first)) {
     const mark = svg("path", { d: SHAPES[point.outcome].path, transform: `translate(${x(point.n)} ${y(point.ratio)})`,
       class: `mark ${point.outcome.split(" ")[0]}` });

@@ -14,8 +14,10 @@ ORANGE = (255, 140, 0)
 WHITE = (255, 255, 255)
 BLACK = (0, 0, 0)
 CYAN = (0, 225, 255)
-CONTOUR_LEVEL = 0.8
-"""The contour encloses what reaches this share of the map's maximum."""
+CONTOUR_LEVEL = 0.85
+"""The contour encloses what reaches this share of the map's maximum, around it."""
+HEAT_FROM = 0.85
+"""Heat begins at this many thresholds, so that what is ordinary stays clear."""
 HEAT_ALPHA = 0.45
 REJECTED = (Outcome.REJECT, Outcome.CAUGHT, Outcome.FALSE_REJECT)
 
@@ -52,9 +54,10 @@ def _canvas(image: Image) -> tuple[Image, float]:
 def _draw_map(canvas: Image, anomaly_map: NDArray[np.float32], threshold: float) -> None:
     """Heat where the map is near the threshold or above, and the contour of its peak."""
     large = cv2.resize(anomaly_map, (canvas.shape[1], canvas.shape[0]), interpolation=cv2.INTER_LINEAR)
-    heat = np.clip((large / threshold - 0.6) / 0.6, 0.0, 1.0)[:, :, None] * HEAT_ALPHA
+    heat = np.clip((large / threshold - HEAT_FROM) / (1.2 - HEAT_FROM), 0.0, 1.0)[:, :, None] * HEAT_ALPHA
     canvas[:] = np.rint(canvas * (1 - heat) + np.array(ORANGE) * heat).astype(np.uint8)
-    peak = (large >= CONTOUR_LEVEL * large.max()).astype(np.uint8)
+    _, labels = cv2.connectedComponents((large >= CONTOUR_LEVEL * large.max()).astype(np.uint8))
+    peak = (labels == labels[np.unravel_index(int(large.argmax()), large.shape)]).astype(np.uint8)
     contours, _ = cv2.findContours(peak, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
     for colour, width in ((BLACK, 5), (ORANGE, 2)):
         cv2.drawContours(canvas, contours, -1, colour, width, cv2.LINE_AA)
