@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from engine import folding, fusion, openvino_network, patches, weights
+from engine import folding, fusion, openvino_network, patches, weights, winograd
 from engine.cores import cores, spread
 from engine.errors import RecipeError, WeightsError
 from engine.inspection import Image
@@ -24,7 +24,7 @@ from engine.preprocess import check_image
 from engine.recipe import Backbone
 
 Runtime: TypeAlias = Literal["auto", "torch", "openvino"]
-"""What runs the network on a CPU: `auto` is OpenVINO where it is installed. A GPU always has torch."""
+"""What runs the network on a CPU: `auto` is OpenVINO where it is installed and faster. A GPU always has torch."""
 Network: TypeAlias = Callable[[Tensor], Sequence[Tensor]]
 
 
@@ -138,10 +138,16 @@ def count_flop(spec: Backbone, size_px: tuple[int, int]) -> int:
 
 def _network(graph: fx.GraphModule, device: torch.device, runtime: Runtime) -> Network:
     """What runs the folded graph fastest on the device."""
-    if device.type == "cpu" and (runtime == "openvino" or (runtime == "auto" and openvino_network.available())):
+    if device.type == "cpu" and (runtime == "openvino" or (runtime == "auto" and _suits_openvino(graph))):
         return openvino_network.OpenVinoNetwork(graph)
     graph = graph.to(memory_format=torch.channels_last)
     return fusion.fuse(graph) if device.type == "cpu" and fusion.available() else graph
+
+
+def _suits_openvino(graph: fx.GraphModule) -> bool:
+    """Whether OpenVINO is installed and faster: it has no Winograd filtering, but better depthwise convolutions."""
+    convolutions = (module for module in graph.modules() if isinstance(module, nn.Conv2d))
+    return openvino_network.available() and not any(winograd.fits(convolution) for convolution in convolutions)
 
 
 def _architecture(spec: Backbone) -> nn.Module:

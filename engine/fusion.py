@@ -2,7 +2,8 @@
 
 Eager PyTorch brings a convolution's weights into oneDNN's layout for every frame, and passes over its output again for
 the activation and the residual sum. Here the packed weights are kept, and both are done while the output is in cache.
-These are the operations that PyTorch's own compiler emits for a CPU, without its need of a C++ compiler.
+These are the operations that PyTorch's own compiler emits for a CPU, without its need of a C++ compiler. Convolutions
+that Winograd's filtering makes cheaper go that way instead.
 """
 
 import operator
@@ -11,6 +12,9 @@ from typing import cast
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
+
+from engine import winograd
+from engine.winograd import WinogradConvolution
 
 NOMINAL_PX = 224
 """Weights are packed for the shapes of this image height and width; other sizes compute the same."""
@@ -49,6 +53,10 @@ class FusedConvolution(nn.Module):
         return added
 
 
+FRESH = (FusedConvolution, WinogradConvolution)
+"""Modules whose output is a tensor of its own, so that a later sum may overwrite it."""
+
+
 def available() -> bool:
     """Whether this build of PyTorch has the operations."""
     return bool(torch._C._has_mkldnn) and all(
@@ -75,7 +83,8 @@ def fuse(graph: fx.GraphModule) -> fx.GraphModule:
             absorbed.pop()
             activation = None
         source = node.args[0]
-        _replace(graph, node.target, FusedConvolution(convolution, activation, source.meta["tensor_meta"].shape))
+        kind = WinogradConvolution if winograd.fits(convolution) else FusedConvolution
+        _replace(graph, node.target, kind(convolution, activation, source.meta["tensor_meta"].shape))
         if len(absorbed) == 1:
             continue
         last = absorbed[-1]
@@ -104,7 +113,7 @@ def _sum_with(graph: fx.GraphModule, absorbed: list[fx.Node], tapped: set[fx.Nod
     if total is None or total.op != "call_function" or total.target not in SUMS or total.kwargs or len(total.args) != 2:
         return None
     (other,) = [side for side in total.args if side is not convolution] or [None]
-    if not isinstance(other, fx.Node) or other in tapped or not isinstance(_module(graph, other), FusedConvolution):
+    if not isinstance(other, fx.Node) or other in tapped or not isinstance(_module(graph, other), FRESH):
         return None
     if not other < convolution or any(not user < convolution for user in other.users if user is not total):
         return None

@@ -1,0 +1,130 @@
+"""`patchline bench`: what this machine can do, and how near to it each stage of an inspection comes."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from ops.commands._examples import examples
+from ops.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from engine.benchmark import Floor, RecipeBenchmark
+    from engine.search import SearchKind
+
+EXAMPLES = examples(
+    "patchline bench banks/bottle --images images/bottle/test/good",
+    "patchline bench banks/bottle banks/tile --frames 32 --repeats 5",
+    "patchline bench banks/bottle --search faiss --json | jq .recipes[0].stages",
+)
+
+
+def bench(
+    banks: Annotated[list[Path], typer.Argument(help="Folders of memory banks.", show_default=False)],
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Folder of real frames: search times hang on them.", show_default="synthetic textures"),
+    ] = None,
+    frames: Annotated[int, typer.Option(min=1, help="How many frames of each recipe.")] = 8,
+    repeats: Annotated[int, typer.Option(min=1, help="How often each frame is inspected.")] = 3,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    search: Annotated[str, typer.Option(help="auto, faiss, torch or pruned.")] = "auto",
+    json_only: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Measure this machine: its floor, and the stages of an inspection by given banks.
+
+    The floor is the measured rate of matrix products and the memory bandwidth; each stage is compared with the least
+    time that its arithmetic and memory traffic would take. Frames go through one by one, as from a single camera.
+    """
+    from ops.commands._bank import SEARCHES
+
+    if search not in SEARCHES:
+        raise InputError(f"--search: {search!r}; expected {', '.join(SEARCHES)}")
+
+    from ops.image_files import find_images, load_image
+
+    files = find_images([images])[:frames] if images else []
+
+    from engine.bank_file import load_bank
+
+    loaded = [load_bank(folder) for folder in banks]
+
+    from engine.benchmark import benchmark, measure_floor, synthetic_images
+    from engine.preprocess import prepare
+    from ops.progress import progress_bars
+
+    pictures = [load_image(path) for path in files]
+    floor = measure_floor(device)
+    found: list[RecipeBenchmark] = []
+    for bank in loaded:
+        size_px = bank.recipe.image_size_px
+        prepared = [prepare(p, size_px) for p in pictures] if pictures else synthetic_images(size_px, frames)
+        with progress_bars({"measure": f"Measuring {bank.recipe.name}"}) as report:
+            found.append(
+                benchmark(
+                    bank,
+                    prepared,
+                    floor,
+                    device=device,
+                    search=cast("SearchKind", search),
+                    repeats=repeats,
+                    progress=report,
+                )
+            )
+    if json_only:
+        typer.echo(_document(floor, found))
+        return
+
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(
+        f"{floor.device}, {floor.threads} threads: {floor.flop_per_s / 1e9:,.0f} GFLOP/s in matrix products "
+        f"({floor.precision}), {floor.bytes_per_s / 1e9:.1f} GB/s copying memory",
+    )
+    for result in found:
+        height, width = result.image_size_px
+        console.print(
+            f"\n[bold]{result.recipe}[/]: {result.frames_per_s:.1f} frames/s; {result.backbone}, "
+            f"{height} x {width} px, {result.patches} patches against {result.rows:,} rows of {result.dimensions} "
+            f"by {result.search}",
+            soft_wrap=True,
+        )
+        console.print(_table(result))
+    if not pictures:
+        console.print("Frames are synthetic textures. The time of the search hangs on them: give real --images.")
+
+
+def _table(result: "RecipeBenchmark") -> "Table":
+    from rich.table import Table
+
+    table = Table(caption="floor: the least time for the arithmetic (search: brute force) or the memory traffic")
+    table.add_column("stage", no_wrap=True)
+    for name in ("ms", "quartiles", "share", "GFLOP", "floor ms", "x floor"):
+        table.add_column(name, justify="right", no_wrap=True)
+    total = result.stages[-1].seconds
+    for stage in result.stages:
+        table.add_row(
+            stage.name,
+            f"{stage.seconds * 1e3:.2f}",
+            f"{stage.quartiles[0] * 1e3:.3g}-{stage.quartiles[1] * 1e3:.3g}",
+            f"{stage.seconds / total:.0%}",
+            f"{stage.flop / 1e9:.3g}",
+            f"{stage.floor_s * 1e3:.3g}",
+            f"{stage.over_floor:.3g}",
+            end_section=stage is result.stages[-2],
+        )
+    return table
+
+
+def _document(floor: "Floor", found: "list[RecipeBenchmark]") -> str:
+    import json
+    from dataclasses import asdict
+
+    recipes = []
+    for result in found:
+        stages = [asdict(stage) | {"over_floor": stage.over_floor} for stage in result.stages]
+        recipes.append(asdict(result) | {"stages": stages, "frames_per_s": result.frames_per_s})
+    return json.dumps({"floor": asdict(floor), "recipes": recipes}, indent=2)

@@ -1,0 +1,51 @@
+"""The benchmark of this machine: every stage is timed, counted and held against the floor."""
+
+import pytest
+
+from engine.benchmark import Floor, benchmark, measure_floor, synthetic_images
+from engine.fit import FitReport
+from engine.recipe import Recipe
+
+
+def test_a_benchmark_times_every_stage_and_counts_its_arithmetic(fitted: FitReport, recipe: Recipe) -> None:
+    """Each stage has a time and a floor; the search counts one product of all patches with all rows."""
+    floor = Floor(device="cpu", threads=1, precision="float32", flop_per_s=1e11, bytes_per_s=1e10)
+    calls: list[tuple[int, int]] = []
+    found = benchmark(
+        fitted.bank,
+        synthetic_images(recipe.image_size_px, 2),
+        floor,
+        device="cpu",
+        search="faiss",
+        repeats=1,
+        progress=lambda _, done, total: calls.append((done, total)),
+    )
+    stages = {stage.name: stage for stage in found.stages}
+    assert list(stages) == ["normalise", "backbone", "embed", "search", "score", "map", "end to end"]
+    M, D = fitted.bank.rows.shape
+    patches = fitted.bank.grid[0] * fitted.bank.grid[1]
+    assert stages["search"].flop == 2.0 * patches * M * D
+    assert stages["backbone"].flop > 1e6
+    assert all(stage.seconds > 0 and stage.floor_s > 0 for stage in found.stages)
+    assert all(stage.quartiles[0] <= stage.seconds <= stage.quartiles[1] for stage in found.stages)
+    assert stages["end to end"].floor_s == pytest.approx(
+        sum(stage.floor_s for name, stage in stages.items() if name not in ("map", "end to end"))
+    )
+    assert found.frames_per_s == pytest.approx(1 / stages["end to end"].seconds)
+    assert (found.rows, found.dimensions, found.search) == (M, D, "FaissSearch")
+    assert calls[-1] == (4, 4)
+
+
+def test_the_floor_is_the_longer_of_arithmetic_and_memory_traffic() -> None:
+    """Arithmetic and memory traffic overlap, so a stage needs at least the longer of the two."""
+    floor = Floor(device="cpu", threads=1, precision="float32", flop_per_s=1e9, bytes_per_s=1e6)
+    assert floor.seconds(2e9, 1e6) == 2.0
+    assert floor.seconds(1e9, 3e6) == 3.0
+
+
+def test_the_floor_of_this_machine_can_be_measured() -> None:
+    """Matrix products and memory copies reach rates that any machine reaches."""
+    floor = measure_floor("cpu", repeats=1)
+    assert floor.flop_per_s > 1e8
+    assert floor.bytes_per_s > 1e7
+    assert floor.threads >= 1
