@@ -6,9 +6,7 @@ held-out images to another until the bank is there. So memory does not grow with
 
 import shutil
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
@@ -27,20 +25,21 @@ from engine.embeddings import EmbeddingFile
 from engine.errors import CalibrationError, EngineError, RecipeError
 from engine.held_out import draw_held_out
 from engine.inspection import Image
+from engine.judge import score_bands
 from engine.memory_bank import FrameOrigin, MemoryBank
 from engine.preprocess import prepare
 from engine.quantise import Rows, dequantise
+from engine.read_ahead import read_ahead
 from engine.recipe import Recipe
 from engine.scoring import Scorer
 from engine.search import make_search
 from engine.spool import ImageSpool
+from engine.tiling import TiledExtractor
 
 NamedImage: TypeAlias = tuple[str, Image]
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with the stage's name, how much of it is done and how much there is."""
 BATCH = 8
-READ_AHEAD = 4
-"""Images decoded ahead of the backbone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +86,8 @@ def fit(
         RecipeError, WeightsError, DeviceError, ImageError: as their names say.
     """
     check_recipe(recipe)
-    work = _Work(recipe, load_backbone(recipe.backbone, resolve_device(device)), progress or _silent)
+    extractor = load_backbone(recipe.backbone, resolve_device(device))
+    work = _Work(recipe, extractor, TiledExtractor(recipe, extractor), progress or _silent)
     with ExitStack() as files:
         folder = Path(files.enter_context(TemporaryDirectory(prefix="patchline-fit-", dir=scratch)))
         held_out = files.enter_context(ImageSpool(folder / "held-out", recipe.image_size_px))
@@ -163,6 +163,7 @@ class _Work:
 
     recipe: Recipe
     extractor: FeatureExtractor
+    tiled: TiledExtractor
     report: Progress
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("read", "embed"), 0.0))
 
@@ -197,7 +198,7 @@ class _Work:
         """Embed the images whose positions were not drawn, onto a file that `files` will close; the others go to
         `held_out`.
         """
-        grid = self.extractor.grid(self.recipe.image_size_px)
+        grid = self.tiled.grid
         result: _Embedded | None = None
         batch: list[NamedImage] = []
         wanted, seen = total - len(drawn), 0
@@ -210,19 +211,27 @@ class _Work:
             if not batch or (len(batch) < BATCH and seen < total):
                 continue
             with self.timed("embed"):
-                values = self.extractor.embed([image for _, image in batch])[0].cpu().numpy()
-                if result is None:
-                    _check_room(folder, wanted * values[0].size * 2)
-                    file = files.enter_context(EmbeddingFile(folder / "embeddings", values.shape[2]))
-                    result = _Embedded(file, grid)
-                for embeddings in values:
-                    result.file.append(embeddings)
+                for bands in self.embeddings([image for _, image in batch]):
+                    for band in bands:
+                        if result is None:
+                            _check_room(folder, wanted * grid[0] * grid[1] * band.shape[1] * 2)
+                            file = files.enter_context(EmbeddingFile(folder / "embeddings", band.shape[1]))
+                            result = _Embedded(file, grid)
+                        result.file.append(band)
+            assert result is not None  # noqa: S101 - the batch held an image
             result.names += [name for name, _ in batch]
             batch.clear()
             self.report("embed", len(result.names), wanted)
         if result is None or seen != total:
             raise EngineError(f"images: {total} were announced, {seen} came")
         return result
+
+    def embeddings(self, images: Sequence[Image]) -> Iterator[Iterable[NDArray[np.float32]]]:
+        """Of each image, its patch embeddings in bands: tiled images go alone, others as one batch."""
+        if self.recipe.tiling is None:
+            yield from ((values,) for values in self.extractor.embed(images)[0].cpu().numpy())
+        else:
+            yield from ((band.cpu().numpy() for band in self.tiled.bands(image)) for image in images)
 
     def choose(self, vectors: Rows, scale: float) -> Coreset:
         """The coreset of all patches, int16 (N, D)."""
@@ -243,9 +252,9 @@ class _Work:
             scorer = Scorer(rows, index, self.recipe.neighbours)
             scores: list[float] = []
             for batch in _batches(images):
-                for embeddings in self.extractor.embed([image for _, image in batch])[0].cpu().numpy():
-                    distances, nearest = index.search(embeddings, 1)
-                    scores.append(scorer.score(embeddings, distances[:, 0], nearest[:, 0]).value)
+                scores += [
+                    score_bands(index, scorer, bands)[0].value for bands in self.embeddings([i for _, i in batch])
+                ]
                 self.report("calibrate", len(scores), len(images))
         return np.array(scores)
 
@@ -255,21 +264,6 @@ class _Work:
         start = time.perf_counter()
         yield
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
-
-
-def read_ahead(items: Iterator[NamedImage], depth: int = READ_AHEAD) -> Iterator[NamedImage]:
-    """The same items in the same order, the next `depth` of them made on a thread of its own meanwhile."""
-    with ThreadPoolExecutor(1, thread_name_prefix="patchline-read") as reader:
-        pending: deque[Future[NamedImage | None]] = deque()
-        try:
-            for _ in range(depth):
-                pending.append(reader.submit(next, items, None))
-            while (item := pending.popleft().result()) is not None:
-                pending.append(reader.submit(next, items, None))
-                yield item
-        finally:
-            for future in pending:
-                future.cancel()
 
 
 def _check_room(folder: Path, needed_bytes: int) -> None:

@@ -17,9 +17,10 @@ from engine.memory_bank import MemoryBank
 from engine.preprocess import prepare
 from engine.recipe import Backbone
 from engine.search import SearchKind, make_search
+from engine.tiling import TiledExtractor
 
 Pass: TypeAlias = tuple[Backbone, tuple[int, int]]
-"""What frames must share to go through the backbone together: its specification and the image size."""
+"""What frames must share to go through the backbone together: its specification and the size of what it sees."""
 Frame: TypeAlias = tuple[str, Image]
 """A recipe's name and a prepared image."""
 
@@ -51,11 +52,13 @@ class Inspector:
         self._batched = self._device.type != "cpu"
         self._backbones: dict[Backbone, FeatureExtractor] = {}
         self._judges: dict[str, Judge] = {}
+        self._tiled: dict[str, TiledExtractor] = {}
         self._batch_judges: dict[str, BatchJudge] = {}
         for name, bank in banks.items():
             spec = bank.recipe.backbone
             if spec not in self._backbones:
                 self._backbones[spec] = load_backbone(spec, self._device, runtime)
+            self._tiled[name] = TiledExtractor(bank.recipe, self._backbones[spec])
             self._judges[name] = Judge(name, bank, make_search(search, bank.values(), str(self._device)))
 
     @property
@@ -107,20 +110,23 @@ class Inspector:
             raise ImageError(
                 f"recipe {name!r}: expected a prepared image of {recipe.image_size_px}, found {image.shape}"
             )
-        return recipe.backbone, recipe.image_size_px
+        return recipe.backbone, self._tiled[name].pass_size_px
 
     def _inspect_one(self, frame: Frame, maps: Maps) -> Inspection:
         """One frame, by the thread that calls."""
-        judge = self._judge(frame[0])
-        embeddings, grid = self._backbones[judge.bank.recipe.backbone].embed([frame[1]])
-        return judge.judge(embeddings[0].numpy(), grid, maps)
+        name, image = frame
+        judge = self._judge(name)
+        return judge.judge((band.cpu().numpy() for band in self._tiled[name].bands(image)), judge.bank.grid, maps)
 
     def _inspect_batch(self, frames: Sequence[Frame], passes: Sequence[Pass], maps: Maps) -> list[Inspection]:
         """One backbone pass for all frames that share it, then each recipe's frames together."""
         shared: dict[Pass, list[int]] = {}
-        for position, of in enumerate(passes):
-            shared.setdefault(of, []).append(position)
         inspections: dict[int, Inspection] = {}
+        for position, of in enumerate(passes):
+            if self._judge(frames[position][0]).bank.recipe.tiling is not None:
+                inspections[position] = self._inspect_one(frames[position], maps)
+                continue
+            shared.setdefault(of, []).append(position)
         for (spec, _), positions in shared.items():
             embeddings, grid = self._backbones[spec].embed_batch([frames[position][1] for position in positions])
             recipes: dict[str, list[int]] = {}

@@ -1,5 +1,6 @@
 """Judges one frame with one recipe's bank: nearest rows, score, verdict, and a map where one is wanted."""
 
+from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -24,14 +25,13 @@ class Judge:
         self._index = index
         self._scorer = Scorer(bank.values(), index, bank.recipe.neighbours)
 
-    def judge(self, embeddings: NDArray[np.float32], grid: tuple[int, int], maps: Maps) -> Inspection:
-        """Judge the patches of one frame, float32 (h*w, D)."""
-        distances, nearest = self._index.search(embeddings, 1)
-        score = self._scorer.score(embeddings, distances[:, 0], nearest[:, 0])
+    def judge(self, bands: Iterable[NDArray[np.float32]], grid: tuple[int, int], maps: Maps) -> Inspection:
+        """Judge the patches of one frame, in bands from top to bottom, float32 (n, D) each, h*w in all."""
+        score, distances = score_bands(self._index, self._scorer, bands)
         made = None
         if maps == "all" or (maps == "rejects" and score.value > self.bank.threshold):
             recipe = self.bank.recipe
-            made = anomaly_map(distances[:, 0].reshape(grid), recipe.image_size_px, recipe.smoothing_sigma)
+            made = anomaly_map(distances.reshape(grid), recipe.image_size_px, recipe.smoothing_sigma)
         return self.inspection(score, grid, made)
 
     def inspection(self, score: Score, grid: tuple[int, int], made: AnomalyMap | None) -> Inspection:
@@ -49,3 +49,19 @@ class Judge:
             nearest_row=score.nearest_row,
             anomaly_map=made,
         )
+
+
+def score_bands(
+    index: NearestNeighbours, scorer: Scorer, bands: Iterable[NDArray[np.float32]]
+) -> tuple[Score, NDArray[np.float32]]:
+    """The score of a frame and the distances of its patches, float32 (h*w,), holding one band at a time."""
+    found: list[NDArray[np.float32]] = []
+    worst, before = (np.empty(0, np.float32), -1.0, 0, 0), 0
+    for band in bands:
+        distances, nearest = index.search(band, 1)
+        place = int(distances[:, 0].argmax())
+        if distances[place, 0] > worst[1]:  # the first of equals stays
+            worst = (band[place].copy(), float(distances[place, 0]), before + place, int(nearest[place, 0]))
+        found.append(distances[:, 0])
+        before += len(band)
+    return scorer.score_worst(*worst), np.concatenate(found)

@@ -60,8 +60,11 @@ class MemoryBank:
         generation and the time: two banks with one SHA-256 judge alike, and came from the same patches.
         """
         digest = hashlib.sha256(b"patchline memory bank 1\n")
+        recipe = msgspec.to_builtins(self.recipe)
+        if self.recipe.tiling is None:  # as in banks made before frames could be tiled
+            del recipe["tiling"]
         header = {
-            "recipe": msgspec.to_builtins(self.recipe),
+            "recipe": recipe,
             "scale": self.scale,
             "frames": [frame.name for frame in self.frames],
             "grid": self.grid,

@@ -23,6 +23,13 @@ class Backbone(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     std: tuple[float, float, float]
 
 
+class Tiling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Square tiles of a large frame, in pixels of the recipe's image size; neighbours share `overlap_px` or more."""
+
+    tile_px: int = 512
+    overlap_px: int = 128
+
+
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How one product view is inspected.
 
@@ -41,3 +48,5 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     smoothing_sigma: float = 4.0
     """Gaussian of the anomaly map, in pixels at 224 px; it grows in proportion to the image's height."""
     seed: int = 0
+    tiling: Tiling | None = None
+    """None: the backbone sees the whole frame at once."""

@@ -42,11 +42,14 @@ class Scorer:
             nearest: int64 (P,), that row.
         """
         worst = int(distances.argmax())
-        row = int(nearest[worst])
+        return self.score_worst(embeddings[worst], float(distances[worst]), worst, int(nearest[worst]))
+
+    def score_worst(self, embedding: NDArray[np.float32], distance: float, worst: int, row: int) -> Score:
+        """Score a frame by its worst patch: its embedding, float32 (D,), distance, number and nearest row."""
         if self._neighbours == 1:
-            return Score(float(distances[worst]), worst, row)
+            return Score(distance, worst, row)
         around = self._around(row)
-        difference = self._rows[around].astype(np.float64) - embeddings[worst]
+        difference = self._rows[around].astype(np.float64) - embedding
         to_neighbours = np.sqrt(np.einsum("bd,bd->b", difference, difference))
         s_star = to_neighbours[np.flatnonzero(around == row)[0]]
         # exp(s*) / sum exp(d) with the largest exponent taken out, so that nothing overflows.

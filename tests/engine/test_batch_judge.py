@@ -41,7 +41,7 @@ def test_a_batch_is_judged_as_its_frames(seed: int, rows: int, neighbours: int) 
     embeddings[0, 3] = made.values()[0]  # a patch that is a row
     together = BatchJudge(judge, CPU).judge(torch.from_numpy(embeddings), GRID, "all")
     for found, frame in zip(together, embeddings, strict=True):
-        alone = judge.judge(frame, GRID, "all")
+        alone = judge.judge([frame], GRID, "all")
         assert found.score == pytest.approx(alone.score, rel=1e-5)
         assert (found.worst_patch, found.nearest_row, found.verdict) == (
             alone.worst_patch,

@@ -1,0 +1,104 @@
+"""Tiles: no seams, every patch once, memory of a band."""
+
+from itertools import pairwise
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.backbone import load_backbone
+from engine.errors import RecipeError
+from engine.fit import fit
+from engine.inspector import Inspector
+from engine.recipe import Recipe, Tiling
+from engine.tiling import TiledExtractor, cuts
+from tests.engine.conftest import texture
+
+CPU = torch.device("cpu")
+
+
+@given(st.integers(1, 200), st.integers(2, 30), st.integers(0, 15), st.sampled_from([4, 8, 16]))
+def test_cuts_take_every_pixel_once_from_where_it_is_central(length: int, tile: int, overlap: int, stride: int) -> None:
+    """The parts taken follow each other without gap, lie in their tiles, and keep half the overlap from inner edges."""
+    length, tile, overlap = length * stride, tile * stride, min(overlap, tile // 2) * stride
+    found = cuts(length, tile, overlap, stride)
+    assert (found[0].first, found[-1].end) == (0, length)
+    assert all(before.end == after.first for before, after in pairwise(found))
+    for cut in found:
+        assert cut.start % stride == cut.first % stride == 0
+        assert cut.first < cut.end
+        assert cut.first == 0 or cut.first - cut.start >= overlap // 2 // stride * stride
+        assert cut.end == length or cut.start + tile - cut.end >= overlap // 2
+
+
+def test_stitched_embeddings_are_those_of_the_whole_frame(recipe: Recipe) -> None:
+    """With an overlap as wide as the receptive field, no patch shows that its frame was cut: not at any seam."""
+    image = texture(7, (256, 384))
+    extractor = load_backbone(recipe.backbone, CPU)
+    tiled = TiledExtractor(
+        msgspec.structs.replace(recipe, image_size_px=(256, 384), tiling=Tiling(tile_px=192, overlap_px=96)), extractor
+    )
+    whole, grid = extractor.embed([image])
+    bands = list(tiled.bands(image))
+    assert tiled.grid == grid == (64, 96)
+    assert len(bands) == 2
+    stitched, expected = torch.cat(bands).view(*grid, -1), whole[0].view(*grid, -1)
+    scale = float(expected.std())
+    difference = (stitched - expected).abs().amax(2) / scale
+    assert float(difference.max()) < 0.05
+    # As near to the whole frame's at the seams (columns 24 px from a tile's middle) as anywhere.
+    assert float(difference.median()) < 1e-4
+
+
+def test_a_tiled_recipe_is_fitted_and_inspected(recipe: Recipe) -> None:
+    """Sides that are no multiple of the stride: the map has the frame's size, and a defect is found across a seam."""
+    size_px = (150, 201)
+    tiled = msgspec.structs.replace(recipe, image_size_px=size_px, tiling=Tiling(tile_px=96, overlap_px=32))
+    images = [(f"good-{seed}", texture(seed, size_px)) for seed in range(10)]
+    report = fit(images, tiled, device="cpu")
+    assert report.bank.grid == (38, 51)
+    inspector = Inspector({"texture": report.bank}, device="cpu")
+    defect = texture(50, size_px)
+    defect[70:90, 72:92] = 0
+    found = inspector.inspect([("texture", defect), ("texture", texture(51, size_px))], maps="all")
+    assert found[0].score > found[1].score
+    assert found[0].anomaly_map is not None
+    assert found[0].anomaly_map.shape == size_px
+    peak = np.unravel_index(found[0].anomaly_map.argmax(), size_px)
+    assert 62 <= peak[0] < 98
+    assert 64 <= peak[1] < 100
+    (alone,) = inspector.inspect([("texture", defect)], maps="all")
+    assert alone.score == found[0].score
+    inspector._batched = True
+    assert inspector.inspect([("texture", defect)])[0].score == found[0].score
+
+
+def test_what_is_held_at_once_is_bounded_by_the_tile(recipe: Recipe) -> None:
+    """The backbone never sees more than a tile, and no band has more rows of patches than a tile."""
+    size_px = (1024, 128)
+    tiled = msgspec.structs.replace(recipe, image_size_px=size_px, tiling=Tiling(tile_px=64, overlap_px=16))
+    extractor = load_backbone(recipe.backbone, CPU)
+    seen: list[tuple[int, ...]] = []
+    embed = extractor.embed
+    extractor.embed = lambda images: seen.append(images[0].shape) or embed(images)  # type: ignore[method-assign, func-returns-value]
+    bands = TiledExtractor(tiled, extractor).bands(texture(1, size_px))
+    assert max(len(band) for band in bands) <= 16 * 32
+    assert set(seen) == {(64, 64, 3)}
+
+
+@pytest.mark.parametrize(
+    ("tiling", "says"),
+    [
+        (Tiling(tile_px=16, overlap_px=0), "expected a tile of 32 px or more"),
+        (Tiling(tile_px=64, overlap_px=48), "an overlap of at most half"),
+        (Tiling(tile_px=100, overlap_px=20), "expected a multiple of 8"),
+    ],
+)
+def test_tiles_that_do_not_fit(recipe: Recipe, tiling: Tiling, says: str) -> None:
+    """A tile off the backbone's lattice, too small, or overlapping too much is refused with what would do."""
+    tiled = msgspec.structs.replace(recipe, image_size_px=(256, 256), tiling=tiling)
+    with pytest.raises(RecipeError, match=says):
+        TiledExtractor(tiled, load_backbone(recipe.backbone, CPU))
