@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -157,22 +157,40 @@ def test_images_of_ones_own_are_fitted_and_streamed(tmp_path: Path) -> None:
     assert "6.25%" in output  # what 15 images can promise
 
 
-def test_a_video_of_ones_own_is_fitted_to_its_beginning(tmp_path: Path) -> None:
-    """A video's first 135 frames are fitted and calibrated on; the rest, and only the rest, is inspected."""
-    path = tmp_path / "line.mp4"
+def gravel_video(path: Path, frames: int) -> None:
+    """Gravel passing by, 25 frames a second."""
     web = Web(load_material("gravel"), Role.STREAM, seed=0)
     rng = np.random.default_rng(0)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=25)
         stream.height, stream.width, stream.pix_fmt = 280, 400, "yuv420p"
-        for view in islice(web.views(), 155):
+        for view in islice(web.views(), frames):
             image = cv2.imdecode(np.frombuffer(expose(view, Light(), rng), np.uint8), cv2.IMREAD_COLOR_RGB)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
-    summary_file = tmp_path / "summary.json"
+
+
+def test_a_video_of_ones_own_is_fitted_to_its_beginning(tmp_path: Path) -> None:
+    """A video's first 135 frames are fitted and calibrated on; the rest, and only the rest, is inspected."""
+    path, summary_file = tmp_path / "line.mp4", tmp_path / "summary.json"
+    gravel_video(path, 155)
     finish(demo("--source", str(path), "--no-page", "--json", str(summary_file)))
     told = json.loads(summary_file.read_text())
     assert told["frames"] + told["dropped"] == 20
+
+
+def test_a_camera_of_ones_own_is_fitted_to_its_first_frames(rtsp_server: Callable[..., str], tmp_path: Path) -> None:
+    """A real RTSP server's stream is fitted and then inspected, live, for as many frames as asked."""
+    folder, summary_file = tmp_path / "frames", tmp_path / "summary.json"
+    folder.mkdir()
+    for number, image in enumerate(good_frames(60)):
+        cv2.imwrite(str(folder / f"{number:03}.jpg"), image[:, :, ::-1])
+    url = rtsp_server(folder, codec="mjpeg", frames_per_s=20, size_px=(280, 400), loop=True)
+    output = finish(demo("--source", url, "--frames", "12", "--no-page", "--json", str(summary_file)))
+    told = json.loads(summary_file.read_text())
+    assert told["frames"] == 12
+    assert told["truth_known"] is False
+    assert "Taking the first 135 frames" in output
 
 
 def test_too_few_images_are_refused_with_what_was_expected(tmp_path: Path) -> None:
