@@ -38,6 +38,7 @@ def main() -> int:
         parser.error(f"no figure {', '.join(unknown)}: expected {', '.join(FIGURES)}")
 
     console = Console()
+    console.width = max(console.width, 120)
     console.print(
         f"{platform.machine()}, {torch.get_num_threads()} threads, Python {platform.python_version()}, "
         f"torch {torch.__version__}",
