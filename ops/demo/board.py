@@ -48,8 +48,10 @@ class Shown:
             return f"Not inspected: {self.result.detail}"
         box = self.result.worst
         where = f"{box.left_px + box.width_px // 2} px from the left, {box.top_px + box.height_px // 2} px from the top"
-        if self.ratio > 1:
+        if self.ratio > 1.005:
             return f"The patch {where} is {self.ratio:.2f}x the threshold"
+        if self.ratio > 1:
+            return f"The patch {where} is just above the threshold"
         return f"The worst patch, {where}, is {self.ratio:.2f}x the threshold"
 
     @property
