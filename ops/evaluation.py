@@ -157,6 +157,9 @@ def _remarks(evaluated: Evaluated) -> list[str]:
     if figures.f1_max is not None:
         notes.append(f"F1-max {figures.f1_max:.4f} at a threshold of {figures.f1_max_threshold:.6g}")
     for what, why in figures.undefined.items():
+        figure, _, kind = what.partition(" of ")
+        if kind and figures.undefined.get(figure) == why:
+            continue  # said once for all kinds of defect
         notes.append(f"{what.replace('_', ' ')}: {NONE} ({why})")
     if evaluated.without_mask:
         notes.append(f"{evaluated.without_mask} defective images have no mask: they are left out of the pixel figures")
