@@ -151,6 +151,7 @@ async def test_workers_share_partitions_and_lose_none(kafka, unique_name):
     await asyncio.gather(*running)
     results = [read_result(r.headers, r.value).frame_id for r in await read_topic(config, config.results_topic)]
     assert sorted(results) == sorted(ids)
+    assert {owned for owned in second.owned if owned} >= {(0, 1, 2)}
 
 
 async def _feed(config: KafkaConfig, ids: list[str]) -> None:
