@@ -92,6 +92,8 @@ class KafkaBroker(Server):
             "transaction.state.log.replication.factor": 1,
             "transaction.state.log.min.isr": 1,
             "transaction.state.log.num.partitions": 4,
+            # A machine that stalls for seconds must not have its only broker fenced.
+            "broker.session.timeout.ms": 60000,
             "group.initial.rebalance.delay.ms": 0,
             "group.min.session.timeout.ms": 500,
             "message.max.bytes": MESSAGE_MAX_BYTES,

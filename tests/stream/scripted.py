@@ -3,7 +3,7 @@
 import hashlib
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import cv2
@@ -22,7 +22,7 @@ class ScriptedEngine:
     """Scores a frame by its mean brightness, 0 to 255; above 100 it is a reject.
 
     `seconds` is slept for each batch; `gate`, when given, holds every batch until it is set; `fail_on` raises at the
-    n-th batch (from 1).
+    n-th batch (from 1), as soon as `fails_when` holds: a second batch is inspected while the first is delivered.
     """
 
     def __init__(
@@ -32,12 +32,13 @@ class ScriptedEngine:
         seconds: float = 0.0,
         gate: threading.Event | None = None,
         fail_on: int | None = None,
+        fails_when: Callable[[], bool] = lambda: True,
     ) -> None:
         self.recipes = tuple(recipes)
         self.batches: list[int] = []
         self.threads: set[int] = set()
         self.warm = False
-        self._seconds, self._gate, self._fail_on = seconds, gate, fail_on
+        self._seconds, self._gate, self._fail_on, self._fails_when = seconds, gate, fail_on, fails_when
 
     def prepare(self, recipe: str, image: Image) -> Image:
         return np.ascontiguousarray(cv2.resize(image, SIZE_PX[::-1], interpolation=cv2.INTER_AREA), dtype=np.uint8)
@@ -52,6 +53,8 @@ class ScriptedEngine:
             assert self._gate.wait(60)
         time.sleep(self._seconds)
         if len(self.batches) == self._fail_on:
+            while not self._fails_when():
+                time.sleep(0.001)
             raise RuntimeError("scripted failure")
         return [self._inspection(recipe, image) for recipe, image in frames]
 
