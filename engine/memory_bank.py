@@ -13,6 +13,9 @@ from engine.errors import EngineError
 from engine.quantise import Rows, dequantise
 from engine.recipe import Recipe
 
+LATER_OPTIONS = frozenset({"tiling", "row_budget", "admission", "unused_days"})
+"""Options of a recipe that banks were made without: at their defaults they leave a bank's SHA-256 as it was."""
+
 
 class FrameOrigin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A frame that gave rows to the bank, and the generation that they joined."""
@@ -61,8 +64,9 @@ class MemoryBank:
         """
         digest = hashlib.sha256(b"patchline memory bank 1\n")
         recipe = msgspec.to_builtins(self.recipe)
-        if self.recipe.tiling is None:  # as in banks made before frames could be tiled
-            del recipe["tiling"]
+        for option in msgspec.structs.fields(Recipe):
+            if option.name in LATER_OPTIONS and getattr(self.recipe, option.name) == option.default:
+                del recipe[option.name]
         header = {
             "recipe": recipe,
             "scale": self.scale,

@@ -50,3 +50,11 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     seed: int = 0
     tiling: Tiling | None = None
     """None: the backbone sees the whole frame at once."""
+    row_budget: int | None = None
+    """Rows that learning may keep at most; None: 1.5 times the fit's."""
+    admission: float = 0.85
+    """A confirmed frame's patch joins the bank where it lies farther from it than this share of the fit's covering
+    radius, 0.5 to 1: a smaller share would void the proven covering radius (`engine.online_coreset`).
+    """
+    unused_days: int | None = None
+    """Rows that were no frame's nearest for this many days may age out; None: never."""
