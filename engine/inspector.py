@@ -1,6 +1,6 @@
 """Judges frames: one backbone pass for all recipes that share it, then each recipe's own bank."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -15,6 +15,7 @@ from engine.inspection import Image, Inspection
 from engine.judge import Judge, Maps
 from engine.memory_bank import MemoryBank
 from engine.preprocess import prepare
+from engine.quantise import Rows, quantise
 from engine.recipe import Backbone
 from engine.search import SearchKind, make_search
 from engine.tiling import TiledExtractor
@@ -94,6 +95,39 @@ class Inspector:
             frames,
             lambda: all(self._backbones[spec].bits_alike(size_px) for spec, size_px in set(passes)),
         )
+
+    def embed(self, recipe: str, image: Image) -> Rows:
+        """Patch embeddings of a prepared image as the recipe's bank stores them, int16 (h*w, D).
+
+        Raises:
+            RecipeError: no bank of that recipe is loaded.
+            ImageError: the image is not of the recipe's size.
+        """
+        self._pass((recipe, image))
+        bands = [band.float().cpu().numpy() for band in self._tiled[recipe].bands(image)]
+        return quantise(np.concatenate(bands), self._judge(recipe).bank.scale)
+
+    def swap(self, recipe: str, bank: MemoryBank) -> None:
+        """Judge by another generation of a recipe's bank from the next `inspect` on; see `swapping`."""
+        for _ in self.swapping(recipe, bank):
+            pass
+
+    def swapping(self, recipe: str, bank: MemoryBank) -> Iterator[None]:
+        """Make another generation ready in slices; frames may be inspected between them, by the old one until the end.
+
+        Where the generation only adds rows, the index grows in place; else another is built from its rows.
+
+        Raises:
+            RecipeError: no bank of that recipe is loaded, or the bank was fitted by another recipe.
+        """
+        judge = self._judge(recipe)
+        if (bank.recipe, bank.scale, bank.grid) != (judge.bank.recipe, judge.bank.scale, judge.bank.grid):
+            raise RecipeError(
+                f"recipe {recipe!r}: generation {bank.generation} was not fitted by the recipe that is loaded; "
+                f"expected a generation of the same store"
+            )
+        self._judges[recipe] = yield from judge.following(bank)
+        self._batch_judges.pop(recipe, None)
 
     def warm_up(self) -> None:
         """Inspect blank frames of every recipe, alone and side by side, so that the first real one is not slow."""

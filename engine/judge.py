@@ -1,6 +1,6 @@
 """Judges one frame with one recipe's bank: nearest rows, score, verdict, and a map where one is wanted."""
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -14,6 +14,8 @@ from engine.search import NearestNeighbours
 
 Maps: TypeAlias = Literal["none", "rejects", "all"]
 """For which frames an anomaly map is made: passes seldom need one."""
+SLICE_ROWS = 2048
+"""Rows that join an index at a time, where frames wait meanwhile."""
 
 
 class Judge:
@@ -33,6 +35,22 @@ class Judge:
             recipe = self.bank.recipe
             made = anomaly_map(distances.reshape(grid), recipe.image_size_px, recipe.smoothing_sigma)
         return self.inspection(score, grid, made)
+
+    def following(self, bank: MemoryBank) -> Generator[None, None, "Judge"]:
+        """The judge by another generation of this bank, made in slices; this one judges until then, and no longer.
+
+        Where the generation only adds rows, the index of this judge grows in place, in the last slice.
+        """
+        before, rows = len(self.bank.rows), bank.values()
+        if len(rows) >= before and np.array_equal(bank.rows[:before], self.bank.rows):
+            if len(rows) > before:
+                self._index.add(rows[before:])
+            return Judge(self._name, bank, self._index)
+        index = self._index.anew(rows[:SLICE_ROWS])
+        for start in range(SLICE_ROWS, len(rows), SLICE_ROWS):
+            yield
+            index.add(rows[start : start + SLICE_ROWS])
+        return Judge(self._name, bank, index)
 
     def inspection(self, score: Score, grid: tuple[int, int], made: AnomalyMap | None) -> Inspection:
         """What is said of a frame with this score, and this map of it."""

@@ -12,6 +12,8 @@ Floor for n queries: 2 n M (K + 2) flop, and one pass over the 4 n M bytes of bo
 queries; flat search needs 2 n M D flop and the same pass.
 """
 
+from copy import copy
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -66,6 +68,15 @@ class PrunedSearch:
         self._bounds[start : self._count, :-1] = torch.from_numpy(points)
         self._bounds[start : self._count, -1] = torch.from_numpy(sq_norms)
         self._norm = max(self._norm, float(np.sqrt(sq_norms.max(initial=0.0))))
+
+    def anew(self, rows: Floats) -> "PrunedSearch":
+        """See `NearestNeighbours.anew`: the axes stay, which cost the most to find."""
+        other = copy(self)
+        other._rows = np.empty((0, self._rows.shape[1]), dtype=np.float32)
+        other._bounds = torch.empty((0, 0))
+        other._count, other._norm = 0, 0.0
+        other.add(rows)
+        return other
 
     def search(self, queries: Floats, k: int) -> tuple[Floats, Indices]:
         """See `NearestNeighbours.search`."""

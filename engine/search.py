@@ -29,7 +29,10 @@ class NearestNeighbours(Protocol):
     def __len__(self) -> int: ...
 
     def add(self, rows: Floats) -> None:
-        """Append `rows`, float32 (m, D)."""
+        """Append `rows`, float32 (m, D), in place."""
+
+    def anew(self, rows: Floats) -> "NearestNeighbours":
+        """Another index of this kind over other rows, float32 (M, D); what was chosen for this one is taken over."""
 
     def search(self, queries: Floats, k: int) -> tuple[Floats, Indices]:
         """The k nearest rows of each query, float32 (n, D).
@@ -100,6 +103,10 @@ class FaissSearch:
         if len(rows):
             self._norm = max(self._norm, float(np.sqrt(np.einsum("nd,nd->n", centred, centred).max())))
 
+    def anew(self, rows: Floats) -> "FaissSearch":
+        """See `NearestNeighbours.anew`."""
+        return FaissSearch(rows)
+
     def search(self, queries: Floats, k: int) -> tuple[Floats, Indices]:
         """See `NearestNeighbours.search`."""
         queries = checked(queries, k, self._rows.shape[1], len(self))
@@ -132,6 +139,8 @@ class TorchSearch:
         self._device = torch.device(device)
         self._centre = torch.from_numpy(rows.mean(0, dtype=np.float64).astype(np.float32)).to(self._device)
         self._rows = torch.empty((0, rows.shape[1]), device=self._device)
+        self._centred = torch.empty((0, rows.shape[1]), device=self._device)
+        self._sq_norms = torch.empty(0, device=self._device)
         self.add(rows)
 
     def __len__(self) -> int:
@@ -140,9 +149,14 @@ class TorchSearch:
     def add(self, rows: Floats) -> None:
         """Append `rows`, float32 (m, D)."""
         more = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.float32)).to(self._device)
+        centred = more - self._centre
         self._rows = torch.cat([self._rows, more])
-        self._centred = self._rows - self._centre
-        self._sq_norms = self._centred.square().sum(1)
+        self._centred = torch.cat([self._centred, centred])
+        self._sq_norms = torch.cat([self._sq_norms, centred.square().sum(1)])
+
+    def anew(self, rows: Floats) -> "TorchSearch":
+        """See `NearestNeighbours.anew`."""
+        return TorchSearch(rows, str(self._device))
 
     def search(self, queries: Floats, k: int) -> tuple[Floats, Indices]:
         """See `NearestNeighbours.search`."""

@@ -1,0 +1,79 @@
+"""A new generation takes over between batches: indexes grow in place, and frames are judged as by a fresh inspector."""
+
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import pytest
+
+from engine.errors import RecipeError
+from engine.fit import FitReport
+from engine.inspector import Inspector
+from engine.memory_bank import MemoryBank
+from engine.quantise import quantise
+from engine.search import SearchKind
+from tests.engine.conftest import texture, textures
+
+FRAMES = [("texture", image) for _, image in textures(3, start=70)]
+KINDS: list[SearchKind] = ["faiss", "pruned", "torch"]
+
+
+def with_rows(bank: MemoryBank, rows: np.ndarray) -> MemoryBank:
+    """A later generation that holds these rows."""
+    M = len(rows)
+    provenance = np.arange(M, dtype=np.int32)
+    return replace(bank, generation=2, rows=rows, row_frame=provenance * 0, row_patch=provenance % 256)
+
+
+def judged(inspector: Inspector) -> list[tuple[float, int, int]]:
+    return [(found.score, found.nearest_row, found.generation) for found in inspector.inspect(FRAMES)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_added_rows_grow_the_index_in_place(fitted: FitReport, kind: SearchKind) -> None:
+    """The index is the one that was there, grown by as many rows; frames score as in an inspector made anew."""
+    bank = fitted.bank
+    inspector = Inspector({"texture": bank}, device="cpu", search=kind)
+    index = inspector._judges["texture"]._index
+    patches = inspector.embed("texture", inspector.prepare("texture", texture(70)))
+    grown = with_rows(bank, np.concatenate([bank.rows, patches[::7]]))
+    slices = list(inspector.swapping("texture", grown))
+    assert slices == []
+    assert inspector._judges["texture"]._index is index
+    assert len(index) == len(grown.rows)
+    assert judged(inspector) == judged(Inspector({"texture": grown}, device="cpu", search=kind))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_removed_rows_make_another_index(fitted: FitReport, kind: SearchKind, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is made in slices, between which the former generation still judges."""
+    monkeypatch.setattr("engine.judge.SLICE_ROWS", 20)
+    bank = fitted.bank
+    inspector = Inspector({"texture": bank}, device="cpu", search=kind)
+    before = judged(inspector)
+    fewer = with_rows(bank, np.ascontiguousarray(bank.rows[1:]))
+    between = [judged(inspector) for _ in inspector.swapping("texture", fewer)]
+    assert len(between) > 1
+    assert all(found == before for found in between)
+    assert judged(inspector) == judged(Inspector({"texture": fewer}, device="cpu", search=kind))
+
+
+def test_embeddings_are_what_the_bank_stores(fitted: FitReport) -> None:
+    """int16 patches at the bank's scale: a frame's own patches, learned, leave it a score of 0."""
+    inspector = Inspector({"texture": fitted.bank}, device="cpu")
+    image = inspector.prepare("texture", texture(70))
+    patches = inspector.embed("texture", image)
+    values = inspector._tiled["texture"].bands(image)
+    assert np.array_equal(patches, quantise(np.concatenate([band.numpy() for band in values]), fitted.bank.scale))
+    inspector.swap("texture", with_rows(fitted.bank, np.concatenate([fitted.bank.rows, patches])))
+    score = inspector.inspect([("texture", image)])[0].score
+    assert score <= fitted.bank.scale * np.sqrt(patches.shape[1])
+
+
+def test_a_bank_of_another_recipe_is_refused(fitted: FitReport) -> None:
+    """The message names the recipe; the loaded bank goes on judging."""
+    inspector = Inspector({"texture": fitted.bank}, device="cpu")
+    other = replace(fitted.bank, recipe=msgspec.structs.replace(fitted.bank.recipe, neighbours=3))
+    with pytest.raises(RecipeError, match="'texture': generation 1 was not fitted by the recipe"):
+        inspector.swap("texture", other)
+    assert inspector.recipes["texture"] is fitted.bank
