@@ -18,7 +18,7 @@ demo: $(VENV)/.demo  ## Fit a bank and watch a simulated line; ARGS="--forever",
 test: $(VENV)/.test  ## All tests, on real services that are started and stopped; ARGS="-k NAME" for some
 	./tests/services/install.sh
 	$(BIN)/python -m tests.services.kafka
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: $(VENV)/.dev  ## Style, types, layers, and the files of deploy/
 	$(BIN)/ruff check .
