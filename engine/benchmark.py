@@ -15,7 +15,7 @@ import torch
 
 from engine import patches
 from engine.anomaly_map import anomaly_map, axis_operator
-from engine.backbone import count_flop, load_backbone
+from engine.backbone import Runtime, count_flop, load_backbone
 from engine.device import resolve_device
 from engine.inspection import Image
 from engine.inspector import Inspector
@@ -107,6 +107,7 @@ def benchmark(
     *,
     device: str = "auto",
     search: SearchKind = "auto",
+    runtime: Runtime = "auto",
     repeats: int = 3,
     progress: Progress | None = None,
 ) -> RecipeBenchmark:
@@ -117,8 +118,8 @@ def benchmark(
     """
     recipe = bank.recipe
     on = resolve_device(device)
-    extractor = load_backbone(recipe.backbone, on)
-    inspector = Inspector({recipe.name: bank}, device=device, search=search)
+    extractor = load_backbone(recipe.backbone, on, runtime)
+    inspector = Inspector({recipe.name: bank}, device=device, search=search, runtime=runtime)
     inspector.warm_up()
     rows = bank.values()
     index = make_search(search, rows, str(on))

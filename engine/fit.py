@@ -17,12 +17,12 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.backbone import FeatureExtractor, load_backbone
+from engine.backbone import FeatureExtractor, Runtime, load_backbone
 from engine.calibration import calibrate, check_promise
 from engine.coreset import Coreset, greedy_coreset
 from engine.device import resolve_device
 from engine.embeddings import EmbeddingFile
-from engine.errors import CalibrationError, EngineError, RecipeError
+from engine.errors import CalibrationError, EngineError
 from engine.held_out import draw_held_out
 from engine.inspection import Image
 from engine.judge import score_bands
@@ -31,6 +31,7 @@ from engine.preprocess import prepare
 from engine.quantise import Rows, dequantise
 from engine.read_ahead import read_ahead
 from engine.recipe import Recipe
+from engine.recipe_check import check_projection, check_recipe
 from engine.scoring import Scorer
 from engine.search import make_search
 from engine.spool import ImageSpool
@@ -40,6 +41,7 @@ NamedImage: TypeAlias = tuple[str, Image]
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with the stage's name, how much of it is done and how much there is."""
 BATCH = 8
+"""Images embedded together; tiled ones, which are large, go alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,7 @@ def fit(
     *,
     calibration: Iterable[NamedImage] | None = None,
     device: str = "auto",
+    runtime: Runtime = "auto",
     progress: Progress | None = None,
     created: str = "",
     scratch: Path | None = None,
@@ -76,6 +79,7 @@ def fit(
         recipe: how they are inspected.
         calibration: further good images, for the threshold alone. Without them `fit` holds some of `images` out.
         device: `auto`, `cpu` or `cuda[:N]`.
+        runtime: what runs the backbone on a CPU.
         progress: called as the stages `read`, `embed`, `coreset` and `calibrate` go on.
         created: when, in ISO 8601, for the manifest.
         scratch: folder for temporary files, on a disk and not in memory; the system's where none is named.
@@ -86,7 +90,7 @@ def fit(
         RecipeError, WeightsError, DeviceError, ImageError: as their names say.
     """
     check_recipe(recipe)
-    extractor = load_backbone(recipe.backbone, resolve_device(device))
+    extractor = load_backbone(recipe.backbone, resolve_device(device), runtime)
     work = _Work(recipe, extractor, TiledExtractor(recipe, extractor), progress or _silent)
     with ExitStack() as files:
         folder = Path(files.enter_context(TemporaryDirectory(prefix="patchline-fit-", dir=scratch)))
@@ -133,21 +137,6 @@ def fit(
     )
 
 
-def check_recipe(recipe: Recipe) -> None:
-    """Raise RecipeError where a recipe asks for what cannot be."""
-    name = f"recipe {recipe.name!r}"
-    if not 0 < recipe.coreset_fraction <= 1:
-        raise RecipeError(f"{name}: coreset_fraction is {recipe.coreset_fraction:g}, expected more than 0, at most 1")
-    if recipe.neighbours < 1:
-        raise RecipeError(f"{name}: neighbours is {recipe.neighbours}, expected 1 or more")
-    if recipe.smoothing_sigma < 0:
-        raise RecipeError(f"{name}: smoothing_sigma is {recipe.smoothing_sigma:g}, expected 0 or more")
-    if min(recipe.image_size_px) < 32:
-        raise RecipeError(f"{name}: image_size_px is {recipe.image_size_px}, expected (H, W) of 32 or more each")
-    if not 0 < recipe.false_reject_rate < 1:
-        raise RecipeError(f"{name}: false_reject_rate is {recipe.false_reject_rate:g}, expected between 0 and 1")
-
-
 @dataclass(slots=True)
 class _Embedded:
     """Patch embeddings on file, the patch grid, and the images that they came from, in order."""
@@ -166,6 +155,11 @@ class _Work:
     tiled: TiledExtractor
     report: Progress
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("read", "embed"), 0.0))
+
+    @property
+    def batch(self) -> int:
+        """How many images are embedded together."""
+        return BATCH if self.recipe.tiling is None else 1
 
     def spool(self, images: Iterable[NamedImage], spool: ImageSpool) -> None:
         """Read images and put them by."""
@@ -208,12 +202,13 @@ class _Work:
                 held_out.append(name, image)
             else:
                 batch.append((name, image))
-            if not batch or (len(batch) < BATCH and seen < total):
+            if not batch or (len(batch) < self.batch and seen < total):
                 continue
             with self.timed("embed"):
                 for bands in self.embeddings([image for _, image in batch]):
                     for band in bands:
                         if result is None:
+                            check_projection(self.recipe, band.shape[1])
                             _check_room(folder, wanted * grid[0] * grid[1] * band.shape[1] * 2)
                             file = files.enter_context(EmbeddingFile(folder / "embeddings", band.shape[1]))
                             result = _Embedded(file, grid)
@@ -241,6 +236,7 @@ class _Work:
                 max(1, round(self.recipe.coreset_fraction * len(vectors))),
                 seed=self.recipe.seed,
                 scale=scale,
+                projection=self.recipe.projection,
                 device=str(self.extractor.device),
                 progress=lambda done, total: self.report("coreset", done, total),
             )
@@ -251,7 +247,7 @@ class _Work:
             index = make_search("auto", rows, str(self.extractor.device))
             scorer = Scorer(rows, index, self.recipe.neighbours)
             scores: list[float] = []
-            for batch in _batches(images):
+            for batch in _batches(images, self.batch):
                 scores += [
                     score_bands(index, scorer, bands)[0].value for bands in self.embeddings([i for _, i in batch])
                 ]
@@ -275,9 +271,9 @@ def _check_room(folder: Path, needed_bytes: int) -> None:
         )
 
 
-def _batches(images: Iterable[NamedImage]) -> Iterator[Sequence[NamedImage]]:
+def _batches(images: Iterable[NamedImage], size: int) -> Iterator[Sequence[NamedImage]]:
     iterator = iter(images)
-    while batch := list(islice(iterator, BATCH)):
+    while batch := list(islice(iterator, size)):
         yield batch
 
 

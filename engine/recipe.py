@@ -50,6 +50,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     seed: int = 0
     tiling: Tiling | None = None
     """None: the backbone sees the whole frame at once."""
+    projection: int | None = None
+    """The coreset is chosen in this many random dimensions (Algorithm 1's Johnson-Lindenstrauss); None: in all."""
     row_budget: int | None = None
     """Rows that learning may keep at most; None: 1.5 times the fit's."""
     admission: float = 0.85

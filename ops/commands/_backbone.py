@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from engine.recipe import Backbone
 
 Library = Literal["torchvision", "timm"]
+Runtime = Literal["auto", "torch", "openvino"]
 DEFAULT_STAGES: dict[Library, str] = {"torchvision": "layer2,layer3", "timm": "2,3"}
 DEFAULT_WEIGHTS: dict[Library, str] = {"torchvision": "IMAGENET1K_V1", "timm": ""}
 

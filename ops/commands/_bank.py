@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from ops.commands._backbone import Runtime
 from ops.errors import InputError
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ SEARCHES = ("auto", "faiss", "torch", "pruned")
 
 
 def open_inspector(
-    bank: Path, *, generation: int | None = None, device: str = "auto", search: str = "auto"
+    bank: Path, *, generation: int | None = None, device: str = "auto", search: str = "auto", runtime: Runtime = "auto"
 ) -> "tuple[Inspector, str]":
     """An inspector with the bank in a folder, and the name of its recipe; raises BankFileError and the like."""
     if search not in SEARCHES:
@@ -25,4 +26,4 @@ def open_inspector(
     from engine.inspector import Inspector
 
     name = loaded.recipe.name
-    return Inspector({name: loaded}, device=device, search=cast("SearchKind", search)), name
+    return Inspector({name: loaded}, device=device, search=cast("SearchKind", search), runtime=runtime), name

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from ops.commands._backbone import Runtime
 from ops.commands._examples import examples
 from ops.errors import InputError
 
@@ -31,6 +32,9 @@ def bench(
     repeats: Annotated[int, typer.Option(min=1, help="How often each frame is inspected.")] = 3,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     search: Annotated[str, typer.Option(help="auto, faiss, torch or pruned.")] = "auto",
+    runtime: Annotated[
+        Runtime, typer.Option(help="What runs the backbone on a CPU; openvino is an extra to install.")
+    ] = "auto",
     json_only: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Measure this machine: its floor, and the stages of an inspection by given banks.
@@ -69,6 +73,7 @@ def bench(
                     floor,
                     device=device,
                     search=cast("SearchKind", search),
+                    runtime=runtime,
                     repeats=repeats,
                     progress=report,
                 )

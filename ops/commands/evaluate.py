@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ops.commands._backbone import Runtime
 from ops.commands._examples import examples
 
 EXAMPLES = examples(
@@ -31,6 +32,9 @@ def evaluate(
     generation: Annotated[int | None, typer.Option(help="Generation that judges.", show_default="the newest")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     search: Annotated[str, typer.Option(help="auto, faiss, torch or pruned.")] = "auto",
+    runtime: Annotated[
+        Runtime, typer.Option(help="What runs the backbone on a CPU; openvino is an extra to install.")
+    ] = "auto",
 ) -> None:
     """Evaluate a bank: image and pixel AUROC, AUPRO, F1-max, and what its threshold rejects, by defect type.
 
@@ -45,7 +49,7 @@ def evaluate(
     from ops.evaluation import evaluate_images, evaluation_table, write_evaluation
     from ops.progress import progress_bars
 
-    inspector, recipe = open_inspector(bank, generation=generation, device=device, search=search)
+    inspector, recipe = open_inspector(bank, generation=generation, device=device, search=search, runtime=runtime)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

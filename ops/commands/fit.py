@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING, Annotated, overload
 
 import typer
 
-from ops.commands._backbone import BackboneOptions, Library, build_backbone
+from ops.commands._backbone import BackboneOptions, Library, Runtime, build_backbone
 from ops.commands._examples import examples
 from ops.errors import InputError
 
 if TYPE_CHECKING:
     from engine.fit import FitReport, NamedImage
+    from engine.recipe import Tiling
 
 EXAMPLES = examples(
     "patchline fit images/bottle/train/good --out banks/bottle",
     "patchline fit good/ --out banks/tile --backbone efficientnet_lite0 --coreset 0.02 --false-reject-rate 0.05",
     "patchline fit good/ --out banks/tile --calibration good-next-week/ --size 320x224",
     "patchline fit good/ --out banks/tile --backbone resnet50 --weights weights/resnet50.pth --stages layer2,layer3",
+    "patchline fit good/ --out banks/sheet --size 3000x4096 --tile 512 --overlap 128 --projection 128",
 )
 STAGES = {
     "read": "Reading images",
@@ -53,7 +55,21 @@ def fit(
     size: Annotated[
         str, typer.Option(help="Image size for the backbone in pixels, one number or HEIGHTxWIDTH.")
     ] = "224",
+    tile: Annotated[
+        int | None,
+        typer.Option(help="Side of square tiles in pixels, for large images.", show_default="the whole image at once"),
+    ] = None,
+    overlap: Annotated[
+        int | None, typer.Option(help="Pixels that neighbouring tiles share.", show_default="a quarter of --tile")
+    ] = None,
     coreset: Annotated[float, typer.Option(help="Share of all patches that the bank keeps.")] = 0.01,
+    projection: Annotated[
+        int | None,
+        typer.Option(
+            help="Choose those in this many random dimensions: faster, with a somewhat larger radius.",
+            show_default="all dimensions",
+        ),
+    ] = None,
     false_reject_rate: Annotated[
         float, typer.Option(help="Share of good frames that may be rejected; it sets the threshold.")
     ] = 0.01,
@@ -64,6 +80,9 @@ def fit(
     recursive: Annotated[bool, typer.Option("--recursive", help="Look into subfolders.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the held-out draw and of the coreset.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    runtime: Annotated[
+        Runtime, typer.Option(help="What runs the backbone on a CPU; openvino is an extra to install.")
+    ] = "auto",
 ) -> None:
     """Fit a memory bank to images of good parts.
 
@@ -76,6 +95,9 @@ def fit(
     if out.is_file():
         raise InputError(f"{out}: is a file; expected a folder, or a name for a new one")
     height, width = parse_size(size)
+    tiling = _tiling(tile, overlap)
+    if projection is not None and projection < 1:
+        raise InputError(f"--projection: {projection}; expected 1 or more dimensions, such as 128")
     for option, value in (("--coreset", coreset), ("--false-reject-rate", false_reject_rate)):
         if not 0 < value < 1 and not (option == "--coreset" and value == 1):
             raise InputError(f"{option}: {value:g}; expected a share above 0 and below 1, such as 0.01")
@@ -99,6 +121,8 @@ def fit(
         coreset_fraction=coreset,
         false_reject_rate=false_reject_rate,
         seed=seed,
+        tiling=tiling,
+        projection=projection,
     )
     with progress_bars(STAGES) as report:
         fitted = fit_bank(
@@ -106,6 +130,7 @@ def fit(
             recipe,
             calibration=held_out,
             device=device,
+            runtime=runtime,
             progress=report,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
@@ -119,6 +144,22 @@ def parse_size(text: str) -> tuple[int, int]:
     if len(parts) > 2 or not all(part.isdigit() for part in parts) or not all(32 <= int(p) <= 4096 for p in parts):
         raise InputError(f"--size: {text!r}; expected pixels from 32 to 4096, one number or HEIGHTxWIDTH")
     return int(parts[0]), int(parts[-1])
+
+
+def _tiling(tile: int | None, overlap: int | None) -> "Tiling | None":
+    """The tiles that were asked for; how they fit the backbone is the engine's to say."""
+    from engine.recipe import Tiling
+
+    if tile is None:
+        if overlap is not None:
+            raise InputError(f"--overlap: {overlap}; tiles overlap only where there are some: give --tile")
+        return None
+    if tile < 32:
+        raise InputError(f"--tile: {tile}; expected 32 pixels or more, such as 512")
+    overlap = tile // 4 if overlap is None else overlap
+    if not 0 <= overlap <= tile // 2:
+        raise InputError(f"--overlap: {overlap}; expected pixels from 0 to {tile // 2}, half of --tile")
+    return Tiling(tile_px=tile, overlap_px=overlap)
 
 
 class _Images(Sequence["NamedImage"]):

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ops.commands._backbone import Runtime
 from ops.commands._examples import examples
 
 EXAMPLES = examples(
@@ -25,6 +26,9 @@ def inspect(
     recursive: Annotated[bool, typer.Option("--recursive", help="Look into subfolders.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     search: Annotated[str, typer.Option(help="auto, faiss, torch or pruned.")] = "auto",
+    runtime: Annotated[
+        Runtime, typer.Option(help="What runs the backbone on a CPU; openvino is an extra to install.")
+    ] = "auto",
 ) -> None:
     """Judge images: one line of JSON each, as the service would write it.
 
@@ -41,7 +45,7 @@ def inspect(
     from ops.image_files import inspect_files
     from ops.progress import progress_bars
 
-    inspector, recipe = open_inspector(bank, generation=generation, device=device, search=search)
+    inspector, recipe = open_inspector(bank, generation=generation, device=device, search=search, runtime=runtime)
     try:
         file = out.open("wb") if out else None
         if overlays:

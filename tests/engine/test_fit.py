@@ -46,6 +46,21 @@ def test_every_patch_lies_within_the_covering_radius(fitted: FitReport, recipe: 
     assert distances.max() == pytest.approx(fitted.bank.covering_radius, rel=1e-5)
 
 
+def test_a_projection_chooses_rows_and_leaves_the_radius_to_the_original_space(
+    fitted: FitReport, recipe: Recipe
+) -> None:
+    """With a projection other rows are chosen, the radius is theirs among the full embeddings, and is larger."""
+    projected = fit(textures(12), msgspec.structs.replace(recipe, projection=8), device="cpu").bank
+    assert not np.array_equal(projected.rows, fitted.bank.rows)
+    kept, _ = separate(textures(12), recipe)
+    extractor = load_backbone(recipe.backbone, resolve_device("cpu"))
+    values = extractor.embed([image for _, image in kept])[0].numpy().reshape(-1, projected.rows.shape[1])
+    stored = dequantise(quantise(values, projected.scale), projected.scale)
+    distances, _ = make_search("faiss", projected.values()).search(stored, 1)
+    assert distances.max() == pytest.approx(projected.covering_radius, rel=1e-5)
+    assert projected.covering_radius > fitted.bank.covering_radius
+
+
 def test_rows_know_where_they_came_from(fitted: FitReport, recipe: Recipe) -> None:
     """Each row is the embedding of the patch of the frame that its provenance names."""
     images = dict(textures(12))

@@ -55,6 +55,12 @@ def test_fit_refuses_to_overwrite(bank: Path, parts: Path) -> None:
         (["--weights", "file:/nowhere/weights.pth"], "/nowhere/weights.pth"),
         (["--mean", "1,2"], "--mean"),
         (["--calibration", "/nowhere"], "/nowhere"),
+        (["--projection", "0"], "--projection: 0; expected 1 or more"),
+        (["--projection", "999", "--false-reject-rate", "0.2"], "projection is 999, expected at most 192"),
+        (["--tile", "16"], "--tile: 16; expected 32 pixels or more"),
+        (["--tile", "36", "--false-reject-rate", "0.2"], "expected a multiple of 8"),
+        (["--tile", "32", "--overlap", "20"], "--overlap: 20; expected pixels from 0 to 16"),
+        (["--overlap", "20"], "give --tile"),
     ],
 )
 def test_fit_explains_bad_input(parts: Path, tmp_path: Path, options: list[str], said: str) -> None:
@@ -64,6 +70,19 @@ def test_fit_explains_bad_input(parts: Path, tmp_path: Path, options: list[str],
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "bank").exists()
+
+
+def test_fit_in_tiles_with_a_projected_coreset(parts: Path, tmp_path: Path) -> None:
+    """Tiles, projection and runtime are taken from the options; the bank inspects images in the same tiles."""
+    out = tmp_path / "sheet"
+    options = ("--tile", 32, "--overlap", 8, "--projection", 16, "--runtime", "torch", "--coreset", 0.2)
+    done = patchline("fit", parts / "train" / "good", "--out", out, *FIT, "--false-reject-rate", 0.2, *options)
+    assert (done.returncode, done.stderr) == (0, "")
+    recipe = json.loads((out / "generation-000001.json").read_text())["recipe"]
+    assert recipe["tiling"] == {"tile_px": 32, "overlap_px": 8}
+    assert recipe["projection"] == 16
+    done = patchline("inspect", out, parts / "test" / "spot" / "080.png", "--runtime", "torch")
+    assert json.loads(done.stdout)["verdict"] == "reject", done.stderr
 
 
 def test_inspect_writes_verdicts_and_overlays(bank: Path, parts: Path, tmp_path: Path) -> None:
