@@ -47,12 +47,12 @@ def frame_headers(
         "ce_type": FRAME,
         "ce_id": frame_id,
         "ce_source": camera,
-        "ce_time": _rfc3339(time),
+        "ce_time": rfc3339(time),
         "content-type": content_type,
         "ce_recipe": recipe,
         "ce_sha256": sha256,
     }
-    return _encode(attributes)
+    return encode_attributes(attributes)
 
 
 def read_frame(
@@ -71,7 +71,7 @@ def read_frame(
     the record's timestamp.
     """
     flaws: list[str] = []
-    attributes = _attributes(headers, flaws)
+    attributes = attributes_of(headers, flaws)
     for name in ("ce_id", "ce_source"):
         if not attributes.get(name):
             flaws.append(f"the header {name} is missing")
@@ -114,10 +114,10 @@ def result_record(result: Result) -> Record:
         "ce_type": RESULT,
         "ce_id": result.frame_id,
         "ce_source": f"patchline/{result.camera}",
-        "ce_time": _rfc3339(result.inspected_at),
+        "ce_time": rfc3339(result.inspected_at),
         "content-type": "application/json",
     }
-    return result.camera.encode(), _RESULT_ENCODER.encode(result), _encode(attributes)
+    return result.camera.encode(), _RESULT_ENCODER.encode(result), encode_attributes(attributes)
 
 
 def read_result(headers: Headers, value: bytes | None) -> Result:
@@ -127,7 +127,7 @@ def read_result(headers: Headers, value: bytes | None) -> Result:
         RecordError: it is no CloudEvent of type `io.patchline.result.v1`, or its value is no result.
     """
     flaws: list[str] = []
-    attributes = _attributes(headers, flaws)
+    attributes = attributes_of(headers, flaws)
     if flaws or attributes.get("ce_type") != RESULT:
         raise RecordError(f"the header ce_type is {attributes.get('ce_type')!r}, expected {RESULT!r}")
     try:
@@ -151,7 +151,7 @@ def dead_letter_record(outcome: Outcome, max_value_bytes: int) -> Record | None:
         "ce_type": DEAD_LETTER,
         "ce_id": frame.frame_id,
         "ce_source": f"patchline/{frame.camera}",
-        "ce_time": _rfc3339(result.inspected_at),
+        "ce_time": rfc3339(result.inspected_at),
         "content-type": _printable(frame.content_type) or "application/octet-stream",
         "ce_recipe": frame.recipe,
         "ce_reason": result.reason or Reason.CORRUPT.value,
@@ -162,7 +162,7 @@ def dead_letter_record(outcome: Outcome, max_value_bytes: int) -> Record | None:
         "ce_framebytes": str(len(frame.payload)),
         "ce_dataref": f"kafka:{where.topic}/{where.partition}/{where.offset}" if where and too_large else None,
     }
-    return frame.camera.encode(), b"" if too_large else frame.payload, _encode(attributes) + _originals(frame)
+    return frame.camera.encode(), b"" if too_large else frame.payload, encode_attributes(attributes) + _originals(frame)
 
 
 def original_headers(headers: Headers) -> list[tuple[str, bytes]]:
@@ -181,7 +181,7 @@ def _originals(frame: Frame) -> list[tuple[str, bytes]]:
     return kept
 
 
-def _attributes(headers: Headers, flaws: list[str]) -> dict[str, str]:
+def attributes_of(headers: Headers, flaws: list[str]) -> dict[str, str]:
     """Headers as text; the first of a name counts."""
     attributes: dict[str, str] = {}
     for name, value in headers:
@@ -196,11 +196,13 @@ def _attributes(headers: Headers, flaws: list[str]) -> dict[str, str]:
     return attributes
 
 
-def _encode(attributes: Mapping[str, str | None]) -> list[tuple[str, bytes]]:
+def encode_attributes(attributes: Mapping[str, str | None]) -> list[tuple[str, bytes]]:
+    """Attributes as a record's headers; those that are None are left out."""
     return [(name, value.encode("utf-8", "replace")) for name, value in attributes.items() if value is not None]
 
 
-def _rfc3339(time: datetime) -> str:
+def rfc3339(time: datetime) -> str:
+    """An aware time in UTC, as CloudEvents write it."""
     return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 

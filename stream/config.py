@@ -69,6 +69,9 @@ class KafkaConfig:
     frames_topic: str = "patchline.frames"
     results_topic: str = "patchline.results"
     dead_letter_topic: str = "patchline.dead-letters"
+    feedback_topic: str = "patchline.feedback"
+    feedback_replies_topic: str = "patchline.feedback-replies"
+    generations_topic: str = "patchline.generations"
     default_recipe: str | None = None
     """The recipe of frames that name none (`ce_recipe`); without it such a frame is not inspected."""
     delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
@@ -107,7 +110,8 @@ class KafkaConfig:
                 f"KafkaConfig.revoke_timeout_s is {self.revoke_timeout_s}, expected less than session_timeout_s"
                 f" ({self.session_timeout_s}): the group would give the worker up while it still finishes its frames"
             )
-        for name in ("bootstrap_servers", "group", "frames_topic", "results_topic", "dead_letter_topic"):
+        topics = [f"{topic}_topic" for topic in ("frames", "results", "dead_letter", "feedback", "feedback_replies")]
+        for name in ("bootstrap_servers", "group", "generations_topic", *topics):
             if not getattr(self, name):
                 raise ConfigError(f"KafkaConfig.{name} is empty")
 

@@ -1,12 +1,17 @@
-"""One thread owns the engine. Nothing else calls it, and the event loop never computes."""
+"""One thread owns the engine. Nothing else calls it, and the event loop never computes.
+
+Frames go first. What is learned runs between batches, in steps (`turns.py`).
+"""
 
 import asyncio
-from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterator, Sequence
 from typing import Literal, Protocol, TypeAlias
 
 from engine.inspection import Image, Inspection
+from engine.memory_bank import MemoryBank
+from engine.quantise import Rows
 from stream.errors import EngineFailedError
+from stream.turns import Turns
 
 Maps: TypeAlias = Literal["none", "rejects", "all"]
 """For which frames the anomaly map is kept."""
@@ -29,17 +34,27 @@ class Engine(Protocol):
         """Do what makes the first batch slow."""
 
 
+class LearningEngine(Engine, Protocol):
+    """An engine whose banks can be exchanged. Called from the engine's thread only."""
+
+    def embed(self, recipe: str, prepared: Image) -> Rows:
+        """The patches of a prepared image as the recipe's bank stores them, int16 (P, D)."""
+
+    def swapping(self, recipe: str, bank: MemoryBank) -> Iterator[None]:
+        """Make another generation ready, in steps; it judges from the end of the last."""
+
+
 class EngineThread:
     """Runs an engine's calls one after another on a thread that it owns."""
 
     def __init__(self, engine: Engine, *, maps: Maps = "none") -> None:
         self._engine = engine
         self._maps: Maps = maps
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="engine")
+        self._turns = Turns("engine")
 
     async def warm_up(self) -> None:
         """Run the engine's first batch before any frame waits for it."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.warm_up)
+        await asyncio.wrap_future(self._turns.call(self._engine.warm_up))
 
     async def inspect(self, frames: Sequence[tuple[str, Image]]) -> list[Inspection]:
         """Judge a batch.
@@ -48,7 +63,7 @@ class EngineThread:
             EngineFailedError: the engine raised, or did not answer for every frame.
         """
         try:
-            inspections = await asyncio.get_running_loop().run_in_executor(self._thread, self._inspect, frames)
+            inspections = await asyncio.wrap_future(self._turns.call(lambda: self._inspect(frames)))
         except Exception as error:  # whatever the engine raises is fatal to the batch, and is named here once
             recipes = ", ".join(sorted({recipe for recipe, _ in frames}))
             raise EngineFailedError(
@@ -61,6 +76,14 @@ class EngineThread:
     def _inspect(self, frames: Sequence[tuple[str, Image]]) -> list[Inspection]:
         return self._engine.inspect(frames, maps=self._maps)
 
+    async def between_batches(self, steps: Iterator[None]) -> None:
+        """Run an iterator to its end, a step at a time, while no batch waits and once after each batch.
+
+        Raises:
+            Exception: whatever a step raised; the engine goes on.
+        """
+        await asyncio.wrap_future(self._turns.steps(steps))
+
     def close(self) -> None:
         """Let the thread end after the call it is in."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._turns.close()

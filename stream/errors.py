@@ -10,7 +10,10 @@
         ├── SinkError                  a sink will never take this result
         │   ├── SinkUnavailableError          broker or Redis away, disk full: retriable
         │   └── LaneLostError                 the lane is another worker's now: its outcomes go nowhere
-        ├── EngineFailedError          the engine raised on a batch
+        ├── EvidenceError              the evidence store cannot be read or written
+    ├── FeedbackError              feedback that cannot be applied: its frame is not to be had
+    ├── StoreUnavailableError      the store of generations cannot be reached now: retriable
+    ├── EngineFailedError          the engine raised on a batch
         └── AbortedError               the pipeline was told to stop without finishing
 
 Errors of libraries are translated once, where the library is called. Whether another attempt can help is in the type.
@@ -104,6 +107,22 @@ class SinkUnavailableError(SinkError):
 
 class LaneLostError(SinkError):
     """Another worker has the lane: the outcomes of this one must not be committed, and are not."""
+
+
+class EvidenceError(StreamError):
+    """The evidence store cannot be read or written now."""
+
+    retriable = True
+
+
+class FeedbackError(StreamError):
+    """Feedback that cannot be applied. `str()` is a sentence: what was found, what was expected."""
+
+
+class StoreUnavailableError(StreamError):
+    """The store of generations cannot be reached now."""
+
+    retriable = True
 
 
 class EngineFailedError(StreamError):

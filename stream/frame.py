@@ -1,7 +1,9 @@
 """A frame on its way through the stream, and the position in its source that it settles."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Self
 
 from engine.inspection import Image
 
@@ -38,3 +40,9 @@ class Frame:
     flaw: str | None = None
     headers: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
     """The record's headers as they came; a dead letter repeats them."""
+
+    @classmethod
+    def of_bytes(cls, frame_id: str, recipe: str, payload: bytes) -> Self:
+        """A frame of an encoded image alone, of no camera."""
+        now = datetime.now(UTC)
+        return cls(frame_id=frame_id, camera="", recipe=recipe, time=now, received_s=monotonic(), payload=payload)

@@ -1,6 +1,6 @@
 """The topics the stream needs, with room for the frames it takes."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -21,10 +21,16 @@ class Partitions:
     frames: int = 6
     results: int = 6
     dead_letters: int = 1
+    feedback: int = 6
 
 
 async def ensure_topics(
-    config: KafkaConfig, *, max_frame_bytes: int, partitions: Partitions | None = None, replication: int = -1
+    config: KafkaConfig,
+    *,
+    max_frame_bytes: int,
+    partitions: Partitions | None = None,
+    replication: int = -1,
+    learning: bool = False,
 ) -> list[str]:
     """Create the topics that are missing, and raise `max.message.bytes` where a frame would not fit.
 
@@ -33,6 +39,7 @@ async def ensure_topics(
         max_frame_bytes: what a frame may have; topics take 1 MiB more for key, headers and batch.
         partitions: of topics that are created.
         replication: of topics that are created; -1 is the broker's default.
+        learning: also those of feedback, its replies, and generations (which is compacted).
 
     Returns:
         The topics that were created.
@@ -47,10 +54,14 @@ async def ensure_topics(
         config.results_topic: partitions.results,
         config.dead_letter_topic: partitions.dead_letters,
     }
+    if learning:
+        wanted |= {config.feedback_topic: partitions.feedback, config.feedback_replies_topic: 1}
+        wanted[config.generations_topic] = 1
     admin = AIOKafkaAdminClient(**client_options(config))
     try:
         await admin.start()
-        return await _ensure(admin, wanted, max_frame_bytes + RECORD_HEADROOM_BYTES, replication)
+        record_bytes = max_frame_bytes + RECORD_HEADROOM_BYTES
+        return await _ensure(admin, wanted, record_bytes, replication, compacted={config.generations_topic})
     except KafkaError as error:
         kind = SourceUnavailableError if is_passing(error) else SourceError
         raise kind(describe(error, config)) from error
@@ -59,14 +70,21 @@ async def ensure_topics(
 
 
 async def _ensure(
-    admin: AIOKafkaAdminClient, wanted: Mapping[str, int], message_bytes: int, replication: int
+    admin: AIOKafkaAdminClient,
+    wanted: Mapping[str, int],
+    message_bytes: int,
+    replication: int,
+    compacted: Collection[str],
 ) -> list[str]:
     there = set(await admin.list_topics())
     missing = [name for name in wanted if name not in there]
     if missing:
-        configs = {_MAX_MESSAGE: str(message_bytes)}
+        configs = {
+            name: {_MAX_MESSAGE: str(message_bytes)} | ({"cleanup.policy": "compact"} if name in compacted else {})
+            for name in missing
+        }
         created = await admin.create_topics(
-            [NewTopic(name, wanted[name], replication, topic_configs=configs) for name in missing]
+            [NewTopic(name, wanted[name], replication, topic_configs=configs[name]) for name in missing]
         )
         for name, code, *message in created.topic_errors:
             if code not in (0, TopicAlreadyExistsError.errno):

@@ -1,6 +1,9 @@
-"""The JSON values of every topic: one msgspec struct each. The CloudEvents headers around them are `cloudevents.py`."""
+"""The JSON values of every topic: one msgspec struct each. The CloudEvents headers around them are `cloudevents.py`
+(frames, results, dead letters) and `learning_events.py` (feedback, replies, generations).
+"""
 
 from datetime import datetime
+from enum import StrEnum
 
 import msgspec
 
@@ -46,3 +49,102 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     detail: str | None = None
     late: bool = False
     """The recipe's deadline had passed when the frame was judged."""
+
+
+class FeedbackVerdict(StrEnum):
+    """What an operator says of a frame."""
+
+    CONFIRM_GOOD = "confirm_good"
+    """The frame shows a good part: the bank shall learn it."""
+    CONFIRM_DEFECT = "confirm_defect"
+    """The frame shows a defect: no update may hide it."""
+    UNLEARN = "unlearn"
+    """The frame was confirmed by mistake: the bank shall be as if it had never seen it."""
+
+
+class Feedback(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What an operator says of one frame (CloudEvents type `io.patchline.feedback.v1`).
+
+    The same `feedback_id` is applied once, however often it arrives.
+    """
+
+    feedback_id: str
+    recipe: str
+    frame_id: str
+    verdict: FeedbackVerdict
+    operator: str
+    time: datetime
+    """When the operator said it."""
+    reason: str = ""
+    approved_by: str | None = None
+    """A second person, who lets through what was held."""
+    image: bytes | None = None
+    """The encoded image (base64 in JSON); None: the evidence store has the frame."""
+
+    def __post_init__(self) -> None:
+        for name in ("feedback_id", "recipe", "frame_id", "operator"):
+            value = getattr(self, name)
+            if not value.strip() or len(value) > 1024:
+                raise ValueError(f"{name} is {value[:40]!r}, expected 1 to 1024 characters")
+        if self.time.tzinfo is None:
+            raise ValueError(f"time is {self.time.isoformat()}, expected a time zone")
+        if self.approved_by is not None and self.approved_by in ("", self.operator):
+            raise ValueError(f"approved_by is {self.approved_by!r}, expected a person other than operator")
+
+
+class FeedbackOutcome(StrEnum):
+    """What became of feedback."""
+
+    LEARNED = "learned"
+    """A new generation judges, or soon will in every worker."""
+    UNCHANGED = "unchanged"
+    """It had been applied before."""
+    HELD = "held"
+    """It waits for a second person, for the reason in `detail`."""
+    REFUSED = "refused"
+    """It cannot be applied; `detail` says what was found and what was expected."""
+
+
+class UpdatePreview(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an update does, known before it is taken."""
+
+    rows_added: int
+    rows_removed: int
+    threshold_before: float
+    threshold_after: float
+    cleared: tuple[str, ...]
+    """Recent rejects that pass afterwards, of `rejects` looked at."""
+    rejects: int
+    hidden: tuple[str, ...]
+    """Known defects that are rejected before and pass afterwards, of `defects`."""
+    defects: int
+    hold: str | None = None
+    """Why the update waits for a second person."""
+
+
+class FeedbackReply(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The answer to one feedback (CloudEvents type `io.patchline.feedbackreply.v1`)."""
+
+    feedback_id: str
+    recipe: str
+    outcome: FeedbackOutcome
+    time: datetime
+    frame_id: str | None = None
+    verdict: FeedbackVerdict | None = None
+    operator: str | None = None
+    detail: str = ""
+    generation: GenerationRef | None = None
+    """The recipe's newest generation once the feedback was applied."""
+    preview: UpdatePreview | None = None
+
+
+class GenerationAnnounced(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A recipe's newest generation is in the store (CloudEvents type `io.patchline.generation.v1`)."""
+
+    recipe: str
+    generation: GenerationRef
+    rows: int
+    threshold: float
+    time: datetime
+    feedback_id: str | None = None
+    operator: str | None = None

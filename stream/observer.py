@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Literal, Protocol, TypeAlias
 
 from engine.inspection import Image, Inspection
+from engine.memory_bank import MemoryBank
 from stream.alarms import AlarmEvent
 from stream.errors import DropCause
 from stream.frame import Frame
-from stream.messages import Result
+from stream.messages import FeedbackReply, Result
 
 Stage: TypeAlias = Literal["queue", "decode", "inspect", "sinks", "end_to_end"]
 """queue: from decoded to the start of its batch; decode: hash, decoding and resizing; inspect: the engine, per batch;
@@ -61,6 +62,15 @@ class Observer(Protocol):
     def retrying(self, what: str, error: BaseException, attempt: int) -> None:
         """Something was away and will be tried again; results wait, nothing is lost."""
 
+    def evidence(self, recipe: str, outcome: str) -> None:
+        """A frame was `kept` in the evidence store, `dropped` because too many wait, or its writing `failed`."""
+
+    def feedback(self, reply: FeedbackReply) -> None:
+        """Feedback was answered by this worker."""
+
+    def generation(self, recipe: str, bank: MemoryBank) -> None:
+        """This worker judges with another generation from now on."""
+
 
 class NullObserver:
     """Watches nothing. Base of observers that want some of the hooks."""
@@ -102,4 +112,13 @@ class NullObserver:
         """See `Observer`."""
 
     def retrying(self, what: str, error: BaseException, attempt: int) -> None:
+        """See `Observer`."""
+
+    def evidence(self, recipe: str, outcome: str) -> None:
+        """See `Observer`."""
+
+    def feedback(self, reply: FeedbackReply) -> None:
+        """See `Observer`."""
+
+    def generation(self, recipe: str, bank: MemoryBank) -> None:
         """See `Observer`."""

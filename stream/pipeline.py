@@ -21,7 +21,7 @@ from stream.errors import AbortedError, DropCause, UnreadableError
 from stream.frame import Frame
 from stream.observer import NullObserver, Observer
 from stream.outcome import Outcome, judged, not_inspected
-from stream.ports import ReplayableSource, Sink, Source
+from stream.ports import Companion, ReplayableSource, Sink, Source
 from stream.retry import persist
 from stream.room import Room
 
@@ -39,6 +39,7 @@ class Pipeline:
         recipes: deadlines by recipe name.
         observer: who watches.
         maps: which anomaly maps the engine keeps for the observer.
+        companions: run while frames are taken.
     """
 
     def __init__(
@@ -52,10 +53,12 @@ class Pipeline:
         recipes: Mapping[str, RecipeConfig] | None = None,
         observer: Observer | None = None,
         maps: Maps = "none",
+        companions: Sequence[Companion] = (),
     ) -> None:
         limits = limits or Limits()
         self._sources, self._sinks, self._ledger = tuple(sources), tuple(sinks), ledger
         self._recipes = recipes or {}
+        self._companions = tuple(companions)
         self._observer = observer or NullObserver()
         self._engine = EngineThread(engine, maps=maps)
         self._decoder = Decoder(engine.prepare, engine.recipes, limits)
@@ -124,10 +127,13 @@ class Pipeline:
             await self._open(closing)
             async with asyncio.TaskGroup() as batches:
                 batches.create_task(self._batcher.run())
+                beside = [batches.create_task(companion.run(self._engine)) for companion in self._companions]
                 async with asyncio.TaskGroup() as frames:
                     self._intakes = [frames.create_task(self._intake(source, frames)) for source in self._sources]
                     self._observer.ready(True)
                 self._batcher.close()
+                for task in beside:
+                    task.cancel()
 
     async def _open(self, closing: AsyncExitStack) -> None:
         """Open everything in the order of the path's end to its start; it is closed the other way round."""

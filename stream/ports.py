@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequ
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from stream.checkpoint import LaneKey
+from stream.engine_thread import EngineThread
 from stream.frame import Frame, Position
 from stream.outcome import Outcome
 
@@ -64,3 +65,10 @@ class Sink(Protocol):
 
     async def close(self) -> None:
         """Flush and let everything go."""
+
+
+class Companion(Protocol):
+    """Runs beside the frames, on the same engine, and never holds them up: learning, evidence."""
+
+    async def run(self, thread: EngineThread) -> None:
+        """Work until cancelled; called once the engine is warm."""

@@ -25,6 +25,15 @@ from stream.cloudevents import (
 from stream.config import KafkaConfig, RedisConfig
 from stream.errors import Reason, RecordError, UnreadableError
 from stream.frame import Frame, Position
+from stream.learning_events import (
+    announcement_record,
+    feedback_record,
+    read_announcement,
+    read_feedback,
+    read_reply,
+    reply_record,
+)
+from stream.messages import FeedbackOutcome
 from stream.outcome import not_inspected
 from tests.stream.scripted import frame
 
@@ -102,6 +111,27 @@ def test_the_dead_letter_example_is_one():
     assert ("ce_dataref", b"kafka:patchline.frames/0/1041") in by_reference[2]
 
 
+@pytest.mark.parametrize(
+    ("kind", "read_one", "record"),
+    [
+        ("feedback", read_feedback, feedback_record),
+        ("feedback reply", read_reply, reply_record),
+        ("generation", read_announcement, announcement_record),
+    ],
+)
+def test_the_examples_of_learning_are_read_and_written_alike(kind, read_one, record):
+    """Documented feedback, its answer and an announcement decode, and encode to the same JSON, headers and key."""
+    headers, text = headers_of(examples(f"{kind} headers")[0]), examples(kind)[0]
+    key, value, made = record(read_one(headers, text.encode()))
+    assert (key, json.loads(value), made) == (b"bottle", json.loads(text), headers)
+
+
+def test_every_outcome_of_feedback_is_documented():
+    """The table names each outcome there is."""
+    table = README.read_text().partition("| `outcome` |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == {outcome.value for outcome in FeedbackOutcome}
+
+
 async def test_the_alarm_examples_are_read_by_the_store(redis_url, unique_name):
     """The documented hash loads, the events decode and encode to the same JSON, the key names are the store's."""
     config = RedisConfig(url=redis_url, prefix=unique_name("p") + ":")
@@ -130,8 +160,9 @@ async def test_the_alarm_examples_are_read_by_the_store(redis_url, unique_name):
 def test_topic_names_are_the_defaults():
     """The table of topics names those of the configuration."""
     config = KafkaConfig()
-    for topic in (config.frames_topic, config.results_topic, config.dead_letter_topic):
-        assert f"| `{topic}` |" in README.read_text()
+    learning = (config.feedback_topic, config.feedback_replies_topic, config.generations_topic)
+    for topic in (config.frames_topic, config.results_topic, config.dead_letter_topic, *learning):
+        assert f"| `{topic}` " in README.read_text()
 
 
 @pytest.mark.parametrize(
