@@ -9,6 +9,8 @@
         ├── WeightsError        weights that are missing, altered or do not fit the backbone
         ├── CalibrationError    a false-reject rate that the good frames at hand cannot promise
         ├── BankFileError       a bank file that is truncated, altered, foreign or already there
+        │   └── GenerationConflictError   a generation that another writer has created first
+        ├── LearningError       a request to learn, unlearn or roll back that cannot be met
         ├── DeviceError         a device that this machine does not have
         └── EvaluationError     a figure that the frames at hand cannot give
 """
@@ -40,6 +42,14 @@ class CalibrationError(EngineError):
 
 class BankFileError(EngineError):
     """A bank file that is missing, truncated, altered, foreign, or that exists where a new one was to be created."""
+
+
+class GenerationConflictError(BankFileError):
+    """Another writer has created the generation first: what was proposed must be proposed anew."""
+
+
+class LearningError(EngineError):
+    """A request to learn, unlearn or roll back that cannot be met, whoever asks how often."""
 
 
 class DeviceError(EngineError):

@@ -23,12 +23,13 @@ from engine.coreset import Coreset, greedy_coreset
 from engine.device import resolve_device
 from engine.embeddings import EmbeddingFile
 from engine.errors import CalibrationError, EngineError
+from engine.generation_events import StoredFrame
 from engine.held_out import draw_held_out
 from engine.inspection import Image
 from engine.judge import score_bands
 from engine.memory_bank import FrameOrigin, MemoryBank
 from engine.preprocess import prepare
-from engine.quantise import Rows, dequantise
+from engine.quantise import Rows, dequantise, quantise
 from engine.read_ahead import read_ahead
 from engine.recipe import Recipe
 from engine.recipe_check import check_projection, check_recipe
@@ -40,6 +41,8 @@ from engine.tiling import TiledExtractor
 NamedImage: TypeAlias = tuple[str, Image]
 Progress: TypeAlias = Callable[[str, int, int], None]
 """Called with the stage's name, how much of it is done and how much there is."""
+Keep: TypeAlias = Callable[[str, Rows], StoredFrame]
+"""Stores a frame's patch embeddings, int16 (P, D), under its name."""
 BATCH = 8
 """Images embedded together; tiled ones, which are large, go alone."""
 
@@ -55,6 +58,8 @@ class FitReport:
     threshold: float
     promise: str
     seconds: dict[str, float]
+    calibration: tuple[StoredFrame, ...] = ()
+    """The calibration frames as they were kept; without them the bank cannot learn."""
 
 
 def fit(
@@ -67,6 +72,7 @@ def fit(
     progress: Progress | None = None,
     created: str = "",
     scratch: Path | None = None,
+    keep: Keep | None = None,
 ) -> FitReport:
     """Fit a memory bank to images of good parts.
 
@@ -82,6 +88,7 @@ def fit(
         runtime: what runs the backbone on a CPU.
         progress: called as the stages `read`, `embed`, `coreset` and `calibrate` go on.
         created: when, in ISO 8601, for the manifest.
+        keep: stores the calibration frames' patch embeddings, so that the bank can learn (`GenerationStore.keep`).
         scratch: folder for temporary files, on a disk and not in memory; the system's where none is named.
 
     Raises:
@@ -110,7 +117,7 @@ def fit(
         vectors, scale, grid = embedded.file.rows(), embedded.file.scale, embedded.grid
         coreset = work.choose(vectors, scale)
         rows = np.ascontiguousarray(vectors[coreset.indices])
-        scores = work.scores(held_out, dequantise(rows, scale))
+        scores, kept = work.scores(held_out, rows, scale, keep)
     patches_per_frame = grid[0] * grid[1]
     used, row_frame = np.unique(coreset.indices // patches_per_frame, return_inverse=True)
     bank = MemoryBank(
@@ -134,6 +141,7 @@ def fit(
         threshold=bank.threshold,
         promise=bank.calibration.promise,
         seconds=work.seconds,
+        calibration=kept,
     )
 
 
@@ -224,7 +232,7 @@ class _Work:
     def embeddings(self, images: Sequence[Image]) -> Iterator[Iterable[NDArray[np.float32]]]:
         """Of each image, its patch embeddings in bands: tiled images go alone, others as one batch."""
         if self.recipe.tiling is None:
-            yield from ((values,) for values in self.extractor.embed(images, self.tiled.options)[0].cpu().numpy())
+            yield from ((values,) for values in self.extractor.embed(images)[0].cpu().numpy())
         else:
             yield from ((band.cpu().numpy() for band in self.tiled.bands(image)) for image in images)
 
@@ -241,18 +249,25 @@ class _Work:
                 progress=lambda done, total: self.report("coreset", done, total),
             )
 
-    def scores(self, images: ImageSpool, rows: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Anomaly scores of held-out good images, float64 (n,), as the inspector gives them."""
+    def scores(
+        self, images: ImageSpool, stored: Rows, scale: float, keep: Keep | None
+    ) -> tuple[NDArray[np.float64], tuple[StoredFrame, ...]]:
+        """Anomaly scores of held-out good images, float64 (n,), as the inspector gives them; the images as kept."""
         with self.timed("calibrate"):
+            rows = dequantise(stored, scale)
             index = make_search("auto", rows, str(self.extractor.device))
-            scorer = Scorer(rows, index, self.recipe.neighbours, self.recipe.score_patches)
+            scorer = Scorer(rows, index, self.recipe.neighbours)
             scores: list[float] = []
+            kept: list[StoredFrame] = []
             for batch in _batches(images, self.batch):
-                scores += [
-                    score_bands(index, scorer, bands)[0].value for bands in self.embeddings([i for _, i in batch])
-                ]
+                for (name, _), bands in zip(batch, self.embeddings([i for _, i in batch]), strict=True):
+                    patches: list[Rows] = []
+                    seen = bands if keep is None else _stored(bands, scale, patches)
+                    scores.append(score_bands(index, scorer, seen)[0].value)
+                    if keep is not None:
+                        kept.append(keep(name, np.concatenate(patches)))
                 self.report("calibrate", len(scores), len(images))
-        return np.array(scores)
+        return np.array(scores), tuple(kept)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -260,6 +275,13 @@ class _Work:
         start = time.perf_counter()
         yield
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+def _stored(bands: Iterable[NDArray[np.float32]], scale: float, to: list[Rows]) -> Iterator[NDArray[np.float32]]:
+    """The same bands; as a bank stores them they are appended to `to`."""
+    for band in bands:
+        to.append(quantise(band, scale))
+        yield band
 
 
 def _check_room(folder: Path, needed_bytes: int) -> None:

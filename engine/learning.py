@@ -97,15 +97,7 @@ class Learning:
 
     def without(self, frame: str) -> tuple[Event, ...]:
         """The log less one frame: its confirmation, and its rows where they aged."""
-        kept: list[Event] = []
-        for event in self.log:
-            if isinstance(event, Aged):
-                rows = tuple(row for row in event.rows if row[0] != frame)
-                if rows:
-                    kept.append(Aged(rows=rows))
-            elif event.frame != frame:
-                kept.append(event)
-        return tuple(kept)
+        return without(self.log, frame)
 
     @classmethod
     def replay(cls, first: OnlineCoreset, log: Sequence[Event], patches_of: PatchesOf) -> Iterator["Learning"]:
@@ -119,6 +111,19 @@ class Learning:
             else:
                 learning.learn(event.frame)
                 yield learning
+        yield learning
+
+    @classmethod
+    def resume(
+        cls, first: OnlineCoreset, log: Sequence[Event], patches_of: PatchesOf, state: OnlineCoreset
+    ) -> Iterator["Learning"]:
+        """Go on from the state that a log has given; only a log with aged rows is replayed for it, in slices."""
+        if any(isinstance(event, Aged) for event in log):
+            yield from cls.replay(first, log, patches_of)
+            return
+        learning = cls(first, patches_of)
+        learning._living = {event.frame: None for event in log if isinstance(event, Learned)}
+        learning.log, learning.state = tuple(log), state
         yield learning
 
     def _age(self, event: Aged) -> Iterator[None]:
@@ -139,6 +144,19 @@ class Learning:
             state, _ = learn(state, frame, self._patches_of(frame), living=living[frame])
             yield
         self._without_aged, self._living, self.state = without_aged, living, state
+
+
+def without(log: Sequence[Event], frame: str) -> tuple[Event, ...]:
+    """A log less one frame: its confirmation, and its rows where they aged."""
+    kept: list[Event] = []
+    for event in log:
+        if isinstance(event, Aged):
+            rows = tuple(row for row in event.rows if row[0] != frame)
+            if rows:
+                kept.append(Aged(rows=rows))
+        elif event.frame != frame:
+            kept.append(event)
+    return tuple(kept)
 
 
 def _named(state: OnlineCoreset, rows: set[tuple[str, int]]) -> NDArray[np.bool_]:

@@ -1,6 +1,6 @@
 """What learning a frame would do, known before it is done: rows, threshold, rejects cleared, known defects hidden."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from engine.online_coreset import OnlineCoreset, learn
 from engine.quantise import Rows
-from engine.reference_frames import Kind, ReferenceFrames
+from engine.reference_frames import Kind, ReferenceFrames, kept_rows
+from engine.slices import finish
 
 Scores: TypeAlias = Callable[[ReferenceFrames], NDArray[np.float64]]
 """Scores of reference frames, float64 (F,), in their order."""
@@ -21,11 +22,13 @@ ThresholdOf: TypeAlias = Callable[[NDArray[np.float64]], float]
 class Preview:
     """An update that has not been taken: the rows and reference frames after it, and what it changes.
 
-    `cleared` are recent rejects that would pass; `hidden` are known defects that are rejected now and would pass.
+    `calibration_scores` is float64 (n,), in the frames' order. `cleared` are recent rejects that would pass; `hidden`
+    are known defects that are rejected now and would pass.
     """
 
     state: OnlineCoreset
     references: ReferenceFrames
+    calibration_scores: NDArray[np.float64]
     rows_added: int
     rows_removed: int
     threshold_before: float
@@ -62,8 +65,6 @@ def preview(
 ) -> Preview:
     """Preview learning a frame; taking the update is keeping the preview's `state` and `references`.
 
-    The frame itself is not among the rejects that an update may be said to clear.
-
     Args:
         references: in step with the rows as they are.
         frame: name of the frame to confirm.
@@ -72,12 +73,35 @@ def preview(
         threshold_of: how a generation's threshold follows from its calibration frames.
         sq_at_most: see `online_coreset.learn`.
     """
-    state, delta = learn(references.state, frame, patches, sq_at_most)
-    after = references.follow(state)
+    state, _ = learn(references.state, frame, patches, sq_at_most)
+    return finish(previewing(references, state, frame, scores=scores, threshold_of=threshold_of))
+
+
+def previewing(
+    references: ReferenceFrames,
+    state: OnlineCoreset,
+    frame: str,
+    *,
+    scores: Scores,
+    threshold_of: ThresholdOf,
+    threshold_before: float | None = None,
+) -> Generator[None, None, Preview]:
+    """Compare the rows as they are with another state of them, in slices.
+
+    Args:
+        references: in step with the rows as they are.
+        state: the rows that would be.
+        frame: the frame that the change is about; it is not among the rejects that the change may be said to clear.
+        scores, threshold_of: as for `preview`.
+        threshold_before: the threshold as it is, where `threshold_of` gives only what would be.
+    """
+    after = yield from references.following(state)
     was, will = scores(references), scores(after)
+    yield
     calibration = np.array([reference.kind == "calibration" for reference in references.frames], dtype=bool)
-    threshold_before, threshold_after = threshold_of(was[calibration]), threshold_of(will[calibration])
-    passes = (was > threshold_before) & (will <= threshold_after)
+    before = threshold_of(was[calibration]) if threshold_before is None else threshold_before
+    threshold_after = threshold_of(will[calibration])
+    passes = (was > before) & (will <= threshold_after)
 
     def passing(kind: Kind) -> tuple[str, ...]:
         pairs = zip(references.frames, passes, strict=True)
@@ -85,12 +109,14 @@ def preview(
             reference.name for reference, now in pairs if now and reference.kind == kind and reference.name != frame
         )
 
+    kept = int((kept_rows(references.state, state) >= 0).sum())
     return Preview(
         state=state,
         references=after,
-        rows_added=delta.added,
-        rows_removed=delta.removed,
-        threshold_before=threshold_before,
+        calibration_scores=will[calibration],
+        rows_added=len(state.rows) - kept,
+        rows_removed=len(references.state.rows) - kept,
+        threshold_before=before,
         threshold_after=threshold_after,
         cleared=passing("reject"),
         rejects=sum(reference.name != frame for reference in references.of("reject")),

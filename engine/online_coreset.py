@@ -132,6 +132,31 @@ def begin(
     )
 
 
+def resume(
+    rows: Rows,
+    row_frame: NDArray[np.int32],
+    row_patch: NDArray[np.int32],
+    frames: tuple[str, ...],
+    *,
+    sq_admission: int,
+    sq_first: int,
+    sq_fit: int,
+    budget: int,
+) -> OnlineCoreset:
+    """A state as it was stored; see `OnlineCoreset` for what each is."""
+    return OnlineCoreset(
+        rows=rows,
+        row_frame=row_frame,
+        row_patch=row_patch,
+        frames=frames,
+        sq_admission=sq_admission,
+        sq_first=sq_first,
+        sq_fit=sq_fit,
+        budget=budget,
+        _norms=_sq_norms(rows),
+    )
+
+
 def sq_integer(radius: float, scale: float) -> int:
     """The squared distance, in the integers' units, whose root times `scale` (a power of two) is `radius`."""
     return round((radius / scale) ** 2)

@@ -8,7 +8,7 @@ Everything rests on stored 16-bit integers: distances are exact integers, the sa
 rule out what their error bound allows. Scores are rounded to float32, which hides the last digits of `exp`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from engine.errors import EngineError
 from engine.online_coreset import OnlineCoreset, sq_to_nearest
 from engine.quantise import Rows
-from engine.scoring import mean_of_farthest
+from engine.slices import finish
 
 Kind: TypeAlias = Literal["calibration", "defect", "reject"]
 UNIT = 2.0**-24
 """Unit round-off of float32."""
-CHUNK = 8192
+SLICE_FRAMES = 4
+"""Frames that follow at a time, where others wait meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -75,34 +76,39 @@ class ReferenceFrames:
 
     def follow(self, after: OnlineCoreset) -> "ReferenceFrames":
         """The same frames, in step with another state: rows added, thinned, aged, unlearned or rolled back."""
+        return finish(self.following(after))
+
+    def following(self, after: OnlineCoreset) -> Generator[None, None, "ReferenceFrames"]:
+        """`follow`, in slices."""
         position = kept_rows(self.state, after)
         kept = position >= 0
         new = np.ones(len(after.rows), dtype=bool)
         new[position[kept]] = False
         joined = np.flatnonzero(new)
         rows = _Rows(after.rows[joined], joined)
-        return ReferenceFrames(after, tuple(_follow(frame, position, rows, after) for frame in self.frames))
+        frames = []
+        for frame in self.frames:
+            frames.append(_follow(frame, position, rows, after))
+            if len(frames) % SLICE_FRAMES == 0:
+                yield
+        return ReferenceFrames(after, tuple(frames))
 
-    def scores(self, scale: float, neighbours: int, score_patches: int = 1) -> NDArray[np.float64]:
-        """Anomaly scores, float64 (F,), in the frames' order.
+    def scores(self, scale: float, neighbours: int) -> NDArray[np.float64]:
+        """Anomaly scores by Eq. 6-7, float64 (F,), in the frames' order.
 
         Args:
             scale: of the stored values.
             neighbours: b of Eq. 7.
-            score_patches: 1: by Eq. 6-7; more: the mean distance of so many farthest patches.
         """
-        return scores(self.frames, self.state, scale, neighbours, score_patches)
+        return scores(self.frames, self.state, scale, neighbours)
 
 
 def scores(
-    frames: Sequence[ReferenceFrame], state: OnlineCoreset, scale: float, neighbours: int, score_patches: int = 1
+    frames: Sequence[ReferenceFrame], state: OnlineCoreset, scale: float, neighbours: int
 ) -> NDArray[np.float64]:
     """Anomaly scores of some reference frames that are in step with `state`; see `ReferenceFrames.scores`."""
     if not frames:
         return np.zeros(0)
-    if score_patches > 1:
-        means = [mean_of_farthest(np.sqrt(frame.sq), score_patches) * scale for frame in frames]
-        return np.array(means, dtype=np.float32).astype(np.float64)
     worst = np.array([int(frame.sq.argmax()) for frame in frames])
     m_star = np.array([frame.nearest[patch] for frame, patch in zip(frames, worst, strict=True)])
     s_star = np.sqrt([frame.sq[patch] for frame, patch in zip(frames, worst, strict=True)]) * scale

@@ -36,14 +36,16 @@ def fit(
     """Fit a bank for each material; banks that are there stay as they are."""
     from engine.bank_file import generations, save_bank
     from engine.fit import fit as fit_bank
+    from engine.generation_store import GenerationStore
 
     for job in _feed(seed).jobs:
         name = job.recipe.name
         if generations(folder / name):
             typer.echo(f"{name}: a bank is there")
             continue
-        report = fit_bank(job.good, job.recipe, calibration=job.calibration)
-        save_bank(report.bank, folder / name)
+        store = GenerationStore(folder / name)
+        report = fit_bank(job.good, job.recipe, calibration=job.calibration, keep=store.keep)
+        save_bank(report.bank, folder / name, report.calibration)
         typer.echo(f"{name}: {report.rows} rows, threshold {report.threshold:.4g}; {report.promise}")
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -30,7 +29,6 @@ SEED = 0
 FITTED = 209
 CALIBRATION = 24
 GOOD = "good"
-Named: TypeAlias = tuple[str, Image]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,193 @@
+"""Whole files by name at a path or URL: read, written at once, and created exclusively.
+
+A file appears with its whole content or not at all. Local disks give exclusive creation by a hard link, S3 by a
+conditional put (`If-None-Match: *`), and `memory://` (tests) by a lock. Other stores are refused: where two writers can
+both create one name, a generation could change.
+"""
+
+import os
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any, Protocol
+
+import fsspec
+from fsspec.core import url_to_fs
+
+from engine.errors import BankFileError
+
+
+class Blobs(Protocol):
+    """Files under one path or URL, `where`; names are relative to it, with `/` between folders."""
+
+    where: str
+
+    def read(self, name: str) -> bytes:
+        """The content of a file; raises FileNotFoundError, or another OSError where the store cannot be reached."""
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file, in place of one that is there; durable when it returns."""
+
+    def create(self, name: str, content: bytes) -> None:
+        """Write a file that is not there yet; of several writers one succeeds, the others get FileExistsError."""
+
+    def names(self, folder: str = "") -> list[str]:
+        """Names of the files directly in a folder, without the folder's, ascending."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file; one that is not there is no error."""
+
+
+def open_blobs(url: str | Path) -> Blobs:
+    """The files under a path or an fsspec URL (`s3://bucket/folder`, `file:///folder`, `memory://folder`).
+
+    Raises:
+        BankFileError: the URL's kind of store cannot create files exclusively, or its library is missing.
+    """
+    text = str(url)
+    if "://" not in text:
+        return LocalBlobs(Path(text))
+    try:
+        fs, path = url_to_fs(text, use_listings_cache=False) if text.startswith("s3") else url_to_fs(text)
+    except (ImportError, ValueError) as error:
+        raise BankFileError(f"{text}: cannot be opened: {error}") from error
+    protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
+    if "file" in protocols:
+        return LocalBlobs(Path(path))
+    if "s3" in protocols:
+        return S3Blobs(fs, path, text)
+    if "memory" in protocols:
+        return MemoryBlobs(fs, path, text)
+    raise BankFileError(
+        f"{text}: {'/'.join(sorted(protocols))} cannot create a file exclusively; expected a path, file:// or s3://"
+    )
+
+
+class LocalBlobs:
+    """Files in a folder of this machine, made durable as they are written."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.where = str(folder)
+
+    def read(self, name: str) -> bytes:
+        """See `Blobs.read`."""
+        return (self._folder / name).read_bytes()
+
+    def write(self, name: str, content: bytes) -> None:
+        """See `Blobs.write`."""
+        self._publish(name, content, replace=True)
+
+    def create(self, name: str, content: bytes) -> None:
+        """See `Blobs.create`."""
+        if (self._folder / name).exists():
+            raise FileExistsError(name)
+        self._publish(name, content, replace=False)
+
+    def names(self, folder: str = "") -> list[str]:
+        """See `Blobs.names`."""
+        where = self._folder / folder
+        if not where.is_dir():
+            return []
+        return sorted(path.name for path in where.iterdir() if path.is_file() and not path.name.startswith("."))
+
+    def remove(self, name: str) -> None:
+        """See `Blobs.remove`."""
+        (self._folder / name).unlink(missing_ok=True)
+
+    def _publish(self, name: str, content: bytes, *, replace: bool) -> None:
+        path = self._folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary_name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = Path(temporary_name)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.chmod(0o644)
+            if replace:
+                temporary.replace(path)
+            else:
+                # A hard link fails where the name exists, and a rename would not.
+                path.hardlink_to(temporary)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync(path.parent)
+
+
+class _Remote:
+    """What stores behind fsspec have in common."""
+
+    def __init__(self, fs: fsspec.AbstractFileSystem, root: str, where: str) -> None:
+        self._fs = fs
+        self._root = root.rstrip("/")
+        self.where = where.rstrip("/")
+
+    def read(self, name: str) -> bytes:
+        """See `Blobs.read`."""
+        content: bytes = self._fs.cat_file(self._path(name))
+        return content
+
+    def write(self, name: str, content: bytes) -> None:
+        """See `Blobs.write`."""
+        self._fs.pipe_file(self._path(name), content)
+
+    def names(self, folder: str = "") -> list[str]:
+        """See `Blobs.names`."""
+        self._fs.invalidate_cache()
+        try:
+            found: list[dict[str, Any]] = self._fs.ls(self._path(folder) if folder else self._root, detail=True)
+        except FileNotFoundError:
+            return []
+        return sorted(entry["name"].rsplit("/", 1)[-1] for entry in found if entry["type"] == "file")
+
+    def remove(self, name: str) -> None:
+        """See `Blobs.remove`."""
+        try:
+            self._fs.rm_file(self._path(name))
+        except FileNotFoundError:
+            return
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+
+class MemoryBlobs(_Remote):
+    """Files in this process's memory, for tests."""
+
+    _lock = threading.Lock()
+
+    def create(self, name: str, content: bytes) -> None:
+        """See `Blobs.create`."""
+        with self._lock:
+            if self._fs.exists(self._path(name)):
+                raise FileExistsError(name)
+            self.write(name, content)
+
+
+class S3Blobs(_Remote):
+    """Objects of an S3-compatible store; it must honour `If-None-Match` on puts."""
+
+    def create(self, name: str, content: bytes) -> None:
+        """See `Blobs.create`."""
+        bucket, _, key = self._path(name).partition("/")
+        try:
+            self._fs.call_s3("put_object", Bucket=bucket, Key=key, Body=content, IfNoneMatch="*")
+        except OSError as error:
+            # 412: it is there. 409: another writer is about to have created it.
+            if any(code in str(_cause(error)) for code in ("PreconditionFailed", "ConditionalRequestConflict", "412")):
+                raise FileExistsError(name) from error
+            raise
+
+
+def _cause(error: BaseException) -> BaseException:
+    return error.__cause__ or error
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

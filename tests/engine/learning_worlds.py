@@ -1,0 +1,101 @@
+"""A small recipe's store to learn in: random patches on a grid, calibration frames near them, frames that lie apart."""
+
+from pathlib import Path
+
+import numpy as np
+
+from engine.bank_file import save_bank
+from engine.calibration import calibrate
+from engine.coreset import greedy_coreset
+from engine.feedback import Confirmation, Unlearning
+from engine.generation_events import StoredFrame
+from engine.generation_store import GenerationStore
+from engine.learner import Learner
+from engine.memory_bank import FrameOrigin, MemoryBank
+from engine.online_coreset import begin, sq_integer
+from engine.quantise import Rows
+from engine.recipe import Backbone, Recipe
+from engine.reference_frames import ReferenceFrames
+
+GRID, D, SCALE = (4, 4), 6, 0.25
+P = GRID[0] * GRID[1]
+RECIPE = Recipe(
+    name="part",
+    backbone=Backbone(weights="random:1", weights_sha256="0" * 64, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
+    false_reject_rate=0.2,
+    neighbours=3,
+    row_budget=400,
+)
+
+
+def patches(seed: int, *, shift: int = 0, spread: int = 40) -> Rows:
+    """One frame's patches, int16 (P, D); frames of one shift resemble each other."""
+    rng = np.random.default_rng(seed)
+    return np.asarray(rng.integers(-spread, spread, (P, D)) + shift, dtype=np.int16)
+
+
+def fitted(recipe: Recipe = RECIPE, frames: int = 6, calibration: int = 5) -> tuple[MemoryBank, dict[str, Rows]]:
+    """Generation 1 and its calibration frames."""
+    vectors = np.concatenate([patches(seed) for seed in range(frames)])
+    coreset = greedy_coreset(vectors, 24, seed=0)
+    rows, radius = vectors[coreset.indices], coreset.radius * SCALE
+    frame, patch = np.divmod(coreset.indices, P)
+    held_out = {f"calibration-{seed}": patches(500 + seed) for seed in range(calibration)}
+    names = tuple(f"fit-{seed}" for seed in range(frames))
+    state = begin(
+        rows, frame.astype(np.int32), patch.astype(np.int32), names, sq_covering=sq_integer(radius, SCALE), budget=99
+    )
+    references = ReferenceFrames(state)
+    for name, values in held_out.items():
+        references = references.with_frame(name, "calibration", values)
+    bank = MemoryBank(
+        recipe=recipe,
+        generation=1,
+        rows=rows,
+        scale=SCALE,
+        frames=tuple(FrameOrigin(name=name) for name in names),
+        row_frame=frame.astype(np.int32),
+        row_patch=patch.astype(np.int32),
+        grid=GRID,
+        covering_radius=radius,
+        calibration=calibrate(references.scores(SCALE, recipe.neighbours), recipe.false_reject_rate),
+        created="2026-01-01T00:00:00Z",
+    )
+    return bank, held_out
+
+
+def new_store(url: str | Path, recipe: Recipe = RECIPE) -> GenerationStore:
+    """A store with generation 1 in it."""
+    store = GenerationStore(url)
+    bank, held_out = fitted(recipe)
+    kept: list[StoredFrame] = [store.keep(name, values) for name, values in held_out.items()]
+    save_bank(bank, url, kept)
+    return store
+
+
+def confirmation(number: int, *, operator: str = "kim", shift: int = 90, **given: object) -> Confirmation:
+    """A request to learn frame `f<number>`."""
+    asked = {
+        "feedback_id": f"feedback-{number}",
+        "operator": operator,
+        "reason": "new supplier",
+        "time": f"2026-01-02T00:00:{number % 60:02d}Z",
+        "frame": f"f{number}",
+        "patches": patches(1000 + number, shift=shift + number % 7),
+        "score": 12.5 + number,
+    }
+    return Confirmation(**(asked | given))  # type: ignore[arg-type]
+
+
+def confirm(learner: Learner, request: Confirmation) -> MemoryBank:
+    """Learn at once."""
+    for _ in learner.confirm_good(request):
+        pass
+    return learner.commit()
+
+
+def unlearn(learner: Learner, frame: str, feedback_id: str = "back") -> MemoryBank:
+    """Unlearn at once."""
+    for _ in learner.unlearn(Unlearning(feedback_id=feedback_id, operator="kim", frame=frame)):
+        pass
+    return learner.commit()
