@@ -19,7 +19,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from engine import folding, fusion, openvino_network, patches, weights, winograd
 from engine.cores import cores, spread
 from engine.errors import RecipeError, WeightsError
+from engine.illumination import level
 from engine.inspection import Image
+from engine.patches import PLAIN, PatchOptions
 from engine.preprocess import check_image
 from engine.recipe import Backbone
 
@@ -42,12 +44,12 @@ class FeatureExtractor:
         self.dtype = dtype
         self.weight_bytes = weight_bytes
         self._network = network
-        self._alike: dict[tuple[int, ...], bool] = {}
+        self._alike: dict[tuple[tuple[int, ...], PatchOptions], bool] = {}
         self._mean = torch.tensor(spec.mean, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(spec.std, device=device).view(1, 3, 1, 1)
 
     @torch.inference_mode()
-    def embed(self, images: Sequence[Image]) -> tuple[Tensor, tuple[int, int]]:
+    def embed(self, images: Sequence[Image], options: PatchOptions = PLAIN) -> tuple[Tensor, tuple[int, int]]:
         """Patch embeddings of images of one size.
 
         On the CPU each image goes through alone, on a core of its own or on all, so its embedding does not depend on
@@ -55,6 +57,7 @@ class FeatureExtractor:
 
         Args:
             images: RGB uint8 (H, W, 3) each, all of one size.
+            options: what the recipe asks of its patches.
 
         Returns:
             float32 (B, h*w, D) on the extractor's device, and the grid (h, w).
@@ -65,28 +68,35 @@ class FeatureExtractor:
         for image in images:
             check_image(image)
         if self.device.type != "cpu":
-            return self.embed_batch(images)
-        parts = spread(lambda image: self._embed(image[None]), images, lambda: self.bits_alike(images[0].shape[:2]))
+            return self.embed_batch(images, options)
+        parts = spread(
+            lambda image: self._embed(image[None], options),
+            images,
+            lambda: self.bits_alike(images[0].shape[:2], options),
+        )
         return torch.cat([embeddings for embeddings, _ in parts]), parts[0][1]
 
-    def embed_batch(self, images: Sequence[Image]) -> tuple[Tensor, tuple[int, int]]:
+    def embed_batch(self, images: Sequence[Image], options: PatchOptions = PLAIN) -> tuple[Tensor, tuple[int, int]]:
         """The same in one forward pass, on any device: what the batch is may show in the last bits."""
-        return self._embed(np.stack(images))
+        return self._embed(np.stack(images), options)
 
-    def bits_alike(self, size_px: tuple[int, ...]) -> bool:
+    def bits_alike(self, size_px: tuple[int, ...], options: PatchOptions = PLAIN) -> bool:
         """Whether one core and all cores together give an image of `size_px`, (H, W), the same embeddings bit for bit.
 
         The order of their sums does not depend on the pixels, so one noisy image shows it.
         """
-        if size_px not in self._alike:
+        if (size_px, options) not in self._alike:
             noise = np.random.default_rng(0).integers(0, 256, (1, *size_px, 3), dtype=np.uint8)
-            (apart,) = cores(torch.get_num_threads()).map(self._embed, [noise])
-            self._alike[size_px] = torch.equal(apart[0], self._embed(noise)[0])
-        return self._alike[size_px]
+            (apart,) = cores(torch.get_num_threads()).map(lambda pixels: self._embed(pixels, options), [noise])
+            self._alike[size_px, options] = torch.equal(apart[0], self._embed(noise, options)[0])
+        return self._alike[size_px, options]
 
     @torch.inference_mode()
-    def _embed(self, pixels: NDArray[np.uint8]) -> tuple[Tensor, tuple[int, int]]:
-        embeddings, grid = patches.embed(self.feature_maps(self.normalise(pixels)))
+    def _embed(self, pixels: NDArray[np.uint8], options: PatchOptions) -> tuple[Tensor, tuple[int, int]]:
+        if options.levelling:
+            pixels = np.stack([level(image) for image in pixels])
+        H, W = pixels.shape[1:3]
+        embeddings, grid = patches.embed(self.feature_maps(self.normalise(pixels)), (H, W), options)
         return embeddings.float(), grid
 
     @torch.inference_mode()
@@ -101,9 +111,9 @@ class FeatureExtractor:
         """The bare backbone: one (B, C_i, h_i, w_i) for each tapped stage."""
         return list(self._network(x))
 
-    def grid(self, size_px: tuple[int, int]) -> tuple[int, int]:
+    def grid(self, size_px: tuple[int, int], options: PatchOptions = PLAIN) -> tuple[int, int]:
         """The patch grid (h, w) of an image of `size_px`, (H, W)."""
-        return self.embed([np.zeros((*size_px, 3), dtype=np.uint8)])[1]
+        return self.embed([np.zeros((*size_px, 3), dtype=np.uint8)], options)[1]
 
 
 def load_backbone(spec: Backbone, device: torch.device, runtime: Runtime = "auto") -> FeatureExtractor:

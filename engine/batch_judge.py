@@ -1,4 +1,4 @@
-"""Judges the frames of a batch together on a device: search, Eq. 6-7 and maps as a few large tensor operations.
+"""Judges the frames of a batch together on a device: search, scores and maps as a few large tensor operations.
 
 Embeddings never leave the device; the host waits once for the scores and once for the maps, never for a frame. Matrix
 products propose `CANDIDATES` rows for each patch, and their distances are then sums of squared differences in float32.
@@ -32,6 +32,7 @@ class BatchJudge:
         centred = self._rows - self._centre
         self._factors = centred.T.contiguous()
         self._sq_norms = centred.square().sum(1)
+        self._score_patches = judge.bank.recipe.score_patches
         self._neighbours = min(judge.bank.recipe.neighbours, len(rows))
 
     @torch.inference_mode()
@@ -44,7 +45,10 @@ class BatchJudge:
         worst = _first(distances == distances.amax(1, keepdim=True))
         every = torch.arange(B, device=worst.device)
         nearest = rows[every, worst]
-        scores = self._scores(embeddings[every, worst].double(), nearest)
+        if self._score_patches > 1:
+            scores = distances.topk(min(self._score_patches, P), dim=1).values.double().mean(1)
+        else:
+            scores = self._scores(embeddings[every, worst].double(), nearest)
         host = torch.stack([scores, worst.double(), nearest.double()]).cpu().tolist()  # waits for the device
         found = [Score(score, int(patch), int(row)) for score, patch, row in zip(*host, strict=True)]
         threshold = self._judge.bank.threshold

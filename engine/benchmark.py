@@ -17,6 +17,7 @@ from engine import patches
 from engine.anomaly_map import anomaly_map, axis_operator
 from engine.backbone import Runtime, count_flop, load_backbone
 from engine.device import resolve_device
+from engine.illumination import level
 from engine.inspection import Image
 from engine.inspector import Inspector
 from engine.memory_bank import MemoryBank
@@ -123,7 +124,8 @@ def benchmark(
     inspector.warm_up()
     rows = bank.values()
     index = make_search(search, rows, str(on))
-    scorer = Scorer(rows, index, recipe.neighbours)
+    scorer = Scorer(rows, index, recipe.neighbours, recipe.score_patches)
+    options = patches.PatchOptions.of(recipe)
 
     seconds: dict[str, list[float]] = {}
 
@@ -141,12 +143,12 @@ def benchmark(
             seconds.clear()
         for position, image in enumerate(images):
             now = time.perf_counter()
-            x = extractor.normalise(image[None])
+            x = extractor.normalise((level(image) if recipe.levelling else image)[None])
             now = timed("normalise", now)
             feature_maps = extractor.feature_maps(x)
             now = timed("backbone", now)
             with torch.inference_mode():
-                embeddings, grid = patches.embed(feature_maps)
+                embeddings, grid = patches.embed(feature_maps, recipe.image_size_px, options)
                 values = embeddings[0].float().cpu().numpy()
             now = timed("embed", now)
             distances, nearest = index.search(values, 1)

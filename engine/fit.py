@@ -232,7 +232,7 @@ class _Work:
     def embeddings(self, images: Sequence[Image]) -> Iterator[Iterable[NDArray[np.float32]]]:
         """Of each image, its patch embeddings in bands: tiled images go alone, others as one batch."""
         if self.recipe.tiling is None:
-            yield from ((values,) for values in self.extractor.embed(images)[0].cpu().numpy())
+            yield from ((values,) for values in self.extractor.embed(images, self.tiled.options)[0].cpu().numpy())
         else:
             yield from ((band.cpu().numpy() for band in self.tiled.bands(image)) for image in images)
 
@@ -256,7 +256,7 @@ class _Work:
         with self.timed("calibrate"):
             rows = dequantise(stored, scale)
             index = make_search("auto", rows, str(self.extractor.device))
-            scorer = Scorer(rows, index, self.recipe.neighbours)
+            scorer = Scorer(rows, index, self.recipe.neighbours, self.recipe.score_patches)
             scores: list[float] = []
             kept: list[StoredFrame] = []
             for batch in _batches(images, self.batch):

@@ -14,14 +14,17 @@ from engine.errors import ImageError, RecipeError
 from engine.inspection import Image, Inspection
 from engine.judge import Judge, Maps
 from engine.memory_bank import MemoryBank
+from engine.patches import PatchOptions
 from engine.preprocess import prepare
 from engine.quantise import Rows, quantise
 from engine.recipe import Backbone
 from engine.search import SearchKind, make_search
 from engine.tiling import TiledExtractor
 
-Pass: TypeAlias = tuple[Backbone, tuple[int, int]]
-"""What frames must share to go through the backbone together: its specification and the size of what it sees."""
+Pass: TypeAlias = tuple[Backbone, tuple[int, int], PatchOptions]
+"""What frames must share to go through the backbone together: its specification, the size of what it sees, and what
+becomes of its feature maps.
+"""
 Frame: TypeAlias = tuple[str, Image]
 """A recipe's name and a prepared image."""
 
@@ -93,7 +96,7 @@ class Inspector:
         return spread(
             lambda frame: self._inspect_one(frame, maps),
             frames,
-            lambda: all(self._backbones[spec].bits_alike(size_px) for spec, size_px in set(passes)),
+            lambda: all(self._backbones[spec].bits_alike(size_px, options) for spec, size_px, options in set(passes)),
         )
 
     def embed(self, recipe: str, image: Image) -> Rows:
@@ -144,7 +147,7 @@ class Inspector:
             raise ImageError(
                 f"recipe {name!r}: expected a prepared image of {recipe.image_size_px}, found {image.shape}"
             )
-        return recipe.backbone, self._tiled[name].pass_size_px
+        return recipe.backbone, self._tiled[name].pass_size_px, self._tiled[name].options
 
     def _inspect_one(self, frame: Frame, maps: Maps) -> Inspection:
         """One frame, by the thread that calls."""
@@ -161,8 +164,9 @@ class Inspector:
                 inspections[position] = self._inspect_one(frames[position], maps)
                 continue
             shared.setdefault(of, []).append(position)
-        for (spec, _), positions in shared.items():
-            embeddings, grid = self._backbones[spec].embed_batch([frames[position][1] for position in positions])
+        for (spec, _, options), positions in shared.items():
+            images = [frames[position][1] for position in positions]
+            embeddings, grid = self._backbones[spec].embed_batch(images, options)
             recipes: dict[str, list[int]] = {}
             for place, position in enumerate(positions):
                 recipes.setdefault(frames[position][0], []).append(place)

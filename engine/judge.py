@@ -25,7 +25,7 @@ class Judge:
         self.bank = bank
         self._name = name
         self._index = index
-        self._scorer = Scorer(bank.values(), index, bank.recipe.neighbours)
+        self._scorer = Scorer(bank.values(), index, bank.recipe.neighbours, bank.recipe.score_patches)
 
     def judge(self, bands: Iterable[NDArray[np.float32]], grid: tuple[int, int], maps: Maps) -> Inspection:
         """Judge the patches of one frame, in bands from top to bottom, float32 (n, D) each, h*w in all."""
@@ -74,12 +74,14 @@ def score_bands(
 ) -> tuple[Score, NDArray[np.float32]]:
     """The score of a frame and the distances of its patches, float32 (h*w,), holding one band at a time."""
     found: list[NDArray[np.float32]] = []
-    worst, before = (np.empty(0, np.float32), -1.0, 0, 0), 0
+    embedding, farthest, worst, row, before = np.empty(0, np.float32), -1.0, 0, 0, 0
     for band in bands:
         distances, nearest = index.search(band, 1)
         place = int(distances[:, 0].argmax())
-        if distances[place, 0] > worst[1]:  # the first of equals stays
-            worst = (band[place].copy(), float(distances[place, 0]), before + place, int(nearest[place, 0]))
+        if distances[place, 0] > farthest:  # the first of equals stays
+            embedding, farthest = band[place].copy(), float(distances[place, 0])
+            worst, row = before + place, int(nearest[place, 0])
         found.append(distances[:, 0])
         before += len(band)
-    return scorer.score_worst(*worst), np.concatenate(found)
+    everywhere = np.concatenate(found)
+    return scorer.score_worst(embedding, everywhere, worst, row), everywhere

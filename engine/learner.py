@@ -304,11 +304,15 @@ class Learner:
                 references,
                 state,
                 frame.name if isinstance(frame, StoredFrame) else frame,
-                scores=lambda frames: frames.scores(self.bank.scale, self.bank.recipe.neighbours),
+                scores=self._scores,
                 threshold_of=threshold_of,
                 threshold_before=self.bank.threshold,
             )
         )
+
+    def _scores(self, references: ReferenceFrames) -> NDArray[np.float64]:
+        recipe = self.bank.recipe
+        return references.scores(self.bank.scale, recipe.neighbours, recipe.score_patches)
 
     def _propose(
         self,

@@ -13,7 +13,19 @@ from engine.errors import EngineError
 from engine.quantise import Rows, dequantise
 from engine.recipe import Recipe
 
-LATER_OPTIONS = frozenset({"tiling", "row_budget", "admission", "unused_days"})
+LATER_OPTIONS = frozenset(
+    {
+        "tiling",
+        "projection",
+        "row_budget",
+        "admission",
+        "unused_days",
+        "levelling",
+        "centring",
+        "patch_stride_px",
+        "score_patches",
+    }
+)
 """Options of a recipe that banks were made without: at their defaults they leave a bank's SHA-256 as it was."""
 
 

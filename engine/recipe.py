@@ -58,5 +58,13 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A confirmed frame's patch joins the bank where it lies farther from it than this share of the fit's covering
     radius, 0.5 to 1: a smaller share would void the proven covering radius (`engine.online_coreset`).
     """
+    levelling: bool = False
+    """Each frame is first scaled to one median grey, so that exposure leaves no trace (`engine.illumination`)."""
+    centring: bool = False
+    """Of each channel of a frame's feature maps its own mean is taken: what the light adds to all of it alike."""
+    patch_stride_px: int | None = None
+    """Pixels between patches; stages that are finer are averaged over area. None: as the finest tapped stage."""
+    score_patches: int = 1
+    """1: a frame scores by its farthest patch (Eq. 6-7). More: the mean distance of so many farthest patches."""
     unused_days: int | None = None
     """Rows that were no frame's nearest for this many days may age out; None: never."""

@@ -15,6 +15,16 @@ def check_recipe(recipe: Recipe) -> None:
         raise RecipeError(f"{name}: smoothing_sigma is {recipe.smoothing_sigma:g}, expected 0 or more")
     if recipe.projection is not None and recipe.projection < 1:
         raise RecipeError(f"{name}: projection is {recipe.projection}, expected 1 or more")
+    if recipe.score_patches < 1:
+        raise RecipeError(f"{name}: score_patches is {recipe.score_patches}, expected 1 or more")
+    if recipe.patch_stride_px is not None and not 1 <= recipe.patch_stride_px <= min(recipe.image_size_px):
+        raise RecipeError(f"{name}: patch_stride_px is {recipe.patch_stride_px}, expected 1 px to the image's size")
+    if recipe.row_budget is not None and recipe.row_budget < 1:
+        raise RecipeError(f"{name}: row_budget is {recipe.row_budget}, expected 1 or more")
+    if not 0.5 <= recipe.admission <= 1:
+        raise RecipeError(f"{name}: admission is {recipe.admission:g}, expected 0.5 to 1")
+    if recipe.unused_days is not None and recipe.unused_days < 1:
+        raise RecipeError(f"{name}: unused_days is {recipe.unused_days}, expected 1 or more")
     if min(recipe.image_size_px) < 32:
         raise RecipeError(f"{name}: image_size_px is {recipe.image_size_px}, expected (H, W) of 32 or more each")
     if not 0 < recipe.false_reject_rate < 1:

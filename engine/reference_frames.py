@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from engine.errors import EngineError
 from engine.online_coreset import OnlineCoreset, sq_to_nearest
 from engine.quantise import Rows
+from engine.scoring import mean_of_farthest
 from engine.slices import finish
 
 Kind: TypeAlias = Literal["calibration", "defect", "reject"]
@@ -93,22 +94,26 @@ class ReferenceFrames:
                 yield
         return ReferenceFrames(after, tuple(frames))
 
-    def scores(self, scale: float, neighbours: int) -> NDArray[np.float64]:
-        """Anomaly scores by Eq. 6-7, float64 (F,), in the frames' order.
+    def scores(self, scale: float, neighbours: int, score_patches: int = 1) -> NDArray[np.float64]:
+        """Anomaly scores, float64 (F,), in the frames' order.
 
         Args:
             scale: of the stored values.
             neighbours: b of Eq. 7.
+            score_patches: 1: by Eq. 6-7; more: the mean distance of so many farthest patches.
         """
-        return scores(self.frames, self.state, scale, neighbours)
+        return scores(self.frames, self.state, scale, neighbours, score_patches)
 
 
 def scores(
-    frames: Sequence[ReferenceFrame], state: OnlineCoreset, scale: float, neighbours: int
+    frames: Sequence[ReferenceFrame], state: OnlineCoreset, scale: float, neighbours: int, score_patches: int = 1
 ) -> NDArray[np.float64]:
     """Anomaly scores of some reference frames that are in step with `state`; see `ReferenceFrames.scores`."""
     if not frames:
         return np.zeros(0)
+    if score_patches > 1:
+        means = [mean_of_farthest(np.sqrt(frame.sq), score_patches) * scale for frame in frames]
+        return np.array(means, dtype=np.float32).astype(np.float64)
     worst = np.array([int(frame.sq.argmax()) for frame in frames])
     m_star = np.array([frame.nearest[patch] for frame, patch in zip(frames, worst, strict=True)])
     s_star = np.sqrt([frame.sq[patch] for frame, patch in zip(frames, worst, strict=True)]) * scale

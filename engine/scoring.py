@@ -3,6 +3,9 @@
 s* is the distance of the patch farthest from the bank, m_test*, to its nearest row m*. It is re-weighted by how common
 m* is: s = (1 - exp(s*) / sum over m in N_b(m*) of exp(|m_test* - m|)) s*, N_b(m*) being the b rows nearest to m*,
 m* among them. With a single neighbour the weight would always be 0, so it is left out.
+
+A recipe may score a frame by the mean distance of its k farthest patches instead, not re-weighted: what is wrong with a
+part seldom shows in one patch alone, and noise often does.
 """
 
 from dataclasses import dataclass
@@ -23,12 +26,15 @@ class Score:
 
 
 class Scorer:
-    """Eq. 6-7 over one bank: its rows, float32 (M, D), an index over them, and b."""
+    """The score over one bank: its rows, float32 (M, D), an index over them, b of Eq. 7, and k; with k = 1 Eq. 6-7."""
 
-    def __init__(self, rows: NDArray[np.float32], index: NearestNeighbours, neighbours: int) -> None:
+    def __init__(
+        self, rows: NDArray[np.float32], index: NearestNeighbours, neighbours: int, score_patches: int = 1
+    ) -> None:
         self._rows = rows
         self._index = index
         self._neighbours = min(neighbours, len(rows))
+        self._score_patches = score_patches
         self._neighbours_of: dict[int, NDArray[np.int64]] = {}
 
     def score(
@@ -42,12 +48,18 @@ class Scorer:
             nearest: int64 (P,), that row.
         """
         worst = int(distances.argmax())
-        return self.score_worst(embeddings[worst], float(distances[worst]), worst, int(nearest[worst]))
+        return self.score_worst(embeddings[worst], distances, worst, int(nearest[worst]))
 
-    def score_worst(self, embedding: NDArray[np.float32], distance: float, worst: int, row: int) -> Score:
-        """Score a frame by its worst patch: its embedding, float32 (D,), distance, number and nearest row."""
+    def score_worst(
+        self, embedding: NDArray[np.float32], distances: NDArray[np.float32], worst: int, row: int
+    ) -> Score:
+        """Score a frame by its worst patch: its embedding, float32 (D,), its number among all `distances`, float32
+        (P,), and its nearest row.
+        """
+        if self._score_patches > 1:
+            return Score(mean_of_farthest(distances, self._score_patches), worst, row)
         if self._neighbours == 1:
-            return Score(distance, worst, row)
+            return Score(float(distances[worst]), worst, row)
         around = self._around(row)
         difference = self._rows[around].astype(np.float64) - embedding
         to_neighbours = np.sqrt(np.einsum("bd,bd->b", difference, difference))
@@ -66,3 +78,8 @@ class Scorer:
                 around[-1] = row
             self._neighbours_of[row] = around
         return self._neighbours_of[row]
+
+
+def mean_of_farthest(distances: NDArray[np.floating], count: int) -> float:
+    """The mean of the `count` largest of `distances`, (P,); of all where they are fewer."""
+    return float(np.sort(distances.astype(np.float64))[-count:].mean())

@@ -7,7 +7,7 @@ makes the embeddings those of the whole frame; a narrower one leaves what the ne
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from math import ceil
@@ -18,7 +18,9 @@ from torch import Tensor
 
 from engine.backbone import FeatureExtractor
 from engine.errors import RecipeError
+from engine.illumination import level
 from engine.inspection import Image
+from engine.patches import PatchOptions
 from engine.recipe import Recipe, Tiling
 
 
@@ -53,11 +55,19 @@ class TiledExtractor:
         self._extractor = extractor
         self._size_px = recipe.image_size_px
         self._tiling = recipe.tiling
+        self.options = PatchOptions.of(recipe)
         self.pass_size_px = recipe.image_size_px
         """(H, W) of what goes through the backbone at once."""
         if self._tiling is None:
             return
-        self._fine, self._coarse = _strides(extractor, recipe.name, self._tiling)
+        if recipe.centring:
+            raise RecipeError(
+                f"recipe {recipe.name!r}: centring takes the mean of a whole frame, which tiles do not know; "
+                f"expected centring or tiling, not both"
+            )
+        self._fine, self._coarse = _strides(extractor, recipe, self._tiling)
+        # Each tile would be levelled by itself; the frame is, before it is cut.
+        self._of_tile = replace(self.options, levelling=False)
         padded = [ceil(side / self._coarse) * self._coarse for side in recipe.image_size_px]
         self._rows, self._columns = (
             cuts(side, self._tiling.tile_px, self._tiling.overlap_px, self._coarse) for side in padded
@@ -69,21 +79,23 @@ class TiledExtractor:
     def grid(self) -> tuple[int, int]:
         """The patch grid (h, w) of a frame."""
         if self._tiling is None:
-            return self._extractor.grid(self._size_px)
+            return self._extractor.grid(self._size_px, self.options)
         return ceil(self._size_px[0] / self._fine), ceil(self._size_px[1] / self._fine)
 
     def bands(self, image: Image) -> Iterator[Tensor]:
         """Embeddings of a prepared image from top to bottom, float32 (rows * w, D), row-major on the grid."""
         if self._tiling is None:
-            yield self._extractor.embed([image])[0][0]
+            yield self._extractor.embed([image], self.options)[0][0]
             return
+        if self.options.levelling:
+            image = level(image)
         image = np.pad(image, (*self._padding, (0, 0)), mode="edge")
         height, width = self.pass_size_px
         for row in self._rows:
             parts = []
             for column in self._columns:
                 tile = np.ascontiguousarray(image[row.start : row.start + height, column.start : column.start + width])
-                embeddings, grid = self._extractor.embed([tile])
+                embeddings, grid = self._extractor.embed([tile], self._of_tile)
                 on_grid = embeddings[0].view(*grid, -1)
                 parts.append(on_grid[self._kept(row), self._kept(column)].clone())
             band = torch.cat(parts, dim=1)  # (rows, w', D)
@@ -94,9 +106,9 @@ class TiledExtractor:
         return slice((cut.first - cut.start) // self._fine, (cut.end - cut.start) // self._fine)
 
 
-def _strides(extractor: FeatureExtractor, name: str, tiling: Tiling) -> tuple[int, int]:
-    """Pixels between patches of the finest and of the coarsest stage."""
-    tile, overlap = tiling.tile_px, tiling.overlap_px
+def _strides(extractor: FeatureExtractor, recipe: Recipe, tiling: Tiling) -> tuple[int, int]:
+    """Pixels between patches, and between those of the coarsest stage."""
+    name, tile, overlap = recipe.name, tiling.tile_px, tiling.overlap_px
     if tile < 32 or not 0 <= overlap <= tile // 2:
         raise RecipeError(
             f"recipe {name!r}: tiling is {tile} px with {overlap} px overlap; expected a tile of 32 px or more and an "
@@ -111,4 +123,9 @@ def _strides(extractor: FeatureExtractor, name: str, tiling: Tiling) -> tuple[in
             f"recipe {name!r}: tiling is {tile} px, no multiple of the backbone's stride; "
             f"expected a multiple of {coarsest}"
         )
-    return min(strides), max(strides)
+    stride = max(recipe.patch_stride_px or 0, min(strides))
+    if max(strides) % stride:
+        raise RecipeError(
+            f"recipe {name!r}: patch_stride_px is {stride}; expected a divisor of {max(strides)} where frames are tiled"
+        )
+    return stride, max(strides)

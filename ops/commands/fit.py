@@ -19,6 +19,7 @@ EXAMPLES = examples(
     "patchline fit good/ --out banks/tile --backbone efficientnet_lite0 --coreset 0.02 --false-reject-rate 0.05",
     "patchline fit good/ --out banks/tile --calibration good-next-week/ --size 320x224",
     "patchline fit good/ --out banks/tile --backbone resnet50 --weights weights/resnet50.pth --stages layer2,layer3",
+    "patchline fit good/ --out banks/tile --backbone efficientnet_lite0 --levelling --centring --score-patches 5",
     "patchline fit good/ --out banks/sheet --size 3000x4096 --tile 512 --overlap 128 --projection 128",
 )
 STAGES = {
@@ -77,6 +78,27 @@ def fit(
         Path | None,
         typer.Option(help="Folder of further good images for the threshold.", show_default="held out of IMAGES"),
     ] = None,
+    levelling: Annotated[
+        bool, typer.Option("--levelling", help="Bring every frame to one median grey first: exposure may change.")
+    ] = False,
+    centring: Annotated[
+        bool, typer.Option("--centring", help="Take the frame's own mean from each feature channel. Not with --tile.")
+    ] = False,
+    patch_stride: Annotated[
+        int | None, typer.Option(help="Pixels between patches.", show_default="as the finest tapped stage")
+    ] = None,
+    score_patches: Annotated[
+        int, typer.Option(help="Score by the mean of so many farthest patches; 1: by the farthest, re-weighted.")
+    ] = 1,
+    row_budget: Annotated[
+        int | None, typer.Option(help="Rows that learning may keep at most.", show_default="1.5 times the fit's")
+    ] = None,
+    admission: Annotated[
+        float, typer.Option(help="Learning adds patches farther than this share of the covering radius, 0.5 to 1.")
+    ] = 0.85,
+    unused_days: Annotated[
+        int | None, typer.Option(help="Rows unused for so many days may age out.", show_default="never")
+    ] = None,
     recursive: Annotated[bool, typer.Option("--recursive", help="Look into subfolders.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the held-out draw and of the coreset.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -124,6 +146,13 @@ def fit(
         seed=seed,
         tiling=tiling,
         projection=projection,
+        levelling=levelling,
+        centring=centring,
+        patch_stride_px=patch_stride,
+        score_patches=score_patches,
+        row_budget=row_budget,
+        admission=admission,
+        unused_days=unused_days,
     )
     with progress_bars(STAGES) as report:
         fitted = fit_bank(

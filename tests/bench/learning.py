@@ -1,7 +1,8 @@
 """A line that changes its light: what a few confirmed frames do for it, by `lights.json` (five orders, lights 2 to 6).
 
-Fit and calibrate under light 1; stream frames of light L, each scored before it may influence anything, each rejected
-one confirmed as good and learned; then score other frames of L and of light 1. Settings were chosen on lights 2 and 3.
+Fit and calibrate under light 1; stream frames of light L, each inspected before it may influence anything, each
+rejected one confirmed as good and learned; then inspect other frames of L and of light 1. Settings were chosen on
+lights 2 and 3.
 """
 
 import json
@@ -10,36 +11,30 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-import cv2
 import msgspec
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from engine.backbone import load_backbone
-from engine.coreset import greedy_coreset
 from engine.evaluation import image_auroc
-from engine.illumination import embed_centred, level
-from engine.learned_threshold import learned_threshold
-from engine.learning import Learning
-from engine.online_coreset import OnlineCoreset, begin, sq_integer, sq_to_nearest
-from engine.preprocess import prepare
-from engine.quantise import Rows, quantise, scale_for
+from engine.fit import fit
+from engine.inspection import Verdict
+from engine.inspector import Inspector
+from engine.memory_bank import MemoryBank
+from engine.recipe import Recipe
 from engine.weights import EFFICIENTNET_LITE0, pinned
+from tests.bench import workload
 from tests.bench.bench import Bench
+from tests.bench.learning_bank import LearningBank
+from tests.bench.remembered import remembered
 from tests.bench.row import Row, from_values
 
 PRODUCT = "magnetic_tile"
-SIZE_PX, GRID = (224, 224), (28, 28)
-STAGES = ("1", "2", "3")
-FRACTION, ADMISSION, RATE, WORST = 0.02, 0.85, 0.10, 5
-BUDGET = 20_000
 CHOSEN_ON = ("2", "3")
+Roles = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One order under one light: scores of good and defective frames afterwards, and what it took."""
+    """One order under one light: false rejects, recall and AUROC before and after the stream, and what it took."""
 
     frr_before: float
     frr: float
@@ -48,29 +43,51 @@ class Outcome:
     auroc_before: float
     auroc: float
     auroc_refit: float
+    home_before: float
     home: float
     home_refit: float
     taps: int
     rows: int
 
 
+def recipe() -> Recipe:
+    """What was chosen on lights 2 and 3."""
+    return Recipe(
+        name=PRODUCT,
+        backbone=msgspec.structs.replace(pinned(EFFICIENTNET_LITE0), stages=("1", "2", "3")),
+        image_size_px=workload.SIZE_PX,
+        coreset_fraction=0.02,
+        false_reject_rate=0.10,
+        levelling=True,
+        centring=True,
+        patch_stride_px=8,
+        score_patches=5,
+        admission=0.85,
+    )
+
+
 def learning(bench: Bench) -> list[Row]:
     """False rejects, recall, taps and AUROC after the stream, means over all orders and lights 2 to 6."""
     lights = json.loads((bench.data / PRODUCT / "lights.json").read_text())
-    line = Line(bench, lights)
     orders = lights["orders"][:1] if bench.quick else lights["orders"]
     names = CHOSEN_ON[:1] if bench.quick else sorted(orders[0]["stream"])
+    chosen = recipe()
     bench.say(
-        f"EfficientNet-Lite0 at {SIZE_PX}, stages {', '.join(STAGES)}, frames levelled and feature maps centred; "
-        f"{FRACTION:.0%} coreset, admission {ADMISSION:g}, mean of the {WORST} farthest patches, threshold at "
-        f"{RATE:.0%} of calibration and stream as first seen; settings chosen on lights {' and '.join(CHOSEN_ON)}"
+        f"EfficientNet-Lite0 at {chosen.image_size_px}, stages {', '.join(chosen.backbone.stages)}, patches every "
+        f"{chosen.patch_stride_px} px, levelled={chosen.levelling}, centred={chosen.centring}; "
+        f"{chosen.coreset_fraction:.0%} coreset, "
+        f"admission {chosen.admission:g}, mean of the {chosen.score_patches} farthest patches, threshold at "
+        f"{chosen.false_reject_rate:.0%} of calibration and stream as first seen; settings chosen on lights "
+        f"{' and '.join(CHOSEN_ON)}"
     )
-    outcomes = {name: [run(line, order, name) for order in orders] for name in names}
-    for name, found in outcomes.items():
-        bench.say(f"light {name}: {_summary(found)}")
-    everything = [outcome for found in outcomes.values() for outcome in found]
-    bench.say(f"all:     {_summary(everything)}")
-    ours = {field: fmean(getattr(outcome, field) for outcome in everything) for field in Outcome.__annotations__}
+    with remembered(bench.build / "embeddings"):
+        outcomes = measure(bench, lights, chosen, orders, names)
+    for name in names:
+        bench.say(f"light {name}: {_summary([found for (_, light), found in outcomes.items() if light == name])}")
+    for number in range(len(orders)):
+        bench.say(f"order {number}: {_summary([found for (order, _), found in outcomes.items() if order == number])}")
+    bench.say(f"all:     {_summary(list(outcomes.values()))}")
+    ours = {field: fmean(getattr(found, field) for found in outcomes.values()) for field in Outcome.__annotations__}
     return [
         from_values("learning_frr", ours["frr"], 0.10, unit="share", less_is_better=True, goal=1.0),
         from_values("learning_recall", ours["recall"], 0.55, unit="share", goal=1.0),
@@ -80,72 +97,68 @@ def learning(bench: Bench) -> list[Row]:
     ]
 
 
-class Line:
-    """The frames' patch embeddings, made once: int16 (P, D) with one scale."""
+def measure(
+    bench: Bench, lights: Roles, chosen: Recipe, orders: Sequence[Roles], names: Sequence[str]
+) -> dict[tuple[int, str], Outcome]:
+    """The outcome of each order, by its number, under each light."""
+    outcomes = {}
+    for number, order in enumerate(orders):
+        frames = Frames(bench, lights["scored"])
+        bank = fit(frames.read(order["fit"]), chosen, calibration=frames.read(order["calibration"]), device="cpu").bank
+        for light in names:
+            outcomes[number, light] = run(frames, bank, order, light)
+    return outcomes
 
-    def __init__(self, bench: Bench, lights: Mapping[str, Any]) -> None:
-        self.scored: Mapping[str, Mapping[str, Sequence[str]]] = lights["scored"]
+
+class Frames:
+    """The frames of the line, prepared; `scored` names by light those that are good and those that are defective."""
+
+    def __init__(self, bench: Bench, scored: Mapping[str, Mapping[str, Sequence[str]]]) -> None:
         self._folder = bench.data / PRODUCT
-        spec = msgspec.structs.replace(pinned(EFFICIENTNET_LITE0), stages=STAGES)
-        self._extractor = load_backbone(spec, torch.device("cpu"))
-        self._patches: dict[str, Rows] = {}
-        first = [self._embed(path) for path in lights["orders"][0]["fit"][:8]]
-        # One scale for all: a recipe's fit takes it from its own frames, with the same headroom.
-        self.scale = scale_for(max(float(np.abs(values).max()) for values in first))
+        self._scored = scored
 
-    def patches(self, path: str) -> Rows:
-        """The stored embeddings of one frame."""
-        if path not in self._patches:
-            self._patches[path] = quantise(self._embed(path), self.scale)
-        return self._patches[path]
+    def read(self, names: Sequence[str]) -> list[workload.Named]:
+        """Frames by name."""
+        return [(name, workload.read(self._folder / name)) for name in names]
 
-    def sq(self, path: str, state: OnlineCoreset) -> NDArray[np.float64]:
-        """Squared distances of a frame's patches to their nearest rows, (P,)."""
-        return sq_to_nearest(self.patches(path), state.rows)[0]
-
-    def score(self, sq: NDArray[np.float64]) -> float:
-        """The mean distance of the farthest patches."""
-        return self.scale * float(np.sqrt(np.sort(sq)[-WORST:]).mean())
-
-    def scores(self, paths: Sequence[str], state: OnlineCoreset) -> NDArray[np.float64]:
-        """Scores of several frames, (F,)."""
-        return np.array([self.score(self.sq(path, state)) for path in paths])
-
-    def _embed(self, path: str) -> NDArray[np.float32]:
-        image = cv2.imread(str(self._folder / path), cv2.IMREAD_COLOR_RGB)
-        if image is None:
-            raise FileNotFoundError(f"{self._folder / path}: cannot be read as an image")
-        pixels = level(prepare(np.asarray(image, dtype=np.uint8), SIZE_PX))
-        maps = self._extractor.feature_maps(self._extractor.normalise(pixels[None]))
-        return np.asarray(embed_centred([m.float() for m in maps], GRID)[0].numpy())
+    def judge(self, inspector: Inspector, light: str) -> tuple[float, float, float]:
+        """False-reject rate, recall and AUROC on the scored frames of a light, at the bank's threshold."""
+        scores, rejected = {}, {}
+        for kind in ("good", "defective"):
+            images = self.read(self._scored[light][kind])
+            found = inspector.inspect([(PRODUCT, image) for _, image in images])
+            scores[kind] = [inspection.score for inspection in found]
+            rejected[kind] = fmean(inspection.verdict is Verdict.REJECT for inspection in found)
+        labels = np.repeat([False, True], [len(scores["good"]), len(scores["defective"])])
+        auroc = image_auroc(np.array(scores["good"] + scores["defective"]), labels)
+        return rejected["good"], rejected["defective"], auroc
 
 
-def run(line: Line, order: Mapping[str, Any], light: str) -> Outcome:
+def run(frames: Frames, bank: MemoryBank, order: Roles, light: str) -> Outcome:
     """One order under one light."""
-    first = _fit(line, order["fit"], round(FRACTION * len(order["fit"]) * GRID[0] * GRID[1]))
-    learned = Learning(first, line.patches)
-    passed: list[float] = []
-    confirmed: list[float] = []
-
-    def threshold() -> float:
-        return learned_threshold(calibration, np.array(passed), np.array(confirmed), RATE).value
-
-    calibration = line.scores(order["calibration"], learned.state)
-    current = threshold()
-    before = _judge(line, light, learned.state, current)
-    for path in order["stream"][light]:
-        sq = line.sq(path, learned.state)
-        score = line.score(sq)
-        if score > current:
-            confirmed.append(score)
-            learned.learn(path, sq)
-            calibration = line.scores(order["calibration"], learned.state)
+    inspector = Inspector({PRODUCT: bank}, device="cpu")
+    before, home_before = frames.judge(inspector, light), frames.judge(inspector, "1")
+    calibration = [(name, inspector.embed(PRODUCT, image)) for name, image in frames.read(order["calibration"])]
+    learned = LearningBank(bank, calibration)
+    taps = 0
+    for name, image in frames.read(order["stream"][light]):
+        (seen,) = inspector.inspect([(PRODUCT, image)])
+        if seen.verdict is Verdict.REJECT:
+            taps += 1
+            inspector.swap(PRODUCT, learned.confirm_good(name, inspector.embed(PRODUCT, image), seen.score))
         else:
-            passed.append(score)
-        current = threshold()
-    after = _judge(line, light, learned.state, current)
-    rows = len(learned.state.rows)
-    refit = _fit(line, [*order["fit"], *order["stream"][light]], rows)
+            learned.note_pass(seen.score)
+    after, home = frames.judge(inspector, light), frames.judge(inspector, "1")
+    everything = frames.read([*order["fit"], *order["stream"][light]])
+    rows = len(learned.bank.rows)
+    share = rows / (len(everything) * bank.grid[0] * bank.grid[1])
+    refit = fit(
+        everything,
+        msgspec.structs.replace(bank.recipe, coreset_fraction=share),
+        calibration=frames.read(order["calibration"]),
+        device="cpu",
+    ).bank
+    again = Inspector({PRODUCT: refit}, device="cpu")
     return Outcome(
         frr_before=before[0],
         frr=after[0],
@@ -153,36 +166,13 @@ def run(line: Line, order: Mapping[str, Any], light: str) -> Outcome:
         recall=after[1],
         auroc_before=before[2],
         auroc=after[2],
-        auroc_refit=_judge(line, light, refit, 0.0)[2],
-        home=_judge(line, "1", learned.state, 0.0)[2],
-        home_refit=_judge(line, "1", refit, 0.0)[2],
-        taps=len(confirmed),
-        rows=rows - len(first.rows),
+        auroc_refit=frames.judge(again, light)[2],
+        home_before=home_before[2],
+        home=home[2],
+        home_refit=frames.judge(again, "1")[2],
+        taps=taps,
+        rows=rows - len(bank.rows),
     )
-
-
-def _fit(line: Line, paths: Sequence[str], rows: int) -> OnlineCoreset:
-    vectors = np.concatenate([line.patches(path) for path in paths])
-    coreset = greedy_coreset(vectors, rows, seed=0)
-    frame, patch = np.divmod(coreset.indices, GRID[0] * GRID[1])
-    return begin(
-        vectors[coreset.indices],
-        frame.astype(np.int32),
-        patch.astype(np.int32),
-        tuple(paths),
-        sq_covering=sq_integer(coreset.radius, 1.0),
-        admission=ADMISSION,
-        budget=BUDGET,
-    )
-
-
-def _judge(line: Line, light: str, state: OnlineCoreset, threshold: float) -> tuple[float, float, float]:
-    """False-reject rate, recall and AUROC on the scored frames of a light."""
-    good = line.scores(line.scored[light]["good"], state)
-    defective = line.scores(line.scored[light]["defective"], state)
-    labels = np.concatenate([np.zeros(len(good), dtype=bool), np.ones(len(defective), dtype=bool)])
-    auroc = image_auroc(np.concatenate([good, defective]), labels)
-    return float((good > threshold).mean()), float((defective > threshold).mean()), auroc
 
 
 def _summary(found: Sequence[Outcome]) -> str:
@@ -190,5 +180,5 @@ def _summary(found: Sequence[Outcome]) -> str:
     return (
         "good rejected {frr_before:.3f} -> {frr:.3f}, defects rejected {recall_before:.3f} -> {recall:.3f}, "
         "AUROC {auroc_before:.3f} -> {auroc:.3f} (refit {auroc_refit:.3f}), "
-        "light 1 {home:.3f} (refit {home_refit:.3f}), taps {taps:.1f}, rows added {rows:.0f}"
+        "light 1 {home_before:.3f} -> {home:.3f} (refit {home_refit:.3f}), taps {taps:.1f}, rows added {rows:.0f}"
     ).format(**mean)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -29,6 +30,7 @@ SEED = 0
 FITTED = 209
 CALIBRATION = 24
 GOOD = "good"
+Named: TypeAlias = tuple[str, Image]
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Tiles: no seams, every patch once, memory of a band."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import msgspec
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 from engine.backbone import load_backbone
 from engine.errors import RecipeError
 from engine.fit import fit
+from engine.inspection import Image
 from engine.inspector import Inspector
+from engine.patches import PLAIN, PatchOptions
 from engine.recipe import Recipe, Tiling
 from engine.tiling import TiledExtractor, cuts
 from tests.engine.conftest import texture
@@ -83,7 +86,12 @@ def test_what_is_held_at_once_is_bounded_by_the_tile(recipe: Recipe) -> None:
     extractor = load_backbone(recipe.backbone, CPU)
     seen: list[tuple[int, ...]] = []
     embed = extractor.embed
-    extractor.embed = lambda images: seen.append(images[0].shape) or embed(images)  # type: ignore[method-assign, func-returns-value]
+
+    def watched(images: Sequence[Image], options: PatchOptions = PLAIN) -> tuple[torch.Tensor, tuple[int, int]]:
+        seen.append(images[0].shape)
+        return embed(images, options)
+
+    extractor.embed = watched  # type: ignore[method-assign]
     bands = TiledExtractor(tiled, extractor).bands(texture(1, size_px))
     assert max(len(band) for band in bands) <= 16 * 32
     assert set(seen) == {(64, 64, 3)}

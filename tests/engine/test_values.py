@@ -40,7 +40,7 @@ def test_patches_are_averages_aligned_to_the_finest_grid() -> None:
     """A patch is the mean of its 3x3 neighbourhood with zeros outside; a constant coarse map stays constant inside."""
     fine = torch.rand(2, 3, 8, 6)
     coarse = torch.full((2, 1, 4, 3), 5.0)
-    embeddings, grid = embed([fine, coarse])
+    embeddings, grid = embed([fine, coarse], (64, 48))
     assert grid == (8, 6)
     assert embeddings.shape == (2, 48, 4)
     inside = embeddings[1, 2 * 6 + 3]
