@@ -10,14 +10,16 @@ from engine.generation_manifest import LearningState
 from engine.memory_bank import FrameOrigin, MemoryBank
 from engine.online_coreset import OnlineCoreset, begin, resume, sq_integer
 
-BUDGET = 1.5
-"""Row budget of a recipe that names none, in rows of its fit."""
+BUDGET, BUDGET_AT_LEAST = 4, 10_000
+"""Row budget of a recipe that names none: in rows of its fit, and no fewer than so many. Thinning doubles the admission
+radius, which leaves few rows of a small bank; below this size it would spare no time worth the loss.
+"""
 
 
 def first_state(bank: MemoryBank) -> OnlineCoreset:
     """The state that a fit leaves, from generation 1; raises EngineError for a budget below its rows."""
     recipe = bank.recipe
-    budget = math.ceil(BUDGET * len(bank.rows)) if recipe.row_budget is None else recipe.row_budget
+    budget = max(BUDGET * len(bank.rows), BUDGET_AT_LEAST) if recipe.row_budget is None else recipe.row_budget
     return begin(
         bank.rows,
         bank.row_frame,

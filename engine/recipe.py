@@ -53,7 +53,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     projection: int | None = None
     """The coreset is chosen in this many random dimensions (Algorithm 1's Johnson-Lindenstrauss); None: in all."""
     row_budget: int | None = None
-    """Rows that learning may keep at most; None: 1.5 times the fit's."""
+    """Rows that learning may keep at most; None: 4 times the fit's, or 10,000 where that is more."""
     admission: float = 0.85
     """A confirmed frame's patch joins the bank where it lies farther from it than this share of the fit's covering
     radius, 0.5 to 1: a smaller share would void the proven covering radius (`engine.online_coreset`).

@@ -91,7 +91,8 @@ def fit(
         int, typer.Option(help="Score by the mean of so many farthest patches; 1: by the farthest, re-weighted.")
     ] = 1,
     row_budget: Annotated[
-        int | None, typer.Option(help="Rows that learning may keep at most.", show_default="1.5 times the fit's")
+        int | None,
+        typer.Option(help="Rows that learning may keep at most.", show_default="4 times the fit's, or 10000"),
     ] = None,
     admission: Annotated[
         float, typer.Option(help="Learning adds patches farther than this share of the covering radius, 0.5 to 1.")

@@ -23,6 +23,7 @@ FIGURES = {
     "memory": "memory:memory",
     "accuracy": "accuracy:accuracy",
     "learning": "learning:learning",
+    "calibration": "calibration:calibration",
 }
 """Figure -> module of this package and function. Modules are imported when their figure is measured."""
 
