@@ -43,11 +43,12 @@ async def _ask_kafka(config: KafkaConfig) -> None:
     from aiokafka.admin import AIOKafkaAdminClient
     from aiokafka.errors import KafkaError
 
+    from stream.kafka_access import start
     from stream.kafka_client import client_options, describe
 
     client = AIOKafkaAdminClient(**client_options(config))
     try:
-        await client.start()
+        await start(client, config)
         await client.list_topics()
     except KafkaError as error:
         raise StreamError(describe(error, config)) from error

@@ -3,12 +3,16 @@
 from typing import Any
 
 from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
     IncompatibleBrokerVersion,
     InvalidProducerEpoch,
     KafkaError,
     KafkaTimeoutError,
     OutOfOrderSequenceNumber,
     ProducerFenced,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
     UnknownError,
     UnknownTopicOrPartitionError,
 )
@@ -60,6 +64,35 @@ def needs_new_producer(error: KafkaError) -> bool:
 
 
 def describe(error: KafkaError, config: KafkaConfig) -> str:
-    """An error with the brokers it came from."""
-    text = str(error).strip() or type(error).__name__
+    """An error with the brokers it came from, and the right that is missing where it tells of one."""
+    text = missing_right(error, config) or str(error).strip() or type(error).__name__
     return f"Kafka at {config.bootstrap_servers}: {text}"
+
+
+def missing_right(error: KafkaError, config: KafkaConfig) -> str | None:
+    """Which ACL is missing, for an error that tells of one."""
+    if isinstance(error, TopicAuthorizationFailedError):
+        return (
+            f"no right to topic {', '.join(_names(error)) or 'unknown'}: user {config.username!r} needs READ and "
+            f"DESCRIBE on {config.frames_topic}, WRITE and DESCRIBE on {config.results_topic} and "
+            f"{config.dead_letter_topic}"
+        )
+    if isinstance(error, GroupAuthorizationFailedError):
+        return f"no right to the consumer group: user {config.username!r} needs READ on group {config.group}"
+    if isinstance(error, TransactionalIdAuthorizationFailed):
+        return (
+            f"no right to transactions: user {config.username!r} needs WRITE and DESCRIBE on the transactional ids "
+            f"that begin with {config.group}/ (prefixed)"
+        )
+    if isinstance(error, ClusterAuthorizationFailedError):
+        return (
+            f"no right to create or alter topics: user {config.username!r} needs CREATE on the cluster, "
+            "or topics made beforehand and kafka.create_topics: false"
+        )
+    return None
+
+
+def _names(error: KafkaError) -> list[str]:
+    """What an error is about: aiokafka gives one name, or a set of them."""
+    named = error.args[0] if error.args else ()
+    return [named] if isinstance(named, str) else sorted(map(str, named))

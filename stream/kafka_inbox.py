@@ -19,6 +19,7 @@ from stream.cloudevents import Record, attributes_of
 from stream.config import MIB, KafkaConfig
 from stream.errors import RecordError, SourceError, SourceUnavailableError
 from stream.feedback_inbox import Replies
+from stream.kafka_access import start
 from stream.kafka_client import client_options, describe, is_passing, needs_new_producer
 from stream.kafka_records import producer_options
 from stream.learning_events import (
@@ -73,7 +74,7 @@ class KafkaInbox:
             self._follower = AIOKafkaConsumer(
                 self._config.generations_topic, self._config.feedback_replies_topic, **common
             )
-            await self._follower.start()
+            await start(self._follower, self._config)
             self._reader = AIOKafkaConsumer(
                 self._config.feedback_topic,
                 **common,
@@ -82,7 +83,7 @@ class KafkaInbox:
                 session_timeout_ms=session_ms,
                 heartbeat_interval_ms=session_ms // 4,
             )
-            await self._reader.start()
+            await start(self._reader, self._config)
         except KafkaError as error:
             await self.close()
             raise self._translated(error) from error
@@ -181,7 +182,7 @@ class KafkaInbox:
         options: dict[str, Any] = producer_options(self._config, self._record_bytes)
         producer = AIOKafkaProducer(**options)
         try:
-            await producer.start()
+            await start(producer, self._config)
         except BaseException:
             await producer.stop()
             raise

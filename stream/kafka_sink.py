@@ -9,6 +9,7 @@ from aiokafka.errors import KafkaError
 from stream.cloudevents import Record
 from stream.config import MIB, KafkaConfig
 from stream.errors import SinkError, SinkUnavailableError
+from stream.kafka_access import start
 from stream.kafka_client import describe, is_passing, needs_new_producer
 from stream.kafka_records import producer_options, records_of
 from stream.outcome import Outcome
@@ -50,7 +51,7 @@ class KafkaSink:
     async def _connect(self) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(**producer_options(self._config, self._max_frame_bytes))
         try:
-            await producer.start()
+            await start(producer, self._config)
         except KafkaError as error:
             await producer.stop()
             raise self._translated(error) from error

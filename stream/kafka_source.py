@@ -13,6 +13,7 @@ partition now.
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
@@ -23,6 +24,7 @@ from stream.cloudevents import read_frame
 from stream.config import MIB, RECORD_HEADROOM_BYTES, KafkaConfig
 from stream.errors import SourceError, SourceUnavailableError
 from stream.frame import Frame, Position
+from stream.kafka_access import start
 from stream.kafka_client import client_options, describe, is_passing
 from stream.kafka_ledger import KafkaLedger
 from stream.kafka_read_ahead import ReadAhead
@@ -31,6 +33,8 @@ from stream.ports import Release
 from stream.retry import persist
 
 _POLL_MS = 200
+_HEARTBEAT_S = 0.3
+"""Heartbeats tell members of a rebalance, and those that know wait for those that do not: so long nobody has frames."""
 _MAX_POLL_INTERVAL_S = 300
 
 
@@ -89,16 +93,17 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
             auto_offset_reset=self._config.start,
             isolation_level="read_committed",
             session_timeout_ms=round(self._config.session_timeout_s * 1000),
-            heartbeat_interval_ms=round(self._config.session_timeout_s * 1000 / 4),
+            heartbeat_interval_ms=round(min(_HEARTBEAT_S, self._config.session_timeout_s / 4) * 1000),
             max_poll_interval_ms=_MAX_POLL_INTERVAL_S * 1000,
             max_partition_fetch_bytes=record_bytes,
             fetch_max_bytes=max(self._config.fetch_max_bytes, record_bytes),
         )
         try:
-            await consumer.start()
+            await start(consumer, self._config)
             if self._config.frames_topic not in await consumer.topics():
                 raise SourceUnavailableError(
-                    f"Kafka at {self._config.bootstrap_servers} has no topic {self._config.frames_topic!r}"
+                    f"Kafka at {self._config.bootstrap_servers} has no topic {self._config.frames_topic!r}, "
+                    "or shows it only to who has the right to it (READ and DESCRIBE)"
                 )
             self._consumer = consumer
             consumer.subscribe([self._config.frames_topic], listener=self)
@@ -215,24 +220,24 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
         nothing = TopicPartition(self._config.frames_topic, -1)
         while True:
             wanted = [partition for partition, buffer in self._buffers.items() if not buffer.full]
-            if not wanted:
-                # Full, or not yet taken over: records of such a partition must stay where they are.
-                self._drained.clear()
-                await consumer.getmany(nothing, timeout_ms=0)
-                try:
-                    async with asyncio.timeout(_MAX_POLL_INTERVAL_S / 10 if self._buffers else _POLL_MS / 1000):
-                        await self._drained.wait()
-                except TimeoutError:
-                    pass
-                continue
             most = self._config.partition_buffer_frames
             try:
-                fetched = await consumer.getmany(*wanted, timeout_ms=_POLL_MS, max_records=most)
+                if wanted:
+                    fetched = await consumer.getmany(*wanted, timeout_ms=_POLL_MS, max_records=most)
+                else:
+                    # Full, or not yet taken over: records of such a partition must stay where they are.
+                    self._drained.clear()
+                    fetched = await consumer.getmany(nothing, timeout_ms=0)
             except KafkaError as error:
                 if not is_passing(error):
                     raise
                 self._observer.retrying("Kafka frames", error, 1)
                 await asyncio.sleep(1)
+                continue
+            if not wanted:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_MAX_POLL_INTERVAL_S / 10 if self._buffers else _POLL_MS / 1000):
+                        await self._drained.wait()
                 continue
             for partition, records in fetched.items():
                 if (buffer := self._buffers.get(partition)) is not None:

@@ -9,6 +9,7 @@ from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from stream.config import RECORD_HEADROOM_BYTES, KafkaConfig
 from stream.errors import SourceError, SourceUnavailableError
+from stream.kafka_access import start
 from stream.kafka_client import client_options, describe, is_passing
 
 _MAX_MESSAGE = "max.message.bytes"
@@ -59,7 +60,7 @@ async def ensure_topics(
         wanted[config.generations_topic] = 1
     admin = AIOKafkaAdminClient(**client_options(config))
     try:
-        await admin.start()
+        await start(admin, config)
         record_bytes = max_frame_bytes + RECORD_HEADROOM_BYTES
         return await _ensure(admin, wanted, record_bytes, replication, compacted={config.generations_topic})
     except KafkaError as error:
@@ -90,18 +91,20 @@ async def _ensure(
             if code not in (0, TopicAlreadyExistsError.errno):
                 raise for_code(code)(f"topic {name} cannot be created: {' '.join(map(str, message))}")
     for name in wanted:
-        if name in there and await _limit(admin, name) < message_bytes:
+        limit = await _limit(admin, name) if name in there else None
+        if limit is not None and limit < message_bytes:
             await admin.alter_configs(
                 [ConfigResource(ConfigResourceType.TOPIC, name, configs={_MAX_MESSAGE: str(message_bytes)})]
             )
     return missing
 
 
-async def _limit(admin: AIOKafkaAdminClient, topic: str) -> int:
+async def _limit(admin: AIOKafkaAdminClient, topic: str) -> int | None:
+    """The largest record that a topic takes; None where this user may not ask."""
     responses = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
     for response in responses:
         for _code, _message, _type, _name, entries in response.resources:
             for key, value, *_ in entries:
                 if key == _MAX_MESSAGE:
                     return int(value)
-    return 0
+    return None

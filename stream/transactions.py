@@ -24,11 +24,14 @@ from aiokafka.errors import (
 from stream.cloudevents import Record
 from stream.config import KafkaConfig
 from stream.errors import LaneLostError, SinkError, SinkUnavailableError
+from stream.kafka_access import start
 from stream.kafka_client import describe, is_passing
 from stream.kafka_records import producer_options
 
 Committed: TypeAlias = Callable[[TopicPartition], Awaitable[int | None]]
 """The offset a group has committed for a partition; None where it has committed none."""
+
+_RETRY_MS = 20
 
 # After these a producer is of no more use, and a new one does what was asked.
 _SETTLED_ANEW = (InvalidTxnState, InvalidProducerIdMapping, IllegalOperation)
@@ -141,9 +144,11 @@ class PartitionTransactions:
         producer = AIOKafkaProducer(
             **producer_options(self._config, self._max_frame_bytes),
             transactional_id=transactional_id(self._config, self._partition),
+            # Brokers answer "not yet" while they finish the last transaction, a matter of milliseconds.
+            retry_backoff_ms=_RETRY_MS,
         )
         try:
-            await producer.start()
+            await start(producer, self._config)
         except BaseException:
             await producer.stop()
             raise

@@ -23,6 +23,12 @@ def _unavailable(error: ServiceUnavailableError) -> None:
 
 
 @pytest.fixture(scope="session")
+def unavailable() -> Callable[[ServiceUnavailableError], None]:
+    """What to do about a service that cannot be had."""
+    return _unavailable
+
+
+@pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder of test data: $PATCHLINE_DATA, else ../shared/data beside the repository."""
     given = os.environ.get("PATCHLINE_DATA")

@@ -48,7 +48,9 @@ class KafkaBroker(Server):
     def __init__(self) -> None:
         super().__init__("kafka")
         self.port, self._controller_port = free_port(), free_port()
-        self._java = ["-cp", f"{fetch()}/*"]
+        self.java = ["-cp", f"{fetch()}/*"]
+        self.format_options: list[str] = []
+        """Further arguments of the storage tool."""
 
     @property
     def bootstrap(self) -> str:
@@ -60,12 +62,13 @@ class KafkaBroker(Server):
         java = find_program("java", "default-jre-headless")
         properties = self.directory / "server.properties"
         if not properties.exists():
-            properties.write_text(self._properties())
+            properties.write_text("".join(f"{key}={value}\n" for key, value in self.properties().items()))
             # A leading "-" would be taken for an option.
             cluster = urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode().replace("-", "A")
             tool = ["kafka.tools.StorageTool", "format", "--standalone", "-t", cluster, "-c", str(properties)]
+            tool += self.format_options
             done = subprocess.run(
-                [java, "-Xshare:auto", "-XX:TieredStopAtLevel=1", *self._java, *tool],
+                [java, "-Xshare:auto", "-XX:TieredStopAtLevel=1", *self.java, *tool],
                 capture_output=True,
                 text=True,
                 timeout=60,
@@ -74,10 +77,11 @@ class KafkaBroker(Server):
             if done.returncode != 0:
                 raise ServiceUnavailableError(f"Kafka's storage could not be formatted:\n{done.stdout}{done.stderr}")
         heap = ["-Xms256m", "-Xmx768m", "-XX:+UseSerialGC"]
-        self.start([java, *heap, *self._java, "kafka.Kafka", str(properties)], lambda: listens(self.port))
+        self.start([java, *heap, *self.java, "kafka.Kafka", str(properties)], lambda: listens(self.port))
 
-    def _properties(self) -> str:
-        lines = {
+    def properties(self) -> dict[str, object]:
+        """What the broker is configured with."""
+        return {
             "process.roles": "broker,controller",
             "node.id": 1,
             "controller.quorum.bootstrap.servers": f"127.0.0.1:{self._controller_port}",
@@ -99,7 +103,6 @@ class KafkaBroker(Server):
             "message.max.bytes": MESSAGE_MAX_BYTES,
             "replica.fetch.max.bytes": MESSAGE_MAX_BYTES,
         }
-        return "".join(f"{key}={value}\n" for key, value in lines.items())
 
 
 def main() -> None:

@@ -41,6 +41,12 @@ def find_program(name: str, debian_package: str) -> str:
     return found
 
 
+def dies_with_us(command: Sequence[str]) -> list[str]:
+    """A command whose process the kernel kills when this process dies, however it dies; where setpriv is there."""
+    setpriv = shutil.which("setpriv") or "/usr/bin/setpriv"
+    return [*([setpriv, "--pdeathsig", "KILL", "--"] if Path(setpriv).exists() else []), *command]
+
+
 class Server:
     """One child process with a directory of its own. Leaving the context stops it and removes the directory.
 
@@ -75,11 +81,13 @@ class Server:
         Raises:
             ServiceUnavailableError: it ended or was not ready within `timeout_s`; the text has the end of its log.
         """
-        with_parent = [shutil.which("setpriv") or "/usr/bin/setpriv", "--pdeathsig", "KILL", "--"]
-        prefix = with_parent if Path(with_parent[0]).exists() else []
         with (self.directory / "log.txt").open("ab") as log:
             self._process = subprocess.Popen(
-                [*prefix, *command], stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=self.directory
+                dies_with_us(command),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                cwd=self.directory,
             )
         deadline = time.monotonic() + timeout_s
         while not ready():
