@@ -1,13 +1,15 @@
 """From settings to the parts of the stream: the one place that knows both."""
 
+import ssl
 import sys
 from collections.abc import AsyncIterable, Mapping
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from engine.bank_file import load_bank
 from engine.memory_bank import MemoryBank
+from ops.http import tls_context
 from ops.settings import Settings
-from ops.settings_sections import FolderCamera, KafkaCamera, RedisSettings, RtspCamera, VideoCamera
+from ops.settings_sections import FolderCamera, HttpSettings, KafkaCamera, RedisSettings, RtspCamera, VideoCamera
 from stream.alarm_sink import AlarmSink
 from stream.config import AlarmConfig, CameraConfig, FolderConfig, KafkaConfig, Limits, RecipeConfig, RedisConfig
 from stream.folder_source import FolderSource
@@ -69,6 +71,13 @@ def kafka_of(settings: Settings) -> KafkaConfig | None:
         password=kafka.password.get_secret_value() if kafka.password else None,
         ca_file=kafka.ca_file,
     )
+
+
+def tls_of(http: HttpSettings) -> ssl.SSLContext | None:
+    """What the HTTP port speaks; None for plain HTTP. Raises InputError where the files are no certificate and key."""
+    if http.tls_certificate is None or http.tls_key is None:
+        return None
+    return tls_context(http.tls_certificate, http.tls_key)
 
 
 def redis_of(redis: RedisSettings) -> RedisConfig | None:

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from engine.errors import PatchlineError
-from ops.errors import Problem, SettingsError
+from ops.assembly import tls_of
+from ops.errors import OpsError, Problem, SettingsError
 from ops.settings import Settings
 from ops.settings_file import Reading, read_settings
 from ops.settings_keys import either
@@ -72,6 +73,7 @@ def check_settings(file: Path, *, connect: bool = False) -> CheckReport:
         *_missing_recipes(parts, reading),
         *_banks(parts, reading, summary),
         *_files(parts, reading),
+        *_tls(reading),
         *_nothing_to_do(parts, reading),
     ]
     if connect and reading.settings is not None:
@@ -175,6 +177,16 @@ def _files(parts: _Parts, reading: Reading) -> Iterator[Problem]:
     ca_file = parts.kafka.ca_file if parts.kafka else None
     if ca_file is not None and not ca_file.is_file():
         yield Problem(reading.place(("kafka", "ca_file")), "kafka.ca_file", f"no file {ca_file}", "a PEM file")
+
+
+def _tls(reading: Reading) -> Iterator[Problem]:
+    if reading.settings is None:
+        return
+    try:
+        tls_of(reading.settings.http)
+    except OpsError as error:
+        path = ("http", "tls_certificate")
+        yield Problem(reading.place(path), ".".join(path), str(error), "a certificate and its key, in PEM files")
 
 
 def _nothing_to_do(parts: _Parts, reading: Reading) -> Iterator[Problem]:

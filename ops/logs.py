@@ -5,6 +5,7 @@ Log lines of libraries go the same way, so that they too are JSON where JSON is 
 
 import logging
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any, Literal, TextIO
 
@@ -15,6 +16,8 @@ from ops.redaction import Redactor
 
 Format = Literal["auto", "console", "json"]
 NOISY = ("aiokafka", "aiohttp.access", "matplotlib", "PIL", "libav")
+QUIET_S = 10.0
+"""What a noisy library says again within this time is left out: a broker that is away is a hundred lines a second."""
 
 
 def configure(
@@ -49,6 +52,7 @@ def configure(
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(target)
+    handler.addFilter(_Repeats())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.PositionalArgumentsFormatter(), *shared],
@@ -60,3 +64,23 @@ def configure(
     root.setLevel(level.upper())
     for name in NOISY:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+
+
+class _Repeats(logging.Filter):
+    """Lets the same message of a noisy library through once in `QUIET_S`; the same by its text before arguments."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last: dict[tuple[str, str], float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is written."""
+        if not record.name.startswith(NOISY):
+            return True
+        key, now = (record.name, str(record.msg)), time.monotonic()
+        if now - self._last.get(key, -QUIET_S) < QUIET_S:
+            return False
+        if len(self._last) > 1000:  # a library that puts arguments into its text must not fill the memory
+            self._last.clear()
+        self._last[key] = now
+        return True

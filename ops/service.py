@@ -14,7 +14,7 @@ import structlog
 
 from engine.errors import PatchlineError
 from engine.inspector import Inspector
-from ops.assembly import kafka_of, ledger_of, limits_of, load_banks, recipes_of, sinks_of, sources_of
+from ops.assembly import kafka_of, ledger_of, limits_of, load_banks, recipes_of, sinks_of, sources_of, tls_of
 from ops.errors import OpsError
 from ops.http import HttpServer
 from ops.logs import configure
@@ -59,7 +59,12 @@ class Service:
         self._metrics.expect(list(settings.cameras))
         self._observer = Fan([self._metrics, self._state, LogObserver()])
         self._http = HttpServer(
-            self._metrics.registry, self._state.why_not_ready, host=settings.http.host, port=settings.http.port
+            self._metrics.registry,
+            self._state.why_not_ready,
+            host=settings.http.host,
+            port=settings.http.port,
+            tls=tls_of(settings.http),
+            token=settings.http.token.get_secret_value() if settings.http.token else None,
         )
         self._pipeline: Pipeline | None = None
         self._starting: asyncio.Task[Pipeline] | None = None

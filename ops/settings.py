@@ -75,4 +75,5 @@ class Settings(BaseSettings):
     def all_secrets(self) -> list[SecretStr]:
         """Every secret of these settings, so that logs can mask them."""
         rtsp = [camera.url for camera in self.cameras.values() if isinstance(camera, RtspCamera)]
-        return [s for s in (self.kafka.password, self.redis.url, self.redis.password, *rtsp) if s is not None]
+        own = (self.kafka.password, self.redis.url, self.redis.password, self.http.token)
+        return [secret for secret in (*own, *rtsp) if secret is not None]

@@ -276,10 +276,26 @@ class EngineSettings(Section):
 class HttpSettings(Section):
     """`/metrics`, `/healthz` and `/readyz`, on one port."""
 
+    secrets = ("token",)
+
     host: str = Field(default="127.0.0.1", min_length=1)
     """Address to listen on; `0.0.0.0` is every interface (in a container)."""
     port: int = Field(default=9480, ge=0, le=65_535)
     """Port; 0 takes a free one, which the log names."""
+    tls_certificate: Path | None = Field(default=None, examples=["/etc/patchline/tls.pem"])
+    """Certificate (PEM, with intermediate authorities) for HTTPS; unset: plain HTTP."""
+    tls_key: Path | None = Field(default=None, examples=["/run/secrets/tls-key.pem"])
+    """Private key of the certificate (PEM, without a password)."""
+    token: SecretStr | None = Field(default=None, min_length=16, examples=["a-long-random-text"])
+    """Token that all but `/healthz` ask for (`Authorization: Bearer ...`); unset: who reaches the port may read."""
+    token_file: SecretFile | None = Field(default=None, examples=["/run/secrets/http-token"])
+    """File that holds the token."""
+
+    @model_validator(mode="after")
+    def _tls_complete(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("both of tls_certificate and tls_key, or neither")
+        return self
 
 
 class LogSettings(Section):
