@@ -24,6 +24,9 @@ FIGURES = {
     "accuracy": "accuracy:accuracy",
     "learning": "learning:learning",
     "calibration": "calibration:calibration",
+    "pipeline": "pipeline:pipeline",
+    "exactly_once": "pipeline:exactly_once",
+    "stream": "stream_alone:stream",
 }
 """Figure -> module of this package and function. Modules are imported when their figure is measured."""
 

@@ -1,0 +1,155 @@
+"""The stream between two topics of a real broker, in this process, timed from the first frame to the last result."""
+
+import asyncio
+import threading
+import time
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from aiokafka import AIOKafkaProducer
+
+from stream.cloudevents import frame_headers
+from stream.config import KafkaConfig, Limits
+from stream.engine_thread import Engine
+from stream.kafka_ledger import KafkaLedger
+from stream.kafka_sink import KafkaSink
+from stream.kafka_source import KafkaSource
+from stream.kafka_topics import Partitions, ensure_topics
+from stream.observer import NullObserver
+from stream.pipeline import Pipeline
+
+PARTITIONS = 4
+FRAME_BYTES = 4 * 2**20
+
+
+class KafkaLine:
+    """A pipeline that runs on a thread of its own until the context is left.
+
+    Args:
+        bootstrap: the broker.
+        engine: what judges.
+        recipe: of all frames.
+        kafka: further fields of `KafkaConfig`.
+        limits: of the stream.
+    """
+
+    def __init__(self, bootstrap: str, engine: Engine, recipe: str, *, limits: Limits, **kafka: Any) -> None:
+        name = uuid.uuid4().hex[:8]
+        self._config = KafkaConfig(
+            bootstrap_servers=bootstrap,
+            group=f"group-{name}",
+            frames_topic=f"frames-{name}",
+            results_topic=f"results-{name}",
+            dead_letter_topic=f"dead-{name}",
+            default_recipe=recipe,
+            **kafka,
+        )
+        self._watch = Stopwatch()
+        self._parts = (engine, limits)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="event loop")
+
+    def _call(self, coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(600)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._call(self._start())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._call(self._stop())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    async def _start(self) -> None:
+        partitions = Partitions(frames=PARTITIONS, results=2)
+        await ensure_topics(self._config, max_frame_bytes=FRAME_BYTES, partitions=partitions, replication=1)
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=self._config.bootstrap_servers, max_request_size=2 * FRAME_BYTES
+        )
+        await self._producer.start()
+        engine, limits = self._parts
+        exactly_once = self._config.delivery == "exactly_once"
+        ledger = KafkaLedger(self._config, observer=self._watch) if exactly_once else None
+        self._pipeline = Pipeline(
+            sources=[KafkaSource(self._config, observer=self._watch, ledger=ledger)],
+            engine=engine,
+            ledger=ledger,
+            sinks=[] if ledger else [KafkaSink(self._config)],
+            limits=limits,
+            observer=self._watch,
+        )
+        self._running = asyncio.create_task(self._pipeline.run())
+
+    async def _stop(self) -> None:
+        await self._pipeline.drain()
+        await self._running
+        await self._producer.stop()
+
+    def seconds(self, jpegs: Sequence[bytes]) -> float:
+        """From the first frame produced until every result is committed."""
+        self._watch.expect(len(jpegs))
+        begin = time.perf_counter()
+        self._call(self._produce(jpegs))
+        return self._watch.wait() - begin
+
+    async def _produce(self, jpegs: Sequence[bytes]) -> None:
+        for number, jpeg in enumerate(jpegs):
+            partition = number % PARTITIONS
+            camera = f"camera-{partition}"
+            headers = frame_headers(frame_id=uuid.uuid4().hex, camera=camera, time=datetime.now(UTC))
+            await self._producer.send(
+                self._config.frames_topic, jpeg, key=camera.encode(), headers=headers, partition=partition
+            )
+        await self._producer.flush()
+
+    @property
+    def beyond_engine_s(self) -> float:
+        """From read to committed: the 99th percentile, less the engine's own median time for a batch."""
+        return float(np.percentile(self._watch.end_to_end_s, 99) - np.median(self._watch.inspect_s))
+
+    def forget(self) -> None:
+        """Begin the latencies afresh, after what was only to warm up."""
+        self._watch.end_to_end_s.clear()
+        self._watch.inspect_s.clear()
+
+
+class Stopwatch(NullObserver):
+    """Tells when so many results are committed, and how long frames took."""
+
+    def __init__(self) -> None:
+        self.end_to_end_s: list[float] = []
+        self.inspect_s: list[float] = []
+        self._done = threading.Event()
+        self._left = 0
+        self._end = 0.0
+
+    def expect(self, results: int) -> None:
+        """So many more."""
+        self._left = results
+        self._done.clear()
+
+    def wait(self) -> float:
+        """When the last of them was committed, by `time.perf_counter`."""
+        assert self._done.wait(600), f"{self._left} results never came"
+        return self._end
+
+    def result(self, result: Any) -> None:
+        assert result.reason is None, result.detail
+        self._left -= 1
+        if self._left == 0:
+            self._end = time.perf_counter()
+            self._done.set()
+
+    def stage_seconds(self, stage: str, camera: str, seconds: float) -> None:
+        if stage == "end_to_end":
+            self.end_to_end_s.append(seconds)
+        elif stage == "inspect":
+            self.inspect_s.append(seconds)
