@@ -7,7 +7,7 @@ ARGS   ?=
 FIGURE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench format constraints clean
+.PHONY: help demo test chaos check bench format constraints clean
 
 help:  ## What can be made
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -19,6 +19,10 @@ test: $(VENV)/.test  ## All tests, on real services that are started and stopped
 	./tests/services/install.sh
 	$(BIN)/python -m tests.services.kafka
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+
+chaos: $(VENV)/.test  ## What is promised while things break, at full size; FIGURE="faults" for some
+	./tests/services/install.sh
+	$(BIN)/python -m tests.chaos $(FIGURE) $(ARGS)
 
 check: $(VENV)/.dev  ## Style, types, layers, and the files of deploy/
 	$(BIN)/ruff check .

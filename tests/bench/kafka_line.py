@@ -1,6 +1,7 @@
 """The stream between two topics of a real broker, in this process, timed from the first frame to the last result."""
 
 import asyncio
+import logging
 import threading
 import time
 import uuid
@@ -57,6 +58,7 @@ class KafkaLine:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(600)
 
     def __enter__(self) -> Self:
+        logging.getLogger("aiokafka").setLevel(logging.ERROR)  # it warns of what it tries again
         self._thread.start()
         self._call(self._start())
         return self

@@ -45,7 +45,7 @@ async def produce(
                 recipe="plate",
                 sha256=hashlib.sha256(value).hexdigest() if sha256 else None,
             )
-            where = int(camera.rpartition("-")[2]) % 3 if partition else None
+            where = int(camera.rpartition("-")[2]) if partition else None
             waiting.append(
                 await producer.send(config.frames_topic, value, key=camera.encode(), headers=headers, partition=where)
             )

@@ -1,0 +1,160 @@
+"""Workers of one group as processes: the service with a small backbone, started, watched, hurt and drained."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import yaml
+
+from engine.bank_file import save_bank
+from engine.fit import fit
+from engine.recipe import Recipe
+from engine.weights import random_backbone
+from tests.services.process import REPOSITORY, dies_with_us
+from tests.stream.scripted import picture
+
+RECIPE = "plate"
+SIZE_PX = (64, 64)
+
+
+class Worker:
+    """A worker process, and what it has logged."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+        self.process, self.log = process, log
+        self._read_bytes = 0
+        self._events: dict[str, list[dict[str, Any]]] = {}
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """The events of one name that it has logged so far, one JSON object a line."""
+        with self.log.open("rb") as log:
+            log.seek(self._read_bytes)
+            for line in log:
+                if not line.endswith(b"\n"):
+                    break
+                self._read_bytes += len(line)
+                if line.startswith(b"{"):
+                    told = json.loads(line)
+                    self._events.setdefault(str(told.get("event")), []).append(told)
+        return self._events.get(event, [])
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has taken frames."""
+        return bool(self.logged("taking frames"))
+
+    @property
+    def owns(self) -> bool:
+        """Whether it has partitions, as far as it knows."""
+        assigned = self.logged("partitions assigned")
+        return bool(assigned) and bool(assigned[-1]["partitions"])
+
+    @property
+    def running(self) -> bool:
+        """Whether the process has not ended."""
+        return self.process.returncode is None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the kernel has stopped it (SIGSTOP)."""
+        return Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        os.kill(self.process.pid, number)
+
+    async def drain(self) -> None:
+        """SIGTERM, and its orderly end."""
+        self.send(signal.SIGTERM)
+        status = await asyncio.wait_for(self.process.wait(), 120)
+        assert status == 0, f"{self.log} ended with {status}:\n" + self.log.read_text()[-3000:]
+
+
+class Crowd:
+    """The workers of one settings file. None outlives the context.
+
+    Args:
+        folder: for logs and the settings file.
+        settings: of every worker; HTTP takes a free port.
+    """
+
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        self._folder = folder
+        self._file = folder / "patchline.yaml"
+        self._file.write_text(yaml.safe_dump(settings | {"http": {"port": 0}, "log": {"format": "json"}}))
+        self._started = 0
+        self.all: list[Worker] = []
+
+    @property
+    def running(self) -> list[Worker]:
+        """Those that have not ended; one that ended in disorder, without having been killed, fails the figure."""
+        for worker in self.all:
+            status = worker.process.returncode
+            if status not in (None, 0, -signal.SIGKILL):
+                raise AssertionError(f"a worker ended with {status}:\n{worker.log.read_text()[-3000:]}")
+        return [worker for worker in self.all if worker.running]
+
+    async def start(self) -> Worker:
+        """Start another worker."""
+        self._started += 1
+        log = self._folder / f"worker-{self._started}.log"
+        with log.open("wb") as out:
+            process = await asyncio.create_subprocess_exec(
+                *dies_with_us([sys.executable, "-m", "tests.chaos.worker", str(self._file)]),
+                cwd=REPOSITORY,
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+                stdout=out,
+                stderr=out,
+            )
+        self.all.append(Worker(process, log))
+        return self.all[-1]
+
+    async def start_ready(self) -> Worker:
+        """Start another worker, and wait until it owns partitions."""
+        worker = await self.start()
+        await until(lambda: worker.owns or not worker.running, "a worker's first assignment")
+        assert self.running
+        return worker
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self.all:
+            if worker.running:
+                worker.process.kill()
+
+
+def small_bank(folder: Path) -> Path:
+    """A bank of a small backbone with random weights; fitted in a second."""
+    recipe = Recipe(
+        name=RECIPE,
+        backbone=random_backbone("resnet18", stages=("layer1", "layer2"), seed=1),
+        image_size_px=SIZE_PX,
+        coreset_fraction=0.1,
+        false_reject_rate=0.2,
+        seed=0,
+    )
+    good = [(str(level), np.ascontiguousarray(picture(level, SIZE_PX))) for level in range(60, 76)]
+    bank = fit(good[:10], recipe, calibration=good[10:], device="cpu").bank
+    save_bank(bank, folder / RECIPE)
+    return folder / RECIPE
+
+
+async def until(holds: Callable[[], bool], what: str, *, seconds: float = 240) -> None:
+    """Wait for a condition, and fail, naming it, when it does not come."""
+    try:
+        async with asyncio.timeout(seconds):
+            while not holds():
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise AssertionError(f"waited {seconds:g} s in vain for {what}") from None

@@ -1,0 +1,11 @@
+"""The figures by name. Each is a module of this package with `measure(sizes)`, `SHORT` and `LONG`."""
+
+import importlib
+from types import ModuleType
+
+FIGURES = ("faults",)
+
+
+def load(name: str) -> ModuleType:
+    """A figure's module, imported only when it is measured."""
+    return importlib.import_module(f"tests.chaos.{name}")

@@ -1,0 +1,19 @@
+"""The chaos suite in its short form: the same figures, smaller sizes."""
+
+import pytest
+
+from tests.chaos.figures import FIGURES, load
+from tests.services.process import ServiceUnavailableError
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FIGURES)
+def test_promises_hold_while_things_break(name, unavailable):
+    """Every goal of the figure is met."""
+    module = load(name)
+    try:
+        found = module.measure(module.SHORT)
+    except ServiceUnavailableError as error:
+        unavailable(error)
+    assert found
+    assert all(measured.met for measured in found), "\n".join(map(str, found))
