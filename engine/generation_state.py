@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.calibration import Calibration, calibrate
+from engine.generation_events import Chain
 from engine.generation_manifest import LearningState
+from engine.learned_threshold import learned_threshold
 from engine.memory_bank import FrameOrigin, MemoryBank
 from engine.online_coreset import OnlineCoreset, begin, resume, sq_integer
 
@@ -73,12 +75,24 @@ def bank_of(
     )
 
 
-def calibration_of(first: MemoryBank, state: OnlineCoreset, scores: NDArray[np.float64]) -> Calibration:
+def calibration_of(first: MemoryBank, state: OnlineCoreset, scores: NDArray[np.float64], now: Chain) -> Calibration:
     """The threshold of a state of the rows: conformal, over the calibration frames' scores, float64 (n,).
 
-    No confirmed frame vouches for itself: calibration frames are never learned. Where the rows are those of the fit, so
-    is the threshold; the fit scored before rounding to stored integers.
+    No confirmed frame vouches for itself: calibration frames are never learned, and where the recipe adds the scores of
+    the stream, they are those as first seen. Else, where the rows are those of the fit, so is the threshold; the fit
+    scored before rounding to stored integers.
+
+    Args:
+        first: generation 1.
+        state: the rows.
+        scores: of the calibration frames.
+        now: what has been confirmed and has passed by then.
     """
+    recipe = first.recipe
+    if recipe.stream_scores and (now.passed or now.scores):
+        confirmed = np.array(list(now.scores.values()), dtype=np.float64)
+        found = learned_threshold(scores, np.array(now.passed), confirmed, recipe.false_reject_rate)
+        return Calibration(false_reject_rate=recipe.false_reject_rate, scores=np.sort(scores), threshold=found.value)
     if len(state.rows) == len(first.rows) and np.array_equal(state.rows, first.rows):
         return first.calibration
     return calibrate(scores, first.recipe.false_reject_rate)

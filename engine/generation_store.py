@@ -202,7 +202,7 @@ class GenerationStore:
                     false_reject_rate=bank.calibration.false_reject_rate,
                     threshold=bank.threshold,
                     calibration_frames=bank.calibration.frames,
-                    promise=bank.calibration.promise,
+                    promise=bank.promise,
                     created=bank.created,
                     frames=bank.frames[frames_kept:],
                     frames_kept=frames_kept,

@@ -295,8 +295,10 @@ class Learner:
     def _preview(
         self, references: ReferenceFrames, state: OnlineCoreset, event: Event, threshold: float | None = None
     ) -> Generator[None, None, Preview]:
+        now = following(self.chain, event, self._events)
+
         def threshold_of(scores: NDArray[np.float64]) -> float:
-            return calibration_of(self._first_bank, state, scores).threshold if threshold is None else threshold
+            return calibration_of(self._first_bank, state, scores, now).threshold if threshold is None else threshold
 
         frame = getattr(event, "frame", "")
         return (
@@ -322,7 +324,8 @@ class Learner:
         kept: NDArray[np.int64] | None = None,
         patches: Mapping[str, Rows] | None = None,
     ) -> None:
-        calibration = calibration_of(self._first_bank, state, preview.calibration_scores)
+        now = following(self.chain, event, self._events)
+        calibration = calibration_of(self._first_bank, state, preview.calibration_scores, now)
         bank = bank_of(self.bank, self._first_bank, state, calibration, event.time)
         self._draft = _Draft(event=event, state=state, references=preview.references, kept=kept, patches=patches or {})
         self.proposal = Proposal(bank=bank, preview=preview)

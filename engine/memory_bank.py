@@ -24,6 +24,7 @@ LATER_OPTIONS = frozenset(
         "centring",
         "patch_stride_px",
         "score_patches",
+        "stream_scores",
     }
 )
 """Options of a recipe that banks were made without: at their defaults they leave a bank's SHA-256 as it was."""
@@ -68,6 +69,16 @@ class MemoryBank:
     def threshold(self) -> float:
         """Frames that score above it are rejected."""
         return self.calibration.threshold
+
+    @property
+    def promise(self) -> str:
+        """What the threshold promises, in one sentence; nothing, where it follows the stream."""
+        if self.generation == 1 or not self.recipe.stream_scores:
+            return self.calibration.promise
+        return (
+            f"{self.threshold:.6g} aims to reject {self.calibration.false_reject_rate:g} of good frames and promises "
+            f"nothing: beside {self.calibration.frames} held-out good frames it rests on those of the stream"
+        )
 
     @cached_property
     def sha256(self) -> str:

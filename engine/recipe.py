@@ -66,5 +66,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Pixels between patches; stages that are finer are averaged over area. None: as the finest tapped stage."""
     score_patches: int = 1
     """1: a frame scores by its farthest patch (Eq. 6-7). More: the mean distance of so many farthest patches."""
+    stream_scores: bool = False
+    """A learned threshold rests on the stream's good frames too, as first seen: it follows the line, and promises no
+    rate (`engine.learned_threshold`).
+    """
     unused_days: int | None = None
     """Rows that were no frame's nearest for this many days may age out; None: never."""

@@ -113,7 +113,7 @@ def as_document(evaluated: Evaluated) -> dict[str, Any]:
     return {
         "recipe": evaluated.recipe,
         "generation": {"number": bank.generation, "sha256": bank.sha256},
-        "promise": bank.calibration.promise,
+        "promise": bank.promise,
         "asked_false_reject_rate": bank.calibration.false_reject_rate,
         **msgspec.to_builtins(evaluated.figures),
         "not_inspected": [{"file": r.frame_id, "reason": r.reason, "detail": r.detail} for r in evaluated.unreadable],

@@ -90,6 +90,10 @@ def fit(
     score_patches: Annotated[
         int, typer.Option(help="Score by the mean of so many farthest patches; 1: by the farthest, re-weighted.")
     ] = 1,
+    stream_scores: Annotated[
+        bool,
+        typer.Option("--stream-scores", help="Let learned thresholds follow the stream's scores; no rate is promised."),
+    ] = False,
     row_budget: Annotated[
         int | None,
         typer.Option(help="Rows that learning may keep at most.", show_default="4 times the fit's, or 10000"),
@@ -151,6 +155,7 @@ def fit(
         centring=centring,
         patch_stride_px=patch_stride,
         score_patches=score_patches,
+        stream_scores=stream_scores,
         row_budget=row_budget,
         admission=admission,
         unused_days=unused_days,

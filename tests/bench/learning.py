@@ -65,7 +65,8 @@ def recipe() -> Recipe:
         backbone=msgspec.structs.replace(pinned(EFFICIENTNET_LITE0), stages=("1", "2", "3")),
         image_size_px=workload.SIZE_PX,
         coreset_fraction=0.02,
-        false_reject_rate=0.05,
+        false_reject_rate=0.10,
+        stream_scores=True,
         levelling=True,
         centring=True,
         patch_stride_px=8,
@@ -84,8 +85,8 @@ def learning(bench: Bench) -> list[Row]:
         f"EfficientNet-Lite0 at {chosen.image_size_px}, stages {', '.join(chosen.backbone.stages)}, patches every "
         f"{chosen.patch_stride_px} px, levelled={chosen.levelling}, centred={chosen.centring}; "
         f"{chosen.coreset_fraction:.0%} coreset, "
-        f"admission {chosen.admission:g}, mean of the {chosen.score_patches} farthest patches, threshold for "
-        f"{chosen.false_reject_rate:.0%} of calibration frames; settings chosen on lights "
+        f"admission {chosen.admission:g}, mean of the {chosen.score_patches} farthest patches, threshold at "
+        f"{chosen.false_reject_rate:.0%} of calibration and stream as first seen; settings chosen on lights "
         f"{' and '.join(CHOSEN_ON)}"
     )
     with remembered(bench.build / "embeddings"):
