@@ -6,7 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from engine.errors import EngineError, PatchlineError
-from ops.commands import alarms, bench, check, demo, evaluate, fit, inspect, run, settings
+from ops.commands import alarms, bench, check, confirm, demo, evaluate, fit, inspect, run, settings
 from ops.errors import InputError, OpsError
 from ops.redaction import redact_text
 
@@ -72,6 +72,7 @@ app.command(epilog=bench.EXAMPLES, rich_help_panel="Banks")(bench.bench)
 app.command(epilog=run.EXAMPLES, rich_help_panel="Service")(run.run)
 app.command(epilog=check.EXAMPLES, rich_help_panel="Service")(check.check)
 app.command(epilog=settings.EXAMPLES, rich_help_panel="Service")(settings.settings)
+app.command(epilog=confirm.EXAMPLES, rich_help_panel="Service")(confirm.confirm)
 app.add_typer(alarms.app, name="alarms", rich_help_panel="Service")
 app.command(epilog=demo.EXAMPLES, rich_help_panel="Demonstration")(demo.demo)
 

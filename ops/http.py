@@ -30,6 +30,7 @@ class HttpServer:
         tls: speaks HTTPS, and nothing else, where given.
         token: what every request but `/healthz` must bring as `Authorization: Bearer ...`; None: nothing is asked.
         routes: further routes, such as a console's.
+        max_body_bytes: larger requests are refused.
     """
 
     def __init__(
@@ -42,13 +43,15 @@ class HttpServer:
         tls: ssl.SSLContext | None = None,
         token: str | None = None,
         routes: Iterable[web.AbstractRouteDef] = (),
+        max_body_bytes: int = 1024**2,
     ) -> None:
         self._registry = registry
         self._readiness = readiness
         self._host, self._port = host, port
         self._tls = tls
         self._runner: web.AppRunner | None = None
-        self.app = web.Application(middlewares=[_asks_for(token)] if token is not None else [])
+        middlewares = [_asks_for(token)] if token is not None else []
+        self.app = web.Application(middlewares=middlewares, client_max_size=max_body_bytes)
         self.app.router.add_get("/metrics", self._metrics)
         self.app.router.add_get("/healthz", self._healthz)
         self.app.router.add_get("/readyz", self._readyz)

@@ -12,12 +12,13 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from engine.drift import Drift
 from engine.inspection import Image, Inspection, Verdict
 from engine.memory_bank import MemoryBank
 from stream.alarms import AlarmEvent, AlarmState
 from stream.errors import DropCause
 from stream.frame import Frame
-from stream.messages import Result
+from stream.messages import FeedbackReply, Result
 from stream.observer import NullObserver, Queue, Stage
 
 OTHER = "other"
@@ -42,6 +43,7 @@ class Metrics(NullObserver):
         self.registry = registry or CollectorRegistry()
         self._max_cameras = max_cameras
         self._cameras: set[str] = set()
+        self._recipes: set[str] = set()
         self._assigned: dict[str, set[int]] = {}
         if process:
             ProcessCollector(registry=self.registry)
@@ -97,6 +99,31 @@ class Metrics(NullObserver):
         self._threshold = Gauge(
             "patchline_bank_threshold", "Score above which a frame is rejected", recipe, registry=at
         )
+        self._generations = Counter(
+            "patchline_generations_taken", "Generations that this worker came to judge with", recipe, registry=at
+        )
+        self._feedback = Counter(
+            "patchline_feedback", "Feedback answered, by outcome", ["recipe", "outcome"], registry=at
+        )
+        self._evidence = Counter(
+            "patchline_evidence_frames",
+            "Frames for the evidence store, by outcome",
+            ["outcome"],
+            registry=at,
+        )
+        on = ["camera", "recipe"]
+        self._drift_p = Gauge(
+            "patchline_drift_score_p",
+            "Kolmogorov-Smirnov p: scores of a camera against calibration",
+            on,
+            registry=at,
+        )
+        self._drift_embedding = Gauge(
+            "patchline_drift_embedding_ratio",
+            "Distance of a camera's mean embedding from calibration, over its limit: above 1 the picture has changed",
+            on,
+            registry=at,
+        )
         self._alarms = Gauge("patchline_alarms", "1 while an alarm is not cleared", ["camera"], registry=at)
         self._alarm_events = Counter("patchline_alarm_events", "Changes of alarms", ["camera", "change"], registry=at)
         build = Gauge("patchline_build_info", "1, labelled by the running version", ["version"], registry=at)
@@ -113,6 +140,7 @@ class Metrics(NullObserver):
 
     def banks(self, banks: Mapping[str, MemoryBank]) -> None:
         """The banks that judge from now on, by recipe."""
+        self._recipes.update(banks)
         for recipe, bank in banks.items():
             self._rows.labels(recipe).set(len(bank.rows))
             self._generation.labels(recipe).set(bank.generation)
@@ -190,6 +218,26 @@ class Metrics(NullObserver):
         self._alarm_events.labels(camera, event.change.value).inc()
         if camera != OTHER:
             self._alarms.labels(camera).set(event.state is not AlarmState.NORMAL)
+
+    def evidence(self, recipe: str, outcome: str) -> None:  # noqa: ARG002 - one store for all recipes
+        """See `Observer`."""
+        self._evidence.labels(outcome).inc()
+
+    def drift(self, camera: str, recipe: str, drift: Drift) -> None:
+        """See `Observer`."""
+        if (name := self._camera(camera)) != OTHER:
+            self._drift_p.labels(name, recipe).set(drift.score_p)
+            self._drift_embedding.labels(name, recipe).set(drift.embedding_distance / drift.embedding_limit)
+
+    def feedback(self, reply: FeedbackReply) -> None:
+        """See `Observer`. Feedback may ask for any recipe; those that are not here are counted together."""
+        recipe = reply.recipe if reply.recipe in self._recipes else OTHER
+        self._feedback.labels(recipe, reply.outcome.value).inc()
+
+    def generation(self, recipe: str, bank: MemoryBank) -> None:
+        """See `Observer`."""
+        self._generations.labels(recipe).inc()
+        self.banks({recipe: bank})
 
     def retrying(self, what: str, error: BaseException, attempt: int) -> None:  # noqa: ARG002 - the log has the rest
         """See `Observer`."""

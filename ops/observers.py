@@ -6,9 +6,10 @@ from typing import Any
 
 import structlog
 
+from engine.memory_bank import MemoryBank
 from stream.alarms import AlarmChange, AlarmEvent
 from stream.errors import DropCause
-from stream.messages import Result
+from stream.messages import FeedbackReply, Result
 from stream.observer import NullObserver, Observer
 
 QUIET_S = 10.0
@@ -82,6 +83,30 @@ class LogObserver(NullObserver):
     def retrying(self, what: str, error: BaseException, attempt: int) -> None:
         """See `Observer`."""
         self._seldom("warning", "away, trying again", what, type(error).__name__, error=str(error), attempt=attempt)
+
+    def evidence(self, recipe: str, outcome: str) -> None:
+        """See `Observer`."""
+        if outcome != "kept":
+            self._seldom("warning", "evidence lost", recipe, outcome)
+
+    def feedback(self, reply: FeedbackReply) -> None:
+        """See `Observer`."""
+        extra = {"detail": reply.detail} if reply.detail else {}
+        self._log.info(
+            f"feedback {reply.outcome.value}",
+            feedback=reply.feedback_id,
+            recipe=reply.recipe,
+            frame=reply.frame_id,
+            verdict=reply.verdict,
+            operator=reply.operator,
+            **extra,
+        )
+
+    def generation(self, recipe: str, bank: MemoryBank) -> None:
+        """See `Observer`."""
+        self._log.info(
+            "generation taken", recipe=recipe, generation=bank.generation, rows=len(bank.rows), threshold=bank.threshold
+        )
 
     def _seldom(self, level: str, event: str, subject: str, cause: str, **more: Any) -> None:
         key, now = (event, f"{subject}/{cause}"), self._clock()

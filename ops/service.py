@@ -16,7 +16,9 @@ from engine.errors import PatchlineError
 from engine.inspector import Inspector
 from ops.assembly import kafka_of, ledger_of, limits_of, load_banks, recipes_of, sinks_of, sources_of, tls_of
 from ops.errors import OpsError
+from ops.feedback_api import FeedbackApi
 from ops.http import HttpServer
+from ops.learning_assembly import desk_of, drift_of, evidence_of, keeper_of, learning_recipes, loop_of
 from ops.logs import configure
 from ops.metrics import Metrics
 from ops.observers import Fan, LogObserver
@@ -58,6 +60,7 @@ class Service:
         self._metrics = Metrics(max_cameras=settings.limits.max_camera_labels)
         self._metrics.expect(list(settings.cameras))
         self._observer = Fan([self._metrics, self._state, LogObserver()])
+        self._api = FeedbackApi(on=settings.http.token is not None)
         self._http = HttpServer(
             self._metrics.registry,
             self._state.why_not_ready,
@@ -65,6 +68,8 @@ class Service:
             port=settings.http.port,
             tls=tls_of(settings.http),
             token=settings.http.token.get_secret_value() if settings.http.token else None,
+            routes=self._api.routes(),
+            max_body_bytes=settings.limits.max_frame_bytes * 2,  # an inline image is base64
         )
         self._pipeline: Pipeline | None = None
         self._starting: asyncio.Task[Pipeline] | None = None
@@ -118,12 +123,19 @@ class Service:
         kafka = kafka_of(settings)
         if kafka is not None and settings.kafka.create_topics:
             self._state.say("waiting for Kafka")
-            size = settings.limits.max_frame_bytes
-            created = await persist("Kafka topics", lambda: ensure_topics(kafka, max_frame_bytes=size), observer)
+            size, learning = settings.limits.max_frame_bytes, bool(learning_recipes(settings))
+            created = await persist(
+                "Kafka topics", lambda: ensure_topics(kafka, max_frame_bytes=size, learning=learning), observer
+            )
             if created:
                 log.info("topics created", topics=created)
         self._state.say("opening sources and sinks")
         ledger = ledger_of(settings, observer)
+        evidence = await asyncio.to_thread(evidence_of, settings)
+        keeper = keeper_of(settings, evidence, observer) if evidence is not None else None
+        loop = await asyncio.to_thread(loop_of, settings, engine, evidence, observer)
+        drift = await asyncio.to_thread(drift_of, settings, engine, observer)
+        self._api.desk = desk_of(settings, loop, evidence)
         return Pipeline(
             sources=sources_of(settings, observer, ledger),
             engine=engine,
@@ -131,7 +143,9 @@ class Service:
             sinks=sinks_of(settings, observer),
             limits=limits_of(settings),
             recipes=recipes_of(settings),
-            observer=observer,
+            observer=Fan([watcher for watcher in (observer, keeper, drift) if watcher is not None]),
+            maps="rejects" if keeper is not None else "none",
+            companions=[companion for companion in (keeper, loop, drift) if companion is not None],
         )
 
     def _told_to_stop(self, name: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from ops.settings_evidence import DriftSettings, EvidenceSettings
 from ops.settings_sections import (
     AlarmSettings,
     Camera,
@@ -49,12 +50,16 @@ class Settings(BaseSettings):
     redis: RedisSettings = RedisSettings()
     alarms: AlarmSettings = AlarmSettings()
     sinks: SinkSettings = SinkSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
+    drift: DriftSettings = DriftSettings()
     limits: LimitSettings = LimitSettings()
     engine: EngineSettings = EngineSettings()
     http: HttpSettings = HttpSettings()
     log: LogSettings = LogSettings()
 
-    @field_validator("kafka", "redis", "alarms", "sinks", "limits", "engine", "http", "log", mode="before")
+    @field_validator(
+        "kafka", "redis", "alarms", "sinks", "evidence", "drift", "limits", "engine", "http", "log", mode="before"
+    )
     @classmethod
     def _empty_section(cls, value: Any) -> Any:
         """A section whose keys are all commented out reads as null in YAML; it means the defaults."""

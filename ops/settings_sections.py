@@ -76,6 +76,10 @@ class RecipeSettings(Section):
     """Folder of the memory bank; its newest generation judges."""
     deadline_s: float | None = Field(default=None, gt=0, examples=[0.5])
     """A frame judged later than this after it was taken is marked `late`, in seconds; unset: none is."""
+    learns: bool = False
+    """Learn what operators confirm. Off until someone decides it: a tap then changes what is rejected."""
+    good_images: Path | None = Field(default=None, examples=["images/bottle/train/good"])
+    """Folder that the bank was fitted to, for explanations to show good patches from; unset: from evidence only."""
 
 
 class KafkaCamera(Section):
@@ -158,6 +162,12 @@ class KafkaSettings(Section):
     """Topic that results are written to."""
     dead_letters_topic: str = Field(default=_KAFKA.dead_letter_topic, min_length=1)
     """Topic that takes the bytes of frames that could not be inspected."""
+    feedback_topic: str = Field(default=_KAFKA.feedback_topic, min_length=1)
+    """Topic that feedback is read from, where a recipe learns."""
+    feedback_replies_topic: str = Field(default=_KAFKA.feedback_replies_topic, min_length=1)
+    """Topic that answers to feedback are written to."""
+    generations_topic: str = Field(default=_KAFKA.generations_topic, min_length=1)
+    """Compacted topic that tells every worker of new generations."""
     default_recipe: Name | None = Field(default=None, examples=["bottle"])
     """Recipe of frames that carry no `ce_recipe` header; unset: they are not inspected, for that reason."""
     delivery: Literal["exactly_once", "at_least_once"] = _KAFKA.delivery
@@ -274,7 +284,7 @@ class EngineSettings(Section):
 
 
 class HttpSettings(Section):
-    """`/metrics`, `/healthz` and `/readyz`, on one port."""
+    """`/metrics`, `/healthz` and `/readyz`, and with a token feedback, frames and explanations, on one port."""
 
     secrets = ("token",)
 
@@ -287,7 +297,8 @@ class HttpSettings(Section):
     tls_key: Path | None = Field(default=None, examples=["/run/secrets/tls-key.pem"])
     """Private key of the certificate (PEM, without a password)."""
     token: SecretStr | None = Field(default=None, min_length=16, examples=["a-long-random-text"])
-    """Token that all but `/healthz` ask for (`Authorization: Bearer ...`); unset: who reaches the port may read."""
+    """Token that all but `/healthz` ask for (`Authorization: Bearer ...`); unset: who reaches the port may read
+    metrics, and feedback, frames and explanations are off."""
     token_file: SecretFile | None = Field(default=None, examples=["/run/secrets/http-token"])
     """File that holds the token."""
 

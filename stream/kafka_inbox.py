@@ -42,12 +42,19 @@ class KafkaInbox:
         config: brokers, topics and group.
         max_frame_bytes: of an inline image.
         observer: told of retries.
+        answers: take part in answering feedback; False only hands it in and sees the answers.
     """
 
     def __init__(
-        self, config: KafkaConfig, *, max_frame_bytes: int = 32 * MIB, observer: Observer | None = None
+        self,
+        config: KafkaConfig,
+        *,
+        max_frame_bytes: int = 32 * MIB,
+        observer: Observer | None = None,
+        answers: bool = True,
     ) -> None:
         self._config = config
+        self._answers = answers
         self._record_bytes = max_frame_bytes * 4 // 3  # base64
         self._observer = observer or NullObserver()
         self._replies = Replies()
@@ -75,6 +82,8 @@ class KafkaInbox:
                 self._config.generations_topic, self._config.feedback_replies_topic, **common
             )
             await start(self._follower, self._config)
+            if not self._answers:
+                return
             self._reader = AIOKafkaConsumer(
                 self._config.feedback_topic,
                 **common,

@@ -84,9 +84,10 @@ async def _ensure(
             name: {_MAX_MESSAGE: str(message_bytes)} | ({"cleanup.policy": "compact"} if name in compacted else {})
             for name in missing
         }
-        created = await admin.create_topics(
-            [NewTopic(name, wanted[name], replication, topic_configs=configs[name]) for name in missing]
-        )
+        topics = [NewTopic(name, wanted[name], 1, topic_configs=configs[name]) for name in missing]
+        for topic in topics:
+            topic.replication_factor = replication  # the constructor refuses -1, brokers do not
+        created = await admin.create_topics(topics)
         for name, code, *message in created.topic_errors:
             if code not in (0, TopicAlreadyExistsError.errno):
                 raise for_code(code)(f"topic {name} cannot be created: {' '.join(map(str, message))}")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal, Protocol, TypeAlias
 
+from engine.drift import Drift
 from engine.inspection import Image, Inspection
 from engine.memory_bank import MemoryBank
 from stream.alarms import AlarmEvent
@@ -65,6 +66,9 @@ class Observer(Protocol):
     def evidence(self, recipe: str, outcome: str) -> None:
         """A frame was `kept` in the evidence store, `dropped` because too many wait, or its writing `failed`."""
 
+    def drift(self, camera: str, recipe: str, drift: Drift) -> None:
+        """A camera's latest frames were compared with its recipe's calibration frames."""
+
     def feedback(self, reply: FeedbackReply) -> None:
         """Feedback was answered by this worker."""
 
@@ -115,6 +119,9 @@ class NullObserver:
         """See `Observer`."""
 
     def evidence(self, recipe: str, outcome: str) -> None:
+        """See `Observer`."""
+
+    def drift(self, camera: str, recipe: str, drift: Drift) -> None:
         """See `Observer`."""
 
     def feedback(self, reply: FeedbackReply) -> None:

@@ -10,6 +10,7 @@ from stream.decode import Decoded
 from stream.errors import UnreadableError
 from stream.frame import Frame
 from stream.messages import Box, GenerationRef, Result
+from stream.patch_box import cell_box
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +65,7 @@ def not_inspected(frame: Frame, error: UnreadableError, recipe: RecipeConfig | N
 
 def worst_box(inspection: Inspection, size_px: tuple[int, int]) -> Box:
     """The worst patch's cell of the patch grid, on the frame as received, `size_px` (H, W)."""
-    (rows, columns), (row, column), (height, width) = inspection.grid, inspection.worst_patch, size_px
-    top, left = row * height // rows, column * width // columns
-    bottom, right = -(-(row + 1) * height // rows), -(-(column + 1) * width // columns)
-    return Box(top_px=top, left_px=left, height_px=bottom - top, width_px=right - left)
+    return cell_box(inspection.grid, inspection.worst_patch, size_px)
 
 
 def _latency_ms(frame: Frame) -> float:

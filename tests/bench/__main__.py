@@ -27,6 +27,8 @@ FIGURES = {
     "pipeline": "pipeline:pipeline",
     "exactly_once": "pipeline:exactly_once",
     "stream": "stream_alone:stream",
+    "tap": "tap:tap",
+    "learning_latency": "tap:learning_latency",
 }
 """Figure -> module of this package and function. Modules are imported when their figure is measured."""
 

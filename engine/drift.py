@@ -1,0 +1,67 @@
+"""Whether what a camera shows has moved away from what its bank was calibrated on, by two stated tests.
+
+Scores: the two-sample Kolmogorov-Smirnov test of a window's scores against the calibration frames'. Embeddings: the
+distance of the window's mean embedding from the calibration frames' mean, against how far the means of windows drawn
+from the calibration frames themselves lie (a bootstrap of seeded draws). A new light moves nearly every patch, so the
+mean embedding moves; bad parts move few patches, so the scores move and the mean embedding stays.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import ks_2samp
+
+DRAWS = 1000
+QUANTILE = 0.99
+"""Of the distances of drawn windows."""
+MARGIN = 2.0
+"""A window beyond so many times that quantile has moved: frames in a row are alike, draws are not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """One window against calibration.
+
+    `score_statistic` is the Kolmogorov-Smirnov distance, 0 to 1, and `score_p` its p-value, the chance of as large a
+    one without drift. `embedding_distance` is L2; `embedding_limit` is what windows of good frames stay below.
+    """
+
+    score_statistic: float
+    score_p: float
+    embedding_distance: float
+    embedding_limit: float
+
+    @property
+    def moved(self) -> bool:
+        """Whether the picture as a whole has changed: light, focus, view."""
+        return self.embedding_distance > self.embedding_limit
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DriftReference:
+    """Calibration frames: scores float64 (n,), mean embeddings float64 (n, D)."""
+
+    scores: NDArray[np.float64]
+    embeddings: NDArray[np.float64]
+    _limits: dict[int, float] = field(default_factory=dict)
+
+    def compare(self, scores: NDArray[np.float64], embeddings: NDArray[np.float64]) -> Drift:
+        """Compare a window: scores (m,) and mean embeddings (k, D) of its frames, neither of them empty."""
+        found = ks_2samp(scores, self.scores)
+        centre = self.embeddings.mean(0)
+        return Drift(
+            score_statistic=float(found.statistic),
+            score_p=float(found.pvalue),
+            embedding_distance=float(np.linalg.norm(embeddings.mean(0) - centre)),
+            embedding_limit=self._limit(len(embeddings)),
+        )
+
+    def _limit(self, frames: int) -> float:
+        if frames not in self._limits:
+            draws = np.random.default_rng(0).integers(0, len(self.embeddings), (DRAWS, frames))
+            means = np.stack([self.embeddings[draw].mean(0) for draw in draws])
+            distances = np.linalg.norm(means - self.embeddings.mean(0), axis=1)
+            tiny = np.finfo(np.float64).tiny
+            self._limits[frames] = max(tiny, MARGIN * float(np.quantile(distances, QUANTILE)))
+        return self._limits[frames]

@@ -1,0 +1,188 @@
+"""`patchline confirm`: say what a frame shows, and see what the bank makes of it."""
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ops.commands._examples import examples
+from ops.errors import InputError, OpsError
+
+if TYPE_CHECKING:
+    from stream.config import KafkaConfig
+    from stream.messages import Feedback, FeedbackReply, UpdatePreview
+
+EXAMPLES = examples(
+    "patchline confirm line-3/000042 --recipe bottle --good --operator ada --settings line.yaml",
+    "patchline confirm line-3/000042 --recipe bottle --good --operator ada --url http://worker-1:9480 --dry-run",
+    "patchline confirm line-3/000042 --recipe bottle --unlearn --operator bob --reason 'slip of the finger'",
+)
+
+
+def confirm(
+    frame: Annotated[str, typer.Argument(help="Id of the frame.", show_default=False)],
+    recipe: Annotated[str, typer.Option(help="Recipe that judged it.", show_default=False)],
+    good: Annotated[bool, typer.Option("--good", help="It shows a good part: learn it.")] = False,
+    defect: Annotated[bool, typer.Option("--defect", help="It shows a defect: never hide it.")] = False,
+    unlearn: Annotated[bool, typer.Option("--unlearn", help="It was confirmed by mistake.")] = False,
+    operator: Annotated[str | None, typer.Option(help="Who says so.", show_default="the user")] = None,
+    reason: Annotated[str, typer.Option(help="Why.")] = "",
+    approved_by: Annotated[str | None, typer.Option(help="Second person, for a frame that is held.")] = None,
+    image: Annotated[Path | None, typer.Option(help="The frame's image, where no evidence of it is kept.")] = None,
+    url: Annotated[str, typer.Option(envvar="PATCHLINE_URL", help="A worker.")] = "http://127.0.0.1:9480",
+    token: Annotated[str | None, typer.Option(envvar="PATCHLINE_TOKEN", help="Its API token.")] = None,
+    settings: Annotated[Path | None, typer.Option(help="Go through the Kafka of this settings file instead.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would do (over HTTP).")] = False,
+    timeout_s: Annotated[float, typer.Option("--timeout", help="Time for the answer, in seconds.")] = 60.0,
+) -> None:
+    """Confirm a frame as good or as a defect, or unlearn it; show what that does and what became of it.
+
+    The exit status is 1 where the feedback is held or refused.
+    """
+    chosen = [name for name, on in (("confirm_good", good), ("confirm_defect", defect), ("unlearn", unlearn)) if on]
+    if len(chosen) != 1:
+        raise InputError(f"found {len(chosen)} of --good, --defect and --unlearn; expected one")
+    if dry_run and settings is not None:
+        raise InputError("--dry-run: asks a worker; expected --url instead of --settings")
+
+    import getpass
+    import uuid
+    from datetime import UTC, datetime
+
+    from stream.messages import Feedback, FeedbackOutcome, FeedbackVerdict
+
+    try:
+        feedback = Feedback(
+            feedback_id=uuid.uuid4().hex,
+            recipe=recipe,
+            frame_id=frame,
+            verdict=FeedbackVerdict(chosen[0]),
+            operator=operator or getpass.getuser(),
+            time=datetime.now(UTC),
+            reason=reason,
+            approved_by=approved_by,
+            image=image.read_bytes() if image is not None else None,
+        )
+    except (ValueError, OSError) as error:
+        raise InputError(str(error)) from error
+    if dry_run:
+        _show(asyncio.run(_preview(url, token, feedback)))
+        return
+    asked = _over_http(url, token, feedback) if settings is None else _over_kafka(_kafka(settings), feedback)
+    reply = asyncio.run(_answered(asked, timeout_s))
+    if reply.preview is not None:
+        _show(reply.preview)
+    generation = f"; generation {reply.generation.number} judges" if reply.generation is not None else ""
+    detail = f": {reply.detail}" if reply.detail else ""
+    typer.echo(f"{reply.outcome.value}{detail}{generation}")
+    if reply.outcome in (FeedbackOutcome.HELD, FeedbackOutcome.REFUSED):
+        raise typer.Exit(1)
+
+
+def _show(preview: "UpdatePreview") -> None:
+    typer.echo(
+        f"adds {preview.rows_added} rows, removes {preview.rows_removed}; "
+        f"threshold {preview.threshold_before:.6g} -> {preview.threshold_after:.6g}; "
+        f"clears {len(preview.cleared)} of the last {preview.rejects} rejects, "
+        f"hides {len(preview.hidden)} of {preview.defects} known defects"
+    )
+    if preview.hold is not None:
+        typer.echo(f"needs a second person: {preview.hold}")
+
+
+async def _answered(asked: Any, timeout_s: float) -> "FeedbackReply":
+    try:
+        async with asyncio.timeout(timeout_s):
+            reply: FeedbackReply = await asked
+    except TimeoutError:
+        raise OpsError(
+            f"no answer within {timeout_s:g} s; the feedback is handed in, and may still be learned"
+        ) from None
+    return reply
+
+
+async def _over_kafka(config: "KafkaConfig", feedback: "Feedback") -> "FeedbackReply":
+    from stream.kafka_inbox import KafkaInbox
+
+    inbox = KafkaInbox(config, answers=False)
+    await inbox.open()
+
+    async def follow() -> None:
+        async for _ in inbox.announced():
+            pass
+
+    following = asyncio.create_task(follow())
+    try:
+        await inbox.submit(feedback)
+        while (reply := inbox.reply(feedback.feedback_id)) is None:
+            if following.done():
+                following.result()
+            await asyncio.sleep(0.02)
+        return reply
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        await inbox.close()
+
+
+def _kafka(settings: Path) -> "KafkaConfig":
+    from ops.assembly import kafka_of
+    from ops.settings_file import load_settings
+
+    kafka = kafka_of(load_settings(settings))
+    if kafka is None:
+        raise InputError(f"{settings}: kafka.bootstrap: unset; expected the brokers, or --url of a worker")
+    return kafka
+
+
+async def _over_http(url: str, token: str | None, feedback: "Feedback") -> "FeedbackReply":
+    import msgspec
+
+    from stream.messages import FeedbackReply
+
+    await _request(url, token, "POST", "/feedback", msgspec.json.encode(feedback))
+    while True:
+        answer = await _request(url, token, "GET", f"/feedback/{feedback.feedback_id}")
+        if answer is not None:
+            return msgspec.json.decode(answer, type=FeedbackReply)
+        await asyncio.sleep(0.05)
+
+
+async def _preview(url: str, token: str | None, feedback: "Feedback") -> "UpdatePreview":
+    from urllib.parse import quote, urlencode
+
+    import msgspec
+
+    from stream.messages import UpdatePreview
+
+    query = urlencode({"frame": feedback.frame_id, "verdict": feedback.verdict.value})
+    answer = await _request(url, token, "GET", f"/recipes/{quote(feedback.recipe)}/preview?{query}")
+    if answer is None:
+        raise OpsError(f"{url}: has no previews; expected a worker of this version")
+    return msgspec.json.decode(answer, type=UpdatePreview)
+
+
+async def _request(url: str, token: str | None, method: str, path: str, body: bytes | None = None) -> bytes | None:
+    """The body of the answer; None for 404."""
+    import aiohttp
+    import msgspec
+
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        async with (
+            aiohttp.ClientSession(headers=headers) as session,
+            session.request(method, url.rstrip("/") + path, data=body) as answer,
+        ):
+            content = await answer.read()
+    except (aiohttp.ClientError, ValueError) as error:
+        raise OpsError(f"{url}: {error or type(error).__name__}; expected a worker's HTTP port") from error
+    if answer.status == 404 and method == "GET":
+        return None
+    if answer.status >= 400:
+        try:
+            text = msgspec.json.decode(content, type=dict[str, str])["error"]
+        except (msgspec.DecodeError, msgspec.ValidationError, KeyError):
+            text = content.decode("utf-8", "replace").strip()
+        raise (InputError if answer.status < 500 else OpsError)(f"{url}: {answer.status}: {text}")
+    return content

@@ -1,0 +1,236 @@
+"""The loop back: feedback -> learn -> store -> announce -> swap.
+
+`_learn` is that loop; everything else here is asking for feedback, answering it, and following what others learned.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+from engine.errors import BankFileError, EngineError, GenerationConflictError
+from engine.feedback import Proposal
+from engine.memory_bank import MemoryBank
+from stream.engine_thread import EngineThread, LearningEngine
+from stream.errors import EvidenceError, FeedbackError, StoreUnavailableError, StreamError
+from stream.feedback_inbox import FeedbackInbox
+from stream.messages import (
+    Feedback,
+    FeedbackOutcome,
+    FeedbackReply,
+    GenerationAnnounced,
+    GenerationRef,
+    UpdatePreview,
+)
+from stream.observer import NullObserver, Observer
+from stream.recipe_learning import RecipeLearning
+from stream.retry import persist
+
+NOTE_REJECTS_EVERY_S = 10.0
+
+
+class LearningLoop:
+    """Learns what operators confirm, and follows what other workers learned; a `Companion` of the pipeline.
+
+    Args:
+        inbox: feedback, replies and generations.
+        recipes: the learning of each recipe that may learn.
+        engine: whose banks are exchanged, on the engine's thread.
+        load: reads a generation from a recipe's store; called on a thread.
+        active: the generation each recipe is judged by at the start.
+        observer: told of answers and generations.
+    """
+
+    def __init__(
+        self,
+        *,
+        inbox: FeedbackInbox,
+        recipes: Mapping[str, RecipeLearning],
+        engine: LearningEngine,
+        load: Callable[[str, int], MemoryBank],
+        active: Mapping[str, int],
+        observer: Observer | None = None,
+    ) -> None:
+        self.inbox = inbox
+        self._recipes = recipes
+        self._engine = engine
+        self._load = load
+        self._active = dict(active)
+        self._observer = observer or NullObserver()
+        self._swapping = asyncio.Lock()
+        self._thread: EngineThread | None = None
+
+    async def run(self, thread: EngineThread) -> None:
+        """Learn and follow until cancelled."""
+        self._thread = thread
+        await persist("feedback", self.inbox.open, self._observer)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._answer_all(thread))
+                tasks.create_task(self._follow_all(thread))
+                tasks.create_task(self._note_rejects(thread))
+        finally:
+            self._thread = None
+            await self.inbox.close()
+
+    async def _answer_all(self, thread: EngineThread) -> None:
+        async for feedback in self.inbox.feedback():
+            reply = await self._answer(feedback, thread)
+            await self.inbox.settle(feedback, reply)
+            self._observer.feedback(reply)
+
+    async def _answer(self, feedback: Feedback, thread: EngineThread) -> FeedbackReply:
+        learning = self._recipes.get(feedback.recipe)
+        if learning is None:
+            known = ", ".join(sorted(self._recipes)) or "none"
+            return _reply(
+                feedback,
+                FeedbackOutcome.REFUSED,
+                f"recipe {feedback.recipe!r} does not learn here, expected one of: {known}",
+            )
+        try:
+            return await persist(
+                f"learning of {feedback.recipe}", lambda: self._learn(learning, feedback, thread), self._observer
+            )
+        except (FeedbackError, EngineError) as error:
+            learning.forget()
+            return _reply(feedback, FeedbackOutcome.REFUSED, str(error))
+        except StreamError:
+            raise
+        except Exception as error:  # one feedback that breaks the learner must not break it again and again
+            learning.forget()
+            return _reply(feedback, FeedbackOutcome.REFUSED, f"failed: {type(error).__name__}: {error}")
+
+    async def _learn(self, learning: RecipeLearning, feedback: Feedback, thread: EngineThread) -> FeedbackReply:
+        """Feedback -> learn -> store -> announce -> swap; where another writer was first, once more from its state."""
+        async with learning.lock:
+            while True:
+                try:
+                    learner = await learning.learner(self._active[feedback.recipe])
+                    if learner.knows(feedback.feedback_id):
+                        await self._take(feedback, learner.bank, thread)  # the last attempt may have ended before this
+                        return _reply(feedback, FeedbackOutcome.UNCHANGED, "applied before", learner.bank)
+                    proposal = await learning.propose(feedback, thread)
+                    bank = await learning.commit()
+                except GenerationConflictError:
+                    learning.forget()
+                    continue
+                except BankFileError as error:
+                    learning.forget()
+                    raise _away(error) from error
+                await self._take(feedback, bank, thread)
+                outcome = FeedbackOutcome.LEARNED if proposal.hold is None else FeedbackOutcome.HELD
+                return _reply(feedback, outcome, proposal.hold or "", bank, preview_of(proposal))
+
+    async def _take(self, feedback: Feedback, bank: MemoryBank, thread: EngineThread) -> None:
+        """Announce a stored generation, then judge with it."""
+        announced = GenerationAnnounced(
+            recipe=feedback.recipe,
+            generation=_ref(bank),
+            rows=len(bank.rows),
+            threshold=bank.threshold,
+            time=datetime.now(UTC),
+            feedback_id=feedback.feedback_id,
+            operator=feedback.operator,
+        )
+        await self.inbox.announce(announced)
+        await self._swap(feedback.recipe, bank, thread)
+
+    async def _swap(self, recipe: str, bank: MemoryBank, thread: EngineThread) -> None:
+        async with self._swapping:
+            if bank.generation <= self._active[recipe]:
+                return
+            await thread.between_batches(self._engine.swapping(recipe, bank))
+            self._active[recipe] = bank.generation
+        self._observer.generation(recipe, bank)
+
+    async def _follow_all(self, thread: EngineThread) -> None:
+        async for announced in self.inbox.announced():
+            if announced.generation.number > self._active.get(announced.recipe, announced.generation.number):
+                await self._follow(announced, thread)
+
+    async def _follow(self, announced: GenerationAnnounced, thread: EngineThread) -> None:
+        recipe, wanted = announced.recipe, announced.generation
+
+        async def load() -> MemoryBank:
+            try:
+                return await asyncio.to_thread(self._load, recipe, wanted.number)
+            except BankFileError as error:
+                raise _away(error) from error
+
+        name = f"generation {wanted.number} of {recipe}"
+        try:
+            bank = await persist(name, load, self._observer)
+            if bank.sha256 != wanted.sha256:
+                raise EngineError(f"{name} has SHA-256 {bank.sha256}, {wanted.sha256} was announced")
+            await self._swap(recipe, bank, thread)
+        except EngineError as error:  # what is announced is not what the store holds: the former one judges on
+            self._observer.retrying(name, error, 1)
+
+    async def _note_rejects(self, thread: EngineThread) -> None:
+        while True:
+            for recipe, learning in self._recipes.items():
+                try:
+                    await learning.note_rejects(thread)
+                except (EvidenceError, EngineError) as error:
+                    self._observer.retrying(f"rejects of {recipe}", error, 1)
+            await asyncio.sleep(NOTE_REJECTS_EVERY_S)
+
+    async def preview(self, feedback: Feedback) -> UpdatePreview:
+        """What feedback would do, without doing it.
+
+        Raises:
+            FeedbackError: the recipe does not learn here, the frame is not to be had, or the service is starting.
+            EngineError: the learner refuses it.
+        """
+        learning, thread = self._recipes.get(feedback.recipe), self._thread
+        if learning is None or thread is None:
+            known = ", ".join(sorted(self._recipes)) or "none"
+            raise FeedbackError(f"recipe {feedback.recipe!r} does not learn here now; those that may: {known}")
+        async with learning.lock:
+            return preview_of(await learning.propose(feedback, thread, self._active[feedback.recipe]))
+
+
+def preview_of(proposal: Proposal) -> UpdatePreview:
+    """A proposal's effects, as messages carry them."""
+    effects = proposal.preview
+    return UpdatePreview(
+        rows_added=effects.rows_added,
+        rows_removed=effects.rows_removed,
+        threshold_before=effects.threshold_before,
+        threshold_after=effects.threshold_after,
+        cleared=effects.cleared,
+        rejects=effects.rejects,
+        hidden=effects.hidden,
+        defects=effects.defects,
+        hold=proposal.hold,
+    )
+
+
+def _away(error: BankFileError) -> BankFileError | StoreUnavailableError:
+    """A store that cannot be reached may be reached later; one that is altered stays so."""
+    return StoreUnavailableError(str(error)) if isinstance(error.__cause__, OSError) else error
+
+
+def _ref(bank: MemoryBank) -> GenerationRef:
+    return GenerationRef(number=bank.generation, sha256=bank.sha256)
+
+
+def _reply(
+    feedback: Feedback,
+    outcome: FeedbackOutcome,
+    detail: str,
+    bank: MemoryBank | None = None,
+    preview: UpdatePreview | None = None,
+) -> FeedbackReply:
+    return FeedbackReply(
+        feedback_id=feedback.feedback_id,
+        recipe=feedback.recipe,
+        outcome=outcome,
+        time=datetime.now(UTC),
+        frame_id=feedback.frame_id,
+        verdict=feedback.verdict,
+        operator=feedback.operator,
+        detail=detail,
+        generation=_ref(bank) if bank is not None else None,
+        preview=preview,
+    )

@@ -1,0 +1,165 @@
+"""One recipe's learner in this worker, which goes on from the store's newest generation when others went ahead.
+
+The learner's steps run on the engine's thread between batches; the store is read and written on threads of their own.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from engine.feedback import Confirmation, Proposal, Unlearning
+from engine.inspection import Image
+from engine.learner import Learner
+from engine.memory_bank import MemoryBank
+from engine.quantise import Rows
+from stream.decode import Decoder
+from stream.engine_thread import EngineThread, LearningEngine
+from stream.errors import FeedbackError, UnreadableError
+from stream.evidence import Evidence, EvidenceStore
+from stream.frame import Frame
+from stream.messages import Feedback, FeedbackVerdict
+
+REJECTS_NOTED = 20
+"""Recent rejects that a preview looks at."""
+
+
+@dataclass(slots=True)
+class _Embedded:
+    patches: Rows | None = None
+    score: float | None = None
+
+
+class RecipeLearning:
+    """Proposes, stores and forgets; whoever calls holds `lock`.
+
+    Args:
+        recipe: its name in this service.
+        learner: opened on the recipe's store.
+        engine: embeds frames; on the engine's thread only.
+        evidence: where frames are found by id; None: they must come inline.
+        decoder: decodes them as they were when they were judged.
+    """
+
+    def __init__(
+        self,
+        recipe: str,
+        learner: Learner,
+        engine: LearningEngine,
+        evidence: EvidenceStore | None,
+        decoder: Decoder,
+    ) -> None:
+        self.lock = asyncio.Lock()
+        self._recipe = recipe
+        self._learner = learner
+        self._engine = engine
+        self._evidence = evidence
+        self._decoder = decoder
+        self._behind = False
+        self._noted: dict[str, None] = {}
+
+    async def learner(self, at_least: int = 0) -> Learner:
+        """The learner, with generation `at_least` or a later one."""
+        if self._behind or self._learner.bank.generation < at_least:
+            self._learner = await asyncio.to_thread(self._learner.reopen)
+        self._behind = False
+        return self._learner
+
+    async def propose(self, feedback: Feedback, thread: EngineThread, at_least: int = 0) -> Proposal:
+        """What the feedback would do; `Learner.commit` takes it.
+
+        Raises:
+            FeedbackError: the frame is not to be had, or cannot be read.
+            EngineError: the learner refuses it.
+        """
+        learner = await self.learner(at_least)
+        by = {"operator": feedback.operator, "reason": feedback.reason, "time": feedback.time.isoformat()}
+        if feedback.verdict is FeedbackVerdict.UNLEARN:
+            steps = learner.unlearn(Unlearning(feedback_id=feedback.feedback_id, frame=feedback.frame_id, **by))
+        else:
+            embedded = await self._embedded(feedback, thread)
+            confirmation = Confirmation(
+                feedback_id=feedback.feedback_id,
+                frame=feedback.frame_id,
+                patches=embedded.patches,
+                score=embedded.score or 0.0,
+                approved_by=feedback.approved_by,
+                **by,
+            )
+            good = feedback.verdict is FeedbackVerdict.CONFIRM_GOOD
+            steps = learner.confirm_good(confirmation) if good else learner.confirm_defect(confirmation)
+        await thread.between_batches(steps)
+        assert learner.proposal is not None  # noqa: S101 - the steps have ended
+        return learner.proposal
+
+    async def commit(self) -> MemoryBank:
+        """Store what was proposed; raises GenerationConflictError where another writer was first."""
+        return await asyncio.to_thread((await self.learner()).commit)
+
+    def forget(self) -> None:
+        """Go on from what the store holds next time."""
+        self._behind = True
+
+    async def note_rejects(self, thread: EngineThread) -> None:
+        """Embed the newest rejects in the evidence store that are not yet known, for previews to look at."""
+        if self._evidence is None:
+            return
+        evidence = self._evidence
+        for found in await asyncio.to_thread(evidence.recent_rejects, self._recipe, REJECTS_NOTED):
+            frame_id = found.result.frame_id
+            if frame_id in self._noted:
+                continue
+            try:
+                image = await self._decoded(found, frame_id)
+            except FeedbackError:  # it has expired meanwhile
+                continue
+            embedded = _Embedded(score=0.0)
+            await thread.between_batches(self._embed(image, embedded))
+            if embedded.patches is None:
+                continue
+            async with self.lock:
+                (await self.learner()).note_reject(frame_id, embedded.patches)
+            self._noted[frame_id] = None
+            if len(self._noted) > REJECTS_NOTED:
+                del self._noted[next(iter(self._noted))]
+
+    async def _embedded(self, feedback: Feedback, thread: EngineThread) -> _Embedded:
+        """The frame's patches and its score as first seen; neither for a held frame that is only in quarantine."""
+        evidence = None
+        if self._evidence is not None:
+            evidence = await asyncio.to_thread(self._evidence.find, feedback.frame_id, [feedback.recipe])
+        embedded = _Embedded(score=evidence.result.score if evidence is not None else None)
+        if feedback.image is not None:
+            image = await self._decode(feedback.frame_id, feedback.image)
+        elif evidence is not None:
+            image = await self._decoded(evidence, feedback.frame_id)
+        elif feedback.approved_by is not None:
+            return embedded
+        else:
+            where = "there is no evidence store" if self._evidence is None else f"not in {self._evidence.url}"
+            raise FeedbackError(
+                f"frame {feedback.frame_id!r} of recipe {feedback.recipe!r}: {where}; expected a frame that is kept "
+                "there (rejects, and a sample of passes, for a limited time), or its image inline"
+            )
+        await thread.between_batches(self._embed(image, embedded))
+        return embedded
+
+    def _embed(self, image: Image, into: _Embedded) -> Iterator[None]:
+        into.patches = self._engine.embed(self._recipe, image)
+        if into.score is None:
+            yield
+            into.score = self._engine.inspect([(self._recipe, image)])[0].score
+        yield
+
+    async def _decoded(self, found: Evidence, frame_id: str) -> Image:
+        assert self._evidence is not None  # noqa: S101 - `found` came from there
+        image = await asyncio.to_thread(self._evidence.image, found)
+        if image is None:
+            raise FeedbackError(f"frame {frame_id!r}: its image is no longer in {self._evidence.url}")
+        return await self._decode(frame_id, image)
+
+    async def _decode(self, frame_id: str, image: bytes) -> Image:
+        frame = Frame.of_bytes(frame_id, self._recipe, image)
+        try:
+            return (await self._decoder.decode(frame)).prepared
+        except UnreadableError as error:
+            raise FeedbackError(f"frame {frame_id!r}: {error}") from error

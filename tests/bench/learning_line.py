@@ -1,0 +1,172 @@
+"""Workers as people run them, on a real broker, under a steady load of tiles: the line that learning is timed on."""
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from stream.cloudevents import frame_headers
+from stream.config import KafkaConfig
+from stream.kafka_inbox import KafkaInbox
+from stream.kafka_topics import Partitions, ensure_topics
+from stream.messages import Feedback, FeedbackReply, FeedbackVerdict
+from tests.bench.bench import Bench
+from tests.bench.workload import fitted_paths
+from tests.e2e.service import Service, patchline
+from tests.services.kafka import KafkaBroker
+
+RECIPE = "tile"
+FRAME_BYTES = 2**20
+
+
+class LearningLine:
+    """Workers on one store and one broker, frames at a given rate, and taps."""
+
+    def __init__(self, config: KafkaConfig, workers: list[Service], tiles: list[bytes], inbox: KafkaInbox) -> None:
+        self.workers = workers
+        self.latencies: list[tuple[float, float]] = []
+        """Of each result: when it was read (monotonic) and the frame's latency, in seconds."""
+        self._config, self._tiles, self._inbox = config, tiles, inbox
+        self._sent = 0
+
+    async def send(self, rate: float, seconds: float, producer: AIOKafkaProducer) -> None:
+        """Frames at a steady rate, to all partitions in turn."""
+        begin = time.monotonic()
+        for number in range(int(rate * seconds)):
+            await asyncio.sleep(max(0.0, begin + number / rate - time.monotonic()))
+            await self._send(producer)
+
+    async def capacity(self, frames: int, producer: AIOKafkaProducer) -> float:
+        """Frames a second of all workers together, when there are always more."""
+        before = len(self.latencies)
+        for _ in range(frames):
+            await self._send(producer)
+        while len(self.latencies) < before + frames:
+            await asyncio.sleep(0.05)
+        times = [at for at, _ in self.latencies[before:]]
+        first, last = times[frames // 4], times[-1]
+        return (frames - frames // 4 - 1) / (last - first)
+
+    async def _send(self, producer: AIOKafkaProducer) -> None:
+        partition = self._sent % 6
+        headers = frame_headers(
+            frame_id=f"frame-{self._sent}", camera=f"cam-{partition}", time=datetime.now(UTC), recipe=RECIPE
+        )
+        tile = self._tiles[self._sent % len(self._tiles)]
+        self._sent += 1
+        await producer.send(self._config.frames_topic, tile, headers=headers, partition=partition)
+
+    async def tap(self, image: bytes) -> tuple[float, FeedbackReply]:
+        """Confirm an image as good; when that was (seconds since the epoch), and the answer."""
+        name = uuid.uuid4().hex
+        at = time.time()
+        feedback = Feedback(
+            feedback_id=name,
+            recipe=RECIPE,
+            frame_id=f"tapped-{name}",
+            verdict=FeedbackVerdict.CONFIRM_GOOD,
+            operator="bench",
+            time=datetime.now(UTC),
+            image=image,
+        )
+        await self._inbox.submit(feedback)
+        async with asyncio.timeout(120):
+            while (reply := self._inbox.reply(name)) is None:
+                await asyncio.sleep(0.01)
+        return at, reply
+
+    async def active(self, generation: int) -> float:
+        """When a generation was active in the last of the workers, by their logs (seconds since the epoch)."""
+        async with asyncio.timeout(120):
+            while True:
+                times = [self._taken(worker).get(generation) for worker in self.workers]
+                known = [at for at in times if at is not None]
+                if len(known) == len(times):
+                    return max(known)
+                await asyncio.sleep(0.05)
+
+    @staticmethod
+    def _taken(worker: Service) -> dict[int, float]:
+        lines = (json.loads(text) for text in worker.printed.splitlines() if '"generation taken"' in text)
+        return {line["generation"]: datetime.fromisoformat(line["timestamp"]).timestamp() for line in lines}
+
+
+@asynccontextmanager
+async def learning_line(bench: Bench, *, workers: int) -> AsyncIterator[tuple[LearningLine, AIOKafkaProducer]]:
+    """A fitted bank of about 3,000 rows, a broker, and workers that take frames."""
+    folder = bench.build / f"learning-{uuid.uuid4().hex[:8]}"
+    fitted, held = fitted_paths(bench, "magnetic_tile")
+    good = folder / "good"
+    good.mkdir(parents=True)
+    for path in fitted + held:
+        (good / path.name).symlink_to(path)
+    options = ["--backbone", "efficientnet_lite0", "--coreset", "0.02", "--false-reject-rate", "0.05"]
+    patchline("fit", good, "--out", folder / RECIPE, "--name", RECIPE, *options)
+    async with AsyncExitStack() as stack:
+        broker = stack.enter_context(KafkaBroker())
+        broker.start_broker()
+        config = KafkaConfig(bootstrap_servers=broker.bootstrap)
+        await ensure_topics(
+            config, max_frame_bytes=FRAME_BYTES, partitions=Partitions(frames=6), replication=1, learning=True
+        )
+        services = []
+        for _ in range(workers):
+            service = stack.enter_context(Service(_settings(config, folder)))
+            service.run()
+            services.append(service)
+        inbox = KafkaInbox(config, max_frame_bytes=FRAME_BYTES, answers=False)
+        await inbox.open()
+        stack.push_async_callback(inbox.close)
+        line = LearningLine(config, services, [path.read_bytes() for path in held], inbox)
+        reading = [asyncio.create_task(work) for work in (_follow(inbox), _read(config, line))]
+        stack.callback(lambda: [task.cancel() for task in reading])
+        producer = await stack.enter_async_context(AIOKafkaProducer(bootstrap_servers=broker.bootstrap, linger_ms=0))
+        yield line, producer
+
+
+def altered(path: Path, seed: int) -> bytes:
+    """A tile in another light, with a texture of its own: every one teaches the bank something. PNG."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    assert image is not None
+    noise = np.random.default_rng(seed)
+    cells = noise.normal(0, 25, (12, 12, 3)).astype(np.float32)
+    cast = cv2.resize(cells, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    light = noise.uniform(0.5, 0.8)
+    ok, encoded = cv2.imencode(".png", np.clip(image * light + cast, 0, 255).astype(np.uint8))
+    assert ok
+    return encoded.tobytes()
+
+
+def _settings(config: KafkaConfig, folder: Path) -> dict[str, Any]:
+    return {
+        "recipes": {RECIPE: {"bank": str(folder / RECIPE), "learns": True}},
+        "kafka": {"bootstrap": config.bootstrap_servers, "create_topics": False},
+        "limits": {"batch_size": 4},
+        "log": {"format": "json"},
+    }
+
+
+async def _follow(inbox: KafkaInbox) -> None:
+    async for _ in inbox.announced():
+        pass
+
+
+async def _read(config: KafkaConfig, line: LearningLine) -> None:
+    reader = AIOKafkaConsumer(
+        config.results_topic,
+        bootstrap_servers=config.bootstrap_servers,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+    )
+    async with reader:
+        async for record in reader:
+            line.latencies.append((time.monotonic(), json.loads(record.value)["latency_ms"] / 1000))

@@ -1,0 +1,76 @@
+"""From the tap to the bank: how long until every worker judges with it, and what learning costs the frames."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from itertools import count
+
+import numpy as np
+
+from tests.bench.bench import Bench
+from tests.bench.learning_line import altered, learning_line
+from tests.bench.row import Row, from_values
+from tests.bench.workload import fitted_paths
+
+LOAD = 0.8
+"""Of the capacity of all workers together, measured first."""
+
+
+def tap(bench: Bench) -> list[Row]:
+    """Tap to active in every one of three worker processes: p99 of 100 taps, each of which adds rows."""
+    return asyncio.run(_tap(bench, taps=5 if bench.quick else 100, workers=3))
+
+
+def learning_latency(bench: Bench) -> list[Row]:
+    """p99 latency of frames while a frame a second is learned, against while nothing is."""
+    return asyncio.run(_latency(bench, seconds=5 if bench.quick else 20))
+
+
+async def _tap(bench: Bench, *, taps: int, workers: int) -> list[Row]:
+    images = _images(bench)
+    async with learning_line(bench, workers=workers) as (line, producer):
+        capacity = await line.capacity(120 if bench.quick else 600, producer)
+        bench.say(f"{workers} workers judge {capacity:.1f} frames/s together; load {LOAD:.0%} of it")
+        load = asyncio.create_task(line.send(LOAD * capacity, 3600, producer))
+        seconds: list[float] = []
+        for _ in range(taps):
+            await asyncio.sleep(0.3)
+            at, reply = await line.tap(next(images))
+            assert reply.preview is not None, reply
+            assert reply.generation is not None, reply
+            assert reply.preview.rows_added > 0, "a tap that taught nothing"
+            seconds.append(await line.active(reply.generation.number) - at)
+        load.cancel()
+    p50, p99 = np.percentile(seconds, [50, 99])
+    bench.say(f"{taps} taps: median {p50:.3f} s, p99 {p99:.3f} s, worst {max(seconds):.3f} s")
+    return [from_values("tap_to_active_p99", float(p99), 1.0, goal=1.0, unit="s", less_is_better=True)]
+
+
+async def _latency(bench: Bench, *, seconds: float) -> list[Row]:
+    images = _images(bench)
+    found: dict[bool, list[float]] = {False: [], True: []}
+    async with learning_line(bench, workers=1) as (line, producer):
+        capacity = await line.capacity(120 if bench.quick else 400, producer)
+        bench.say(f"1 worker judges {capacity:.1f} frames/s; load {LOAD:.0%} of it, in turns of {seconds:g} s")
+        for turn in range(2 * bench.repeats):
+            learns = turn % 2 == 1
+            begin = len(line.latencies)
+            load = asyncio.create_task(line.send(LOAD * capacity, seconds, producer))
+            while learns and not load.done():
+                next_s = time.monotonic() + 1
+                await line.tap(next(images))
+                await asyncio.sleep(max(0.0, next_s - time.monotonic()))
+            await load
+            await asyncio.sleep(1)
+            found[learns] += [latency for _, latency in line.latencies[begin:]]
+    calm, learning = (float(np.percentile(found[learns], 99)) for learns in (False, True))
+    bench.say(
+        f"p99 {calm:.3f} s of {len(found[False])} frames without, {learning:.3f} s of {len(found[True])} with learning"
+    )
+    return [from_values("latency_while_learning_p99", learning, calm, goal=1 / 1.1, unit="s", less_is_better=True)]
+
+
+def _images(bench: Bench) -> Iterator[bytes]:
+    fitted, held = fitted_paths(bench, "magnetic_tile")
+    paths = fitted + held
+    return (altered(paths[number % len(paths)], number) for number in count())

@@ -1,0 +1,269 @@
+"""Feedback -> learn -> store -> announce -> swap, and what becomes of feedback that cannot be learned."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from engine.errors import GenerationConflictError, LearningError
+from stream.config import Limits
+from stream.decode import Decoder
+from stream.engine_thread import EngineThread
+from stream.feedback_inbox import LocalInbox
+from stream.learning_loop import LearningLoop
+from stream.messages import (
+    Feedback,
+    FeedbackOutcome,
+    FeedbackReply,
+    FeedbackVerdict,
+    GenerationAnnounced,
+    GenerationRef,
+)
+from stream.observer import NullObserver
+from stream.recipe_learning import RecipeLearning
+from tests.stream.scripted import ScriptedEngine, jpeg
+
+PREVIEW = SimpleNamespace(
+    rows_added=3,
+    rows_removed=0,
+    threshold_before=9.0,
+    threshold_after=9.5,
+    cleared=("a",),
+    rejects=2,
+    hidden=(),
+    defects=1,
+)
+
+
+@dataclass(frozen=True)
+class Bank:
+    generation: int = 1
+    threshold: float = 9.0
+    rows: tuple[int, ...] = (0,)
+
+    @property
+    def sha256(self) -> str:
+        return f"{self.generation:064d}"
+
+
+@dataclass
+class World:
+    """A store that several scripted learners share, and what happened, in order."""
+
+    bank: Bank = field(default_factory=Bank)
+    applied: list[str] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
+    hold: str | None = None
+
+
+class ScriptedLearner:
+    """A learner whose generations only count; `fail` says what its next confirmation raises."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.bank, self.proposal = world, world.bank, None
+        self.fail: Exception | None = None
+
+    def reopen(self) -> "ScriptedLearner":
+        return ScriptedLearner(self.world)
+
+    def knows(self, feedback_id: str) -> bool:
+        return feedback_id in self.world.applied
+
+    def confirm_good(self, request) -> Iterator[None]:
+        yield
+        if self.fail is not None:
+            raise self.fail
+        self.world.log.append(f"learn {request.frame}")
+        bank = replace(self.bank, generation=self.bank.generation + 1)
+        self.proposal = SimpleNamespace(bank=bank, preview=PREVIEW, hold=self.world.hold)
+        self.request = request
+        yield
+
+    def commit(self) -> Bank:
+        if self.world.bank.generation != self.bank.generation:
+            raise GenerationConflictError("another writer was first")
+        self.world.log.append("store")
+        self.world.applied.append(self.request.feedback_id)
+        self.world.bank = self.bank = self.proposal.bank
+        return self.bank
+
+
+class LearningScriptedEngine(ScriptedEngine):
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.world = world
+
+    def embed(self, recipe, prepared):
+        return np.zeros((4, 2), np.int16)
+
+    def swapping(self, recipe, bank) -> Iterator[None]:
+        yield
+        self.world.log.append(f"swap {bank.generation}")
+
+
+class Inbox(LocalInbox):
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self.world = world
+        self.others: asyncio.Queue[GenerationAnnounced] = asyncio.Queue()
+
+    async def announce(self, announced):
+        self.world.log.append(f"announce {announced.generation.number}")
+
+    async def announced(self):
+        while True:
+            yield await self.others.get()
+
+
+class Answers(NullObserver):
+    def __init__(self) -> None:
+        self.replies: asyncio.Queue[FeedbackReply] = asyncio.Queue()
+        self.taken: asyncio.Queue[int] = asyncio.Queue()
+        self.retries: asyncio.Queue[str] = asyncio.Queue()
+
+    def feedback(self, reply):
+        self.replies.put_nowait(reply)
+
+    def generation(self, recipe, bank):
+        self.taken.put_nowait(bank.generation)
+
+    def retrying(self, what, error, attempt):
+        self.retries.put_nowait(str(error))
+
+
+@dataclass
+class Running:
+    world: World
+    learner: ScriptedLearner
+    inbox: Inbox
+    answers: Answers
+    loop: LearningLoop
+
+    async def ask(self, feedback_id: str, **more: object) -> FeedbackReply:
+        await self.inbox.submit(feedback(feedback_id, **more))
+        return await asyncio.wait_for(self.answers.replies.get(), 60)
+
+
+def feedback(feedback_id: str, **more: object) -> Feedback:
+    fields = {"recipe": "plate", "frame_id": "f", "image": jpeg(200), "operator": "ada", "time": datetime.now(UTC)}
+    return Feedback(feedback_id=feedback_id, verdict=FeedbackVerdict.CONFIRM_GOOD, **{**fields, **more})
+
+
+@pytest.fixture
+def running() -> Callable[[], object]:
+    @asynccontextmanager
+    async def run():
+        world, answers = World(), Answers()
+        engine, inbox, learner = LearningScriptedEngine(world), Inbox(world), ScriptedLearner(world)
+        learning = RecipeLearning("plate", learner, engine, None, Decoder(engine.prepare, ["plate"], Limits()))
+        loop = LearningLoop(
+            inbox=inbox,
+            recipes={"plate": learning},
+            engine=engine,
+            load=lambda _, generation: replace(world.bank, generation=generation),
+            active={"plate": 1},
+            observer=answers,
+        )
+        thread = EngineThread(engine)
+        task = asyncio.create_task(loop.run(thread))
+        yield Running(world, learner, inbox, answers, loop)
+        assert not task.done(), task.exception()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        thread.close()
+
+    return run
+
+
+async def test_the_loop_learns_stores_announces_and_swaps_in_that_order(running):
+    """Nothing is announced that is not stored, nothing judges that was not announced; the answer names it."""
+    async with running() as line:
+        reply = await line.ask("1")
+        assert line.world.log == ["learn f", "store", "announce 2", "swap 2"]
+        assert (reply.outcome, reply.generation) == (
+            FeedbackOutcome.LEARNED,
+            GenerationRef(number=2, sha256=f"{2:064d}"),
+        )
+        assert reply.preview is not None
+        assert (reply.preview.rows_added, reply.preview.cleared) == (3, ("a",))
+        assert line.inbox.reply("1") == reply
+
+
+async def test_the_same_feedback_again_changes_nothing_and_is_announced_again(running):
+    """A worker may have been killed between storing and announcing: what comes again is announced, not learned."""
+    async with running() as line:
+        line.world.applied.append("1")
+        line.world.bank = line.learner.bank = Bank(generation=2)
+        reply = await line.ask("1")
+        assert reply.outcome is FeedbackOutcome.UNCHANGED
+        assert line.world.log == ["announce 2", "swap 2"]
+
+
+async def test_where_another_writer_was_first_it_is_learned_from_there(running):
+    """A conflict of writers ends in the generation after the other's."""
+    async with running() as line:
+        line.world.bank = Bank(generation=5)
+        reply = await line.ask("1")
+        assert reply.generation is not None
+        assert reply.generation.number == 6
+        assert line.world.log == ["learn f", "learn f", "store", "announce 6", "swap 6"]
+
+
+async def test_what_is_held_is_answered_with_its_reason(running):
+    """A held frame makes a generation that judges as before, and the answer says whom it waits for."""
+    async with running() as line:
+        line.world.hold = "it would hide 1 of 1 known defects: d"
+        reply = await line.ask("1")
+        assert (reply.outcome, reply.detail) == (FeedbackOutcome.HELD, line.world.hold)
+
+
+@pytest.mark.parametrize(
+    ("more", "fail", "said"),
+    [
+        ({"recipe": "other"}, None, "recipe 'other' does not learn here, expected one of: plate"),
+        ({"image": None}, None, "there is no evidence store; expected a frame that is kept"),
+        ({"image": b"\xff\xd8\xff nothing"}, None, "frame 'f': the JPEG"),
+        ({}, LearningError("frame 'f': not so"), "frame 'f': not so"),
+        ({}, ZeroDivisionError("x"), "failed: ZeroDivisionError: x"),
+    ],
+)
+async def test_what_cannot_be_learned_is_refused_and_the_next_is_learned(running, more, fail, said):
+    """Whatever is wrong with one feedback is said in its answer, and stops neither learning nor inspection."""
+    async with running() as line:
+        line.learner.fail = fail
+        reply = await line.ask("1", **more)
+        assert reply.outcome is FeedbackOutcome.REFUSED
+        assert said in reply.detail
+        assert (await line.ask("2")).outcome is FeedbackOutcome.LEARNED
+
+
+async def test_generations_of_other_workers_are_followed_once(running):
+    """A newer one is loaded and judges; an older one, another recipe's, or one whose sum differs does not."""
+    async with running() as line:
+
+        def announced(recipe: str, number: int, sha256: str) -> GenerationAnnounced:
+            generation = GenerationRef(number=number, sha256=sha256)
+            return GenerationAnnounced(
+                recipe=recipe, generation=generation, rows=1, threshold=9.0, time=datetime.now(UTC)
+            )
+
+        for recipe, number, sha256 in (("other", 9, "x"), ("plate", 1, "x"), ("plate", 3, "x")):
+            line.inbox.others.put_nowait(announced(recipe, number, sha256))
+        assert "has SHA-256" in await asyncio.wait_for(line.answers.retries.get(), 60)
+        line.inbox.others.put_nowait(announced("plate", 4, f"{4:064d}"))
+        assert await asyncio.wait_for(line.answers.taken.get(), 60) == 4
+        assert line.world.log == ["swap 4"]
+
+
+async def test_a_preview_changes_nothing(running):
+    """What an update would do is told without storing, announcing or swapping anything."""
+    async with running() as line:
+        await line.ask("0", recipe="other")  # the loop has begun
+        preview = await line.loop.preview(feedback("p"))
+        assert (preview.rows_added, preview.threshold_after) == (3, 9.5)
+        assert line.world.log == ["learn f"]
