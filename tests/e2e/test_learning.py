@@ -40,7 +40,7 @@ def png(image: np.ndarray) -> bytes:
     return encoded.tobytes()
 
 
-RED, BLUE = png(part(80, (40, 40, 255))), png(part(81, (255, 60, 20)))
+RED, BLUE = png(part(80, (100, 100, 175))), png(part(81, (170, 120, 95)))
 
 
 @pytest.fixture(scope="module")
