@@ -20,7 +20,7 @@ from stream.cloudevents import frame_headers
 from tests.e2e import topics
 from tests.e2e.service import Service, patchline
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 TOKEN = "a token of these tests"  # noqa: S105 - of a test
 FIT = ("--backbone", "resnet18", "--weights", "random:1", "--stages", "layer1,layer2", "--size", "64")
 
