@@ -1,5 +1,6 @@
 """`patchline demo`: a simulated line, live."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,10 +12,18 @@ from ops.errors import InputError
 if TYPE_CHECKING:
     from ops.demo.feed import Feed
 
+
+class Operator(StrEnum):
+    """Who taps false rejects."""
+
+    NONE = "none"
+    SIMULATED = "simulated"
+
+
 EXAMPLES = examples(
     "patchline demo",
     "patchline demo --forever --port 8800 --host 0.0.0.0",
-    "patchline demo --drift 3 --seed 7 --json summary.json",
+    "patchline demo --operator none --seed 7 --json summary.json",
     "patchline demo --images photographs-of-good-parts/",
     "patchline demo --source rtsp://camera.local/stream",
 )
@@ -32,8 +41,11 @@ def demo(
         typer.Option(help="[b]brick[/], [b]grass[/] or [b]gravel[/]; may be repeated.", show_default="all three"),
     ] = None,
     drift: Annotated[
-        float, typer.Option(min=0, help="How far the light drifts; 1: as when the banks were fitted.")
+        float, typer.Option(min=0, help="How far the lamp ages while you watch: darker, warmer, from one side; 0: not.")
     ] = 1.0,
+    operator: Annotated[
+        Operator, typer.Option(help="Who taps false rejects; at the page you may, too.")
+    ] = Operator.SIMULATED,
     defects: Annotated[float, typer.Option(min=0, max=0.9, help="Share of frames with a planted defect, about.")] = 0.2,
     false_reject_rate: Annotated[
         float,
@@ -83,7 +95,7 @@ def demo(
             false_reject_rate=promise,
         )
 
-    options = Options(page=page, host=host, port=port, rate=rate, json=json, results=results)
+    options = Options(page=page, host=host, port=port, rate=rate, json=json, results=results, operator=operator.value)
     asyncio.run(run(make, options, console))
 
 

@@ -8,15 +8,22 @@ from time import monotonic
 from typing import Literal, TypeAlias
 
 from engine.inspection import Image, Inspection
-from ops.demo.tally import Outcome, Tally
+from engine.memory_bank import MemoryBank
+from ops.demo.tally import Learned, Outcome, Tally
 from ops.demo.web import Truth
 from stream.errors import DropCause
 from stream.frame import Frame
-from stream.messages import Result
+from stream.messages import FeedbackOutcome, FeedbackReply, Result
 from stream.observer import NullObserver
 
 State: TypeAlias = Literal["fitting", "running", "draining", "done"]
 TruthOf: TypeAlias = Callable[[str], Truth | None]
+WORDS = {
+    FeedbackOutcome.LEARNED: "Learned: generation {generation}",
+    FeedbackOutcome.UNCHANGED: "Learned before",
+    FeedbackOutcome.HELD: "Held for a second person: {detail}",
+    FeedbackOutcome.REFUSED: "Not learned: {detail}",
+}
 RECENT = 48
 """Frames whose picture can still be asked for."""
 GALLERY = 24
@@ -65,6 +72,15 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
+class Swap:
+    """A generation that came into use, and how many frames had been judged by then."""
+
+    number: int
+    recipe: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class Point:
     """One frame on the timeline."""
 
@@ -90,12 +106,17 @@ class Board(NullObserver):
         """What is being done before the stream begins."""
         self.progress = 0.0
         self.points: deque[Point] = deque(maxlen=TIMELINE)
+        self.swaps: deque[Swap] = deque(maxlen=TIMELINE)
+        self.said: dict[str, str] = {}
+        """What became of a tap, by frame id."""
         self.latest: dict[str, Shown] = {}
         self.gallery: deque[Shown] = deque(maxlen=GALLERY)
         """Rejects and escapes, newest first."""
         self.last_reject: Shown | None = None
         self.last_reject_s: float | None = None
         self.dropped = 0
+        self.fitted_rows: dict[str, int] = {}
+        """Rows of each recipe's fit."""
         self.version = 0
         """Grows with every change."""
         self._recent: deque[Shown] = deque(maxlen=RECENT)
@@ -126,6 +147,29 @@ class Board(NullObserver):
     def frame_dropped(self, camera: str, cause: DropCause) -> None:  # noqa: ARG002 - counted together
         """See `Observer`."""
         self.dropped += 1
+
+    def feedback(self, reply: FeedbackReply) -> None:
+        """See `Observer`."""
+        learned = self.tally.learned.setdefault(reply.recipe, Learned())
+        learned.taps += reply.outcome is FeedbackOutcome.LEARNED
+        learned.held += reply.outcome is FeedbackOutcome.HELD
+        if reply.frame_id is not None:
+            number = reply.generation.number if reply.generation is not None else 0
+            self.say(reply.frame_id, WORDS[reply.outcome].format(generation=number, detail=reply.detail))
+
+    def generation(self, recipe: str, bank: MemoryBank) -> None:
+        """See `Observer`."""
+        learned = self.tally.learned.setdefault(recipe, Learned())
+        learned.generation, learned.rows_added = bank.generation, len(bank.rows) - self.fitted_rows.get(recipe, 0)
+        self.swaps.append(Swap(self.tally.frames, recipe, bank.generation))
+        self.touch()
+
+    def say(self, frame_id: str, words: str) -> None:
+        """What became of a tap on a frame."""
+        self.said[frame_id] = words
+        if len(self.said) > RECENT + GALLERY:
+            del self.said[next(iter(self.said))]
+        self.touch()
 
     def ready(self, ready: bool) -> None:
         """See `Observer`."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import islice
 from time import monotonic
@@ -10,7 +11,7 @@ import cv2
 import numpy as np
 
 from engine.inspection import Image
-from ops.demo.lighting import Drift, Light
+from ops.demo.lighting import Drift, Light, aged
 from ops.demo.material import Material, Role
 from ops.demo.web import VIEW_PX, Truth, View, Web
 from stream.frame import Frame
@@ -45,8 +46,9 @@ class Station:
         """The next frame of the stream: JPEG bytes, and what is planted in it."""
         view = next(self._views)
         jpeg = expose(view, self._light.at(self._taken, self._drift), self._noise)
+        truth = replace(view.truth, aged=aged(self._taken) if self._drift else 0.0)
         self._taken += 1
-        return jpeg, view.truth
+        return jpeg, truth
 
     def _rng(self, purpose: str) -> np.random.Generator:
         return np.random.default_rng([self._seed, *f"{self.name}/{purpose}".encode()])

@@ -9,25 +9,28 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from engine.bank_file import save_bank
 from engine.fit import fit
 from engine.inspector import Inspector
 from engine.memory_bank import MemoryBank
-from ops.demo.board import Board
+from ops.demo.board import Board, Shown
 from ops.demo.feed import Feed, Job
 from ops.demo.page import Page
 from ops.demo.summary import summary, tables
 from ops.demo.tally import Tally
+from ops.demo.teaching import PERSON, SimulatedOperator, learning_loop, store_in, tap
 from ops.demo.terminal import show
 from ops.http import HttpServer
 from ops.metrics import Metrics
 from stream.config import Limits
 from stream.errors import AbortedError
+from stream.feedback_inbox import LocalInbox
 from stream.jsonl_sink import JsonLinesSink
 from stream.observer import NullObserver, Observer
 from stream.pipeline import Pipeline
@@ -40,12 +43,16 @@ STAGES = {
 }
 LIMITS = Limits(batch_size=4, max_in_flight=16)
 """A demo is watched: small batches, and no long queue in front of the engine."""
+Operator: TypeAlias = Literal["none", "simulated"]
+"""Who taps false rejects; the person at the page may at any time."""
 FeedMaker = Callable[[], Awaitable[Feed]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How the demo runs. `port` 0 takes a free one; `results` None keeps the JSON lines only as long as it runs."""
+    """How the demo runs. `port` 0 takes a free one; `results` None keeps the JSON lines only as long as it runs.
+    `operator` says who taps false rejects, where the truth is known.
+    """
 
     page: bool = True
     host: str = "127.0.0.1"
@@ -53,6 +60,7 @@ class Options:
     rate: float = 10.0
     json: Path | None = None
     results: Path | None = None
+    operator: Operator = "simulated"
 
 
 class Fan(NullObserver):
@@ -82,18 +90,39 @@ async def run(make_feed: FeedMaker, options: Options, console: Console) -> dict[
         port=options.port,
     )
     where = ""
+    inbox = LocalInbox()
+
+    async def tapped(shown: Shown) -> None:
+        board.say(shown.frame.frame_id, "Confirmed, learning …")
+        await tap(inbox, shown, PERSON)
+
     if options.page:
-        Page(board, feed.heading).mount(server.app)
+        Page(board, feed.heading, tapped).mount(server.app)
         await server.start()
         where = f"{server.url}/"
         console.print(f"Page: [bold]{where}[/]   metrics: {server.url}/metrics")
     for remark in feed.remarks:
         console.print(remark)
     try:
-        banks = await _fit_all(feed, board, console)
-        metrics.banks(banks)
-        metrics.expect(sorted(banks))
-        await _stream(feed, banks, Fan(metrics, board), board, options, console, where)
+        with TemporaryDirectory(prefix="patchline-demo-") as folder:
+            banks = await _fit_all(feed, board, console, Path(folder))
+            board.fitted_rows = {name: len(bank.rows) for name, bank in banks.items()}
+            metrics.banks(banks)
+            metrics.expect(sorted(banks))
+            observer = Fan(metrics, board)
+            engine = await asyncio.to_thread(Inspector, banks)
+            loop = await asyncio.to_thread(learning_loop, inbox, Path(folder), engine, LIMITS, observer)
+            operators = [SimulatedOperator(inbox, board)] if options.operator == "simulated" else []
+            pipeline = Pipeline(
+                sources=[feed.source(observer)],
+                engine=engine,
+                sinks=[JsonLinesSink(options.results or Path(folder) / "results.jsonl")],
+                limits=LIMITS,
+                observer=observer,
+                maps="all",
+                companions=[loop, *operators],
+            )
+            await _stream(pipeline, board, console, where)
         board.enter("done")
         outcome = summary(tally, board.dropped) | {"banks": {name: _bank(bank) for name, bank in banks.items()}}
         promised = next(iter(banks.values())).recipe.false_reject_rate
@@ -107,49 +136,31 @@ async def run(make_feed: FeedMaker, options: Options, console: Console) -> dict[
     return outcome
 
 
-async def _stream(
-    feed: Feed,
-    banks: dict[str, MemoryBank],
-    observer: Observer,
-    board: Board,
-    options: Options,
-    console: Console,
-    where: str,
-) -> None:
-    with TemporaryDirectory(prefix="patchline-demo-") as folder:
-        results = options.results or Path(folder) / "results.jsonl"
-        pipeline = Pipeline(
-            sources=[feed.source(observer)],
-            engine=await asyncio.to_thread(Inspector, banks),
-            sinks=[JsonLinesSink(results)],
-            limits=LIMITS,
-            observer=observer,
-            maps="all",
-        )
-        draining: list[asyncio.Task[None]] = []
+async def _stream(pipeline: Pipeline, board: Board, console: Console, where: str) -> None:
+    draining: list[asyncio.Task[None]] = []
 
-        def stop() -> None:
-            if draining:
-                pipeline.abort("interrupted twice")
-            else:
-                draining.append(asyncio.create_task(pipeline.drain()))
+    def stop() -> None:
+        if draining:
+            pipeline.abort("interrupted twice")
+        else:
+            draining.append(asyncio.create_task(pipeline.drain()))
 
-        loop = asyncio.get_running_loop()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    screen = asyncio.create_task(show(board, console, lambda: where))
+    try:
+        with suppress(AbortedError):
+            await pipeline.run()
+    finally:
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop)
-        screen = asyncio.create_task(show(board, console, lambda: where))
-        try:
-            with suppress(AbortedError):
-                await pipeline.run()
-        finally:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
-            board.enter("draining")
-            screen.cancel()
-            await asyncio.gather(screen, *draining, return_exceptions=True)
+            loop.remove_signal_handler(number)
+        board.enter("draining")
+        screen.cancel()
+        await asyncio.gather(screen, *draining, return_exceptions=True)
 
 
-async def _fit_all(feed: Feed, board: Board, console: Console) -> dict[str, MemoryBank]:
+async def _fit_all(feed: Feed, board: Board, console: Console, folder: Path) -> dict[str, MemoryBank]:
     loop = asyncio.get_running_loop()
     banks: dict[str, MemoryBank] = {}
     columns = (TextColumn("{task.description:<36}"), BarColumn(), TimeElapsedColumn())
@@ -169,7 +180,9 @@ async def _fit_all(feed: Feed, board: Board, console: Console) -> dict[str, Memo
                 calibration=job.calibration,
                 progress=report,
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
+                keep=store_in(folder, job.recipe.name).keep,
             )
+            await asyncio.to_thread(save_bank, made.bank, folder / job.recipe.name, made.calibration)
             bars.update(bar, description=f"{job.recipe.name}: fitted", completed=1.0)
             banks[job.recipe.name] = made.bank
             console.print(

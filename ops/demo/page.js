@@ -8,6 +8,7 @@ const SHAPES = {
   escape: { name: "defect, escaped", path: "M-7-6H7L0 7z" },
   "false reject": { name: "false reject", path: "M-6-6L6 6M-6 6L6-6" },
 };
+const LEARNED = { name: "a generation learned", path: "M0-10V10" };
 const WORDS = { pass: "PASS", reject: "REJECT", caught: "REJECT", escape: "PASS", "false reject": "REJECT" };
 const LABELS = { reject: "Rejected", caught: "Rejected: defect", escape: "Escaped", "false reject": "False reject",
   "not inspected": "Not inspected" };
@@ -17,6 +18,7 @@ const CHART_EVERY_MS = 600;
 let points = [];
 let cards = [];
 let show = "all";
+let swaps = [];
 let drawn = 0;
 let galleryKey = "";
 
@@ -66,6 +68,12 @@ function counts(summary) {
   byId("false").textContent = summary.false_rejects ?? "";
   byId("escapes-of").textContent = `of ${summary.defective_frames} defective, ${percent(summary.escape_rate)}`;
   byId("false-of").textContent = `of ${summary.good_frames} good, ${percent(summary.false_reject_rate)}`;
+  const taught = Object.values(summary.learned);
+  byId("taps").textContent = taught.reduce((sum, one) => sum + one.taps, 0);
+  byId("rows-added").textContent = `${taught.reduce((sum, one) => sum + one.rows_added, 0)} rows added`;
+  const lights = summary.by_light.filter((one) => one.good_frames);
+  byId("lights").textContent = lights.length < 2 ? "" : `False rejects ${lights.map((one) =>
+    `${one.light}: ${one.false_rejects} of ${one.good_frames} (${percent(one.false_reject_rate)})`).join(", ")}.`;
   byId("rate").textContent = summary.frames_per_s.toFixed(1);
   byId("latency").textContent = Math.round(summary.latency_ms.p50);
   byId("p99").textContent = `99 % within ${Math.round(summary.latency_ms.p99)}`;
@@ -129,6 +137,11 @@ function chart(force) {
   drawing.append(svg("line", { x1: left, x2: width - right, y1: y(1), y2: y(1), class: "threshold" }),
     svg("text", { x: width - right + 8, y: y(1) + 6, class: "strong" }, "threshold"),
     svg("text", { x: width - right + 32, y: height - 8 }, "frame"));
+  for (const swap of swaps.filter((one) => one.n >= first)) {
+    const line = svg("line", { x1: x(swap.n + 0.5), x2: x(swap.n + 0.5), y1: top, y2: height - bottom, class: "swap" });
+    line.append(svg("title", {}, `${swap.recipe}: generation ${swap.generation}`));
+    drawing.append(line);
+  }
   for (const point of points.filter((one) => one.ratio !== null && one.n >= first)) {
     const mark = svg("path", { d: SHAPES[point.outcome].path, transform: `translate(${x(point.n)} ${y(point.ratio)})`,
       class: `mark ${point.outcome.split(" ")[0]}` });
@@ -140,8 +153,8 @@ function chart(force) {
 
 function legend() {
   const box = byId("legend");
-  for (const [outcome, shape] of Object.entries(SHAPES)) {
-    const item = element("span", outcome === "reject" ? "without-truth" : outcome === "pass" ? "" : "truth");
+  for (const [outcome, shape] of [...Object.entries(SHAPES), ["swap", LEARNED]]) {
+    const item = element("span", outcome === "reject" ? "without-truth" : outcome === "pass" || outcome === "swap" ? "" : "truth");
     const picture = svg("svg", { width: 22, height: 22, viewBox: "-11 -11 22 22", "aria-hidden": "true" });
     picture.append(svg("path", { d: shape.path, class: `mark ${outcome.split(" ")[0]}` }));
     item.append(picture, shape.name);
@@ -151,21 +164,33 @@ function legend() {
 
 function gallery() {
   const chosen = cards.filter((card) => (show === "all" ? card.outcome !== "escape" : card.outcome === show)).slice(0, 8);
-  const key = show + chosen.map((card) => card.n).join();
+  const key = show + chosen.map((card) => card.n + card.said).join();
   if (key === galleryKey) return;
   galleryKey = key;
   const box = byId("gallery");
-  const known = new Map([...box.querySelectorAll(".card")].map((node) => [node.dataset.n, node]));
-  box.replaceChildren(...(chosen.length ? chosen.map((card) => known.get(String(card.n)) ?? galleryCard(card))
+  const known = new Map([...box.querySelectorAll(".card")].map((node) => [node.dataset.key, node]));
+  box.replaceChildren(...(chosen.length ? chosen.map((card) => known.get(card.n + card.said) ?? galleryCard(card))
     : [element("p", "empty", "Nothing yet.")]));
 }
 
 function galleryCard(card) {
   const node = element("article", `card ${card.outcome.split(" ")[0]}`);
-  node.dataset.n = card.n;
+  node.dataset.key = card.n + card.said;
   node.append(picture(card), element("b", "", `${LABELS[card.outcome]}, ${card.camera}`), element("p", "", `${card.reason}.`));
   if (card.planted) node.append(element("p", "", `Truth: ${card.planted}.`));
+  if (card.said) node.append(element("p", "said", card.said));
+  else if (card.rejected) node.append(confirmButton(card));
   return node;
+}
+
+function confirmButton(card) {
+  const button = element("button", "confirm", "This part is good");
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    const answer = await fetch(`demo/confirm/${card.n}`, { method: "POST", headers: { "content-type": "application/json" } });
+    button.textContent = answer.ok ? "Learning …" : await answer.text();
+  });
+  return button;
 }
 
 function found(id, rows) {
@@ -183,6 +208,7 @@ function found(id, rows) {
 function update(message) {
   points = points.concat(message.points).slice(-KEPT);
   cards = message.gallery;
+  swaps = message.swaps;
   banner(message);
   counts(message.summary);
   cameras(message.cameras);

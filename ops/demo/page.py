@@ -1,11 +1,11 @@
 """The page: what is judged and why, live in a browser. It loads nothing from anywhere else."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from importlib.resources import files
 from itertools import islice
 from time import monotonic
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 from aiohttp import web
@@ -14,6 +14,7 @@ from ops.demo.board import Board, Shown
 from ops.demo.picture import REJECTED, picture
 from ops.demo.summary import summary
 
+Tap: TypeAlias = Callable[[Shown], Awaitable[None]]
 REFRESH_S = 0.25
 """Least time between two messages to a browser."""
 REJECT_SHOWN_S = 3.0
@@ -22,19 +23,21 @@ ASSETS = {"page.css": "text/css", "page.js": "text/javascript"}
 
 
 class Page:
-    """Mounts the page on an aiohttp application: `/`, its assets, `/demo/events` (server-sent) and `/demo/frames/N`.
+    """Mounts the page on an aiohttp application: `/`, its assets, `/demo/events` (server-sent), `/demo/frames/N` and
+    `/demo/confirm/N`.
 
-    `heading` says what is inspected.
+    `heading` says what is inspected; `tap` takes what the person at the page confirms as good.
     """
 
-    def __init__(self, board: Board, heading: str):
-        self._board, self._heading = board, heading
+    def __init__(self, board: Board, heading: str, tap: Tap | None = None):
+        self._board, self._heading, self._tap = board, heading, tap
 
     def mount(self, app: web.Application) -> None:
         """Add the routes."""
         app.router.add_get("/", self._index)
         app.router.add_get("/demo/events", self._events)
         app.router.add_get("/demo/summary", self._summary)
+        app.router.add_post(r"/demo/confirm/{number:\d+}", self._confirm)
         app.router.add_get(r"/demo/frames/{number:\d+}", self._frame)
         app.router.add_get("/demo/{asset}", self._asset)
 
@@ -56,6 +59,19 @@ class Page:
             raise web.HTTPNotFound(text="that frame is no longer kept")
         body = await asyncio.to_thread(picture, shown)
         return web.Response(body=body, content_type="image/jpeg", headers={"Cache-Control": "max-age=600"})
+
+    async def _confirm(self, request: web.Request) -> web.Response:
+        """The person at the page says that a rejected frame shows a good part."""
+        # Another site's page may send a form, but not JSON, without asking first.
+        if request.content_type != "application/json":
+            raise web.HTTPUnsupportedMediaType(text="expected content-type application/json")
+        shown = self._board.find(int(request.match_info["number"]))
+        if shown is None or shown.outcome not in REJECTED:
+            raise web.HTTPNotFound(text="expected a rejected frame that is still kept")
+        if self._tap is None or self._board.state != "running":
+            raise web.HTTPConflict(text="nothing is learned now")
+        await self._tap(shown)
+        return web.Response(status=202)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
@@ -84,9 +100,9 @@ class Page:
             "state": board.state,
             "activity": board.activity,
             "progress": round(board.progress, 3),
-            "rejecting": _card(board.last_reject) if recent_reject and board.last_reject else None,
+            "rejecting": self._card(board.last_reject) if recent_reject and board.last_reject else None,
             "summary": summary(tally, board.dropped),
-            "cameras": [_card(shown) for _, shown in sorted(board.latest.items())],
+            "cameras": [self._card(shown) for _, shown in sorted(board.latest.items())],
             "points": [
                 {
                     "n": point.number,
@@ -97,23 +113,24 @@ class Page:
                 for point in board.points
                 if point.number > points_seen
             ],
-            "gallery": [_card(shown) for shown in islice(board.gallery, 18)],
+            "swaps": [{"n": swap.number, "recipe": swap.recipe, "generation": swap.generation} for swap in board.swaps],
+            "gallery": [self._card(shown) for shown in islice(board.gallery, 18)],
         }
 
-
-def _card(shown: Shown) -> dict[str, Any]:
-    return {
-        "n": shown.number,
-        "camera": shown.frame.camera,
-        "frame_id": shown.frame.frame_id,
-        "rejected": shown.outcome in REJECTED,
-        "outcome": shown.outcome,
-        "ratio": shown.ratio,
-        "score": shown.result.score,
-        "threshold": shown.result.threshold,
-        "reason": shown.reason,
-        "planted": shown.planted,
-    }
+    def _card(self, shown: Shown) -> dict[str, Any]:
+        return {
+            "n": shown.number,
+            "camera": shown.frame.camera,
+            "frame_id": shown.frame.frame_id,
+            "rejected": shown.outcome in REJECTED,
+            "outcome": shown.outcome,
+            "ratio": shown.ratio,
+            "score": shown.result.score,
+            "threshold": shown.result.threshold,
+            "reason": shown.reason,
+            "planted": shown.planted,
+            "said": self._board.said.get(shown.frame.frame_id, ""),
+        }
 
 
 def _packaged(name: str) -> str:

@@ -24,7 +24,7 @@ Seed = Annotated[int, typer.Option(help="The same line for the same seed.")]
 
 def _feed(seed: int, *, frames: int | None = None, rate: float = 0.0) -> Feed:
     return simulated(
-        MATERIALS, frames=frames, rate=rate, seed=seed, drift=1.0, defect_share=0.1, false_reject_rate=0.01
+        MATERIALS, frames=frames, rate=rate, seed=seed, drift=0.0, defect_share=0.1, false_reject_rate=0.01
     )
 
 

@@ -1,5 +1,7 @@
 """The summary: what the run came to, as a structure for JSON and as tables for people."""
 
+from collections import Counter
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ops.demo.defects import Kind
-from ops.demo.tally import CONTRAST_EDGES, Found, Outcome, Tally, contrast_band
+from ops.demo.tally import CONTRAST_EDGES, LIGHTS, Found, Outcome, Tally, contrast_band
 
 
 def summary(tally: Tally, dropped: int) -> dict[str, Any]:
@@ -31,6 +33,8 @@ def summary(tally: Tally, dropped: int) -> dict[str, Any]:
             camera: {str(outcome): count for outcome, count in sorted(counts.items())}
             for camera, counts in sorted(tally.by_camera.items())
         },
+        "by_light": _lights(tally) if truth else [],
+        "learned": {recipe: asdict(learned) for recipe, learned in sorted(tally.learned.items())},
         "by_contrast": _rows(_contrast_bands(), tally.by_contrast) if truth else [],
         "by_kind": _rows([kind.value for kind in Kind], tally.by_kind) if truth else [],
         "seconds": round(tally.seconds, 2),
@@ -77,6 +81,23 @@ def _count_rows(tally: Tally, dropped: int, promised: float, rate: float) -> lis
                 f"of {tally.good} good frames{_percent(false, tally.good)}; asked for: {promised:.1%} on average",
             ),
         ]
+    rows += [
+        ("", f"{row['false_reject_rate']:.1%}", f"{row['light']}: {row['false_rejects']} of {row['good_frames']}")
+        for row in (_lights(tally) if tally.truth_known else [])
+        if len(tally.by_light) > 1 and row["good_frames"]
+    ]
+    if tally.learned:
+        taught = tally.learned.values()
+        generations = ", ".join(f"{recipe} {learned.generation}" for recipe, learned in sorted(tally.learned.items()))
+        rows.append(
+            (
+                "taps",
+                str(sum(learned.taps for learned in taught)),
+                f"rows added: {sum(learned.rows_added for learned in taught)}; generations: {generations}",
+            )
+        )
+        if held := sum(learned.held for learned in taught):
+            rows.append(("held", str(held), "for a second person: they would hide a known defect"))
     if tally.outcomes[Outcome.NOT_INSPECTED]:
         rows.append(("not inspected", str(tally.outcomes[Outcome.NOT_INSPECTED]), ""))
     pace = f"the line's pace is {rate:g}" if rate else "as fast as they came"
@@ -106,6 +127,24 @@ def _rows(names: list[str], found: dict[str, Found]) -> list[dict[str, Any]]:
         one = found.get(name, Found())
         rows.append(
             {"name": name, "planted": one.planted, "rejected": one.rejected, "escaped": one.planted - one.rejected}
+        )
+    return rows
+
+
+def _lights(tally: Tally) -> list[dict[str, Any]]:
+    rows = []
+    for light in LIGHTS.values():
+        outcomes = tally.by_light.get(light, Counter())
+        false, good = outcomes[Outcome.FALSE_REJECT], outcomes[Outcome.FALSE_REJECT] + outcomes[Outcome.PASS]
+        rows.append(
+            {
+                "light": light,
+                "good_frames": good,
+                "false_rejects": false,
+                "false_reject_rate": _share(false, good),
+                "escapes": outcomes[Outcome.ESCAPE],
+                "caught": outcomes[Outcome.CAUGHT],
+            }
         )
     return rows
 

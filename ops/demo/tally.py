@@ -34,6 +34,22 @@ class Found:
     planted: int = 0
 
 
+LIGHTS = {0.0: "before the lamp aged", 1.0: "while it aged", 3.0: "just after", np.inf: "later"}
+"""Until a lamp has aged so far (`lighting.aged`), frames count as."""
+
+
+@dataclass(slots=True)
+class Learned:
+    """What operators taught a recipe: frames they confirmed as good, those held for a second person, and the newest
+    generation with the rows that it has more than the fit's.
+    """
+
+    taps: int = 0
+    held: int = 0
+    generation: int = 1
+    rows_added: int = 0
+
+
 @dataclass(slots=True)
 class Tally:
     """Counts frames by outcome, defects in view by kind and contrast, and keeps the latencies.
@@ -43,6 +59,9 @@ class Tally:
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     by_camera: dict[str, Counter[Outcome]] = field(default_factory=dict)
+    by_light: dict[str, Counter[Outcome]] = field(default_factory=dict)
+    learned: dict[str, Learned] = field(default_factory=dict)
+    """By recipe."""
     by_kind: dict[str, Found] = field(default_factory=dict)
     by_contrast: dict[str, Found] = field(default_factory=dict)
     truth_known: bool = True
@@ -56,6 +75,9 @@ class Tally:
         outcome = outcome_of(result, truth)
         self.outcomes[outcome] += 1
         self.by_camera.setdefault(result.camera, Counter())[outcome] += 1
+        if truth is not None:
+            light = next(words for until, words in LIGHTS.items() if truth.aged <= until)
+            self.by_light.setdefault(light, Counter())[outcome] += 1
         self.latencies_ms.append(result.latency_ms)
         self.last_s = monotonic()
         if self.first_s is None:

@@ -18,10 +18,13 @@ STEP_PX = VIEW_PX[1] // 2
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """What is planted in a frame: the defects in view and the mask of their pixels, bool (H, W)."""
+    """What is planted in a frame: the defects in view and the mask of their pixels, bool (H, W); and how far the lamp
+    had aged (`lighting.aged`).
+    """
 
     defects: tuple[Defect, ...] = ()
     mask: NDArray[np.bool_] | None = field(default=None, repr=False)
+    aged: float = 0.0
 
     @property
     def defective(self) -> bool:

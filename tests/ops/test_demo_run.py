@@ -72,10 +72,13 @@ def address(process: subprocess.Popen[str]) -> str:
 
 def test_the_page_shows_what_is_judged_and_a_signal_ends_it_well(browser_page: Page, tmp_path: Path) -> None:
     """The page shows the camera, its picture, the counts and the rejects with their reason, loads nothing from
-    elsewhere, and ends with the run; an interrupt drains, and the summary adds up.
+    elsewhere, and ends with the run; what is confirmed there is learned; an interrupt drains, and the summary adds up.
     """
     summary_file = tmp_path / "summary.json"
-    process = demo("--forever", "--material", "brick", "--port", "0", "--defects", "0.5", "--json", str(summary_file))
+    process = demo(
+        *("--forever", "--material", "brick", "--port", "0", "--defects", "0.5", "--operator", "none"),
+        *("--json", str(summary_file)),
+    )
     try:
         url = address(process)
         requested: list[str] = []
@@ -93,6 +96,9 @@ def test_the_page_shows_what_is_judged_and_a_signal_ends_it_well(browser_page: P
         assert int(browser_page.inner_text("#rejects")) > 0
         browser_page.wait_for_selector("#chart .mark.caught", state="attached")
         assert browser_page.locator("#chart .threshold").count() == 1
+        browser_page.click('#filters button[data-show="caught"]')
+        browser_page.locator("#gallery .confirm").first.click()
+        browser_page.wait_for_function("document.getElementById('taps').textContent === '1'")
         process.send_signal(signal.SIGINT)
         output = finish(process)
         browser_page.wait_for_function(
@@ -106,6 +112,7 @@ def test_the_page_shows_what_is_judged_and_a_signal_ends_it_well(browser_page: P
     assert told["frames"] == told["good_frames"] + told["defective_frames"]
     assert told["rejects"] == told["caught"] + told["false_rejects"]
     assert told["not_inspected"] == 0
+    assert (told["learned"]["brick"]["taps"], told["learned"]["brick"]["generation"]) == (1, 2)
     assert sum(row["planted"] for row in told["by_kind"]) == sum(row["planted"] for row in told["by_contrast"])
     assert "false rejects" in output
 
@@ -127,6 +134,8 @@ def test_the_same_seed_gives_the_same_counts(tmp_path: Path) -> None:
             "--no-page",
             "--seed",
             "3",
+            "--operator",
+            "none",
         )
         finish(demo(*arguments, "--json", str(summary_file)))
         told.append(json.loads(summary_file.read_text()))

@@ -53,6 +53,21 @@ def test_the_summary_adds_up() -> None:
     assert {row["name"]: row["escaped"] for row in told["by_kind"]}["scratch"] == 1
 
 
+def test_false_rejects_are_counted_by_the_light() -> None:
+    """Good frames are counted before, while and after the lamp ages, by the truth of each frame."""
+    tally = Tally()
+    for verdict, aged in [
+        (Verdict.PASS, 0.0),
+        (Verdict.REJECT, 0.4),
+        (Verdict.REJECT, 1.1),
+        (Verdict.PASS, 2.0),
+        (Verdict.PASS, 9.0),
+    ]:
+        tally.add(result(verdict), Truth(aged=aged))
+    told = [(row["good_frames"], row["false_rejects"]) for row in summary(tally, 0)["by_light"]]
+    assert told == [(1, 0), (1, 1), (2, 1), (1, 0)]
+
+
 def test_without_truth_nothing_is_claimed() -> None:
     """Where no truth is known the summary has rejects, and neither escapes nor false rejects."""
     tally = Tally(truth_known=False)

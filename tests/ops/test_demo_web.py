@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ops.demo.defects import CONTRAST_RANGE, Kind, plant
-from ops.demo.lighting import GAIN_SPAN, GAMMA_SPAN, Drift, Light
+from ops.demo.lighting import AGED, AGES_FROM, AGES_UNTIL, GAIN_SPAN, GAMMA_SPAN, Drift, Light
 from ops.demo.line import Station
 from ops.demo.material import MATERIALS, PIECES, Material, Piece, Role, load_material
 from ops.demo.web import STEP_PX, VIEW_PX, Web
@@ -121,11 +121,19 @@ def test_a_seed_fixes_every_byte() -> None:
     """Two lines of one seed send the same JPEG bytes with the same truth; another seed sends others."""
 
     def stream(seed: int) -> list[bytes]:
-        station = Station(load_material("brick"), seed=seed, defect_share=0.3, drift=1.0)
+        station = Station(load_material("brick"), seed=seed, defect_share=0.3, drift=0.0)
         return [station.take()[0] for _ in range(12)]
 
     assert stream(1) == stream(1)
     assert stream(1) != stream(2)
+
+
+def test_the_lamp_ages_for_good_once_the_stream_runs() -> None:
+    """Before the stream and without ageing the light is the banks'; afterwards it is warmer by all of its share."""
+    drift = Drift(np.random.default_rng(6))
+    assert all(drift.at(frame, 1.0) == drift.at(frame) for frame in range(-100, AGES_FROM))
+    assert all(drift.at(frame, 1.0).warmth == AGED.warmth for frame in range(AGES_UNTIL, AGES_UNTIL + 50))
+    assert drift.at(AGES_UNTIL).warmth == 0
 
 
 def test_the_light_drifts_slowly_and_within_its_span() -> None:
