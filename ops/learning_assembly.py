@@ -112,7 +112,8 @@ def loop_of(
         return stores[recipe].bank(generation)
 
     def learning(name: str) -> RecipeLearning:
-        return RecipeLearning(name, Learner.open(stores[name]), engine, evidence, decoder)
+        follows = engine.recipes[name].recipe.stream_scores
+        return RecipeLearning(name, Learner.open(stores[name]), engine, evidence, decoder, stream_scores=follows)
 
     active: Mapping[str, int] = {name: engine.recipes[name].generation for name in names}
     return LearningLoop(

@@ -143,7 +143,7 @@ class Service:
             sinks=sinks_of(settings, observer),
             limits=limits_of(settings),
             recipes=recipes_of(settings),
-            observer=Fan([watcher for watcher in (observer, keeper, drift) if watcher is not None]),
+            observer=Fan([watcher for watcher in (observer, keeper, drift, loop) if watcher is not None]),
             maps="rejects" if keeper is not None else "none",
             companions=[companion for companion in (keeper, loop, drift) if companion is not None],
         )

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 from engine.errors import BankFileError, EngineError, GenerationConflictError
 from engine.feedback import Proposal
+from engine.inspection import Verdict
 from engine.memory_bank import MemoryBank
 from stream.engine_thread import EngineThread, LearningEngine
 from stream.errors import EvidenceError, FeedbackError, StoreUnavailableError, StreamError
@@ -19,6 +20,7 @@ from stream.messages import (
     FeedbackReply,
     GenerationAnnounced,
     GenerationRef,
+    Result,
     UpdatePreview,
 )
 from stream.observer import NullObserver, Observer
@@ -28,8 +30,8 @@ from stream.retry import persist
 NOTE_REJECTS_EVERY_S = 10.0
 
 
-class LearningLoop:
-    """Learns what operators confirm, and follows what other workers learned; a `Companion` of the pipeline.
+class LearningLoop(NullObserver):
+    """Learns what operators confirm, and follows what other workers learned; a companion and observer of frames.
 
     Args:
         inbox: feedback, replies and generations.
@@ -58,6 +60,12 @@ class LearningLoop:
         self._observer = observer or NullObserver()
         self._swapping = asyncio.Lock()
         self._thread: EngineThread | None = None
+
+    def result(self, result: Result) -> None:
+        """See `Observer`."""
+        learning = self._recipes.get(result.recipe)
+        if learning is not None and result.verdict is Verdict.PASS and result.score is not None:
+            learning.note_pass(result.score)
 
     async def run(self, thread: EngineThread) -> None:
         """Learn and follow until cancelled."""
@@ -109,6 +117,7 @@ class LearningLoop:
                     if learner.knows(feedback.feedback_id):
                         await self._take(feedback, learner.bank, thread)  # the last attempt may have ended before this
                         return _reply(feedback, FeedbackOutcome.UNCHANGED, "applied before", learner.bank)
+                    learning.tell_passes(learner)
                     proposal = await learning.propose(feedback, thread)
                     bank = await learning.commit()
                 except GenerationConflictError:

@@ -4,6 +4,7 @@ The learner's steps run on the engine's thread between batches; the store is rea
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ from stream.evidence import Evidence, EvidenceStore
 from stream.frame import Frame
 from stream.messages import Feedback, FeedbackVerdict
 
+PASSES_NOTED = 1000
+"""Scores of passes that wait for the next update."""
 REJECTS_NOTED = 20
 """Recent rejects that a preview looks at."""
 
@@ -38,6 +41,7 @@ class RecipeLearning:
         engine: embeds frames; on the engine's thread only.
         evidence: where frames are found by id; None: they must come inline.
         decoder: decodes them as they were when they were judged.
+        stream_scores: whether the threshold follows the scores of frames that pass here.
     """
 
     def __init__(
@@ -47,6 +51,8 @@ class RecipeLearning:
         engine: LearningEngine,
         evidence: EvidenceStore | None,
         decoder: Decoder,
+        *,
+        stream_scores: bool = False,
     ) -> None:
         self.lock = asyncio.Lock()
         self._recipe = recipe
@@ -54,6 +60,7 @@ class RecipeLearning:
         self._engine = engine
         self._evidence = evidence
         self._decoder = decoder
+        self._passed: deque[float] | None = deque(maxlen=PASSES_NOTED) if stream_scores else None
         self._behind = False
         self._noted: dict[str, None] = {}
 
@@ -63,6 +70,16 @@ class RecipeLearning:
             self._learner = await asyncio.to_thread(self._learner.reopen)
         self._behind = False
         return self._learner
+
+    def note_pass(self, score: float) -> None:
+        """Remember the score of a frame that passed, for the next update; the oldest beyond 1,000 is forgotten."""
+        if self._passed is not None:
+            self._passed.append(score)
+
+    def tell_passes(self, learner: Learner) -> None:
+        """Let the learner have the scores noted so far: it stores them with the update that follows."""
+        while self._passed:
+            learner.note_pass(self._passed.popleft())
 
     async def propose(self, feedback: Feedback, thread: EngineThread, at_least: int = 0) -> Proposal:
         """What the feedback would do; `Learner.commit` takes it.

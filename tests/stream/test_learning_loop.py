@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from engine.errors import GenerationConflictError, LearningError
+from engine.inspection import Verdict
 from stream.config import Limits
 from stream.decode import Decoder
 from stream.engine_thread import EngineThread
@@ -23,6 +24,7 @@ from stream.messages import (
     FeedbackVerdict,
     GenerationAnnounced,
     GenerationRef,
+    Result,
 )
 from stream.observer import NullObserver
 from stream.recipe_learning import RecipeLearning
@@ -59,6 +61,7 @@ class World:
     applied: list[str] = field(default_factory=list)
     log: list[str] = field(default_factory=list)
     hold: str | None = None
+    passed: list[float] = field(default_factory=list)
 
 
 class ScriptedLearner:
@@ -73,6 +76,9 @@ class ScriptedLearner:
 
     def knows(self, feedback_id: str) -> bool:
         return feedback_id in self.world.applied
+
+    def note_pass(self, score: float) -> None:
+        self.world.passed.append(score)
 
     def confirm_good(self, request) -> Iterator[None]:
         yield
@@ -160,7 +166,8 @@ def running() -> Callable[[], object]:
     async def run():
         world, answers = World(), Answers()
         engine, inbox, learner = LearningScriptedEngine(world), Inbox(world), ScriptedLearner(world)
-        learning = RecipeLearning("plate", learner, engine, None, Decoder(engine.prepare, ["plate"], Limits()))
+        decoder = Decoder(engine.prepare, ["plate"], Limits())
+        learning = RecipeLearning("plate", learner, engine, None, decoder, stream_scores=True)
         loop = LearningLoop(
             inbox=inbox,
             recipes={"plate": learning},
@@ -258,6 +265,31 @@ async def test_generations_of_other_workers_are_followed_once(running):
         line.inbox.others.put_nowait(announced("plate", 4, f"{4:064d}"))
         assert await asyncio.wait_for(line.answers.taken.get(), 60) == 4
         assert line.world.log == ["swap 4"]
+
+
+async def test_scores_of_passes_go_with_the_next_update(running):
+    """What has passed since the last update is told to the learner before the next, once; rejects are not."""
+    async with running() as line:
+        for score, verdict in ((1.5, Verdict.PASS), (20.0, Verdict.REJECT), (2.5, Verdict.PASS)):
+            line.loop.result(passed(score, verdict))
+        assert line.world.passed == []
+        await line.ask("1")
+        await line.ask("2")
+        assert line.world.passed == [1.5, 2.5]
+
+
+def passed(score: float, verdict: Verdict) -> Result:
+    now = datetime.now(UTC)
+    return Result(
+        frame_id="f",
+        camera="c",
+        recipe="plate",
+        time=now,
+        inspected_at=now,
+        verdict=verdict,
+        latency_ms=1.0,
+        score=score,
+    )
 
 
 async def test_a_preview_changes_nothing(running):
