@@ -39,11 +39,15 @@ def test_version() -> None:
 
 def test_fit_refuses_to_overwrite(bank: Path, parts: Path) -> None:
     """A second fit to the same folder changes nothing and exits with 2."""
-    before = {path.name: path.read_bytes() for path in bank.iterdir()}
+    before = _contents(bank)
     done = patchline("fit", parts / "train" / "good", "--out", bank, *FIT)
     assert done.returncode == 2
     assert "holds a memory bank already" in done.stderr
-    assert {path.name: path.read_bytes() for path in bank.iterdir()} == before
+    assert _contents(bank) == before
+
+
+def _contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize(

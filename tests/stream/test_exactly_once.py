@@ -51,6 +51,7 @@ class Worker:
         os.kill(self.process.pid, number)
 
     async def drain(self) -> None:
+        await until(lambda: "can drain" in self.printed)
         self.send(signal.SIGTERM)
         assert await asyncio.wait_for(self.process.wait(), 60) == 0, self.printed
 
@@ -268,7 +269,7 @@ async def test_a_partition_that_cannot_be_taken_over_stops_the_worker(kafka, uni
 
 
 async def test_sinks_see_only_what_is_committed(kafka, unique_name, monkeypatch):
-    """Another sink is given a frame's outcome once, after its result can be read."""
+    """Another sink is given a frame's outcome once, when its result is committed and can be read."""
     config = await new_topics(kafka, unique_name)
     done: dict[int, int] = {}
     commit, seen = AIOKafkaProducer.commit_transaction, Recorder()
@@ -290,7 +291,10 @@ async def test_sinks_see_only_what_is_committed(kafka, unique_name, monkeypatch)
 
         async def deliver(self, outcomes):
             assert done
-            assert {o.frame.frame_id for o in outcomes} <= set(await results_of(config))
+            committed_ids = {o.frame.frame_id for o in outcomes}
+            async with asyncio.timeout(30):  # the broker answers a commit a moment before readers see it
+                while not committed_ids <= set(await results_of(config)):
+                    await asyncio.sleep(0.05)
             self.ids += [o.frame.frame_id for o in outcomes]
 
         async def close(self):

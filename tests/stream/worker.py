@@ -1,7 +1,7 @@
 """A worker as a process: the stream with the scripted engine. `python -m tests.stream.worker '{"config": {…}, …}'`.
 
 `stop_at` stops the process (SIGSTOP), `kill_at` kills it, at its n-th transaction: all is sent, nothing is committed.
-SIGTERM drains. It prints a line for every assignment and every lost partition.
+SIGTERM drains, once it has printed that it can. It prints a line for every assignment and every lost partition.
 """
 
 import asyncio
@@ -56,6 +56,7 @@ async def _main(config: KafkaConfig, seconds: float) -> None:
     draining = []
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, lambda: draining.append(asyncio.create_task(pipeline.drain(Deadline(20)))))
+    print("can drain", flush=True)
     await pipeline.run()
     print("drained", flush=True)
 
