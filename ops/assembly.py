@@ -10,12 +10,24 @@ from engine.memory_bank import MemoryBank
 from ops.http import tls_context
 from ops.settings import Settings
 from ops.settings_sections import FolderCamera, HttpSettings, KafkaCamera, RedisSettings, RtspCamera, VideoCamera
+from stream.alarm_follower import ResultLogs
+from stream.alarm_journal import AlarmJournal
 from stream.alarm_sink import AlarmSink
-from stream.config import AlarmConfig, CameraConfig, FolderConfig, KafkaConfig, Limits, RecipeConfig, RedisConfig
+from stream.config import (
+    AlarmConfig,
+    CameraConfig,
+    FolderConfig,
+    JournalConfig,
+    KafkaConfig,
+    Limits,
+    RecipeConfig,
+    RedisConfig,
+)
 from stream.folder_source import FolderSource
 from stream.frame import Frame
 from stream.jsonl_sink import JsonLinesSink
 from stream.kafka_ledger import KafkaLedger
+from stream.kafka_results import KafkaResults
 from stream.kafka_sink import KafkaSink
 from stream.kafka_source import KafkaSource
 from stream.observer import Observer
@@ -94,7 +106,7 @@ def redis_of(redis: RedisSettings) -> RedisConfig | None:
         host = parts.netloc.rpartition("@")[2]
         login = f"{user}:{quote(redis.password.get_secret_value(), safe='')}"
         url = urlunsplit(parts._replace(netloc=f"{login}@{host}"))
-    return RedisConfig(url=url, prefix=redis.prefix)
+    return RedisConfig(url=url, prefix=redis.prefix, ca_file=redis.ca_file)
 
 
 def ledger_of(settings: Settings, observer: Observer) -> KafkaLedger | None:
@@ -145,7 +157,12 @@ def sinks_of(settings: Settings, observer: Observer) -> list[Sink]:
     if redis is not None:
         alarms = settings.alarms
         rule = AlarmConfig(k=alarms.rejects, n=alarms.window, m=alarms.passes)
-        sinks.append(AlarmSink(redis, rule, observer=observer))
+        logs: ResultLogs
+        if kafka is not None:
+            logs = KafkaResults(kafka, rebuild_s=alarms.rebuild_s, observer=observer)
+        else:
+            logs = AlarmJournal(JournalConfig(path=alarms.journal, size=alarms.journal_size), observer=observer)
+        sinks.append(AlarmSink(redis, rule, logs, observer=observer))
     if settings.sinks.jsonl is not None:
         to_stdout = str(settings.sinks.jsonl) == "-"
         sinks.append(JsonLinesSink(sys.stdout.buffer if to_stdout else settings.sinks.jsonl))

@@ -16,7 +16,7 @@ from engine.drift import Drift
 from engine.inspection import Image, Inspection, Verdict
 from engine.memory_bank import MemoryBank
 from stream.alarms import AlarmEvent, AlarmState
-from stream.errors import DropCause
+from stream.errors import AlarmGap, DropCause
 from stream.frame import Frame
 from stream.messages import FeedbackReply, Result
 from stream.observer import NullObserver, Queue, Stage
@@ -126,6 +126,10 @@ class Metrics(NullObserver):
         )
         self._alarms = Gauge("patchline_alarms", "1 while an alarm is not cleared", ["camera"], registry=at)
         self._alarm_events = Counter("patchline_alarm_events", "Changes of alarms", ["camera", "change"], registry=at)
+        self._alarm_gaps = Counter(
+            "patchline_alarm_results_lost", "Results that alarms will never reflect, by cause", ["cause"], registry=at
+        )
+        self._redis = Gauge("patchline_redis_up", "1 while the Redis that holds alarms answers", registry=at)
         build = Gauge("patchline_build_info", "1, labelled by the running version", ["version"], registry=at)
         build.labels(version("patchline")).set(1)
 
@@ -216,8 +220,24 @@ class Metrics(NullObserver):
         """See `Observer`."""
         camera = self._camera(event.camera)
         self._alarm_events.labels(camera, event.change.value).inc()
-        if camera != OTHER:
-            self._alarms.labels(camera).set(event.state is not AlarmState.NORMAL)
+        self.alarm_state(event.camera, event.state)
+
+    def alarm_state(self, camera: str, state: AlarmState | None) -> None:
+        """See `Observer`. An alarm that another worker follows is that worker's to report."""
+        if (camera := self._camera(camera)) == OTHER:
+            return
+        if state is None:
+            self._alarms.remove_by_labels({"camera": camera})
+        else:
+            self._alarms.labels(camera).set(state is not AlarmState.NORMAL)
+
+    def alarm_gap(self, cause: AlarmGap, results: int) -> None:
+        """See `Observer`."""
+        self._alarm_gaps.labels(cause.value).inc(results)
+
+    def alarm_store(self, up: bool) -> None:
+        """See `Observer`."""
+        self._redis.set(up)
 
     def evidence(self, recipe: str, outcome: str) -> None:  # noqa: ARG002 - one store for all recipes
         """See `Observer`."""

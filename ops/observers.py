@@ -8,7 +8,7 @@ import structlog
 
 from engine.memory_bank import MemoryBank
 from stream.alarms import AlarmChange, AlarmEvent
-from stream.errors import DropCause
+from stream.errors import AlarmGap, DropCause
 from stream.messages import FeedbackReply, Result
 from stream.observer import NullObserver, Observer
 
@@ -79,6 +79,10 @@ class LogObserver(NullObserver):
         write(
             f"alarm {event.change.value}", camera=event.camera, alarm=event.alarm_id, state=event.state.value, **extra
         )
+
+    def alarm_gap(self, cause: AlarmGap, results: int) -> None:
+        """See `Observer`."""
+        self._seldom("warning", "results never reached the alarms", "alarms", cause.value, results=results)
 
     def retrying(self, what: str, error: BaseException, attempt: int) -> None:
         """See `Observer`."""

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
 from ops.redaction import SecretUrl
-from stream.config import MIB, AlarmConfig, KafkaConfig, Limits, RedisConfig
+from stream.config import MIB, AlarmConfig, JournalConfig, KafkaConfig, Limits, RedisConfig
 
 
 def _plain_name(name: str) -> str:
@@ -31,6 +31,7 @@ def _url_of(*schemes: str) -> AfterValidator:
 
 # Defaults are the stream's own, so that a service from a file and one from code behave alike.
 _KAFKA, _REDIS, _ALARMS, _LIMITS = KafkaConfig(), RedisConfig(), AlarmConfig(), Limits()
+_JOURNAL = JournalConfig()
 
 
 def _readable(path: Path) -> Path:
@@ -217,6 +218,14 @@ class RedisSettings(Section):
     """File that holds the password."""
     prefix: str = Field(default=_REDIS.prefix, min_length=1)
     """Begins the name of every key, stream and channel."""
+    ca_file: Path | None = Field(default=None, examples=["/etc/patchline/redis-ca.pem"])
+    """Certificate authority (PEM) that a `rediss://` server is verified with; unset: the system's."""
+
+    @model_validator(mode="after")
+    def _ca_is_for_tls(self) -> Self:
+        if self.ca_file is not None and self.url and not self.url.get_secret_value().startswith("rediss://"):
+            raise ValueError("a url that begins with rediss://, because ca_file is set")
+        return self
 
 
 class AlarmSettings(Section):
@@ -228,6 +237,12 @@ class AlarmSettings(Section):
     """n: how many inspected frames of a camera are looked at."""
     passes: int = Field(default=_ALARMS.m, ge=1, le=100_000)
     """m: so many passes in a row return the condition to normal."""
+    rebuild_s: float = Field(default=86_400, ge=0)
+    """With Kafka: where Redis knows nothing, alarms are made anew from the results of so many seconds."""
+    journal: Path = _JOURNAL.path
+    """Without Kafka: file in which judged frames wait while Redis is away; one for each service."""
+    journal_size: int = Field(default=_JOURNAL.size, ge=1, le=100_000_000)
+    """Judged frames that wait in the journal at most; beyond it the oldest make room."""
 
     @model_validator(mode="after")
     def _k_of_n(self) -> Self:

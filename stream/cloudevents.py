@@ -107,8 +107,8 @@ def read_frame(
     )
 
 
-def result_record(result: Result) -> Record:
-    """A result as a record: keyed by camera, its value JSON."""
+def result_record(result: Result, position: Position | None = None) -> Record:
+    """A result as a record: keyed by camera, its value JSON. `position` is that of its frame, if it has one."""
     attributes = {
         "ce_specversion": "1.0",
         "ce_type": RESULT,
@@ -116,6 +116,7 @@ def result_record(result: Result) -> Record:
         "ce_source": f"patchline/{result.camera}",
         "ce_time": rfc3339(result.inspected_at),
         "content-type": "application/json",
+        **_position_attributes(position),
     }
     return result.camera.encode(), _RESULT_ENCODER.encode(result), encode_attributes(attributes)
 
@@ -134,6 +135,16 @@ def read_result(headers: Headers, value: bytes | None) -> Result:
         return _RESULT_DECODER.decode(value or b"")
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise RecordError(f"the value is no result: {error}") from error
+
+
+def read_frame_position(headers: Headers) -> Position | None:
+    """Where the frame of a result or dead letter came from; None for one that cannot be read again."""
+    attributes = _attributes([header for header in headers if header[0].startswith("ce_frame")], [])
+    topic = attributes.get("ce_frametopic")
+    partition, offset = attributes.get("ce_framepartition", ""), attributes.get("ce_frameoffset", "")
+    if topic is None or not partition.isdecimal() or not offset.isdecimal():
+        return None
+    return Position(topic, int(partition), int(offset))
 
 
 def dead_letter_record(outcome: Outcome, max_value_bytes: int) -> Record | None:
@@ -156,9 +167,7 @@ def dead_letter_record(outcome: Outcome, max_value_bytes: int) -> Record | None:
         "ce_recipe": frame.recipe,
         "ce_reason": result.reason or Reason.CORRUPT.value,
         "ce_detail": result.detail,
-        "ce_frametopic": where.topic if where else None,
-        "ce_framepartition": str(where.partition) if where else None,
-        "ce_frameoffset": str(where.offset) if where else None,
+        **_position_attributes(where),
         "ce_framebytes": str(len(frame.payload)),
         "ce_dataref": f"kafka:{where.topic}/{where.partition}/{where.offset}" if where and too_large else None,
     }
@@ -168,6 +177,16 @@ def dead_letter_record(outcome: Outcome, max_value_bytes: int) -> Record | None:
 def original_headers(headers: Headers) -> list[tuple[str, bytes]]:
     """The headers a dead-lettered frame came with, to produce it again."""
     return [(name.removeprefix(ORIGINAL_PREFIX), value) for name, value in headers if name.startswith(ORIGINAL_PREFIX)]
+
+
+def _position_attributes(position: Position | None) -> dict[str, str]:
+    if position is None:
+        return {}
+    return {
+        "ce_frametopic": position.topic,
+        "ce_framepartition": str(position.partition),
+        "ce_frameoffset": str(position.offset),
+    }
 
 
 def _originals(frame: Frame) -> list[tuple[str, bytes]]:

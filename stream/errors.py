@@ -61,6 +61,15 @@ class DropCause(StrEnum):
     """It was in flight when the service was forced to stop."""
 
 
+class AlarmGap(StrEnum):
+    """Why results never reach the alarms. They were waiting for Redis."""
+
+    EXPIRED = "expired"
+    """The results topic did not keep them for long enough."""
+    JOURNAL_FULL = "journal_full"
+    """The journal of a service without Kafka held its bound; the oldest made room."""
+
+
 class StreamError(PatchlineError):
     """Root of the stream's errors."""
 

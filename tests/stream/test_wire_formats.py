@@ -11,7 +11,8 @@ import redis.asyncio as redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.alarm_store import AlarmStore, decode_event, encode_event
+from stream.alarm_fields import StoredAlarm, decode_event, encode_event
+from stream.alarm_store import AlarmStore, Written
 from stream.alarms import AlarmState
 from stream.cloudevents import (
     MAX_ORIGINAL_HEADERS_BYTES,
@@ -79,7 +80,7 @@ def test_the_result_examples_are_results():
     """The documented results decode, and encode to the same JSON and headers."""
     headers = headers_of(examples("result headers")[0])
     rejected, unread = (read_result(headers, text.encode()) for text in examples("result"))
-    key, value, made = result_record(rejected)
+    key, value, made = result_record(rejected, Position("patchline.frames", 0, 1040))
     assert (key, json.loads(value), made) == (b"line-3", json.loads(examples("result")[0]), headers)
     assert json.loads(result_record(unread)[1]) == json.loads(examples("result")[1])
     assert unread.reason == Reason.TRUNCATED
@@ -141,13 +142,20 @@ async def test_the_alarm_examples_are_read_by_the_store(redis_url, unique_name):
     await client.hset(store.key("line-3"), mapping=fields)
     stored = await store.load("line-3")
     assert (stored.alarm.state, stored.version) == (AlarmState.UNACKNOWLEDGED, 218)
-    assert await store.write(stored, stored.alarm, stored.last, []) is not None
+    assert await store.write([StoredAlarm(stored.alarm, 219, stored.last)], []) is Written.WRITTEN
     again = await client.hgetall(store.key("line-3"))
     assert again == {**fields, "version": "219"}
     for text in examples("alarm event"):
         assert json.loads(encode_event(decode_event(text))) == json.loads(text)
     default = AlarmStore(RedisConfig())
-    names = [default.events_key, default.cameras_key, default.channel, default.acknowledge_key, default.key("CAMERA")]
+    names = [
+        default.events_key,
+        default.cameras_key,
+        default.positions_key,
+        default.channel,
+        default.acknowledge_key,
+        default.key("CAMERA"),
+    ]
     for name in names:
         assert f"| `{name}` |" in README.read_text()
     command, key, _, *pairs = examples("acknowledgement")[0].split()

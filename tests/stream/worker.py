@@ -1,7 +1,9 @@
 """A worker as a process: the stream with the scripted engine. `python -m tests.stream.worker '{"config": {…}, …}'`.
 
 `stop_at` stops the process (SIGSTOP), `kill_at` kills it, at its n-th transaction: all is sent, nothing is committed.
-SIGTERM drains. It prints a line for every assignment and every lost partition.
+With `redis` it follows the results with alarms; `kill_at_alarm` kills it at its n-th write of a changed alarm, before
+the write reaches Redis (or after, with `kill_after_alarm`). SIGTERM drains. It prints a line for every assignment,
+alarm and lost partition.
 """
 
 import asyncio
@@ -12,9 +14,12 @@ import sys
 
 from aiokafka import AIOKafkaProducer
 
-from stream.config import KafkaConfig, Limits
+from stream.alarm_sink import AlarmSink
+from stream.alarm_store import Advance, AlarmStore, Written
+from stream.config import AlarmConfig, KafkaConfig, Limits, RedisConfig
 from stream.deadline import Deadline
 from stream.kafka_ledger import KafkaLedger
+from stream.kafka_results import KafkaResults
 from stream.kafka_source import KafkaSource
 from stream.pipeline import Pipeline
 from tests.stream.scripted import Recorder, ScriptedEngine
@@ -23,6 +28,9 @@ from tests.stream.scripted import Recorder, ScriptedEngine
 class _Teller(Recorder):
     def partitions(self, topic, partitions):
         print("owns", *partitions, flush=True)
+
+    def alarm(self, event):
+        print("alarm", event.camera, event.change.value, flush=True)
 
     def retrying(self, what, error, attempt):
         print("retrying", what, error, flush=True)
@@ -42,14 +50,30 @@ def _signal_at(number: int, what: signal.Signals) -> None:
     AIOKafkaProducer.commit_transaction = commit_transaction
 
 
-async def _main(config: KafkaConfig, seconds: float) -> None:
+def _kill_at_alarm(number: int, *, after: bool) -> None:
+    write, count = AlarmStore.write, 0
+
+    async def killed(self: AlarmStore, states, events, advance: Advance | None = None) -> Written:
+        nonlocal count
+        count += bool(events)
+        if count == number and not after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        written = await write(self, states, events, advance)
+        if count == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return written
+
+    AlarmStore.write = killed
+
+
+async def _main(config: KafkaConfig, seconds: float, redis: RedisConfig | None, alarms: AlarmConfig) -> None:
     seen = _Teller()
     ledger = KafkaLedger(config, observer=seen)
     pipeline = Pipeline(
         sources=[KafkaSource(config, observer=seen, ledger=ledger)],
         engine=ScriptedEngine(seconds=seconds),
         ledger=ledger,
-        sinks=[],
+        sinks=[AlarmSink(redis, alarms, KafkaResults(config, observer=seen), observer=seen)] if redis else [],
         limits=Limits(batch_size=4),
         observer=seen,
     )
@@ -65,4 +89,9 @@ if __name__ == "__main__":
     for key, what in (("stop_at", signal.SIGSTOP), ("kill_at", signal.SIGKILL)):
         if key in given:
             _signal_at(given[key], what)
-    asyncio.run(_main(KafkaConfig(**given["config"]), given.get("seconds", 0.02)))
+    for key in ("kill_at_alarm", "kill_after_alarm"):
+        if key in given:
+            _kill_at_alarm(given[key], after=key == "kill_after_alarm")
+    redis = RedisConfig(**given["redis"]) if "redis" in given else None
+    alarms = AlarmConfig(**given.get("alarms", {}))
+    asyncio.run(_main(KafkaConfig(**given["config"]), given.get("seconds", 0.02), redis, alarms))
