@@ -139,7 +139,7 @@ def read_result(headers: Headers, value: bytes | None) -> Result:
 
 def read_frame_position(headers: Headers) -> Position | None:
     """Where the frame of a result or dead letter came from; None for one that cannot be read again."""
-    attributes = _attributes([header for header in headers if header[0].startswith("ce_frame")], [])
+    attributes = attributes_of([header for header in headers if header[0].startswith("ce_frame")], [])
     topic = attributes.get("ce_frametopic")
     partition, offset = attributes.get("ce_framepartition", ""), attributes.get("ce_frameoffset", "")
     if topic is None or not partition.isdecimal() or not offset.isdecimal():
