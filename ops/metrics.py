@@ -129,7 +129,7 @@ class Metrics(NullObserver):
         self._alarm_gaps = Counter(
             "patchline_alarm_results_lost", "Results that alarms will never reflect, by cause", ["cause"], registry=at
         )
-        self._redis = Gauge("patchline_redis_up", "1 while the Redis that holds alarms answers", registry=at)
+        self._redis = Gauge("patchline_redis_up", "1 while the Redis answers", ["holds"], registry=at)
         build = Gauge("patchline_build_info", "1, labelled by the running version", ["version"], registry=at)
         build.labels(version("patchline")).set(1)
 
@@ -237,7 +237,7 @@ class Metrics(NullObserver):
 
     def alarm_store(self, up: bool) -> None:
         """See `Observer`."""
-        self._redis.set(up)
+        self._redis.labels("alarms").set(up)
 
     def evidence(self, recipe: str, outcome: str) -> None:  # noqa: ARG002 - one store for all recipes
         """See `Observer`."""

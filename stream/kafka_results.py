@@ -83,6 +83,7 @@ class KafkaResults(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka 
         """Leave the group and disconnect."""
         if self._counting is not None:
             self._counting.cancel()
+            await asyncio.gather(self._counting, return_exceptions=True)
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
             await consumer.stop()

@@ -133,13 +133,13 @@ async def test_whether_alarms_reach_redis_shows(worker: Worker) -> None:
     worker.metrics.alarm_gap(AlarmGap.EXPIRED, 6)
     worker.metrics.alarm_state("a", AlarmState.ACKNOWLEDGED)
     found = await worker.scrape()
-    assert found["patchline_redis_up",] == 1
+    assert found["patchline_redis_up", "alarms"] == 1
     assert found["patchline_alarm_results_lost_total", "expired"] == 6
     assert found["patchline_alarms", "a"] == 1
     worker.metrics.alarm_store(False)
     worker.metrics.alarm_state("a", None)
     found = await worker.scrape()
-    assert found["patchline_redis_up",] == 0
+    assert found["patchline_redis_up", "alarms"] == 0
     assert ("patchline_alarms", "a") not in found
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-from collections import defaultdict
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -12,17 +11,16 @@ import redis.asyncio as redis
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
-from stream.alarm_fields import decode_event
 from stream.alarm_sink import AlarmSink
 from stream.alarm_store import AlarmStore
-from stream.alarms import Alarm, observation_of, observe
-from stream.cloudevents import read_frame_position, read_result
+from stream.alarms import Alarm
 from stream.config import AlarmConfig, KafkaConfig, RedisConfig
 from stream.errors import AlarmGap, SinkError
 from stream.kafka_results import KafkaResults
 from stream.kafka_sink import KafkaSink
 from tests.services.redis import RedisServer
-from tests.stream.kafka_help import new_topics, produce, read_topic, until
+from tests.stream.alarm_help import expected, found
+from tests.stream.kafka_help import new_topics, produce, until
 from tests.stream.scripted import Recorder, jpeg
 from tests.stream.test_alarm_store import outcomes
 from tests.stream.test_exactly_once import SESSION, all_done, start  # noqa: F401 - a fixture
@@ -30,33 +28,6 @@ from tests.stream.test_exactly_once import SESSION, all_done, start  # noqa: F40
 RULE = AlarmConfig(k=2, n=4, m=2)
 SCRIPT = "RRPPRPRPP"
 """Raised, returned, reraised, returned."""
-
-
-async def expected(config: KafkaConfig) -> dict[str, list[tuple[str, str | None]]]:
-    """(change, frame) of each camera, as the committed results make them."""
-    alarms: dict[str, Alarm] = {}
-    events = defaultdict(list)
-    for record in await read_topic(config, config.results_topic):
-        result = read_result(record.headers, record.value)
-        alarm = alarms.get(result.camera, Alarm(camera=result.camera))
-        seen = observation_of(result, read_frame_position(record.headers))
-        alarms[result.camera], changes = observe(alarm, seen, RULE)
-        events[result.camera] += [(change.change.value, change.frame_id) for change in changes]
-    return dict(events)
-
-
-async def found(where: RedisConfig) -> dict[str, list[tuple[str, str | None]]]:
-    """(change, frame) of each camera, in the order of the alarm stream; nothing while Redis is away."""
-    client = redis.from_url(where.url, decode_responses=True)
-    events = defaultdict(list)
-    try:
-        with suppress(redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError):
-            for _, fields in await client.xrange(f"{where.prefix}alarms"):
-                event = decode_event(fields["event"])
-                events[event.camera].append((event.change.value, event.frame_id))
-    finally:
-        await client.aclose()
-    return dict(events)
 
 
 async def states(where: RedisConfig) -> list[Alarm]:
@@ -70,7 +41,7 @@ async def states(where: RedisConfig) -> list[Alarm]:
 
 async def agree(config: KafkaConfig, where: RedisConfig, *, seconds: float = 60) -> None:
     """Wait until the alarm stream has the events of the results; then it has no other."""
-    wanted = await expected(config)
+    wanted = await expected(config, RULE)
     assert sum(map(len, wanted.values())) > 0
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
@@ -122,7 +93,7 @@ async def test_workers_share_the_results_and_take_over_from_one_another(kafka, u
     await agree(config, where)
     await sinks[1].close()
     told = sum(len(each.alarm_events) for each in seen)
-    assert told == sum(map(len, (await expected(config)).values()))
+    assert told == sum(map(len, (await expected(config, RULE)).values()))
 
 
 async def test_a_result_that_is_there_twice_counts_once(kafka, unique_name, where):
@@ -150,7 +121,7 @@ async def test_a_worker_killed_between_commit_and_alarm_loses_none(kafka, unique
     await all_done(config, 54)
     await agree(config, where)
     await second.drain()
-    assert await found(where) == await expected(config)
+    assert await found(where) == await expected(config, RULE)
 
 
 async def test_a_redis_that_lost_everything_has_its_alarms_made_anew(kafka, unique_name):
@@ -187,7 +158,7 @@ async def test_a_redis_with_older_data_is_brought_up_to_date(kafka, unique_name,
         for key, dumped in saved.items():
             restore.restore(key, 0, dumped, replace=True)
         await restore.execute()
-    assert await found(where) != await expected(config)
+    assert await found(where) != await expected(config, RULE)
     await publish(config, "-", first=20)
     await agree(config, where)
     await sink.close()
