@@ -216,12 +216,12 @@ async def test_alarms_wait_on_disk_while_redis_restarts(kafka, unique_name):
         sink = sink_of(config, where, seen)
         await sink.open()
         for turn in range(4):
-            publishing = asyncio.create_task(publish(config, SCRIPT * 20, first=turn * 180))
+            publishing = asyncio.create_task(publish(config, SCRIPT * 20, first=turn * 360))
             told = len(seen.alarm_events)
             await until(partial(lambda before: len(seen.alarm_events) > before, told))
             server.kill()
             await publishing
-            await publish(config, "-", first=1000)
+            await publish(config, SCRIPT * 20, first=turn * 360 + 180)
             server.start_redis()
             await until(partial(lambda before: len(seen.alarm_events) > before, len(seen.alarm_events)))
         await agree(config, where)
