@@ -207,7 +207,7 @@ class RedisSettings(Section):
     secrets = ("url", "password")
 
     url: Annotated[SecretUrl, _url_of("redis", "rediss", "unix")] | None = Field(
-        default=None, examples=["redis://localhost:6379/0"]
+        default=None, examples=["rediss://worker@redis.example:6380/0"]
     )
     """`redis://host:port/database`, `rediss://` for TLS; unset: no alarms."""
     url_file: SecretFile | None = Field(default=None, examples=["/run/secrets/redis-url"])

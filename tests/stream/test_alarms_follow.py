@@ -115,7 +115,7 @@ async def test_a_worker_killed_between_commit_and_alarm_loses_none(kafka, unique
     config = await new_topics(kafka, unique_name, **SESSION)
     await send(config, 18)
     given = {"redis": asdict(where), "alarms": asdict(RULE)}
-    killed = await start(config, **given, **{dies: 3})
+    killed = await start(config, **given, **{dies: 1})
     assert await asyncio.wait_for(killed.process.wait(), 60) == -signal.SIGKILL, killed.printed
     second = await start(config, **given)
     await all_done(config, 54)
