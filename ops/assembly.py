@@ -33,6 +33,8 @@ def limits_of(settings: Settings) -> Limits:
     limits = settings.limits
     return Limits(
         max_frame_bytes=limits.max_frame_bytes,
+        max_referenced_bytes=limits.max_referenced_bytes,
+        frame_references=tuple(limits.frame_references),
         max_pixels=limits.max_pixels,
         batch_size=limits.batch_size,
         linger_s=limits.linger_s,
@@ -97,12 +99,19 @@ def redis_of(redis: RedisSettings) -> RedisConfig | None:
     return RedisConfig(url=url, prefix=redis.prefix)
 
 
+def alarm_rule_of(settings: Settings) -> AlarmConfig:
+    """When a camera raises its alarm, and when its condition is normal again."""
+    alarms = settings.alarms
+    return AlarmConfig(k=alarms.rejects, n=alarms.window, m=alarms.passes)
+
+
 def ledger_of(settings: Settings, observer: Observer) -> KafkaLedger | None:
     """What commits results together with offsets; None where there is no Kafka or it shall do without transactions."""
     kafka = kafka_of(settings)
     if kafka is None or kafka.delivery != "exactly_once":
         return None
-    return KafkaLedger(kafka, max_frame_bytes=settings.limits.max_frame_bytes, observer=observer)
+    limits = settings.limits
+    return KafkaLedger(kafka, max_frame_bytes=limits.max_frame_bytes, observer=observer, window=limits.max_in_flight)
 
 
 def sources_of(settings: Settings, observer: Observer, ledger: KafkaLedger | None = None) -> list[AsyncIterable[Frame]]:
@@ -111,7 +120,15 @@ def sources_of(settings: Settings, observer: Observer, ledger: KafkaLedger | Non
     limits = settings.limits
     kafka = kafka_of(settings)
     if kafka is not None:
-        sources.append(KafkaSource(kafka, max_frame_bytes=limits.max_frame_bytes, observer=observer, ledger=ledger))
+        sources.append(
+            KafkaSource(
+                kafka,
+                max_frame_bytes=limits.max_frame_bytes,
+                observer=observer,
+                ledger=ledger,
+                window=limits.max_in_flight,
+            )
+        )
     for name, camera in settings.cameras.items():
         if isinstance(camera, RtspCamera) and camera.url is not None:
             config = CameraConfig(
@@ -143,8 +160,7 @@ def sinks_of(settings: Settings, observer: Observer) -> list[Sink]:
     if kafka is not None and kafka.delivery == "at_least_once":
         sinks.append(KafkaSink(kafka, max_frame_bytes=settings.limits.max_frame_bytes))
     if redis is not None:
-        alarms = settings.alarms
-        rule = AlarmConfig(k=alarms.rejects, n=alarms.window, m=alarms.passes)
+        rule = alarm_rule_of(settings)
         sinks.append(AlarmSink(redis, rule, observer=observer))
     if settings.sinks.jsonl is not None:
         to_stdout = str(settings.sinks.jsonl) == "-"

@@ -65,6 +65,10 @@ class LogObserver(NullObserver):
         """See `Observer`."""
         self._log.info("partitions assigned", topic=topic, partitions=list(partitions))
 
+    def crash_found(self, topic: str, partition: int, frames: int) -> None:
+        """See `Observer`."""
+        self._log.warning("a crash was found", topic=topic, partition=partition, retried_alone_at_most=frames)
+
     def camera_connected(self, camera: str, connected: bool) -> None:
         """See `Observer`."""
         if connected:

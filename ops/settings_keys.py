@@ -131,6 +131,8 @@ def _is_a(annotation: Any, kind: type) -> bool:
 def _kind(annotation: Any, field: FieldInfo) -> str:
     if typing.get_origin(annotation) is Literal:
         return either(str(option) for option in typing.get_args(annotation))
+    if typing.get_origin(annotation) is list:
+        return "list of text"
     words: list[tuple[type, str]] = [
         (SecretUrl, "URL (secret)"),
         (SecretStr, "text (secret)"),

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, mo
 
 from ops.redaction import SecretUrl
 from stream.config import MIB, AlarmConfig, KafkaConfig, Limits, RedisConfig
+from stream.errors import ConfigError
 
 
 def _plain_name(name: str) -> str:
@@ -40,6 +41,14 @@ def _readable(path: Path) -> Path:
         why = error.strerror if isinstance(error, OSError) else "not text"
         raise ValueError(f"a text file that can be read ({why})") from error
     return path
+
+
+def _folder_uri(prefix: str) -> str:
+    try:
+        Limits(frame_references=(prefix,))
+    except ConfigError:
+        raise ValueError("an absolute path, or the URI of a folder such as s3://bucket/frames") from None
+    return prefix
 
 
 SecretFile = Annotated[Path, AfterValidator(_readable)]
@@ -258,6 +267,12 @@ class LimitSettings(Section):
     """Threads that decode images."""
     max_frame_bytes: int = Field(default=_LIMITS.max_frame_bytes, ge=1024, le=1024 * MIB)
     """Larger encoded images are not inspected, in bytes."""
+    max_referenced_bytes: int = Field(default=_LIMITS.max_referenced_bytes, ge=1024, le=4096 * MIB)
+    """The same for images that come by reference; as many as `decode_threads` are in memory at once."""
+    frame_references: list[Annotated[str, AfterValidator(_folder_uri)]] = Field(
+        default=[], examples=[["s3://line-3/frames"]]
+    )
+    """Folders (absolute paths or fsspec URIs) below which frames may lie that come by reference; unset: none may."""
     max_pixels: int = Field(default=_LIMITS.max_pixels, ge=1024, le=1_000_000_000)
     """Images of more pixels (height times width) are not decoded."""
     drain_s: float = Field(default=30.0, gt=0, le=3600)

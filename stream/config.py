@@ -35,6 +35,10 @@ class Limits:
 
     max_frame_bytes: int = 32 * MIB
     """A larger encoded frame is not inspected."""
+    max_referenced_bytes: int = 256 * MIB
+    """The same for a frame that comes by reference; `decode_threads` of them are in memory at once."""
+    frame_references: tuple[str, ...] = ()
+    """URIs of folders below which frames may lie that come by reference. None: such frames are not inspected."""
     max_pixels: int = 64_000_000
     """Height times width that is still decoded; read from the image's header, before decoding."""
     batch_size: int = 8
@@ -49,7 +53,13 @@ class Limits:
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "max_frame_bytes", "max_pixels", "batch_size", "max_in_flight", "max_in_flight_bytes")
-        _at_least(self, 1, "decode_threads")
+        _at_least(self, 1, "decode_threads", "max_referenced_bytes")
+        for prefix in self.frame_references:
+            if not (prefix if prefix.startswith("/") else prefix.partition("://")[2]).strip("/"):
+                raise ConfigError(
+                    f"Limits.frame_references has {prefix!r}, expected an absolute path, or a URI such as"
+                    " s3://bucket/frames"
+                )
         _at_least(self, 0, "linger_s")
         if self.max_in_flight < self.batch_size:
             raise ConfigError(

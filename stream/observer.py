@@ -54,6 +54,9 @@ class Observer(Protocol):
     def partitions(self, topic: str, partitions: Sequence[int]) -> None:
         """The partitions this worker now owns."""
 
+    def crash_found(self, topic: str, partition: int, frames: int) -> None:
+        """A partition's former owner crashed: its next `frames` frames, at most, are tried one by one."""
+
     def camera_connected(self, camera: str, connected: bool) -> None:
         """A camera that the service opens itself is, or is no longer, delivering."""
 
@@ -107,6 +110,9 @@ class NullObserver:
         """See `Observer`."""
 
     def partitions(self, topic: str, partitions: Sequence[int]) -> None:
+        """See `Observer`."""
+
+    def crash_found(self, topic: str, partition: int, frames: int) -> None:
         """See `Observer`."""
 
     def camera_connected(self, camera: str, connected: bool) -> None:

@@ -90,6 +90,7 @@ class Recorder(NullObserver):
         self.lag: dict[tuple[str, int], int] = {}
         self.owned: list[tuple[int, ...]] = []
         self.connections: list[tuple[str, bool]] = []
+        self.crashes: dict[tuple[str, int], int] = {}
 
     def ready(self, ready):
         self.ready_states.append(ready)
@@ -121,6 +122,9 @@ class Recorder(NullObserver):
 
     def partitions(self, topic, partitions):
         self.owned.append(tuple(partitions))
+
+    def crash_found(self, topic, partition, frames):
+        self.crashes[topic, partition] = frames
 
     def camera_connected(self, camera, connected):
         self.connections.append((camera, connected))

@@ -1,6 +1,7 @@
 """A worker as a process: the stream with the scripted engine. `python -m tests.stream.worker '{"config": {…}, …}'`.
 
-`stop_at` stops the process (SIGSTOP), `kill_at` kills it, at its n-th transaction: all is sent, nothing is committed.
+`stop_at` stops the process (SIGSTOP), `kill_at` kills it, at its n-th transaction with
+results: all is sent, nothing is committed. `crash_in`, "decoder" or "engine", names what dies of a white frame.
 SIGTERM drains. It prints a line for every assignment and every lost partition.
 """
 
@@ -15,6 +16,7 @@ from aiokafka import AIOKafkaProducer
 from stream.config import KafkaConfig, Limits
 from stream.deadline import Deadline
 from stream.kafka_ledger import KafkaLedger
+from stream.kafka_sink import KafkaSink
 from stream.kafka_source import KafkaSource
 from stream.pipeline import Pipeline
 from tests.stream.scripted import Recorder, ScriptedEngine
@@ -23,6 +25,9 @@ from tests.stream.scripted import Recorder, ScriptedEngine
 class _Teller(Recorder):
     def partitions(self, topic, partitions):
         print("owns", *partitions, flush=True)
+
+    def crash_found(self, topic, partition, frames):
+        print("crash found", partition, frames, flush=True)
 
     def retrying(self, what, error, attempt):
         print("retrying", what, error, flush=True)
@@ -33,7 +38,7 @@ def _signal_at(number: int, what: signal.Signals) -> None:
 
     async def commit_transaction(self: AIOKafkaProducer) -> None:
         nonlocal count
-        count += 1
+        count += bool(self._txn_manager._txn_partitions)
         if count == number:
             print("in transaction", flush=True)
             os.kill(os.getpid(), what)
@@ -42,14 +47,30 @@ def _signal_at(number: int, what: signal.Signals) -> None:
     AIOKafkaProducer.commit_transaction = commit_transaction
 
 
-async def _main(config: KafkaConfig, seconds: float) -> None:
+class _CrashingEngine(ScriptedEngine):
+    def __init__(self, crash_in: str | None, seconds: float) -> None:
+        super().__init__(seconds=seconds)
+        self._crash_in = crash_in
+
+    def prepare(self, recipe, image):
+        if self._crash_in == "decoder" and image.mean() > 250:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return super().prepare(recipe, image)
+
+    def inspect(self, frames, *, maps="none"):
+        if self._crash_in == "engine" and any(image.mean() > 250 for _, image in frames):
+            os.abort()
+        return super().inspect(frames, maps=maps)
+
+
+async def _main(config: KafkaConfig, seconds: float, crash_in: str | None) -> None:
     seen = _Teller()
-    ledger = KafkaLedger(config, observer=seen)
+    ledger = KafkaLedger(config, observer=seen) if config.delivery == "exactly_once" else None
     pipeline = Pipeline(
         sources=[KafkaSource(config, observer=seen, ledger=ledger)],
-        engine=ScriptedEngine(seconds=seconds),
+        engine=_CrashingEngine(crash_in, seconds),
         ledger=ledger,
-        sinks=[],
+        sinks=[] if ledger else [KafkaSink(config)],
         limits=Limits(batch_size=4),
         observer=seen,
     )
@@ -65,4 +86,4 @@ if __name__ == "__main__":
     for key, what in (("stop_at", signal.SIGSTOP), ("kill_at", signal.SIGKILL)):
         if key in given:
             _signal_at(given[key], what)
-    asyncio.run(_main(KafkaConfig(**given["config"]), given.get("seconds", 0.02)))
+    asyncio.run(_main(KafkaConfig(**given["config"]), given.get("seconds", 0.02), given.get("crash_in")))
