@@ -6,6 +6,7 @@ follows them, or OpenVINO runs the network.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from engine import folding, fusion, openvino_network, patches, weights, winograd
 from engine.cores import cores, spread
+from engine.device_pass import DevicePass, chunk_size
 from engine.errors import RecipeError, WeightsError
 from engine.illumination import level
 from engine.inspection import Image
@@ -47,6 +49,8 @@ class FeatureExtractor:
         self._alike: dict[tuple[tuple[int, ...], PatchOptions], bool] = {}
         self._mean = torch.tensor(spec.mean, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(spec.std, device=device).view(1, 3, 1, 1)
+        self._grids: dict[tuple[tuple[int, ...], PatchOptions], tuple[int, int]] = {}
+        self._passes: dict[PatchOptions, DevicePass] = {}
 
     @torch.inference_mode()
     def embed(self, images: Sequence[Image], options: PatchOptions = PLAIN) -> tuple[Tensor, tuple[int, int]]:
@@ -68,7 +72,8 @@ class FeatureExtractor:
         for image in images:
             check_image(image)
         if self.device.type != "cpu":
-            return self.embed_batch(images, options)
+            embeddings, grid = self.embed_batch(images, options)
+            return embeddings.float(), grid
         parts = spread(
             lambda image: self._embed(image[None], options),
             images,
@@ -77,8 +82,20 @@ class FeatureExtractor:
         return torch.cat([embeddings for embeddings, _ in parts]), parts[0][1]
 
     def embed_batch(self, images: Sequence[Image], options: PatchOptions = PLAIN) -> tuple[Tensor, tuple[int, int]]:
-        """The same in one forward pass, on any device: what the batch is may show in the last bits."""
-        return self._embed(np.stack(images), options)
+        """The same many at a time, on any device, in the extractor's precision, without waiting for the device.
+
+        What the batch is may show in the last bits.
+        """
+        if options.levelling:
+            images = [level(image) for image in images]
+        if options not in self._passes:
+            self._passes[options] = DevicePass(partial(self._embeddings, options), self.device)
+        embeddings = self._passes[options](images)
+        return embeddings, self._grids[images[0].shape[:2], options]
+
+    def together(self, size_px: tuple[int, int]) -> int:
+        """How many images of `size_px`, (H, W), keep the device busy: more gain nothing but take memory."""
+        return torch.get_num_threads() if self.device.type == "cpu" else chunk_size(size_px)
 
     def bits_alike(self, size_px: tuple[int, ...], options: PatchOptions = PLAIN) -> bool:
         """Whether one core and all cores together give an image of `size_px`, (H, W), the same embeddings bit for bit.
@@ -99,11 +116,22 @@ class FeatureExtractor:
         embeddings, grid = patches.embed(self.feature_maps(self.normalise(pixels)), (H, W), options)
         return embeddings.float(), grid
 
+    def _embeddings(self, options: PatchOptions, pixels: Tensor) -> Tensor:
+        """From pixels on the device, uint8 (B, H, W, 3), to (B, h*w, D); notes the grid."""
+        H, W = pixels.shape[1:3]
+        embeddings, self._grids[(H, W), options] = patches.embed(
+            self.feature_maps(self._normalised(pixels)), (H, W), options
+        )
+        return embeddings
+
     @torch.inference_mode()
     def normalise(self, pixels: NDArray[np.uint8]) -> Tensor:
         """RGB uint8 (B, H, W, 3) to what the network takes, (B, 3, H, W) channels-last on its device."""
-        pixels = np.require(pixels, requirements=("C", "W"))  # torch wants memory that it might write to
-        x = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)  # (B, H, W, C) -> (B, C, H, W)
+        # A copy: torch warns of memory that it may not write to, which frames often are.
+        return self._normalised(torch.tensor(pixels, device=self.device))
+
+    def _normalised(self, pixels: Tensor) -> Tensor:
+        x = pixels.permute(0, 3, 1, 2)  # (B, H, W, C) -> (B, C, H, W)
         return ((x.float() - self._mean) / self._std).to(self.dtype)
 
     @torch.inference_mode()
