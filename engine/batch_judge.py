@@ -4,12 +4,14 @@ Embeddings never leave the device; the host waits for the scores and the maps of
 """
 
 from collections.abc import Iterable
+from math import isfinite
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from engine.anomaly_map import REFERENCE_HEIGHT_PX, axis_operator
+from engine.errors import EngineError
 from engine.inspection import Inspection
 from engine.judge import Judge, Maps
 from engine.scoring import Score
@@ -73,6 +75,9 @@ class BatchJudge:
             worst: int64 (B,), each frame's worst patch; `embeddings`, (B, D), what it is; `nearest`, (B,), its row.
             grid: (h, w).
             maps: for which frames a map is made.
+
+        Raises:
+            EngineError: a score is not finite.
         """
         if self._score_patches > 1:
             scores = sq.sqrt().topk(min(self._score_patches, sq.shape[1]), dim=1).values.double().mean(1)
@@ -80,6 +85,11 @@ class BatchJudge:
             scores = self._scores(embeddings.double(), nearest)
         host = torch.stack([scores, worst.double(), nearest.double()]).cpu().tolist()  # waits for the device
         found = [Score(score, int(patch), int(row)) for score, patch, row in zip(*host, strict=True)]
+        if not all(isfinite(score.value) for score in found):
+            raise EngineError(
+                f"recipe {self._judge.bank.recipe.name!r}: a frame's score is not finite; "
+                f"the backbone's features may exceed the range of half precision"
+            )
         threshold = self._judge.bank.threshold
         wanted = [
             position

@@ -28,13 +28,13 @@ def _captured(forward: Callable[[Tensor], Tensor], input_: Tensor) -> Launch:
     ahead = torch.cuda.Stream(input_.device)  # type: ignore[no-untyped-call]
     ahead.wait_stream(torch.cuda.current_stream(input_.device))
     graph = torch.cuda.CUDAGraph()
-    with torch.backends.cudnn.flags(enabled=True, benchmark=True):
+    with torch.cuda.device(input_.device), torch.backends.cudnn.flags(enabled=True, benchmark=True):
         with torch.cuda.stream(ahead):
             for _ in range(WARM_UP):
                 forward(input_)
         torch.cuda.current_stream(input_.device).wait_stream(ahead)
         # Other threads, which decode, may go on allocating memory meanwhile.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, stream=ahead, capture_error_mode="thread_local"):
             output = forward(input_)
 
     def launch() -> Tensor:

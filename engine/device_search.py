@@ -13,6 +13,7 @@ sums of D products, which err by less than 8 sqrt(D) u each (Higham and Mary 201
 
 from copy import copy
 from math import frexp, sqrt
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,16 +26,33 @@ HALF_UNIT = 2.0**-11
 """Unit round-off of half precision."""
 FOLD = 16
 """Bounds are first reduced to the least of each `FOLD`, so that all later steps touch 1/16 of them."""
-WIDTH = 128
-"""Most dimensions of the projection: tensor cores make a bound of so many in the time that it takes to write it."""
+COLUMNS = 128
+"""Most columns of a product of bounds: tensor cores make a bound of so many in the time that it takes to write it."""
+ALIGNMENT = 8
+"""Tensor cores want columns in multiples of this."""
 SAMPLE = 8192
 """Rows from which the axes are found."""
-LARGEST_NORM = 32.0
-"""Of the rows' points in half precision, whose range ends at 65,504."""
+LARGEST_NORM = 128.0
+"""Of points in half precision: their bounds stay below 50,000, and its range ends at 65,504."""
+ROOM = 4.0
+"""Rows added later may have a norm so many times the largest of the first before all are scaled anew."""
 UNDERFLOW = 2.0**-14
 """What a bound of such points may lose to the lower end of that range."""
 PAIR_VALUES = 2**26
 """Values of differences held at a time: 256 MiB."""
+
+
+class _Points(NamedTuple):
+    """Queries as the bounds need them."""
+
+    factors: Tensor
+    """(n, K + 2): the scaled point and 1, both times `shrink`."""
+    sq_norms: Tensor
+    """Squared norms of the scaled points, (n,)."""
+    error: Tensor
+    """How far a point may be from where it should be, not scaled, (n,)."""
+    shrink: Tensor
+    """Brings points outside the range of half precision into it, (n,)."""
 
 
 class DeviceSearch:
@@ -52,11 +70,11 @@ class DeviceSearch:
         dimensions = rows.shape[1]
         centre = rows.mean(0, dtype=np.float64)
         sample = rows[:: max(1, len(rows) // SAMPLE)].astype(np.float64) - centre
-        axes = principal_axes(sample)[:, : min(WIDTH, max(1, dimensions // 2))]
+        width = max(1, min(COLUMNS, dimensions // 2) // ALIGNMENT * ALIGNMENT - 2)
+        axes = principal_axes(sample)[:, :width]
         self._centre64, self._axes64 = centre, axes
         self._centre, self._axes = (torch.from_numpy(a).to(self._device, torch.float32) for a in (centre, axes))
-        largest = max(float(np.einsum("nd,nd->n", sample, sample).max()), 2.0**-60)
-        self._scale = 2.0 ** -frexp(sqrt(largest) / LARGEST_NORM)[1] if self._half else 1.0
+        self._scale = 1.0
         self._rows = torch.empty((0, dimensions), device=self._device)  # with room to grow
         self._factors = torch.empty((0, 0), device=self._device)
         self._count = 0
@@ -80,13 +98,20 @@ class DeviceSearch:
 
     def add(self, rows: Floats) -> None:
         """Append `rows`, float32 (m, D), in place; room for more is made by half of what there is."""
+        centred = rows - self._centre64
+        sq_norms = np.einsum("md,md->m", centred, centred)
+        largest = max(sqrt(sq_norms.max(initial=0.0)), 2.0**-30)
+        if self._half and (self._count == 0 or largest * self._scale > LARGEST_NORM):
+            self._scale = 2.0 ** -frexp(largest * ROOM / LARGEST_NORM)[1]
+            if self._count:
+                before, self._count = self.rows.cpu().numpy(), 0
+                self.add(np.concatenate([before, rows]))
+                return
         start, self._count = self._count, self._count + len(rows)
         if self._count > len(self._rows):
             self._reserve(self._count if start == 0 else self._count + self._count // 2)
         self._rows[start : self._count] = torch.tensor(rows, dtype=torch.float32)
-        centred = rows - self._centre64
         inside = centred @ self._axes64
-        sq_norms = np.einsum("md,md->m", centred, centred)
         outside = np.sqrt(np.maximum(sq_norms - np.einsum("mk,mk->m", inside, inside), 0.0))
         points = np.concatenate([inside, outside[:, None]], axis=1) * self._scale
         sq_norms *= self._scale**2 * (1 - 5 * self._unit)
@@ -109,9 +134,9 @@ class DeviceSearch:
         found = []
         for block in torch.split(queries, max(1, self._block_values // len(self._factors))):
             Q = block.float()
-            points, sq_norms, error = self._project(Q)
-            bounds = torch.mm(points, self._factors.T)  # (n, M'), scaled, each less |p|^2
-            found.append(find(Q, bounds, sq_norms, error, k))
+            points = self._project(Q)
+            bounds = torch.mm(points.factors, self._factors.T)  # (n, M')
+            found.append(find(Q, bounds, points, k))
         sq, rows = zip(*found, strict=True)
         return torch.cat(sq), torch.cat(rows)
 
@@ -120,56 +145,54 @@ class DeviceSearch:
         """Relative error of a product of points."""
         return (HALF_UNIT if self._half else UNIT) + (self._axes.shape[1] + 8) * UNIT
 
-    def _project(self, Q: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Points as the bounds need them, (n, K + 2), their squared norms (n,), and how far off they may be (n,)."""
+    def _project(self, Q: Tensor) -> "_Points":
         D, K = self._axes.shape
         centred = Q - self._centre
         inside = centred @ self._axes
         sq_norms = centred.square().sum(1)
-        sq_outside = (sq_norms - inside.square().sum(1)).clamp_(min=0.0)
-        outside = sq_outside.sqrt()
+        outside = (sq_norms - inside.square().sum(1)).clamp_(min=0.0).sqrt()
         # What float32 may have lost of the point inside, of the squared residual norm, and so of that norm.
         relative = 8 * sqrt(D) * UNIT
         lost = relative * (1 + 2 * sqrt(K)) * sq_norms
         error = relative * sqrt(K) * sq_norms.sqrt() + lost / torch.maximum(outside, lost.sqrt()).clamp_(min=1e-30)
         points = torch.cat([inside, outside[:, None]], dim=1) * self._scale
-        one = torch.ones_like(outside)[:, None]
-        return torch.cat([points, one], dim=1).to(self._factors.dtype), points.square().sum(1), error
+        sq_norms = points.square().sum(1)
+        shrink = torch.ones_like(outside)
+        if self._half:  # by a power of two, which is exact
+            shrink = (LARGEST_NORM / sq_norms.sqrt()).log2().floor().exp2().clamp(max=1.0)
+        factors = torch.cat([points * shrink[:, None], shrink[:, None]], dim=1).to(self._factors.dtype)
+        return _Points(factors, sq_norms, error, shrink)
 
-    def _limit(self, sq: Tensor, sq_norms: Tensor, error: Tensor) -> Tensor:
-        """The largest bound, scaled and less |p|^2, of a row that may measure at most `sq` (n,)."""
-        farthest = (sq * (1 + 2 * (self._rows.shape[1] + 4) * UNIT)).sqrt() + error
-        limit = (farthest * self._scale).square() * (1 + 8 * UNIT) - (1 - 3 * self._unit) * sq_norms
-        limit += UNDERFLOW if self._half else 0.0
-        rounded = limit.to(self._factors.dtype)
-        return torch.where(rounded < limit, torch.nextafter(rounded, torch.full_like(rounded, torch.inf)), rounded)
+    def _limit(self, sq: Tensor, points: "_Points") -> Tensor:
+        """The largest bound of a row that may measure at most `sq` (n,), in the bounds' own precision and scale."""
+        farthest = (sq * (1 + 2 * (self._rows.shape[1] + 4) * UNIT)).sqrt() + points.error
+        limit = (farthest * self._scale).square() * (1 + 8 * UNIT) - (1 - 3 * self._unit) * points.sq_norms
+        limit = limit * points.shrink + (UNDERFLOW if self._half else 0.0)
+        limit += limit.abs() * (2 * HALF_UNIT if self._half else 2 * UNIT)  # so that it is not rounded down
+        return limit.clamp(max=torch.finfo(self._factors.dtype).max * 0.9).to(self._factors.dtype)
 
-    def _nearest_one(
-        self, Q: Tensor, bounds: Tensor, sq_norms: Tensor, error: Tensor, _k: int
-    ) -> tuple[Tensor, Tensor]:
+    def _nearest_one(self, Q: Tensor, bounds: Tensor, points: "_Points", _k: int) -> tuple[Tensor, Tensor]:
         n, fold = len(Q), bounds.shape[1] // FOLD
         folded = bounds.view(n, FOLD, fold)
         least = folded.amin(1)
         every = torch.arange(n, device=self._device)
         column = least.argmin(1)
         first = folded[every, :, column].argmin(1) * fold + column
-        limit = self._limit(self._sq(Q, every, first), sq_norms, error)
+        limit = self._limit(self._sq(Q, every, first), points)
         query_of, column = (least <= limit[:, None]).nonzero(as_tuple=True)  # waits for the device
         hit, layer = (folded[query_of, :, column] <= limit[query_of, None]).nonzero(as_tuple=True)
         query_of, row_of = query_of[hit], layer * fold + column[hit]
         sq = self._sq(Q, query_of, row_of)
         best = torch.full((n,), torch.inf, device=self._device).scatter_reduce_(0, query_of, sq, "amin")
         row_of = torch.where(sq == best[query_of], row_of, len(self._rows))
-        row = torch.full((n,), len(self._rows), device=self._device).scatter_reduce_(0, query_of, row_of, "amin")
+        row = torch.full((n,), len(self) - 1, device=self._device).scatter_reduce_(0, query_of, row_of, "amin")
         return best[:, None], row[:, None]
 
-    def _nearest_some(
-        self, Q: Tensor, bounds: Tensor, sq_norms: Tensor, error: Tensor, k: int
-    ) -> tuple[Tensor, Tensor]:
+    def _nearest_some(self, Q: Tensor, bounds: Tensor, points: "_Points", k: int) -> tuple[Tensor, Tensor]:
         n = len(Q)
         every = torch.arange(n, device=self._device).repeat_interleave(k)
         first = bounds.topk(k, dim=1, largest=False, sorted=False).indices.flatten()
-        limit = self._limit(self._sq(Q, every, first).view(n, k).amax(1), sq_norms, error)
+        limit = self._limit(self._sq(Q, every, first).view(n, k).amax(1), points)
         query_of, row_of = (bounds <= limit[:, None]).nonzero(as_tuple=True)  # waits for the device; rows ascend
         sq = self._sq(Q, query_of, row_of)
         order = sq.argsort(stable=True)

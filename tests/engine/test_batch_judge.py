@@ -10,6 +10,7 @@ import torch
 from engine.batch_judge import BatchJudge, TensorSearch
 from engine.calibration import calibrate
 from engine.device_search import DeviceSearch
+from engine.errors import EngineError
 from engine.judge import Judge
 from engine.memory_bank import FrameOrigin, MemoryBank
 from engine.recipe import Recipe
@@ -70,6 +71,18 @@ def test_a_batch_is_judged_as_its_frames(seed: int, index: int, rows: int, neigh
         assert found.anomaly_map is not None
         assert alone.anomaly_map is not None
         np.testing.assert_allclose(found.anomaly_map, alone.anomaly_map, rtol=1e-5)
+
+
+@pytest.mark.parametrize("index", range(3))
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_frame_without_a_finite_score_is_never_passed(value: float, index: int) -> None:
+    """Features beyond half precision's range give no score, so they are an error and not a pass."""
+    made = bank(0, 50, 9)
+    judge = Judge("r", made, make_search("faiss", made.values()))
+    embeddings = torch.rand(2, 16, 32)
+    embeddings[1, 5, 7] = value
+    with pytest.raises(EngineError, match="a frame's score is not finite"):
+        BatchJudge(judge, indexes(made)[index]).judge(embeddings, GRID, "none")
 
 
 def test_the_gpu_bench_measures_every_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -133,6 +133,8 @@ def test_bounds_rule_out_most_rows_of_far_queries_too(half: bool, monkeypatch: p
     distances, nearest = index.search(queries[:300], 1)
     assert sum(measured) < 0.05 * 300 * len(rows)
     far = index.search(queries[300:], 3)
+    index.add(100 * rows[:20])  # far outside the range that the first rows have
+    np.testing.assert_array_equal(index.search(100 * rows[:20], 1)[1][:, 0], np.arange(4000, 4020))
     expected, order = plain(rows, queries, 3)
     np.testing.assert_allclose(distances, expected[:300, :1], rtol=1e-5)
     np.testing.assert_array_equal(nearest, order[:300, :1])
