@@ -30,6 +30,8 @@ from engine.recipe import Backbone
 Runtime: TypeAlias = Literal["auto", "torch", "openvino"]
 """What runs the network on a CPU: `auto` is OpenVINO where it is installed and faster. A GPU always has torch."""
 Network: TypeAlias = Callable[[Tensor], Sequence[Tensor]]
+SLOWLY_DRAWN = ("googlenet", "inception_v3")
+"""torchvision's models that draw weights slowly, and warn of it, unless told not to: they are given theirs anyway."""
 
 
 class FeatureExtractor:
@@ -152,8 +154,7 @@ def load_backbone(spec: Backbone, device: torch.device, runtime: Runtime = "auto
         RecipeError: the library has no such backbone, or the backbone no such stage.
         WeightsError: the weights are missing, altered or do not fit.
     """
-    with torch.device("meta"):
-        model = _architecture(spec)
+    model = _architecture(spec)
     graph = _tap(model, spec)
     graph.load_state_dict(_state(spec, model, graph), strict=True, assign=True)
     graph.eval().requires_grad_(False)
@@ -166,8 +167,7 @@ def load_backbone(spec: Backbone, device: torch.device, runtime: Runtime = "auto
 
 def count_flop(spec: Backbone, size_px: tuple[int, int]) -> int:
     """Floating-point operations of the bare backbone for one image of `size_px`, (H, W); nothing is computed."""
-    with torch.device("meta"):
-        model = _architecture(spec)
+    model = _architecture(spec)
     graph = _tap(model, spec)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         graph(torch.empty(1, 3, *size_px, device="meta"))
@@ -189,13 +189,23 @@ def _suits_openvino(graph: fx.GraphModule) -> bool:
 
 
 def _architecture(spec: Backbone) -> nn.Module:
+    """The whole model without memory for its weights, on torch's device `meta`."""
     try:
-        if spec.library == "torchvision":
-            model: nn.Module = torchvision.models.get_model(spec.name, weights=None)
-        else:
-            model = timm.create_model(spec.name, pretrained=False)
+        try:
+            with torch.device("meta"):
+                return _made(spec)
+        except NotImplementedError:  # it computes its widths with tensors, as RegNet does
+            return _made(spec).to("meta")
     except (ValueError, RuntimeError) as error:
         raise RecipeError(f"backbone {spec.name!r}: {spec.library} has no such model ({error})") from error
+
+
+def _made(spec: Backbone) -> nn.Module:
+    if spec.library == "timm":
+        model: nn.Module = timm.create_model(spec.name, pretrained=False)
+    else:
+        drawn = {"init_weights": False} if spec.name in SLOWLY_DRAWN else {}
+        model = torchvision.models.get_model(spec.name, weights=None, **drawn)
     return model.eval()
 
 
@@ -203,7 +213,10 @@ def _tap(model: nn.Module, spec: Backbone) -> fx.GraphModule:
     """The part of `model` that the tapped stages need; its output is a tuple in the stages' order."""
     nodes = {module: str(order) for order, module in enumerate(_stage_modules(model, spec))}
     if spec.library == "torchvision":
-        from torchvision.models.feature_extraction import create_feature_extractor
+        from torchvision.models import feature_extraction
+
+        # Only training has other nodes, of which it would warn.
+        create_feature_extractor = partial(feature_extraction.create_feature_extractor, suppress_diff_warning=True)
     else:
         from timm.models import create_feature_extractor
     try:

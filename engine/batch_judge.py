@@ -128,6 +128,6 @@ class BatchJudge:
 
 
 def _first(mask: Tensor) -> Tensor:
-    """The first true column of each row, int64 (B,)."""
+    """The first true column of each row, int64 (B,); the last column where none is, as nothing equals NaN."""
     columns = torch.arange(mask.shape[1], device=mask.device)
-    return torch.where(mask, columns, mask.shape[1]).amin(1)
+    return torch.where(mask, columns, mask.shape[1] - 1).amin(1)

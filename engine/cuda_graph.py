@@ -19,7 +19,7 @@ def graphed(forward: Callable[[Tensor], Tensor], input_: Tensor) -> Launch:
     """
     try:
         return _captured(forward, input_)
-    except (RuntimeError, AssertionError) as error:  # AssertionError: torch was built without CUDA
+    except (RuntimeError, AssertionError, ValueError) as error:  # the last two: no CUDA in torch, no such device
         warnings.warn(f"no CUDA graph of {tuple(input_.shape)}: {error}", RuntimeWarning, stacklevel=2)
         return lambda: forward(input_)
 

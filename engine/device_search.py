@@ -34,9 +34,11 @@ SAMPLE = 8192
 """Rows from which the axes are found."""
 LARGEST_NORM = 128.0
 """Of points in half precision: their bounds stay below 50,000, and its range ends at 65,504."""
+SMALLEST_SHRINK = 2.0**-14
+"""The smallest number that half precision holds with all its digits."""
 ROOM = 4.0
 """Rows added later may have a norm so many times the largest of the first before all are scaled anew."""
-UNDERFLOW = 2.0**-14
+UNDERFLOW = 2.0**-12
 """What a bound of such points may lose to the lower end of that range."""
 PAIR_VALUES = 2**26
 """Values of differences held at a time: 256 MiB."""
@@ -159,7 +161,10 @@ class DeviceSearch:
         sq_norms = points.square().sum(1)
         shrink = torch.ones_like(outside)
         if self._half:  # by a power of two, which is exact
-            shrink = (LARGEST_NORM / sq_norms.sqrt()).log2().floor().exp2().clamp(max=1.0)
+            beyond = sq_norms > (LARGEST_NORM / SMALLEST_SHRINK) ** 2  # measure every row of these
+            points = torch.where(beyond[:, None], 0.0, points)
+            error = torch.where(beyond, torch.inf, error)
+            shrink = (LARGEST_NORM / sq_norms.sqrt()).log2().floor().exp2().clamp(SMALLEST_SHRINK, 1.0)
         factors = torch.cat([points * shrink[:, None], shrink[:, None]], dim=1).to(self._factors.dtype)
         return _Points(factors, sq_norms, error, shrink)
 

@@ -25,6 +25,7 @@ from engine.device_pass import chunk_size
 from engine.inspection import Image
 from engine.inspector import Inspector
 from engine.memory_bank import FrameOrigin, MemoryBank
+from engine.patches import PLAIN
 from engine.quantise import quantise, scale_for
 from engine.recipe import Backbone, Recipe
 from engine.weights import random_backbone
@@ -118,7 +119,9 @@ def stages(inspector: Inspector, frames: list[Image], repeats: int) -> dict[str,
     queries = embeddings.flatten(0, 1)
     full = chunk_size(frames[0].shape)
     launches = [
-        extractor._pass._chunk((1 << (min(full, len(frames) - start) - 1).bit_length(), *frames[0].shape))._launch
+        extractor._passes[PLAIN]
+        ._chunk((1 << (min(full, len(frames) - start) - 1).bit_length(), *frames[0].shape))
+        ._launch
         for start in range(0, len(frames), full)
     ]
     work: dict[str, Callable[[], object]] = {

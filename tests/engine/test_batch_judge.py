@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from engine import device_pass
 from engine.batch_judge import BatchJudge, TensorSearch
 from engine.calibration import calibrate
 from engine.device_search import DeviceSearch
@@ -85,8 +86,11 @@ def test_a_frame_without_a_finite_score_is_never_passed(value: float, index: int
         BatchJudge(judge, indexes(made)[index]).judge(embeddings, GRID, "none")
 
 
-def test_the_gpu_bench_measures_every_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_gpu_bench_measures_every_stage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What `python -m tests.bench.gpu` runs on a GPU runs on the CPU, in small: frames/s, floor and shares of time."""
+    monkeypatch.setattr(device_pass, "CHUNK_PIXELS", 2 * 64 * 64)
     out = tmp_path / "gpu.json"
     small = ["--device", "cpu", "--size", "64", "--rows", "64", "--batch", "3", "--repeats", "1", "--out", str(out)]
     assert gpu.main(small) == 0
