@@ -49,8 +49,7 @@ class Covering:
         step = max(1, CHUNK_VALUES // dimensions)
         for start in range(0, total, step):
             self._measure(slice(start, start + step))
-        norms = self._sq_norms.sqrt()
-        self._slack = 2 * (dimensions + 8) * UNIT * (norms + norms.max()).square()  # of one distance, both ways
+        self._twice_norms = 2 * self._sq_norms.sqrt()
         self._direct = 0
 
     def __len__(self) -> int:
@@ -75,7 +74,8 @@ class Covering:
             else:
                 assert self._points is not None  # noqa: S101 - `lifted` is made of them
                 bound = torch.mm(self._points[start:end], lifted.T).amin(1).add_(self._sq_norms[start:end])
-                limit = self._near[start:end] + 4 * self._slack[start:end]
+                near = self._near[start:end]
+                limit = near + 4 * self._slack(near, self._twice_norms[start:end])
                 part = (bound <= limit).nonzero()[:, 0] + start
                 moved += len(part)
                 if not len(part):
@@ -95,7 +95,7 @@ class Covering:
         if size >= len(self):
             rows = np.flatnonzero(np.isfinite(self._near.cpu().numpy()))
             return (rows, self._exact(rows), -1.0) if len(rows) else (np.zeros(1, np.int64), np.zeros(1), 0.0)
-        upper = self._near + self._slack
+        upper = self._near + self._slack(self._near, self._twice_norms)
         values, picked = upper.topk(size + 1)
         rows = np.sort(picked[:size].cpu().numpy())
         rows = rows[np.isfinite(self._near[torch.from_numpy(rows).to(self._device)].cpu().numpy())]
@@ -105,8 +105,9 @@ class Covering:
 
     def farthest(self) -> tuple[int, float]:
         """The vector farthest from all centres, the lowest of equals, and its exact squared distance."""
-        upper = self._near + self._slack
-        lower = (self._near - self._slack).max()
+        slack = self._slack(self._near, self._twice_norms)
+        upper = self._near + slack
+        lower = (self._near - slack).max()
         if not torch.isfinite(lower):
             return int(self._centres[0]), 0.0  # every vector is a centre
         rows = (upper >= lower).nonzero()[:, 0].cpu().numpy()
@@ -123,19 +124,28 @@ class Covering:
     def _lower(self, rows: Tensor, sq: Tensor, centres: Tensor) -> int:
         """Take the squared distances `sq` (n, s) of `rows` (n,) to new centres into account; returns how many moved."""
         low = sq.amin(1)
-        margin = 2 * self._slack[rows]
+        new = torch.minimum(low, self._near[rows])
+        margin = 2 * self._slack(new, self._twice_norms[rows])
         hit = (low <= self._near[rows] + margin).nonzero()[:, 0]
         if not len(hit):
             return 0
-        rows, sq, low, margin = rows[hit], sq[hit], low[hit], margin[hit]
+        rows, sq, low, new, margin = rows[hit], sq[hit], low[hit], new[hit], margin[hit]
         old = self._near[rows]
-        new = torch.minimum(low, old)
         old_rivals = old <= new + margin
         rivals = (sq <= (new + margin)[:, None]).sum(1) + old_rivals
         self._owner[rows] = torch.where(old <= low, self._owner[rows], centres[sq.argmin(1)])
         self._doubtful[rows] = (rivals > 1) | (old_rivals & self._doubtful[rows])
         self._near[rows] = new
         return len(hit)
+
+    def _slack(self, near: Tensor, twice_norms: Tensor) -> Tensor:
+        """How far float32's squared distances `near` (n,) of vectors x to their nearest centres may err, (n,).
+
+        |x|^2 + |c|^2 - 2 x.c errs by less than (D / 2 + 4) u (|x| + |c|)^2, whatever the order of summation, and
+        |c| <= |x| + |x - c|. So a centre of large norm, which is far from all others, does not blur their distances.
+        """
+        reach = twice_norms + near.clamp(min=0).sqrt()
+        return reach.square().mul_((self._vectors.shape[1] + 8) * UNIT)
 
     def _exact(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Exact squared distances of `rows` to their nearest centres, float64 (r,)."""
@@ -163,7 +173,8 @@ class Covering:
             return self._floats[rows]
         picked = self._vectors[rows if isinstance(rows, slice) else rows.cpu().numpy()]
         origin = torch.from_numpy(self._origin.astype(np.float32)).to(self._device)
-        return torch.from_numpy(np.ascontiguousarray(picked)).to(self._device, torch.float32) - origin
+        picked = np.require(picked, requirements=("C", "W"))  # torch wants memory that it might write to
+        return torch.from_numpy(picked).to(self._device, torch.float32) - origin
 
     def _lift(self, rows: Tensor) -> Tensor:
         """Centres as factors of the bounds, (s, K + 2): -2 Pc, -2 e(c), |c|^2."""
