@@ -33,6 +33,7 @@ from stream.ports import Release
 from stream.retry import persist
 
 _POLL_MS = 200
+_TURN_FRAMES = 4
 _HEARTBEAT_S = 0.3
 """Heartbeats tell members of a rebalance, and those that know wait for those that do not: so long nobody has frames."""
 _MAX_POLL_INTERVAL_S = 300
@@ -64,6 +65,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
         self._release: Release | None = None
         self._buffers: dict[TopicPartition, ReadAhead] = {}
         self._turns: deque[TopicPartition] = deque()
+        self._left_of_turn = 0
         self._committed: dict[TopicPartition, int | None] = {}
         """Of each partition held: the next offset to be done; None before its first frame."""
         self._filled, self._drained = asyncio.Event(), asyncio.Event()
@@ -117,17 +119,22 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
         return self
 
     async def __anext__(self) -> Frame:
-        """The next frame, partition by partition in turns. It never ends by itself."""
+        """The next frame, partition by partition in turns of a few frames. It never ends by itself.
+
+        Frames that arrive together are judged together: a batch then has few partitions, and few transactions.
+        """
         while True:
             if self._failure is not None:
                 raise self._failure
-            for _ in range(len(self._turns)):
-                self._turns.rotate(-1)
+            for _ in range(len(self._turns) + 1 if self._turns else 0):
                 buffer = self._buffers[self._turns[-1]]
-                if buffer.frames:
+                if self._left_of_turn and buffer.frames:
+                    self._left_of_turn -= 1
                     frame = buffer.pop()
                     self._drained.set()
                     return frame
+                self._turns.rotate(-1)
+                self._left_of_turn = _TURN_FRAMES
             self._filled.clear()
             await self._filled.wait()
 

@@ -23,7 +23,7 @@ from stream.kafka_topics import Partitions, ensure_topics
 from stream.observer import NullObserver
 from stream.pipeline import Pipeline
 
-PARTITIONS = 4
+PARTITIONS = 2
 FRAME_BYTES = 4 * 2**20
 
 
