@@ -14,132 +14,33 @@ two writers cannot both create one number. `HEAD` is a hint that spares a listin
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from engine import generation_tensors
-from engine.blobs import Blobs, open_blobs
-from engine.calibration import Calibration
-from engine.errors import BankFileError, EngineError, GenerationConflictError
+from engine.errors import BankFileError, GenerationConflictError
 from engine.generation_events import Event, StoredFrame
-from engine.generation_manifest import MANIFEST_NAME, LearningState, Manifest, decode, encode, manifest_name
+from engine.generation_manifest import LearningState, Manifest, encode, manifest_name
+from engine.generation_reader import FRAMES, REJECTS, GenerationReader, frame_file
 from engine.memory_bank import MemoryBank
 from engine.quantise import Rows
 
 WHOLE_EVERY = 32
 """Every so many generations all rows are written, so that opening reads few files."""
-FRAMES, REJECTS = "frames", "rejects"
 
 
-class GenerationStore:
-    """The generations of one recipe.
-
-    Args:
-        url: a path, or an fsspec URL that `engine.blobs.open_blobs` takes.
-    """
-
-    def __init__(self, url: str | Path) -> None:
-        self._blobs: Blobs = open_blobs(url)
-        self.where = self._blobs.where
-
-    def newest(self) -> int | None:
-        """The newest generation's number, or None where there is none."""
-        try:
-            hint = int(self._blobs.read("HEAD"))
-        except (OSError, ValueError):
-            hint = 0
-        if hint > 0 and self._exists(hint):
-            while self._exists(hint + 1):
-                hint += 1
-            return hint
-        return max(self.generations(), default=None)
-
-    def generations(self) -> list[int]:
-        """The numbers of all generations, ascending."""
-        matches = (MANIFEST_NAME.fullmatch(name) for name in self._blobs.names())
-        return sorted(int(match[1]) for match in matches if match)
-
-    def manifest(self, generation: int | None = None) -> Manifest:
-        """The manifest of a generation, the newest by default.
-
-        Raises:
-            BankFileError: there is none such, or it is truncated, altered or foreign.
-        """
-        number = self.newest() if generation is None else generation
-        if number is None:
-            raise BankFileError(f"{self.where}: holds no memory bank (no {manifest_name(1).replace('1', 'N')})")
-        path = self._path(manifest_name(number))
-        try:
-            content = self._blobs.read(manifest_name(number))
-        except FileNotFoundError:
-            known = self.generations()
-            if not known:
-                raise BankFileError(f"{self.where}: holds no memory bank (no generation-NNNNNN.json)") from None
-            has = f"{known[0]} to {known[-1]}" if len(known) > 1 else str(known[0])
-            raise BankFileError(f"{self.where}: has no generation {number}; it has {has}") from None
-        except OSError as error:
-            raise BankFileError(f"{path}: cannot be read: {error}") from error
-        return decode(content, path, number)
-
-    def bank(self, generation: int | None = None) -> MemoryBank:
-        """A generation's bank, the newest by default, checked against every sum that vouches for it.
-
-        Raises:
-            BankFileError: there is none such, or a file is truncated, altered or foreign; the message says which.
-        """
-        changes = [self.manifest(generation)]
-        while not changes[-1].whole:
-            before = self.manifest(changes[-1].generation - 1)
-            self._check_before(changes[-1], before)
-            changes.append(before)
-        bank: MemoryBank | None = None
-        for manifest in reversed(changes):
-            bank = self._assemble(manifest, bank)
-        assert bank is not None  # noqa: S101 - there is at least one manifest
-        path = self._path(manifest_name(bank.generation))
-        if bank.sha256 != changes[0].sha256:
-            raise BankFileError(f"{path}: altered: its bank has SHA-256 {bank.sha256}, it states {changes[0].sha256}")
-        return bank
-
-    def events(self, upto: int) -> tuple[Event, ...]:
-        """The events of generations 1 to `upto`, in order.
-
-        Raises:
-            BankFileError: as for `manifest`, or the log of a whole generation is truncated or altered.
-        """
-        later: list[Event] = []
-        manifest = self.manifest(upto)
-        while manifest.log is None and manifest.generation > 1:
-            later.append(manifest.event)
-            before = self.manifest(manifest.generation - 1)
-            self._check_before(manifest, before)
-            manifest = before
-        if manifest.log is None:
-            return (manifest.event, *reversed(later))
-        content = self._checked(manifest.log.name, manifest.log)
-        return (*msgspec.json.decode(content, type=tuple[Event, ...]), *reversed(later))
+class GenerationStore(GenerationReader):
+    """The generations of one recipe, to be read and written."""
 
     def keep(self, name: str, patches: Rows, folder: str = FRAMES) -> StoredFrame:
         """Store a frame's patch embeddings, int16 (P, D); a generation created later may name them."""
         content = generation_tensors.patches_file(patches)
         stored = StoredFrame(name=name, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
-        self._write(_frame_file(stored, folder), content)
+        self._write(frame_file(stored, folder), content)
         return stored
-
-    def patches(self, frame: StoredFrame, folder: str = FRAMES) -> Rows:
-        """The patch embeddings of a stored frame, int16 (P, D).
-
-        Raises:
-            BankFileError: the file is missing, truncated or altered.
-        """
-        file = _frame_file(frame, folder)
-        tensors = generation_tensors.decode(self._checked(file, frame), generation_tensors.PATCHES, self._path(file))
-        patches: Rows = tensors["patches"]
-        return patches
 
     def create(
         self,
@@ -227,68 +128,6 @@ class GenerationStore:
         self._forget_rejects(manifest)
         return manifest
 
-    def verify(self) -> Iterator[tuple[int, str | None]]:
-        """Check every generation and every file that it names; yields its number and what is wrong, or None."""
-        for number in self.generations():
-            try:
-                manifest = self.manifest(number)
-                if number > 1 and manifest.before_sha256:
-                    self._check_before(manifest, self.manifest(number - 1))
-                self.bank(number)
-                for frame in (*manifest.calibration, *_frames_of(manifest.event)):
-                    self.patches(frame)
-                if manifest.log is not None:
-                    self._checked(manifest.log.name, manifest.log)
-                yield number, None
-            except EngineError as error:
-                yield number, str(error)
-
-    def _assemble(self, manifest: Manifest, before: MemoryBank | None) -> MemoryBank:
-        path = self._path(manifest_name(manifest.generation))
-        content = self._checked(
-            manifest.tensors,
-            StoredFrame(name=manifest.tensors, sha256=manifest.tensors_sha256, bytes=manifest.tensors_bytes),
-        )
-        tensors_path = self._path(manifest.tensors)
-        frames = manifest.frames
-        if manifest.whole or before is None:
-            tensors = generation_tensors.decode(content, generation_tensors.WHOLE, tensors_path)
-        else:
-            change = generation_tensors.decode(content, generation_tensors.CHANGE, tensors_path)
-            tensors = generation_tensors.apply(change, before, tensors_path)
-            frames = (*before.frames[: manifest.frames_kept], *frames)
-        shape = (manifest.rows, manifest.dimensions)
-        if tensors["rows"].shape != shape:
-            raise BankFileError(f"{path}: altered: states rows {shape}, the tensors hold {tensors['rows'].shape}")
-        try:
-            return MemoryBank(
-                recipe=manifest.recipe,
-                generation=manifest.generation,
-                rows=tensors["rows"],
-                scale=manifest.scale,
-                frames=frames,
-                row_frame=tensors["row_frame"],
-                row_patch=tensors["row_patch"],
-                grid=manifest.grid,
-                covering_radius=manifest.covering_radius,
-                calibration=Calibration(
-                    false_reject_rate=manifest.false_reject_rate,
-                    scores=tensors["calibration_scores"],
-                    threshold=manifest.threshold,
-                ),
-                created=manifest.created,
-            )
-        except EngineError as error:
-            raise BankFileError(f"{path}: altered: {error}") from error
-
-    def _check_before(self, manifest: Manifest, before: Manifest) -> None:
-        if manifest.before_sha256 != before.checksum:
-            raise BankFileError(
-                f"{self._path(manifest_name(before.generation))}: altered or foreign: generation "
-                f"{manifest.generation} was made from one with SHA-256 {manifest.before_sha256}, "
-                f"found {before.checksum}"
-            )
-
     def _write_log(self, number: int, events: tuple[Event, ...]) -> StoredFrame:
         content = msgspec.json.encode(events)
         sha256 = hashlib.sha256(content).hexdigest()
@@ -306,42 +145,8 @@ class GenerationStore:
         except OSError:
             return
 
-    def _checked(self, name: str, stated: StoredFrame) -> bytes:
-        """A file's content, which must be of the stated size and SHA-256."""
-        path = self._path(name)
-        try:
-            content = self._blobs.read(name)
-        except OSError as error:
-            raise BankFileError(f"{path}: cannot be read, a manifest names it: {error}") from error
-        if len(content) != stated.bytes:
-            cut = "truncated" if len(content) < stated.bytes else "altered"
-            raise BankFileError(f"{path}: {cut}: {len(content)} bytes, {stated.bytes} are stated")
-        found = hashlib.sha256(content).hexdigest()
-        if found != stated.sha256:
-            raise BankFileError(f"{path}: altered: its SHA-256 is {found}, {stated.sha256} is stated")
-        return content
-
     def _write(self, name: str, content: bytes) -> None:
         try:
             self._blobs.write(name, content)
         except OSError as error:
             raise BankFileError(f"{self._path(name)}: cannot be written: {error}") from error
-
-    def _exists(self, number: int) -> bool:
-        try:
-            self._blobs.read(manifest_name(number))
-        except OSError:
-            return False
-        return True
-
-    def _path(self, name: str) -> str:
-        return f"{self.where}/{name}"
-
-
-def _frame_file(frame: StoredFrame, folder: str) -> str:
-    return f"{folder}/{frame.sha256}.safetensors"
-
-
-def _frames_of(event: Event) -> tuple[StoredFrame, ...]:
-    frame = getattr(event, "frame", None)
-    return (frame,) if isinstance(frame, StoredFrame) else ()

@@ -4,7 +4,8 @@ from collections.abc import Generator, Mapping, Sequence
 
 from engine.errors import BankFileError
 from engine.generation_events import StoredFrame
-from engine.generation_store import REJECTS, GenerationStore
+from engine.generation_reader import REJECTS
+from engine.generation_store import GenerationStore
 from engine.online_coreset import OnlineCoreset
 from engine.quantise import Rows
 from engine.reference_frames import ReferenceFrames

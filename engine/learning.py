@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import EngineError
-from engine.online_coreset import Delta, OnlineCoreset, learn, sq_to_nearest, without_rows
+from engine.exact_distances import sq_to_nearest
+from engine.online_coreset import Delta, OnlineCoreset, learn, without_rows
 from engine.quantise import Rows
 
 

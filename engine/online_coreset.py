@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import EngineError
+from engine.exact_distances import apart, sq_norms, sq_to_nearest
 from engine.quantise import Rows
 
-BLOCK = 2048
 DIMENSIONS = 2**21
 """Embeddings of fewer dimensions have squared distances below 2^53."""
 
@@ -128,7 +128,7 @@ def begin(
         sq_first=sq_first,
         sq_fit=sq_covering,
         budget=budget,
-        _norms=_sq_norms(rows),
+        _norms=sq_norms(rows),
     )
 
 
@@ -153,7 +153,7 @@ def resume(
         sq_first=sq_first,
         sq_fit=sq_fit,
         budget=budget,
-        _norms=_sq_norms(rows),
+        _norms=sq_norms(rows),
     )
 
 
@@ -196,7 +196,7 @@ def learn(
     # What lies within r at first never joins, whether a bound or a measurement says so.
     far, sq = far[sq > state.sq_admission], sq[sq > state.sq_admission]
     candidates = patches[far]
-    norms = _sq_norms(candidates)
+    norms = sq_norms(candidates)
     values = candidates.astype(np.float64)
     total = unchanged
     joined: list[int] = []
@@ -223,7 +223,7 @@ def thin(state: OnlineCoreset) -> tuple[OnlineCoreset, Delta]:
     sq_radius = state.sq_admission
     while len(kept) > state.budget:
         sq_radius = max(4 * sq_radius, 1)
-        kept = kept[_apart(state.rows[kept], sq_radius)]
+        kept = kept[apart(state.rows[kept], sq_radius)]
     state = replace(
         state,
         rows=state.rows[kept],
@@ -250,32 +250,6 @@ def without_rows(state: OnlineCoreset, gone: NDArray[np.bool_]) -> tuple[OnlineC
     return state, Delta(kept, len(gone), len(kept))
 
 
-def sq_to_nearest(
-    patches: Rows, rows: Rows, norms: NDArray[np.float64] | None = None
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Squared distance of each of `patches`, int16 (P, D), to the nearest of `rows`, int16 (M, D), and that row.
-
-    Returns exact integers, float64 (P,), and the lowest nearest row, int64 (P,); infinity and -1 where there is no row.
-    """
-    sq = np.full(len(patches), np.inf)
-    nearest = np.full(len(patches), -1, dtype=np.int64)
-    if not len(patches):
-        return sq, nearest
-    X = patches.astype(np.float64)
-    for start in range(0, len(rows), BLOCK):
-        Y = rows[start : start + BLOCK].astype(np.float64)
-        sq_Y = _sq_norms(rows[start : start + BLOCK]) if norms is None else norms[start : start + BLOCK]
-        proposed = X @ Y.T
-        proposed *= -2
-        proposed += sq_Y
-        best = proposed.argmin(1)
-        value = proposed[np.arange(len(X)), best]
-        nearer = value < sq
-        sq[nearer] = value[nearer]
-        nearest[nearer] = best[nearer] + start
-    return sq + np.einsum("pd,pd->p", X, X), nearest
-
-
 def _take(state: OnlineCoreset, frame: str, patches: Rows, joined: NDArray[np.int64]) -> tuple[OnlineCoreset, Delta]:
     """Append patches `joined` of a frame as rows; the frame is named from then on, even if it gave none."""
     before = len(state.rows)
@@ -287,28 +261,6 @@ def _take(state: OnlineCoreset, frame: str, patches: Rows, joined: NDArray[np.in
         rows=np.concatenate([state.rows, new]),
         row_frame=np.concatenate([state.row_frame, np.full(len(new), frames.index(frame), dtype=np.int32)]),
         row_patch=np.concatenate([state.row_patch, joined.astype(np.int32)]),
-        _norms=np.concatenate([state._norms, _sq_norms(new)]),
+        _norms=np.concatenate([state._norms, sq_norms(new)]),
     )
     return state, Delta(np.arange(before), before, len(state.rows))
-
-
-def _apart(rows: Rows, sq_radius: int) -> NDArray[np.int64]:
-    """Rows to keep, first come first kept, so that all lie farther apart than the radius: int64, ascending."""
-    stay = np.ones(len(rows), dtype=bool)
-    for start in range(0, len(rows), BLOCK):
-        block = rows[start : start + BLOCK]
-        kept_before = np.flatnonzero(stay[:start])
-        stay[start : start + len(block)] = sq_to_nearest(block, rows[kept_before])[0] > sq_radius
-        X = block.astype(np.float64)
-        norms = _sq_norms(block)
-        near = norms[:, None] + norms - 2 * (X @ X.T) <= sq_radius
-        for i in range(len(block)):
-            if stay[start + i]:
-                stay[start + i + 1 : start + len(block)] &= ~near[i, i + 1 :]
-    return np.flatnonzero(stay)
-
-
-def _sq_norms(rows: Rows) -> NDArray[np.float64]:
-    values = rows.astype(np.float64)
-    norms: NDArray[np.float64] = np.einsum("nd,nd->n", values, values)
-    return norms

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import EngineError
-from engine.online_coreset import OnlineCoreset, sq_to_nearest
+from engine.exact_distances import sq_to_nearest
+from engine.online_coreset import OnlineCoreset
 from engine.quantise import Rows
 from engine.scoring import mean_of_farthest
 from engine.slices import finish

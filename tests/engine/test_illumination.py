@@ -7,11 +7,12 @@ from msgspec import structs
 
 from engine.backbone import load_backbone
 from engine.errors import ImageError, RecipeError
+from engine.exact_distances import sq_to_nearest
 from engine.fit import FitReport, fit
 from engine.illumination import LEVEL, level
 from engine.inspector import Inspector
 from engine.memory_bank import MemoryBank
-from engine.online_coreset import begin, sq_to_nearest
+from engine.online_coreset import begin
 from engine.patches import PatchOptions, embed
 from engine.recipe import Recipe, Tiling
 from engine.reference_frames import ReferenceFrames

@@ -1,0 +1,61 @@
+"""Squared distances between stored vectors as exact integers, the same on any machine.
+
+Vectors are int16, so a squared distance is an integer that float64 holds exactly in any order of summation
+(D * 2^32 < 2^53).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.quantise import Rows
+
+BLOCK = 2048
+
+
+def sq_to_nearest(
+    patches: Rows, rows: Rows, norms: NDArray[np.float64] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Squared distance of each of `patches`, int16 (P, D), to the nearest of `rows`, int16 (M, D), and that row.
+
+    Returns exact integers, float64 (P,), and the lowest nearest row, int64 (P,); infinity and -1 where there is no row.
+    """
+    sq = np.full(len(patches), np.inf)
+    nearest = np.full(len(patches), -1, dtype=np.int64)
+    if not len(patches):
+        return sq, nearest
+    X = patches.astype(np.float64)
+    for start in range(0, len(rows), BLOCK):
+        Y = rows[start : start + BLOCK].astype(np.float64)
+        sq_Y = sq_norms(rows[start : start + BLOCK]) if norms is None else norms[start : start + BLOCK]
+        proposed = X @ Y.T
+        proposed *= -2
+        proposed += sq_Y
+        best = proposed.argmin(1)
+        value = proposed[np.arange(len(X)), best]
+        nearer = value < sq
+        sq[nearer] = value[nearer]
+        nearest[nearer] = best[nearer] + start
+    return sq + np.einsum("pd,pd->p", X, X), nearest
+
+
+def apart(rows: Rows, sq_radius: int) -> NDArray[np.int64]:
+    """Rows to keep, first come first kept, so that all lie farther apart than the radius: int64, ascending."""
+    stay = np.ones(len(rows), dtype=bool)
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
+        kept_before = np.flatnonzero(stay[:start])
+        stay[start : start + len(block)] = sq_to_nearest(block, rows[kept_before])[0] > sq_radius
+        X = block.astype(np.float64)
+        norms = sq_norms(block)
+        near = norms[:, None] + norms - 2 * (X @ X.T) <= sq_radius
+        for i in range(len(block)):
+            if stay[start + i]:
+                stay[start + i + 1 : start + len(block)] &= ~near[i, i + 1 :]
+    return np.flatnonzero(stay)
+
+
+def sq_norms(rows: Rows) -> NDArray[np.float64]:
+    """Squared lengths of int16 (N, D): exact integers, float64 (N,)."""
+    values = rows.astype(np.float64)
+    norms: NDArray[np.float64] = np.einsum("nd,nd->n", values, values)
+    return norms
