@@ -6,6 +6,7 @@ follows them, or OpenVINO runs the network.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -18,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from engine import folding, fusion, openvino_network, patches, weights, winograd
 from engine.cores import cores, spread
+from engine.device_pass import DevicePass, chunk_size
 from engine.errors import RecipeError, WeightsError
 from engine.illumination import level
 from engine.inspection import Image
@@ -28,6 +30,8 @@ from engine.recipe import Backbone
 Runtime: TypeAlias = Literal["auto", "torch", "openvino"]
 """What runs the network on a CPU: `auto` is OpenVINO where it is installed and faster. A GPU always has torch."""
 Network: TypeAlias = Callable[[Tensor], Sequence[Tensor]]
+SLOWLY_DRAWN = ("googlenet", "inception_v3")
+"""torchvision's models that draw weights slowly, and warn of it, unless told not to: they are given theirs anyway."""
 
 
 class FeatureExtractor:
@@ -47,6 +51,8 @@ class FeatureExtractor:
         self._alike: dict[tuple[tuple[int, ...], PatchOptions], bool] = {}
         self._mean = torch.tensor(spec.mean, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(spec.std, device=device).view(1, 3, 1, 1)
+        self._grids: dict[tuple[tuple[int, ...], PatchOptions], tuple[int, int]] = {}
+        self._passes: dict[PatchOptions, DevicePass] = {}
 
     @torch.inference_mode()
     def embed(self, images: Sequence[Image], options: PatchOptions = PLAIN) -> tuple[Tensor, tuple[int, int]]:
@@ -68,7 +74,8 @@ class FeatureExtractor:
         for image in images:
             check_image(image)
         if self.device.type != "cpu":
-            return self.embed_batch(images, options)
+            embeddings, grid = self.embed_batch(images, options)
+            return embeddings.float(), grid
         parts = spread(
             lambda image: self._embed(image[None], options),
             images,
@@ -77,8 +84,20 @@ class FeatureExtractor:
         return torch.cat([embeddings for embeddings, _ in parts]), parts[0][1]
 
     def embed_batch(self, images: Sequence[Image], options: PatchOptions = PLAIN) -> tuple[Tensor, tuple[int, int]]:
-        """The same in one forward pass, on any device: what the batch is may show in the last bits."""
-        return self._embed(np.stack(images), options)
+        """The same many at a time, on any device, in the extractor's precision, without waiting for the device.
+
+        What the batch is may show in the last bits.
+        """
+        if options.levelling:
+            images = [level(image) for image in images]
+        if options not in self._passes:
+            self._passes[options] = DevicePass(partial(self._embeddings, options), self.device)
+        embeddings = self._passes[options](images)
+        return embeddings, self._grids[images[0].shape[:2], options]
+
+    def together(self, size_px: tuple[int, int]) -> int:
+        """How many images of `size_px`, (H, W), keep the device busy: more gain nothing but take memory."""
+        return torch.get_num_threads() if self.device.type == "cpu" else chunk_size(size_px)
 
     def bits_alike(self, size_px: tuple[int, ...], options: PatchOptions = PLAIN) -> bool:
         """Whether one core and all cores together give an image of `size_px`, (H, W), the same embeddings bit for bit.
@@ -99,11 +118,22 @@ class FeatureExtractor:
         embeddings, grid = patches.embed(self.feature_maps(self.normalise(pixels)), (H, W), options)
         return embeddings.float(), grid
 
+    def _embeddings(self, options: PatchOptions, pixels: Tensor) -> Tensor:
+        """From pixels on the device, uint8 (B, H, W, 3), to (B, h*w, D); notes the grid."""
+        H, W = pixels.shape[1:3]
+        embeddings, self._grids[(H, W), options] = patches.embed(
+            self.feature_maps(self._normalised(pixels)), (H, W), options
+        )
+        return embeddings
+
     @torch.inference_mode()
     def normalise(self, pixels: NDArray[np.uint8]) -> Tensor:
         """RGB uint8 (B, H, W, 3) to what the network takes, (B, 3, H, W) channels-last on its device."""
-        pixels = np.require(pixels, requirements=("C", "W"))  # torch wants memory that it might write to
-        x = torch.from_numpy(pixels).to(self.device).permute(0, 3, 1, 2)  # (B, H, W, C) -> (B, C, H, W)
+        # A copy: torch warns of memory that it may not write to, which frames often are.
+        return self._normalised(torch.tensor(pixels, device=self.device))
+
+    def _normalised(self, pixels: Tensor) -> Tensor:
+        x = pixels.permute(0, 3, 1, 2)  # (B, H, W, C) -> (B, C, H, W)
         return ((x.float() - self._mean) / self._std).to(self.dtype)
 
     @torch.inference_mode()
@@ -124,8 +154,7 @@ def load_backbone(spec: Backbone, device: torch.device, runtime: Runtime = "auto
         RecipeError: the library has no such backbone, or the backbone no such stage.
         WeightsError: the weights are missing, altered or do not fit.
     """
-    with torch.device("meta"):
-        model = _architecture(spec)
+    model = _architecture(spec)
     graph = _tap(model, spec)
     graph.load_state_dict(_state(spec, model, graph), strict=True, assign=True)
     graph.eval().requires_grad_(False)
@@ -138,8 +167,7 @@ def load_backbone(spec: Backbone, device: torch.device, runtime: Runtime = "auto
 
 def count_flop(spec: Backbone, size_px: tuple[int, int]) -> int:
     """Floating-point operations of the bare backbone for one image of `size_px`, (H, W); nothing is computed."""
-    with torch.device("meta"):
-        model = _architecture(spec)
+    model = _architecture(spec)
     graph = _tap(model, spec)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         graph(torch.empty(1, 3, *size_px, device="meta"))
@@ -161,13 +189,23 @@ def _suits_openvino(graph: fx.GraphModule) -> bool:
 
 
 def _architecture(spec: Backbone) -> nn.Module:
+    """The whole model without memory for its weights, on torch's device `meta`."""
     try:
-        if spec.library == "torchvision":
-            model: nn.Module = torchvision.models.get_model(spec.name, weights=None)
-        else:
-            model = timm.create_model(spec.name, pretrained=False)
+        try:
+            with torch.device("meta"):
+                return _made(spec)
+        except NotImplementedError:  # it computes its widths with tensors, as RegNet does
+            return _made(spec).to("meta")
     except (ValueError, RuntimeError) as error:
         raise RecipeError(f"backbone {spec.name!r}: {spec.library} has no such model ({error})") from error
+
+
+def _made(spec: Backbone) -> nn.Module:
+    if spec.library == "timm":
+        model: nn.Module = timm.create_model(spec.name, pretrained=False)
+    else:
+        drawn = {"init_weights": False} if spec.name in SLOWLY_DRAWN else {}
+        model = torchvision.models.get_model(spec.name, weights=None, **drawn)
     return model.eval()
 
 
@@ -175,7 +213,10 @@ def _tap(model: nn.Module, spec: Backbone) -> fx.GraphModule:
     """The part of `model` that the tapped stages need; its output is a tuple in the stages' order."""
     nodes = {module: str(order) for order, module in enumerate(_stage_modules(model, spec))}
     if spec.library == "torchvision":
-        from torchvision.models.feature_extraction import create_feature_extractor
+        from torchvision.models import feature_extraction
+
+        # Only training has other nodes, of which it would warn.
+        create_feature_extractor = partial(feature_extraction.create_feature_extractor, suppress_diff_warning=True)
     else:
         from timm.models import create_feature_extractor
     try:

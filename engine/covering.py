@@ -20,9 +20,13 @@ from engine.projection import principal_axes
 
 UNIT = 2.0**-24
 CHUNK_VALUES = 2**20
-"""Bounds or distances computed at a time: 4 MiB, a share of the last-level cache."""
+"""Bounds or distances computed at a time on a CPU: 4 MiB, a share of the last-level cache."""
+GPU_CHUNK_VALUES = 2**28
+"""The same on a GPU, 1 GiB: the host waits once for each chunk, never for a centre."""
 CACHE_BYTES = 2**29
-"""Vectors are kept as float32 up to this size, beyond it converted as they are needed."""
+"""Vectors are kept as float32 up to this size, beyond it converted as they are needed; on a GPU up to half of what is
+free there.
+"""
 AXES = 32
 SAMPLE = 4096
 
@@ -33,6 +37,9 @@ class Covering:
     def __init__(self, vectors: NDArray[np.int16], device: str = "cpu") -> None:
         self._vectors = vectors
         self._device = torch.device(device)
+        on_gpu = self._device.type == "cuda"
+        self._chunk_values = GPU_CHUNK_VALUES if on_gpu else CHUNK_VALUES
+        cache_bytes = torch.cuda.mem_get_info(self._device)[0] // 2 if on_gpu else CACHE_BYTES
         total, dimensions = vectors.shape
         self._centres = np.empty(0, dtype=np.int64)
         self._near = torch.full((total,), torch.inf, device=self._device)
@@ -40,17 +47,16 @@ class Covering:
         self._doubtful = torch.zeros(total, dtype=torch.bool, device=self._device)
         sample = vectors[:: max(1, total // SAMPLE)].astype(np.float64)
         self._origin = np.rint(sample.mean(0))  # distances are the same, norms and so errors are smaller
-        width = AXES if dimensions > 2 * AXES and total * (AXES + 2) * 4 <= CACHE_BYTES else 0
+        width = AXES if dimensions > 2 * AXES and total * (AXES + 2) * 4 <= cache_bytes else 0
         self._axes = principal_axes(sample - self._origin)[:, :width]
         self._points = torch.empty((total, width + 2), device=self._device) if width else None
-        keep = total * dimensions * 4 <= CACHE_BYTES
+        keep = total * dimensions * 4 <= cache_bytes
         self._floats = torch.empty((total, dimensions), device=self._device) if keep else None
         self._sq_norms = torch.empty(total, device=self._device)
         step = max(1, CHUNK_VALUES // dimensions)
         for start in range(0, total, step):
             self._measure(slice(start, start + step))
-        norms = self._sq_norms.sqrt()
-        self._slack = 2 * (dimensions + 8) * UNIT * (norms + norms.max()).square()  # of one distance, both ways
+        self._twice_norms = 2 * self._sq_norms.sqrt()
         self._direct = 0
 
     def __len__(self) -> int:
@@ -64,7 +70,7 @@ class Covering:
         centres = torch.from_numpy(rows).to(self._device)
         C = self._values(centres)
         moved, total = 0, len(self)
-        step = max(256, CHUNK_VALUES // len(rows))
+        step = max(256, self._chunk_values // len(rows))
         direct = self._points is None or self._direct > 0 or len(self._centres) <= AXES
         lifted = None if direct else self._lift(centres)
         for start in range(0, total, step):
@@ -75,7 +81,8 @@ class Covering:
             else:
                 assert self._points is not None  # noqa: S101 - `lifted` is made of them
                 bound = torch.mm(self._points[start:end], lifted.T).amin(1).add_(self._sq_norms[start:end])
-                limit = self._near[start:end] + 4 * self._slack[start:end]
+                near = self._near[start:end]
+                limit = near + 4 * self._slack(near, self._twice_norms[start:end])
                 part = (bound <= limit).nonzero()[:, 0] + start
                 moved += len(part)
                 if not len(part):
@@ -95,7 +102,7 @@ class Covering:
         if size >= len(self):
             rows = np.flatnonzero(np.isfinite(self._near.cpu().numpy()))
             return (rows, self._exact(rows), -1.0) if len(rows) else (np.zeros(1, np.int64), np.zeros(1), 0.0)
-        upper = self._near + self._slack
+        upper = self._near + self._slack(self._near, self._twice_norms)
         values, picked = upper.topk(size + 1)
         rows = np.sort(picked[:size].cpu().numpy())
         rows = rows[np.isfinite(self._near[torch.from_numpy(rows).to(self._device)].cpu().numpy())]
@@ -105,8 +112,9 @@ class Covering:
 
     def farthest(self) -> tuple[int, float]:
         """The vector farthest from all centres, the lowest of equals, and its exact squared distance."""
-        upper = self._near + self._slack
-        lower = (self._near - self._slack).max()
+        slack = self._slack(self._near, self._twice_norms)
+        upper = self._near + slack
+        lower = (self._near - slack).max()
         if not torch.isfinite(lower):
             return int(self._centres[0]), 0.0  # every vector is a centre
         rows = (upper >= lower).nonzero()[:, 0].cpu().numpy()
@@ -123,19 +131,28 @@ class Covering:
     def _lower(self, rows: Tensor, sq: Tensor, centres: Tensor) -> int:
         """Take the squared distances `sq` (n, s) of `rows` (n,) to new centres into account; returns how many moved."""
         low = sq.amin(1)
-        margin = 2 * self._slack[rows]
+        new = torch.minimum(low, self._near[rows])
+        margin = 2 * self._slack(new, self._twice_norms[rows])
         hit = (low <= self._near[rows] + margin).nonzero()[:, 0]
         if not len(hit):
             return 0
-        rows, sq, low, margin = rows[hit], sq[hit], low[hit], margin[hit]
+        rows, sq, low, new, margin = rows[hit], sq[hit], low[hit], new[hit], margin[hit]
         old = self._near[rows]
-        new = torch.minimum(low, old)
         old_rivals = old <= new + margin
         rivals = (sq <= (new + margin)[:, None]).sum(1) + old_rivals
         self._owner[rows] = torch.where(old <= low, self._owner[rows], centres[sq.argmin(1)])
         self._doubtful[rows] = (rivals > 1) | (old_rivals & self._doubtful[rows])
         self._near[rows] = new
         return len(hit)
+
+    def _slack(self, near: Tensor, twice_norms: Tensor) -> Tensor:
+        """How far float32's squared distances `near` (n,) of vectors x to their nearest centres may err, (n,).
+
+        |x|^2 + |c|^2 - 2 x.c errs by less than (D / 2 + 4) u (|x| + |c|)^2, whatever the order of summation, and
+        |c| <= |x| + |x - c|. So a centre of large norm, which is far from all others, does not blur their distances.
+        """
+        reach = twice_norms + near.clamp(min=0).sqrt()
+        return reach.square().mul_((self._vectors.shape[1] + 8) * UNIT)
 
     def _exact(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Exact squared distances of `rows` to their nearest centres, float64 (r,)."""
@@ -163,7 +180,8 @@ class Covering:
             return self._floats[rows]
         picked = self._vectors[rows if isinstance(rows, slice) else rows.cpu().numpy()]
         origin = torch.from_numpy(self._origin.astype(np.float32)).to(self._device)
-        return torch.from_numpy(np.ascontiguousarray(picked)).to(self._device, torch.float32) - origin
+        picked = np.require(picked, requirements=("C", "W"))  # torch wants memory that it might write to
+        return torch.from_numpy(picked).to(self._device, torch.float32) - origin
 
     def _lift(self, rows: Tensor) -> Tensor:
         """Centres as factors of the bounds, (s, K + 2): -2 Pc, -2 e(c), |c|^2."""

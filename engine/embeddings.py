@@ -5,32 +5,30 @@
 """
 
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import EngineError
 from engine.quantise import Rows, quantise, scale_for
+from engine.scratch_file import ScratchFile
 
 CHUNK_VALUES = 2**22
 """Values rewritten at a time when the scale doubles (8 MiB)."""
 
 
-class EmbeddingFile:
+class EmbeddingFile(ScratchFile):
     """Grows by one image at a time; afterwards all patches are one int16 array (N, D) with one scale.
 
     The scale is that of the largest value of all images (see `engine.quantise`). It begins with the first's; where
     a later image needs a larger one it doubles, and what is on file is halved, rounding half to even. So the same
-    images in the same order give the same file. The file is temporary: closing removes it.
+    images in the same order give the same file.
     """
 
     def __init__(self, path: Path, dimensions: int) -> None:
         """Create the file; raises FileExistsError rather than overwrite one."""
-        self._path = path
+        super().__init__(path)
         self._dimensions = dimensions
-        self._file = path.open("x+b")
         self._scale: float | None = None
         self._count = 0
 
@@ -64,19 +62,6 @@ class EmbeddingFile:
         if self._count == 0:
             return np.empty((0, self._dimensions), dtype=np.int16)
         return np.memmap(self._path, dtype=np.int16, mode="r", shape=(self._count, self._dimensions))
-
-    def close(self) -> None:
-        """Close and remove the file; a second call does nothing."""
-        self._file.close()
-        self._path.unlink(missing_ok=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _halve(self) -> None:
         self._file.flush()

@@ -167,7 +167,9 @@ class _Work:
     @property
     def batch(self) -> int:
         """How many images are embedded together."""
-        return BATCH if self.recipe.tiling is None else 1
+        if self.recipe.tiling is not None:
+            return 1
+        return max(BATCH, self.extractor.together(self.recipe.image_size_px))
 
     def spool(self, images: Iterable[NamedImage], spool: ImageSpool) -> None:
         """Read images and put them by."""

@@ -7,9 +7,11 @@ import numpy as np
 import torch
 
 from engine.backbone import FeatureExtractor, Runtime, load_backbone
-from engine.batch_judge import BatchJudge
+from engine.batch_judge import BatchJudge, TensorSearch
 from engine.cores import spread
 from engine.device import resolve_device
+from engine.device_pass import chunk_sizes
+from engine.device_search import DeviceSearch
 from engine.errors import ImageError, RecipeError
 from engine.inspection import Image, Inspection
 from engine.judge import Judge, Maps
@@ -133,11 +135,12 @@ class Inspector:
         self._batch_judges.pop(recipe, None)
 
     def warm_up(self) -> None:
-        """Inspect blank frames of every recipe, alone and side by side, so that the first real one is not slow."""
+        """Inspect blank frames of every recipe in batches of all kinds, so that the first real one is not slow."""
         blank = [(name, np.zeros((*b.recipe.image_size_px, 3), dtype=np.uint8)) for name, b in self.recipes.items()]
         for frame in blank:
-            self.inspect([frame], maps="all")
-            self.inspect([frame] * torch.get_num_threads(), maps="all")
+            sizes = chunk_sizes(frame[1].shape) if self._batched else [1, torch.get_num_threads()]
+            for size in sizes:
+                self.inspect([frame] * size, maps="all")
 
     def _pass(self, frame: Frame) -> Pass:
         """What the frame's backbone pass is; raises for a frame that cannot be inspected."""
@@ -161,7 +164,9 @@ class Inspector:
         inspections: dict[int, Inspection] = {}
         for position, of in enumerate(passes):
             if self._judge(frames[position][0]).bank.recipe.tiling is not None:
-                inspections[position] = self._inspect_one(frames[position], maps)
+                name, image = frames[position]
+                bands, grid = self._tiled[name].bands(image), self._judge(name).bank.grid
+                inspections[position] = self._batch_judge(name).judge_bands(bands, grid, maps)
                 continue
             shared.setdefault(of, []).append(position)
         for (spec, _, options), positions in shared.items():
@@ -178,7 +183,11 @@ class Inspector:
 
     def _batch_judge(self, name: str) -> BatchJudge:
         if name not in self._batch_judges:
-            self._batch_judges[name] = BatchJudge(self._judge(name), self._device)
+            judge = self._judge(name)
+            index = judge.index  # what grows with the bank, where it is on the device
+            rows = judge.bank.values
+            on_device = index if isinstance(index, TensorSearch) else DeviceSearch(rows(), str(self._device))
+            self._batch_judges[name] = BatchJudge(judge, on_device)
         return self._batch_judges[name]
 
     def _judge(self, recipe: str) -> Judge:

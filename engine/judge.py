@@ -24,12 +24,12 @@ class Judge:
     def __init__(self, name: str, bank: MemoryBank, index: NearestNeighbours) -> None:
         self.bank = bank
         self._name = name
-        self._index = index
+        self.index = index
         self._scorer = Scorer(bank.values(), index, bank.recipe.neighbours, bank.recipe.score_patches)
 
     def judge(self, bands: Iterable[NDArray[np.float32]], grid: tuple[int, int], maps: Maps) -> Inspection:
         """Judge the patches of one frame, in bands from top to bottom, float32 (n, D) each, h*w in all."""
-        score, distances = score_bands(self._index, self._scorer, bands)
+        score, distances = score_bands(self.index, self._scorer, bands)
         made = None
         if maps == "all" or (maps == "rejects" and score.value > self.bank.threshold):
             recipe = self.bank.recipe
@@ -44,9 +44,9 @@ class Judge:
         before, rows = len(self.bank.rows), bank.values()
         if len(rows) >= before and np.array_equal(bank.rows[:before], self.bank.rows):
             if len(rows) > before:
-                self._index.add(rows[before:])
-            return Judge(self._name, bank, self._index)
-        index = self._index.anew(rows[:SLICE_ROWS])
+                self.index.add(rows[before:])
+            return Judge(self._name, bank, self.index)
+        index = self.index.anew(rows[:SLICE_ROWS])
         for start in range(SLICE_ROWS, len(rows), SLICE_ROWS):
             yield
             index.add(rows[start : start + SLICE_ROWS])

@@ -3,7 +3,6 @@
 OpenVINO keeps activations in blocks of channels, which pays most where channels are few and convolutions depthwise.
 """
 
-import warnings
 from functools import lru_cache
 from importlib.util import find_spec
 from threading import Lock, local
@@ -57,9 +56,8 @@ class OpenVinoNetwork:
     def _compile(self, shape: tuple[int, ...], streams: int) -> Any:
         import openvino
 
-        with torch.inference_mode(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # of the tracing that OpenVINO's converter rests on
-            model = openvino.convert_model(self._graph, example_input=torch.zeros(shape), input=[shape])
+        with torch.inference_mode(False), torch.no_grad():
+            model = openvino.convert_model(torch.export.export(self._graph, (torch.zeros(shape),)))
         options = {
             "INFERENCE_PRECISION_HINT": "f32",
             "INFERENCE_NUM_THREADS": self._cores,

@@ -161,10 +161,20 @@ class TorchSearch:
     def search(self, queries: Floats, k: int) -> tuple[Floats, Indices]:
         """See `NearestNeighbours.search`."""
         queries = checked(queries, k, self._rows.shape[1], len(self))
-        Q = torch.from_numpy(queries).to(self._device)
-        found = [self._search_block(block, k) for block in torch.split(Q, 784)]
-        sq, nearest = (torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
-        return np.sqrt(sq), nearest
+        sq, nearest = self.nearest(torch.tensor(queries, device=self._device), k)
+        return np.sqrt(sq.cpu().numpy()), nearest.cpu().numpy()
+
+    @property
+    def rows(self) -> torch.Tensor:
+        """The rows of the index, float32 (M, D) on the device."""
+        return self._rows
+
+    @torch.inference_mode()
+    def nearest(self, queries: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same for tensors on the device, float (n, D); squared distances, float32 (n, k), and rows, (n, k)."""
+        found = [self._search_block(block.float(), k) for block in torch.split(queries, 784)]
+        sq, nearest = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return sq, nearest
 
     def _search_block(self, Q: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         centred = Q - self._centre
@@ -185,15 +195,16 @@ class TorchSearch:
 def make_search(kind: SearchKind, rows: Floats, device: str = "cpu") -> NearestNeighbours:
     """An index over `rows`, float32 (M, D); every kind gives the same rows and distances.
 
-    `auto` is torch on a GPU; on a CPU it is whichever of FAISS flat and the pruned search measures faster here, on
-    queries half-way between rows. Raises ValueError for an empty or wrongly shaped array.
+    `auto` is the pruned search on a GPU; on a CPU it is whichever of FAISS flat and the pruned search measures faster
+    here, on queries half-way between rows. Raises ValueError for an empty or wrongly shaped array.
     """
-    from engine.pruned_search import PrunedSearch  # it builds on this module
+    from engine.device_search import DeviceSearch  # they build on this module
+    from engine.pruned_search import PrunedSearch
 
     if rows.ndim != 2 or 0 in rows.shape:
         raise ValueError(f"rows: found shape {rows.shape}, expected (M, D), neither of them 0")
     if kind == "auto" and torch.device(device).type != "cpu":
-        kind = "torch"
+        kind = "pruned"
     if kind == "auto" and len(rows) < WORTH_PRUNING:
         kind = "faiss"
     match kind:
@@ -202,7 +213,7 @@ def make_search(kind: SearchKind, rows: Floats, device: str = "cpu") -> NearestN
         case "faiss":
             return FaissSearch(rows)
         case "pruned":
-            return PrunedSearch(rows)
+            return PrunedSearch(rows) if torch.device(device).type == "cpu" else DeviceSearch(rows, device)
         case "auto":
             picked = np.linspace(0, len(rows) - 2, 128).astype(np.int64)
             queries = (rows[picked] + rows[picked + 1]) * np.float32(0.5)

@@ -2,25 +2,23 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
 from engine.inspection import Image
+from engine.scratch_file import ScratchFile
 
 
-class ImageSpool:
+class ImageSpool(ScratchFile):
     """Named images of one size, (H, W), written once and read in order, any number of times.
 
-    Names stay in memory, pixels lie in the file. Closing removes it.
+    Names stay in memory, pixels lie in the file.
     """
 
     def __init__(self, path: Path, size_px: tuple[int, int]) -> None:
         """Create the file; raises FileExistsError rather than overwrite one."""
-        self._path = path
+        super().__init__(path)
         self._shape = (*size_px, 3)
-        self._file = path.open("x+b")
         self._names: list[str] = []
 
     def __len__(self) -> int:
@@ -39,16 +37,3 @@ class ImageSpool:
         for position, name in enumerate(self._names):
             self._file.seek(position * size)
             yield name, np.frombuffer(self._file.read(size), dtype=np.uint8).reshape(self._shape)
-
-    def close(self) -> None:
-        """Close and remove the file; a second call does nothing."""
-        self._file.close()
-        self._path.unlink(missing_ok=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -91,13 +91,15 @@ class TiledExtractor:
             image = level(image)
         image = np.pad(image, (*self._padding, (0, 0)), mode="edge")
         height, width = self.pass_size_px
+        together = self._extractor.together(self.pass_size_px)
         for row in self._rows:
             parts = []
-            for column in self._columns:
-                tile = np.ascontiguousarray(image[row.start : row.start + height, column.start : column.start + width])
-                embeddings, grid = self._extractor.embed([tile], self._of_tile)
-                on_grid = embeddings[0].view(*grid, -1)
-                parts.append(on_grid[self._kept(row), self._kept(column)].clone())
+            for start in range(0, len(self._columns), together):
+                columns = self._columns[start : start + together]
+                tiles = [image[row.start : row.start + height, c.start : c.start + width] for c in columns]
+                embeddings, grid = self._extractor.embed(tiles, self._of_tile)
+                for values, column in zip(embeddings.view(len(tiles), *grid, -1), columns, strict=True):
+                    parts.append(values[self._kept(row), self._kept(column)].clone())
             band = torch.cat(parts, dim=1)  # (rows, w', D)
             below = self.grid[0] - row.first // self._fine
             yield band[:below, : self.grid[1]].reshape(-1, band.shape[2])

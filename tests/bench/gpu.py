@@ -1,118 +1,162 @@
 """Measure the GPU path in one go: `python -m tests.bench.gpu`. It needs a CUDA GPU, and says so where there is none.
 
 WideResNet-50 at 224 px, half precision, a 10 % bank of 16,384 rows of 1,536 values: frames/s of the engine from
-prepared images to verdicts, the floor, and the share of time in each stage. Weights and rows are random; neither
-changes the work.
+prepared images to verdicts, the floor, and the share of time in each stage. Weights are random; the rows are patches of
+random textures, and so are the queries, so that the search has as much to do as with real ones. With `--device cpu` and
+small sizes the same code runs anywhere, and its figures mean nothing.
 """
 
 import argparse
+import json
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from engine.backbone import count_flop
+from engine.backbone import count_flop, load_backbone
+from engine.benchmark import measure_floor, synthetic_images
 from engine.calibration import calibrate
+from engine.device import resolve_device
+from engine.device_pass import chunk_size
 from engine.inspection import Image
 from engine.inspector import Inspector
 from engine.memory_bank import FrameOrigin, MemoryBank
-from engine.recipe import Recipe
+from engine.patches import PLAIN
+from engine.quantise import quantise, scale_for
+from engine.recipe import Backbone, Recipe
 from engine.weights import random_backbone
 
-ROWS, DIMENSIONS = 16_384, 1_536
+ROWS = 16_384
 GOAL_FRAMES_PER_S = 5_000.0
 GOAL_SEARCH_SHARE = 0.1
+OUT = Path("build/gpu.json")
 
 
-def main() -> int:
-    """Print the figures; the exit status is 2 where there is no GPU."""
+def main(arguments: list[str] | None = None) -> int:
+    """Print the figures and write them to a file; the exit status is 2 where there is no GPU."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.gpu", description=__doc__)
     parser.add_argument("--batch", type=int, nargs="+", default=[8, 32, 128], help="batch sizes to measure")
     parser.add_argument("--repeats", type=int, default=20)
-    options = parser.parse_args()
-    if not torch.cuda.is_available():
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--size", type=int, default=224, help="height and width of the frames in pixels")
+    parser.add_argument("--rows", type=int, default=ROWS, help="rows of the bank")
+    parser.add_argument("--out", type=Path, default=OUT, help="JSON file of the figures")
+    options = parser.parse_args(arguments)
+    device, size_px = torch.device(options.device), (options.size, options.size)
+    if device.type == "cuda" and not torch.cuda.is_available():
         print("no CUDA GPU is at hand: nothing was measured")
         return 2
-    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
-    rate = _product_rate()
-    flop = count_flop(random_backbone("wide_resnet50_2", stages=("layer2", "layer3")), (224, 224))
-    floor = rate / flop
-    print(f"half-precision products: {rate / 1e12:.0f} TFLOP/s, so at most {floor:,.0f} frames/s through the backbone")
-    inspector = Inspector({"bench": bank()}, device="cuda")
+    machine = measure_floor(str(device))
+    flop = count_flop(_backbone(), size_px)
+    floor = machine.flop_per_s / flop
+    print(
+        f"{machine.device}, torch {torch.__version__}: {machine.flop_per_s / 1e12:.3g} TFLOP/s in matrix products "
+        f"({machine.precision}), so at most {floor:,.0f} frames/s through the backbone"
+    )
+    inspector = Inspector({"bench": bank(options.rows, size_px, str(device))}, device=str(device), runtime="torch")
+    inspector._batched = True
+    inspector.warm_up()
+    found = []
     for batch in options.batch:
-        frames = images(batch)
-        seconds = stages(inspector, frames, options.repeats)
+        seconds = stages(inspector, synthetic_images(size_px, batch, seed=1), options.repeats)
         whole = seconds.pop("end to end")
-        share = seconds["search, scores"] / sum(seconds.values())
+        shares = {name: value / sum(seconds.values()) for name, value in seconds.items()}
         print(
-            f"batch {batch}: {batch / whole:,.0f} frames/s end to end (goal {GOAL_FRAMES_PER_S:,.0f}), "
-            f"{batch / whole / floor:.0%} of the floor; search {share:.0%} of the stages (goal {GOAL_SEARCH_SHARE:.0%})"
+            f"batch {batch}: {batch / whole:,.1f} frames/s end to end (goal {GOAL_FRAMES_PER_S:,.0f}), "
+            f"{batch / whole / floor:.0%} of the floor; search {shares['search']:.0%} (goal {GOAL_SEARCH_SHARE:.0%})"
         )
         for name, value in seconds.items():
-            print(f"  {name:16s} {1e6 * value / batch:8.1f} us a frame, {value / sum(seconds.values()):4.0%}")
-    print(f"peak memory {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")
+            print(f"  {name:20s} {1e6 * value / batch:10.1f} us a frame, {shares[name]:4.0%}")
+        found.append({"batch": batch, "frames_per_s": batch / whole, "seconds": seconds, "shares": shares})
+    document = {"device": machine.device, "torch": torch.__version__, "floor_frames_per_s": floor, "batches": found}
+    if device.type == "cuda":
+        document["peak_bytes"] = torch.cuda.max_memory_allocated(device)
+        print(f"peak memory {document['peak_bytes'] / 2**30:.1f} GiB")
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps(document, indent=2))
     return 0
 
 
-def bank(rows: int = ROWS, size_px: tuple[int, int] = (224, 224)) -> MemoryBank:
-    """A bank of random rows for WideResNet-50 with random weights."""
-    rng = np.random.default_rng(0)
-    recipe = Recipe(
-        name="bench",
-        backbone=random_backbone("wide_resnet50_2", stages=("layer2", "layer3")),
-        image_size_px=size_px,
-        false_reject_rate=0.2,
-    )
-    grid = (size_px[0] // 8, size_px[1] // 8)
+def bank(rows: int, size_px: tuple[int, int], device: str) -> MemoryBank:
+    """A bank of random patches of synthetic textures, embedded by WideResNet-50 with random weights."""
+    recipe = Recipe(name="bench", backbone=_backbone(), image_size_px=size_px, false_reject_rate=0.2)
+    extractor = load_backbone(recipe.backbone, resolve_device(device), "torch")
+    textures = synthetic_images(size_px, 1 + 10 * rows // (size_px[0] * size_px[1] // 64))
+    together = extractor.together(size_px)
+    parts = [extractor.embed(textures[i : i + together])[0] for i in range(0, len(textures), together)]
+    patches = torch.cat([part.cpu() for part in parts]).flatten(0, 1).numpy()
+    chosen = np.sort(np.random.default_rng(0).permutation(len(patches))[:rows])
+    scale = scale_for(float(np.abs(patches).max()))
+    grid = extractor.grid(size_px)
     return MemoryBank(
         recipe=recipe,
         generation=1,
-        rows=rng.integers(0, 2**12, (rows, DIMENSIONS), dtype=np.int16),
-        scale=2.0**-12,
-        frames=(FrameOrigin(name="random"),),
-        row_frame=np.zeros(rows, dtype=np.int32),
-        row_patch=np.arange(rows, dtype=np.int32) % (grid[0] * grid[1]),
+        rows=quantise(patches[chosen], scale),
+        scale=scale,
+        frames=tuple(FrameOrigin(name=f"texture-{number}") for number in range(len(textures))),
+        row_frame=(chosen // (grid[0] * grid[1])).astype(np.int32),
+        row_patch=(chosen % (grid[0] * grid[1])).astype(np.int32),
         grid=grid,
         covering_radius=1.0,
         calibration=calibrate(np.full(9, 1e9), 0.2),  # everything passes: maps are not part of it
     )
 
 
-def images(count: int, size_px: tuple[int, int] = (224, 224)) -> list[Image]:
-    """Random images."""
-    return list(np.random.default_rng(1).integers(0, 256, (count, *size_px, 3), dtype=np.uint8))
-
-
 def stages(inspector: Inspector, frames: list[Image], repeats: int) -> dict[str, float]:
-    """Median seconds of a batch by stage, and end to end; the device has finished at each reading of the clock."""
+    """Median seconds of a batch by stage, and end to end; the device has finished at each reading of the clock.
+
+    What a stage adds to the one that it contains is a difference of medians: copying and uploading, as far as computing
+    does not hide it, and the scores.
+    """
     (extractor,) = inspector._backbones.values()
     judge = inspector._batch_judge("bench")
     named = [("bench", frame) for frame in frames]
-    pixels = np.stack(frames)
-    x = extractor.normalise(pixels)
     embeddings, grid = extractor.embed_batch(frames)
+    queries = embeddings.flatten(0, 1)
+    full = chunk_size(frames[0].shape)
+    launches = [
+        extractor._passes[PLAIN]
+        ._chunk((1 << (min(full, len(frames) - start) - 1).bit_length(), *frames[0].shape))
+        ._launch
+        for start in range(0, len(frames), full)
+    ]
     work: dict[str, Callable[[], object]] = {
-        "upload, normalise": lambda: extractor.normalise(pixels),
-        "backbone": lambda: extractor.feature_maps(x),
-        "search, scores": lambda: judge.judge(embeddings, grid, "none"),
+        "backbone": lambda: [launch() for launch in launches],
+        "embed": lambda: extractor.embed_batch(frames),
+        "search": lambda: judge._index.nearest(queries, 1),
+        "judge": lambda: judge.judge(embeddings, grid, "none"),
         "end to end": lambda: inspector.inspect(named),
     }
     seconds: dict[str, list[float]] = {name: [] for name in work}
-    for turn in range(repeats + 2):
+    warm_up = 2
+    for turn in range(repeats + warm_up):
         for name, run in work.items():
             taken = _seconds(run, extractor.device)
-            if turn >= 2:
+            if turn >= warm_up:
                 seconds[name].append(taken)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    median = {name: statistics.median(values) for name, values in seconds.items()}
+    return {
+        "copy, upload": max(0.0, median["embed"] - median["backbone"]),
+        "backbone": median["backbone"],
+        "search": median["search"],
+        "scores, verdicts": max(0.0, median["judge"] - median["search"]),
+        "end to end": median["end to end"],
+    }
+
+
+def _backbone() -> Backbone:
+    return random_backbone("wide_resnet50_2", stages=("layer2", "layer3"))
 
 
 def _seconds(run: Callable[[], object], device: torch.device) -> float:
     _wait(device)
     start = time.perf_counter()
-    run()
+    with torch.inference_mode():
+        run()
     _wait(device)
     return time.perf_counter() - start
 
@@ -120,14 +164,6 @@ def _seconds(run: Callable[[], object], device: torch.device) -> float:
 def _wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-
-
-def _product_rate(size: int = 8192, repeats: int = 10) -> float:
-    """Floating-point operations a second of half-precision matrix products."""
-    A = torch.randn(size, size, device="cuda", dtype=torch.float16)
-    device = A.device
-    taken = [_seconds(lambda: A @ A, device) for _ in range(repeats)]
-    return 2 * size**3 / min(taken)
 
 
 if __name__ == "__main__":

@@ -101,8 +101,11 @@ def predict(batch: int, scores: str, maps: str) -> dict[str, Any]:
     return {}
 
 
-def fit(batch: int, fraction: float, seed: int) -> dict[str, Any]:
-    """Build the memory bank from all frames, as anomalib's training does, and return the seconds of each part."""
+def fit(batch: int, fraction: float, seed: int, bank: str = "") -> dict[str, Any]:
+    """Build the memory bank from all frames, as anomalib's training does, and return the seconds of each part.
+
+    The rows go to the .npy file `bank` where one is named.
+    """
     torch.manual_seed(seed)
     model = STATE["model"]
     start = time.perf_counter()
@@ -113,6 +116,8 @@ def fit(batch: int, fraction: float, seed: int) -> dict[str, Any]:
     embedded = time.perf_counter()
     model.subsample_embedding(fraction)
     model.eval()
+    if bank:
+        np.save(bank, model.memory_bank.numpy())
     return {
         "embed_s": embedded - start,
         "coreset_s": time.perf_counter() - embedded,

@@ -29,6 +29,7 @@ SIZE_PX = (224, 224)
 SEED = 0
 FITTED = 209
 CALIBRATION = 24
+NEIGHBOURS = 9
 GOOD = "good"
 Named: TypeAlias = tuple[str, Image]
 
@@ -74,10 +75,10 @@ def state_file(bench: Bench, weights: Weights) -> Path:
     return path
 
 
-def give_model(bench: Bench, peer: Peer, weights: Weights, bank: MemoryBank | None = None) -> None:
-    """Have the peer build the same backbone, with the rows of `bank` unless it is to fit its own."""
-    rows = bench.build / "rows.npy"
-    if bank is not None:
+def give_model(bench: Bench, peer: Peer, weights: Weights, bank: MemoryBank | Path | None = None) -> None:
+    """Have the peer build the same backbone, with rows (a bank's or a .npy file's) unless it is to fit its own."""
+    rows = bank if isinstance(bank, Path) else bench.build / "rows.npy"
+    if isinstance(bank, MemoryBank):
         np.save(rows, bank.values())
     peer.ask(
         "load_model",
@@ -86,7 +87,7 @@ def give_model(bench: Bench, peer: Peer, weights: Weights, bank: MemoryBank | No
         weights=state_file(bench, weights),
         mean=weights.spec.mean,
         std=weights.spec.std,
-        neighbours=bank.recipe.neighbours if bank is not None else 9,
+        neighbours=bank.recipe.neighbours if isinstance(bank, MemoryBank) else NEIGHBOURS,
         bank=rows if bank is not None else "",
     )
 

@@ -92,6 +92,38 @@ def test_nothing_is_built_after_the_last_stage(spec: Backbone, last: str, droppe
     assert not [parameter for parameter in network.parameters() if parameter.requires_grad]
 
 
+@pytest.mark.parametrize(
+    ("library", "name", "stages", "dropped"),
+    [
+        (
+            "torchvision",
+            "regnet_y_400mf",
+            ("trunk_output.block1", "trunk_output.block2"),
+            ("trunk_output.block3", "fc"),
+        ),
+        ("torchvision", "convnext_tiny", ("features.1", "features.3"), ("features.4", "classifier")),
+        ("torchvision", "vgg11_bn", ("features.10", "features.17"), ("features.18", "classifier")),
+        ("torchvision", "googlenet", ("inception3a", "inception3b"), ("inception4a", "aux1", "fc")),
+        ("torchvision", "swin_t", ("features.1", "features.3"), ("features.4", "head")),
+        ("timm", "regnety_004", ("1", "2"), ("s3", "head")),
+        ("timm", "mobilenetv3_small_100", ("1", "2"), ("blocks.3", "conv_head", "classifier")),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_any_backbone_is_cut_after_its_last_stage(
+    library: str, name: str, stages: tuple[str, ...], dropped: tuple[str, ...]
+) -> None:
+    """Families of either library, RegNet among them: two finite maps, nothing behind the last, and no warning."""
+    extractor = load_backbone(random_backbone(name, library=library, stages=stages), CPU, "torch")
+    maps = extractor.feature_maps(extractor.normalise(texture(2)[None]))
+    assert len(maps) == 2
+    assert all(bool(found.isfinite().all()) and not found.is_meta for found in maps)
+    network = extractor._network
+    assert isinstance(network, nn.Module)
+    left = [*(name for name, _ in network.named_modules()), *(name for name, _ in network.named_parameters())]
+    assert not [part for part in left if any(part == gone or part.startswith(f"{gone}.") for gone in dropped)]
+
+
 @pytest.mark.parametrize("name", ["resnet18", "resnext50_32x4d", "densenet121", "shufflenet_v2_x1_0", "mobilenet_v2"])
 def test_fused_convolutions_compute_what_the_model_does(name: str) -> None:
     """Sums, activations, groups, shared and chunked inputs: with convolutions fused, every network stays itself."""

@@ -1,46 +1,67 @@
 """The whole-batch path of a GPU, on the CPU: the same rows and scores as frame by frame."""
 
-from dataclasses import replace
+import json
+from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
 import torch
 
-from engine.batch_judge import BatchJudge
+from engine import device_pass
+from engine.batch_judge import BatchJudge, TensorSearch
 from engine.calibration import calibrate
-from engine.inspector import Inspector
+from engine.device_search import DeviceSearch
+from engine.errors import EngineError
 from engine.judge import Judge
-from engine.memory_bank import MemoryBank
-from engine.search import make_search
+from engine.memory_bank import FrameOrigin, MemoryBank
+from engine.recipe import Recipe
+from engine.search import TorchSearch, make_search
+from engine.weights import random_backbone
 from tests.bench import gpu
 
-CPU = torch.device("cpu")
 GRID = (4, 4)
 
 
 def bank(seed: int, rows: int, neighbours: int) -> MemoryBank:
     """Random rows of 32 values, a fifth of them twice."""
-    made = gpu.bank(rows, (32, 32))
     rng = np.random.default_rng(seed)
     values = rng.integers(0, 4000, (rows, 32), dtype=np.int16)
     values[rows - rows // 5 :] = values[: rows // 5]
-    recipe = msgspec.structs.replace(made.recipe, neighbours=neighbours)
-    calibration = calibrate(np.full(9, 0.6), 0.2)
-    return replace(made, rows=values, recipe=recipe, row_patch=np.zeros(rows, np.int32), calibration=calibration)
+    return MemoryBank(
+        recipe=Recipe(name="r", backbone=random_backbone(), image_size_px=(32, 32), neighbours=neighbours),
+        generation=1,
+        rows=values,
+        scale=2.0**-12,
+        frames=(FrameOrigin(name="f"),),
+        row_frame=np.zeros(rows, np.int32),
+        row_patch=np.zeros(rows, np.int32),
+        grid=GRID,
+        covering_radius=1.0,
+        calibration=calibrate(np.full(9, 0.6), 0.2),
+    )
+
+
+def indexes(made: MemoryBank) -> list[TensorSearch]:
+    """Every index that a device may have."""
+    rows = made.values()
+    return [TorchSearch(rows), DeviceSearch(rows), DeviceSearch(rows, half=True)]
 
 
 @pytest.mark.parametrize("neighbours", [1, 3, 9])
 @pytest.mark.parametrize("rows", [1, 3, 200])
-@pytest.mark.parametrize("seed", range(3))
-def test_a_batch_is_judged_as_its_frames(seed: int, rows: int, neighbours: int) -> None:
+@pytest.mark.parametrize("index", range(3))
+@pytest.mark.parametrize("seed", range(2))
+def test_a_batch_is_judged_as_its_frames(seed: int, index: int, rows: int, neighbours: int) -> None:
     """Scores, worst patches, nearest rows and maps are those of the exact search and Eq. 6-7, frame by frame."""
     made = bank(seed, rows, neighbours)
     judge = Judge("r", made, make_search("faiss", made.values()))
     embeddings = np.random.default_rng(seed + 100).uniform(0, 1, (5, 16, 32)).astype(np.float32)
     embeddings[0, 3] = made.values()[0]  # a patch that is a row
-    together = BatchJudge(judge, CPU).judge(torch.from_numpy(embeddings), GRID, "all")
+    batched = BatchJudge(judge, indexes(made)[index])
+    together = batched.judge(torch.from_numpy(embeddings), GRID, "all")
     for found, frame in zip(together, embeddings, strict=True):
+        banded = batched.judge_bands(torch.from_numpy(frame).split(5), GRID, "none")
+        assert (banded.score, banded.worst_patch) == (pytest.approx(found.score, rel=1e-6), found.worst_patch)
         alone = judge.judge([frame], GRID, "all")
         assert found.score == pytest.approx(alone.score, rel=1e-5)
         assert (found.worst_patch, found.nearest_row, found.verdict) == (
@@ -53,21 +74,37 @@ def test_a_batch_is_judged_as_its_frames(seed: int, rows: int, neighbours: int) 
         np.testing.assert_allclose(found.anomaly_map, alone.anomaly_map, rtol=1e-5)
 
 
-def test_the_gpu_bench_measures_every_stage() -> None:
-    """What `python -m tests.bench.gpu` runs on a GPU runs on the CPU: every stage takes some time."""
-    size_px = (32, 32)
-    inspector = Inspector({"bench": gpu.bank(64, size_px)}, device="cpu", runtime="torch")
-    inspector._batched = True
-    seconds = gpu.stages(inspector, gpu.images(2, size_px), repeats=1)
-    assert list(seconds) == ["upload, normalise", "backbone", "search, scores", "end to end"]
-    assert min(seconds.values()) > 0
+@pytest.mark.parametrize("index", range(3))
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_frame_without_a_finite_score_is_never_passed(value: float, index: int) -> None:
+    """Features beyond half precision's range give no score, so they are an error and not a pass."""
+    made = bank(0, 50, 9)
+    judge = Judge("r", made, make_search("faiss", made.values()))
+    embeddings = torch.rand(2, 16, 32)
+    embeddings[1, 5, 7] = value
+    with pytest.raises(EngineError, match="a frame's score is not finite"):
+        BatchJudge(judge, indexes(made)[index]).judge(embeddings, GRID, "none")
+
+
+def test_the_gpu_bench_measures_every_stage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `python -m tests.bench.gpu` runs on a GPU runs on the CPU, in small: frames/s, floor and shares of time."""
+    monkeypatch.setattr(device_pass, "CHUNK_PIXELS", 2 * 64 * 64)
+    out = tmp_path / "gpu.json"
+    small = ["--device", "cpu", "--size", "64", "--rows", "64", "--batch", "3", "--repeats", "1", "--out", str(out)]
+    assert gpu.main(small) == 0
+    document = json.loads(out.read_text())
+    (batch,) = document["batches"]
+    assert document["floor_frames_per_s"] > 0
+    assert batch["frames_per_s"] > 0
+    assert list(batch["shares"]) == ["copy, upload", "backbone", "search", "scores, verdicts"]
+    assert sum(batch["shares"].values()) == pytest.approx(1)
+    assert "frames/s end to end" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA GPU is at hand")
-def test_the_gpu_bench_says_that_there_is_no_gpu(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_gpu_bench_says_that_there_is_no_gpu(capsys: pytest.CaptureFixture[str]) -> None:
     """Without a GPU it measures nothing, says so, and fails."""
-    monkeypatch.setattr("sys.argv", ["gpu"])
-    assert gpu.main() == 2
+    assert gpu.main([]) == 2
     assert "no CUDA GPU is at hand" in capsys.readouterr().out

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from engine.device_search import DeviceSearch
 from engine.pruned_search import PrunedSearch
 from engine.search import FaissSearch, NearestNeighbours, SearchKind, TorchSearch, make_search
 
@@ -12,6 +13,8 @@ KINDS: dict[str, Callable[[NDArray[np.float32]], NearestNeighbours]] = {
     "torch": TorchSearch,
     "pruned": PrunedSearch,
     "pruned on 16 axes": lambda rows: PrunedSearch(rows, 16),
+    "device": DeviceSearch,
+    "device, half precision": lambda rows: DeviceSearch(rows, half=True),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -116,6 +119,26 @@ def test_every_kind_can_be_made_by_name(kind: SearchKind) -> None:
     np.testing.assert_array_equal(make_search(kind, rows).search(rows[5:6], 1)[1], [[5]])
     with pytest.raises(ValueError, match=r"\(0, 16\)"):
         make_search(kind, rows[:0])
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_bounds_rule_out_most_rows_of_far_queries_too(half: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a device few rows are measured, and queries far outside the range of half precision find their rows."""
+    rows = features(4000, 152, 18)
+    queries = np.concatenate([features(300, 152, 19), 1e4 * features(5, 152, 20)])
+    index = DeviceSearch(rows, half=half)
+    measured: list[int] = []
+    sq = index._sq
+    monkeypatch.setattr(index, "_sq", lambda Q, of, rows: measured.append(len(of)) or sq(Q, of, rows))
+    distances, nearest = index.search(queries[:300], 1)
+    assert sum(measured) < 0.05 * 300 * len(rows)
+    far = index.search(queries[300:], 3)
+    index.add(100 * rows[:20])  # far outside the range that the first rows have
+    np.testing.assert_array_equal(index.search(100 * rows[:20], 1)[1][:, 0], np.arange(4000, 4020))
+    expected, order = plain(rows, queries, 3)
+    np.testing.assert_allclose(distances, expected[:300, :1], rtol=1e-5)
+    np.testing.assert_array_equal(nearest, order[:300, :1])
+    np.testing.assert_allclose(far[0], expected[300:], rtol=1e-5)
 
 
 @every_kind

@@ -34,12 +34,12 @@ def test_added_rows_grow_the_index_in_place(fitted: FitReport, kind: SearchKind)
     """The index is the one that was there, grown by as many rows; frames score as in an inspector made anew."""
     bank = fitted.bank
     inspector = Inspector({"texture": bank}, device="cpu", search=kind)
-    index = inspector._judges["texture"]._index
+    index = inspector._judges["texture"].index
     patches = inspector.embed("texture", inspector.prepare("texture", texture(70)))
     grown = with_rows(bank, np.concatenate([bank.rows, patches[::7]]))
     slices = list(inspector.swapping("texture", grown))
     assert slices == []
-    assert inspector._judges["texture"]._index is index
+    assert inspector._judges["texture"].index is index
     assert len(index) == len(grown.rows)
     assert judged(inspector) == judged(Inspector({"texture": grown}, device="cpu", search=kind))
 
