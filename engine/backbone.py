@@ -16,6 +16,7 @@ import torchvision
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 from torch.utils.flop_counter import FlopCounterMode
+from torchvision.models import feature_extraction as torchvision_features
 
 from engine import folding, fusion, openvino_network, patches, weights, winograd
 from engine.cores import cores, spread
@@ -212,15 +213,14 @@ def _made(spec: Backbone) -> nn.Module:
 def _tap(model: nn.Module, spec: Backbone) -> fx.GraphModule:
     """The part of `model` that the tapped stages need; its output is a tuple in the stages' order."""
     nodes = {module: str(order) for order, module in enumerate(_stage_modules(model, spec))}
+    cut: Callable[..., fx.GraphModule]
     if spec.library == "torchvision":
-        from torchvision.models import feature_extraction
-
         # Only training has other nodes, of which it would warn.
-        create_feature_extractor = partial(feature_extraction.create_feature_extractor, suppress_diff_warning=True)
+        cut = partial(torchvision_features.create_feature_extractor, suppress_diff_warning=True)
     else:
-        from timm.models import create_feature_extractor
+        cut = timm.models.create_feature_extractor
     try:
-        graph: fx.GraphModule = create_feature_extractor(model, nodes)
+        graph: fx.GraphModule = cut(model, nodes)
     except (fx.proxy.TraceError, TypeError, ValueError, RuntimeError) as error:
         raise RecipeError(f"backbone {spec.name!r} cannot be cut at {', '.join(spec.stages)}: {error}") from error
     output = next(node for node in graph.graph.nodes if node.op == "output")

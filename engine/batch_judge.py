@@ -47,7 +47,7 @@ class BatchJudge:
         B, P, D = embeddings.shape
         sq, rows = self._index.nearest(embeddings.reshape(B * P, D), 1)
         sq, rows = sq.view(B, P), rows.view(B, P)
-        worst = _first(sq == sq.amax(1, keepdim=True))
+        worst = _worst(sq)
         every = torch.arange(B, device=worst.device)
         return self._inspections(sq, worst, embeddings[every, worst], rows[every, worst], grid, maps)
 
@@ -57,7 +57,7 @@ class BatchJudge:
         found = []
         for band in bands:
             sq, rows = self._index.nearest(band, 1)
-            worst = _first(sq[:, 0][None] == sq.amax())
+            worst = _worst(sq.T)
             found.append((sq[:, 0], worst, band[worst], rows[worst, 0]))
         of = int(torch.stack([sq.amax() for sq, *_ in found]).argmax())
         _, worst, embedding, row = found[of]
@@ -127,7 +127,8 @@ class BatchJudge:
         return rows @ distances.view(-1, *grid) @ columns.T
 
 
-def _first(mask: Tensor) -> Tensor:
-    """The first true column of each row, int64 (B,); the last column where none is, as nothing equals NaN."""
-    columns = torch.arange(mask.shape[1], device=mask.device)
-    return torch.where(mask, columns, mask.shape[1] - 1).amin(1)
+def _worst(sq: Tensor) -> Tensor:
+    """The first of the farthest patches of each frame, int64 (B,), from squared distances (B, h*w); NaN is farthest."""
+    columns = torch.arange(sq.shape[1], device=sq.device)
+    farthest = (sq == sq.amax(1, keepdim=True)) | sq.isnan()
+    return torch.where(farthest, columns, sq.shape[1]).amin(1)
