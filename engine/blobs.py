@@ -8,6 +8,8 @@ both create one name, a generation could change.
 import os
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +17,9 @@ import fsspec
 from fsspec.core import url_to_fs
 
 from engine.errors import BankFileError
+
+LOCAL, S3 = ("file", "local"), ("s3", "s3a")
+KINDS = (*LOCAL, *S3, "memory")
 
 
 class Blobs(Protocol):
@@ -47,20 +52,18 @@ def open_blobs(url: str | Path) -> Blobs:
     text = str(url)
     if "://" not in text:
         return LocalBlobs(Path(text))
+    kind = text.partition("://")[0]
+    if kind not in KINDS:
+        raise BankFileError(f"{text}: {kind} cannot create a file exclusively; expected a path, file:// or s3://")
     try:
-        fs, path = url_to_fs(text, use_listings_cache=False) if text.startswith("s3") else url_to_fs(text)
-    except (ImportError, ValueError) as error:
+        fs, path = url_to_fs(text, use_listings_cache=False) if kind in S3 else url_to_fs(text)
+    except (ImportError, ValueError, OSError) as error:
         raise BankFileError(f"{text}: cannot be opened: {error}") from error
-    protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
-    if "file" in protocols:
+    if kind in LOCAL:
         return LocalBlobs(Path(path))
-    if "s3" in protocols:
-        return S3Blobs(fs, path, text)
-    if "memory" in protocols:
-        return MemoryBlobs(fs, path, text)
-    raise BankFileError(
-        f"{text}: {'/'.join(sorted(protocols))} cannot create a file exclusively; expected a path, file:// or s3://"
-    )
+    if not path.strip("/"):
+        raise BankFileError(f"{text}: names no folder; expected {kind}://BUCKET/FOLDER")
+    return S3Blobs(fs, path, text) if kind in S3 else MemoryBlobs(fs, path, text)
 
 
 class LocalBlobs:
@@ -169,16 +172,48 @@ class MemoryBlobs(_Remote):
 class S3Blobs(_Remote):
     """Objects of an S3-compatible store; it must honour `If-None-Match` on puts."""
 
+    def read(self, name: str) -> bytes:
+        """See `Blobs.read`."""
+        with _as_os_errors(self._path(name)):
+            return super().read(name)
+
+    def write(self, name: str, content: bytes) -> None:
+        """See `Blobs.write`."""
+        with _as_os_errors(self._path(name)):
+            super().write(name, content)
+
+    def names(self, folder: str = "") -> list[str]:
+        """See `Blobs.names`."""
+        with _as_os_errors(self._path(folder)):
+            return super().names(folder)
+
+    def remove(self, name: str) -> None:
+        """See `Blobs.remove`."""
+        with _as_os_errors(self._path(name)):
+            super().remove(name)
+
     def create(self, name: str, content: bytes) -> None:
         """See `Blobs.create`."""
         bucket, _, key = self._path(name).partition("/")
         try:
-            self._fs.call_s3("put_object", Bucket=bucket, Key=key, Body=content, IfNoneMatch="*")
+            with _as_os_errors(self._path(name)):
+                self._fs.call_s3("put_object", Bucket=bucket, Key=key, Body=content, IfNoneMatch="*")
         except OSError as error:
             # 412: it is there. 409: another writer is about to have created it.
             if any(code in str(_cause(error)) for code in ("PreconditionFailed", "ConditionalRequestConflict", "412")):
                 raise FileExistsError(name) from error
             raise
+
+
+@contextmanager
+def _as_os_errors(key: str) -> Iterator[None]:
+    """botocore's own errors (no credentials, no such endpoint) as OSError, like those that s3fs translates."""
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        yield
+    except BotoCoreError as error:
+        raise OSError(f"s3://{key}: {error}") from error
 
 
 def _cause(error: BaseException) -> BaseException:

@@ -70,7 +70,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     before_sha256: str = ""
     """`checksum` of the generation before; empty for the first."""
     learning: LearningState | None = None
-    """None as long as nothing has been learned."""
+    """None as long as nothing has been learned, unless it is an export of what has."""
     calibration: tuple[StoredFrame, ...] = ()
     """The calibration frames' embeddings, in generation 1."""
     rejects: tuple[StoredFrame, ...] = ()

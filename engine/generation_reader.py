@@ -45,8 +45,12 @@ class GenerationReader:
         return max(self.generations(), default=None)
 
     def generations(self) -> list[int]:
-        """The numbers of all generations, ascending."""
-        matches = (MANIFEST_NAME.fullmatch(name) for name in self._blobs.names())
+        """The numbers of all generations, ascending; raises BankFileError where the store cannot be reached."""
+        try:
+            names = self._blobs.names()
+        except OSError as error:
+            raise BankFileError(f"{self.where}: cannot be listed: {error}") from error
+        matches = (MANIFEST_NAME.fullmatch(name) for name in names)
         return sorted(int(match[1]) for match in matches if match)
 
     def manifest(self, generation: int | None = None) -> Manifest:
@@ -86,9 +90,7 @@ class GenerationReader:
         for manifest in reversed(changes):
             bank = self._assemble(manifest, bank)
         assert bank is not None  # noqa: S101 - there is at least one manifest
-        path = self._path(manifest_name(bank.generation))
-        if bank.sha256 != changes[0].sha256:
-            raise BankFileError(f"{path}: altered: its bank has SHA-256 {bank.sha256}, it states {changes[0].sha256}")
+        self._check_sum(bank, changes[0])
         return bank
 
     def events(self, upto: int) -> tuple[Event, ...]:
@@ -122,12 +124,18 @@ class GenerationReader:
 
     def verify(self) -> Iterator[tuple[int, str | None]]:
         """Check every generation and every file that it names; yields its number and what is wrong, or None."""
+        bank: MemoryBank | None = None
         for number in self.generations():
+            before, bank = bank, None
             try:
                 manifest = self.manifest(number)
                 if number > 1 and manifest.before_sha256:
                     self._check_before(manifest, self.manifest(number - 1))
-                self.bank(number)
+                if manifest.whole or (before is not None and before.generation == number - 1):
+                    bank = self._assemble(manifest, before)
+                    self._check_sum(bank, manifest)
+                else:
+                    bank = self.bank(number)
                 for frame in (*manifest.calibration, *_frames_of(manifest.event)):
                     self.patches(frame)
                 if manifest.log is not None:
@@ -173,6 +181,11 @@ class GenerationReader:
             )
         except EngineError as error:
             raise BankFileError(f"{path}: altered: {error}") from error
+
+    def _check_sum(self, bank: MemoryBank, manifest: Manifest) -> None:
+        if bank.sha256 != manifest.sha256:
+            path = self._path(manifest_name(manifest.generation))
+            raise BankFileError(f"{path}: altered: its bank has SHA-256 {bank.sha256}, it states {manifest.sha256}")
 
     def _check_before(self, manifest: Manifest, before: Manifest) -> None:
         if manifest.before_sha256 != before.checksum:

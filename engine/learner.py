@@ -42,16 +42,15 @@ class Learner:
             BankFileError: the store holds none, or a file is truncated, altered or foreign.
             LearningError: the bank was fitted without keeping its calibration frames.
         """
-        manifest = store.manifest()
-        calibration = store.manifest(1).calibration
-        if not calibration:
+        manifest, first = store.manifest(), store.manifest(1)
+        if not first.calibration:
             raise LearningError(
                 f"{store.where}: the calibration frames were not kept with the bank, so no threshold could follow what "
                 f"it learns; fit it again"
             )
-        known = KnownFrames(store, calibration, manifest.rejects)
-        first_bank = store.bank(1)
-        return cls(_newest(store, manifest, first_bank, first_state(first_bank), known))
+        known = KnownFrames(store, first.calibration, manifest.rejects)
+        bank = store.bank(1)
+        return cls(_newest(store, manifest, bank, state_of(bank, first.learning, first_state(bank)), known))
 
     def reopen(self) -> "Learner":
         """Go on from the newest generation, whoever wrote it, with the rejects and scores noted here; see `open`."""

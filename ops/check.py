@@ -15,6 +15,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from engine.errors import PatchlineError
 from ops.assembly import tls_of
 from ops.errors import OpsError, Problem, SettingsError
+from ops.places import is_url
 from ops.settings import Settings
 from ops.settings_file import Reading, read_settings
 from ops.settings_keys import either
@@ -143,7 +144,7 @@ def _banks(parts: _Parts, reading: Reading, summary: list[str]) -> Iterator[Prob
     for name, recipe in parts.recipes.items():
         path = ("recipes", name, "bank")
         place, key = reading.place(path), ".".join(path)
-        if not recipe.bank.is_dir():
+        if not is_url(recipe.bank) and not Path(recipe.bank).is_dir():
             yield Problem(place, key, f"no folder {recipe.bank}", "a folder that `patchline fit` wrote")
             continue
         try:

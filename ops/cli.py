@@ -6,7 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from engine.errors import EngineError, PatchlineError
-from ops.commands import alarms, bench, check, confirm, demo, evaluate, fit, inspect, run, settings
+from ops.commands import alarms, bank, bench, check, confirm, demo, evaluate, fit, inspect, run, settings
 from ops.errors import InputError, OpsError
 from ops.redaction import redact_text
 
@@ -68,6 +68,7 @@ def patchline(
 app.command(epilog=fit.EXAMPLES, rich_help_panel="Banks")(fit.fit)
 app.command(epilog=inspect.EXAMPLES, rich_help_panel="Banks")(inspect.inspect)
 app.command(epilog=evaluate.EXAMPLES, rich_help_panel="Banks")(evaluate.evaluate)
+app.add_typer(bank.app, name="bank", rich_help_panel="Banks")
 app.command(epilog=bench.EXAMPLES, rich_help_panel="Banks")(bench.bench)
 app.command(epilog=run.EXAMPLES, rich_help_panel="Service")(run.run)
 app.command(epilog=check.EXAMPLES, rich_help_panel="Service")(check.check)

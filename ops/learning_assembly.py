@@ -9,7 +9,6 @@ from engine.drift import DriftReference
 from engine.generation_store import GenerationStore
 from engine.inspector import Inspector
 from engine.learner import Learner
-from engine.memory_bank import MemoryBank
 from ops.assembly import kafka_of, limits_of
 from ops.feedback_api import Desk
 from ops.settings import Settings
@@ -108,9 +107,6 @@ def loop_of(
     stores = {name: GenerationStore(settings.recipes[name].bank) for name in names}
     decoder = Decoder(engine.prepare, engine.recipes, replace(limits_of(settings), decode_threads=1))
 
-    def load(recipe: str, generation: int) -> MemoryBank:
-        return stores[recipe].bank(generation)
-
     def learning(name: str) -> RecipeLearning:
         follows = engine.recipes[name].recipe.stream_scores
         return RecipeLearning(name, Learner.open(stores[name]), engine, evidence, decoder, stream_scores=follows)
@@ -120,7 +116,7 @@ def loop_of(
         inbox=inbox_of(settings, observer),
         recipes={name: learning(name) for name in names},
         engine=engine,
-        load=load,
+        stores=stores,
         active=active,
         observer=observer,
     )

@@ -14,6 +14,7 @@ from pydantic_settings import EnvSettingsSource
 from pydantic_settings import SettingsError as EnvironmentParseError
 
 from ops.errors import Problem, SettingsError
+from ops.places import is_url
 from ops.redaction import redact_text
 from ops.settings import ENV_DELIMITER, ENV_PREFIX, Settings
 from ops.settings_keys import KeyPath, all_keys, either, find_keys, siblings
@@ -70,8 +71,12 @@ def _anchor_paths(data: dict[str, Any], path: KeyPath, folder: Path) -> None:
         here = (*path, name)
         if isinstance(value, dict):
             _anchor_paths(value, here, folder)
-        elif isinstance(value, str) and value not in ("", "-") and any(key.is_path for key in find_keys(here)):
+        elif isinstance(value, str) and _is_local(value) and any(key.is_path for key in find_keys(here)):
             data[name] = str(folder / Path(value).expanduser())
+
+
+def _is_local(value: str) -> bool:
+    return value not in ("", "-") and not is_url(value)
 
 
 def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from ops.places import PathOrUrl
 from ops.redaction import SecretUrl
 from ops.settings import ENV_DELIMITER, ENV_PREFIX, Settings
 
@@ -96,7 +97,7 @@ def _leaf(path: KeyPath, annotation: Any, field: FieldInfo, variant: str) -> Key
         description=" ".join((field.description or "").split()),
         example=field.examples[0] if field.examples else default,
         is_secret=_is_a(annotation, SecretStr),
-        is_path=_is_a(annotation, Path),
+        is_path=_is_a(annotation, Path) or _may_be_url(field),
         variant=variant,
     )
 
@@ -128,7 +129,13 @@ def _is_a(annotation: Any, kind: type) -> bool:
     return isinstance(annotation, type) and issubclass(annotation, kind)
 
 
+def _may_be_url(field: FieldInfo) -> bool:
+    return any(isinstance(mark, PathOrUrl) for mark in field.metadata)
+
+
 def _kind(annotation: Any, field: FieldInfo) -> str:
+    if _may_be_url(field):
+        return "path or URL"
     if typing.get_origin(annotation) is Literal:
         return either(str(option) for option in typing.get_args(annotation))
     words: list[tuple[type, str]] = [

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from ops.places import PathOrUrl
 from ops.redaction import SecretUrl
 from stream.config import MIB, AlarmConfig, KafkaConfig, Limits, RedisConfig
 
@@ -72,8 +73,8 @@ class Section(BaseModel):
 class RecipeSettings(Section):
     """How one product view is inspected: the bank that `patchline fit` wrote."""
 
-    bank: Path = Field(examples=["banks/bottle"])
-    """Folder of the memory bank; its newest generation judges."""
+    bank: Annotated[str, PathOrUrl()] = Field(min_length=1, examples=["banks/bottle"])
+    """Folder of the memory bank, or a URL such as `s3://bucket/bottle`; its newest generation judges."""
     deadline_s: float | None = Field(default=None, gt=0, examples=[0.5])
     """A frame judged later than this after it was taken is marked `late`, in seconds; unset: none is."""
     learns: bool = False

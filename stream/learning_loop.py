@@ -4,8 +4,9 @@
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Protocol
 
 from engine.errors import BankFileError, EngineError, GenerationConflictError
 from engine.feedback import Proposal
@@ -28,6 +29,18 @@ from stream.recipe_learning import RecipeLearning
 from stream.retry import persist
 
 NOTE_REJECTS_EVERY_S = 10.0
+LOOK_EVERY_S = 2.0
+"""How often the stores are asked for generations that nobody announced: `patchline bank` makes such."""
+
+
+class Generations(Protocol):
+    """What is asked of a recipe's store."""
+
+    def newest(self) -> int | None:
+        """The newest generation's number."""
+
+    def bank(self, generation: int) -> MemoryBank:
+        """A generation's bank; raises BankFileError."""
 
 
 class LearningLoop(NullObserver):
@@ -37,7 +50,7 @@ class LearningLoop(NullObserver):
         inbox: feedback, replies and generations.
         recipes: the learning of each recipe that may learn.
         engine: whose banks are exchanged, on the engine's thread.
-        load: reads a generation from a recipe's store; called on a thread.
+        stores: each of those recipes' generations; read on threads.
         active: the generation each recipe is judged by at the start.
         observer: told of answers and generations.
     """
@@ -48,14 +61,14 @@ class LearningLoop(NullObserver):
         inbox: FeedbackInbox,
         recipes: Mapping[str, RecipeLearning],
         engine: LearningEngine,
-        load: Callable[[str, int], MemoryBank],
+        stores: Mapping[str, Generations],
         active: Mapping[str, int],
         observer: Observer | None = None,
     ) -> None:
         self.inbox = inbox
         self._recipes = recipes
         self._engine = engine
-        self._load = load
+        self._stores = stores
         self._active = dict(active)
         self._observer = observer or NullObserver()
         self._swapping = asyncio.Lock()
@@ -75,6 +88,7 @@ class LearningLoop(NullObserver):
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._answer_all(thread))
                 tasks.create_task(self._follow_all(thread))
+                tasks.create_task(self._look_all(thread))
                 tasks.create_task(self._note_rejects(thread))
         finally:
             self._thread = None
@@ -158,22 +172,40 @@ class LearningLoop(NullObserver):
                 await self._follow(announced, thread)
 
     async def _follow(self, announced: GenerationAnnounced, thread: EngineThread) -> None:
-        recipe, wanted = announced.recipe, announced.generation
+        wanted = announced.generation
+        await self._take_stored(announced.recipe, wanted.number, thread, wanted.sha256)
+
+    async def _take_stored(self, recipe: str, number: int, thread: EngineThread, sha256: str | None = None) -> None:
+        """Judge with a generation of the store; where it is not the one announced, the former judges on."""
 
         async def load() -> MemoryBank:
             try:
-                return await asyncio.to_thread(self._load, recipe, wanted.number)
+                return await asyncio.to_thread(self._stores[recipe].bank, number)
             except BankFileError as error:
                 raise _away(error) from error
 
-        name = f"generation {wanted.number} of {recipe}"
+        name = f"generation {number} of {recipe}"
         try:
             bank = await persist(name, load, self._observer)
-            if bank.sha256 != wanted.sha256:
-                raise EngineError(f"{name} has SHA-256 {bank.sha256}, {wanted.sha256} was announced")
+            if sha256 is not None and bank.sha256 != sha256:
+                raise EngineError(f"{name} has SHA-256 {bank.sha256}, {sha256} was announced")
             await self._swap(recipe, bank, thread)
-        except EngineError as error:  # what is announced is not what the store holds: the former one judges on
+        except EngineError as error:
             self._observer.retrying(name, error, 1)
+
+    async def _look_all(self, thread: EngineThread) -> None:
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            for recipe, store in self._stores.items():
+                if recipe in self._recipes and self._recipes[recipe].lock.locked():
+                    continue  # what this worker learns itself, it takes itself
+                try:
+                    newest = await asyncio.to_thread(store.newest)
+                except (EngineError, OSError) as error:
+                    self._observer.retrying(f"generations of {recipe}", error, 1)
+                    continue
+                if newest is not None and newest > self._active[recipe]:
+                    await self._take_stored(recipe, newest, thread)
 
     async def _note_rejects(self, thread: EngineThread) -> None:
         while True:

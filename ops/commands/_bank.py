@@ -1,6 +1,5 @@
 """An inspector with one bank, for the commands that judge files."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from ops.commands._backbone import Runtime
@@ -14,7 +13,7 @@ SEARCHES = ("auto", "faiss", "torch", "pruned")
 
 
 def open_inspector(
-    bank: Path, *, generation: int | None = None, device: str = "auto", search: str = "auto", runtime: Runtime = "auto"
+    bank: str, *, generation: int | None = None, device: str = "auto", search: str = "auto", runtime: Runtime = "auto"
 ) -> "tuple[Inspector, str]":
     """An inspector with the bank in a folder, and the name of its recipe; raises BankFileError and the like."""
     if search not in SEARCHES:

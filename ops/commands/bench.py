@@ -23,7 +23,7 @@ EXAMPLES = examples(
 
 
 def bench(
-    banks: Annotated[list[Path], typer.Argument(help="Folders of memory banks.", show_default=False)],
+    banks: Annotated[list[str], typer.Argument(help="Folders or URLs of memory banks.", show_default=False)],
     images: Annotated[
         Path | None,
         typer.Option(help="Folder of real frames: search times hang on them.", show_default="synthetic textures"),

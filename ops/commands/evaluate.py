@@ -16,7 +16,7 @@ EXAMPLES = examples(
 
 
 def evaluate(
-    bank: Annotated[Path, typer.Argument(help="Folder of the memory bank.", show_default=False)],
+    bank: Annotated[str, typer.Argument(help="Folder or URL of the memory bank.", show_default=False)],
     data: Annotated[
         Path,
         typer.Argument(

@@ -9,6 +9,7 @@ import typer
 from ops.commands._backbone import BackboneOptions, Library, Runtime, build_backbone
 from ops.commands._examples import examples
 from ops.errors import InputError
+from ops.places import is_url, last_name
 
 if TYPE_CHECKING:
     from engine.fit import FitReport, NamedImage
@@ -32,7 +33,7 @@ STAGES = {
 
 def fit(
     images: Annotated[Path, typer.Argument(help="Folder of images of good parts.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Folder to create for the memory bank.", show_default=False)],
+    out: Annotated[str, typer.Option(help="Folder or URL to create for the memory bank.", show_default=False)],
     name: Annotated[
         str | None, typer.Option(help="Name of the recipe.", show_default="the name of the bank's folder")
     ] = None,
@@ -119,7 +120,7 @@ def fit(
 
     if generations(out):
         raise InputError(f"{out}: holds a memory bank already, and a generation never changes; expected a new folder")
-    if out.is_file():
+    if not is_url(out) and Path(out).is_file():
         raise InputError(f"{out}: is a file; expected a folder, or a name for a new one")
     height, width = parse_size(size)
     tiling = _tiling(tile, overlap)
@@ -143,7 +144,7 @@ def fit(
     from ops.progress import progress_bars
 
     recipe = Recipe(
-        name=name or out.resolve().name,
+        name=name or last_name(out),
         backbone=build_backbone(BackboneOptions(backbone, library, stages, weights, mean, std)),
         image_size_px=(height, width),
         coreset_fraction=coreset,
@@ -228,7 +229,7 @@ class _Images(Sequence["NamedImage"]):
         return inside.as_posix(), load_image(path)
 
 
-def _print_report(fitted: "FitReport", out: Path) -> None:
+def _print_report(fitted: "FitReport", out: str) -> None:
     from rich.console import Console
     from rich.table import Table
 

@@ -16,7 +16,7 @@ EXAMPLES = examples(
 
 
 def inspect(
-    bank: Annotated[Path, typer.Argument(help="Folder of the memory bank.", show_default=False)],
+    bank: Annotated[str, typer.Argument(help="Folder or URL of the memory bank.", show_default=False)],
     images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.", show_default=False)],
     out: Annotated[Path | None, typer.Option(help="File for the verdicts.", show_default="standard output")] = None,
     overlays: Annotated[

@@ -38,7 +38,7 @@ def learning_loop(
             name: RecipeLearning(name, Learner.open(store), engine, None, decoder) for name, store in stores.items()
         },
         engine=engine,
-        load=lambda recipe, generation: stores[recipe].bank(generation),
+        stores=stores,
         active={name: bank.generation for name, bank in engine.recipes.items()},
         observer=observer,
     )

@@ -60,7 +60,7 @@ def test_settings_are_frozen_and_have_the_files_values(tmp_path: Path) -> None:
     """Values of the file are there, relative paths start at the file, and nothing can be assigned."""
     settings = load_settings(write(tmp_path, LEAST + "limits: {batch_size: 3}\nredis:\n"))
     assert settings.limits.batch_size == 3
-    assert settings.recipes["tile"].bank == tmp_path / "tile"
+    assert settings.recipes["tile"].bank == str(tmp_path / "tile")
     with pytest.raises(ValidationError):
         settings.limits.batch_size = 4  # type: ignore[misc]
 

@@ -99,6 +99,17 @@ class ScriptedLearner:
         return self.bank
 
 
+@dataclass
+class ScriptedStore:
+    world: World
+
+    def newest(self) -> int:
+        return self.world.bank.generation
+
+    def bank(self, generation: int) -> Bank:
+        return replace(self.world.bank, generation=generation)
+
+
 class LearningScriptedEngine(ScriptedEngine):
     def __init__(self, world: World) -> None:
         super().__init__()
@@ -172,7 +183,7 @@ def running() -> Callable[[], object]:
             inbox=inbox,
             recipes={"plate": learning},
             engine=engine,
-            load=lambda _, generation: replace(world.bank, generation=generation),
+            stores={"plate": ScriptedStore(world)},
             active={"plate": 1},
             observer=answers,
         )
@@ -209,6 +220,17 @@ async def test_the_same_feedback_again_changes_nothing_and_is_announced_again(ru
         reply = await line.ask("1")
         assert reply.outcome is FeedbackOutcome.UNCHANGED
         assert line.world.log == ["announce 2", "swap 2"]
+
+
+async def test_a_generation_that_nobody_announced_is_followed(running, monkeypatch):
+    """`patchline bank` writes to the store and tells no worker: they look, and judge with what is newest."""
+    monkeypatch.setattr("stream.learning_loop.LOOK_EVERY_S", 0.01)
+    async with running() as line:
+        line.world.bank = Bank(generation=4)
+        assert await asyncio.wait_for(line.answers.taken.get(), 60) == 4
+        assert line.world.log == ["swap 4"]
+        reply = await line.ask("1")
+        assert reply.generation.number == 5
 
 
 async def test_where_another_writer_was_first_it_is_learned_from_there(running):

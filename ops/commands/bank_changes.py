@@ -1,0 +1,168 @@
+"""`patchline bank rollback | unlearn | age | export`: make another generation, here or elsewhere.
+
+A service may run on the bank meanwhile: whichever writer creates a generation first wins, and what is asked here is
+then proposed anew over it. Workers look for generations that they were not told of, and follow.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ops.commands._examples import examples
+from ops.errors import OpsError
+
+if TYPE_CHECKING:
+    from engine.learner import Learner
+
+ATTEMPTS = 20
+"""Times that another writer may be first."""
+Bank = Annotated[str, typer.Argument(help="Folder of the bank, or a URL such as s3://bucket/bottle.")]
+Operator = Annotated[str | None, typer.Option(help="Who asks for it.", show_default="the user")]
+Reason = Annotated[str, typer.Option(help="Why.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what it would do.")]
+Json = Annotated[bool, typer.Option("--json", help="JSON instead of words.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands to those that only look."""
+    app.command(epilog=examples("patchline bank rollback banks/bottle 4 --reason 'wrong lamp'"))(rollback)
+    app.command(epilog=examples("patchline bank unlearn banks/bottle line-3/000042 --operator ada"))(unlearn)
+    app.command(
+        epilog=examples(
+            "patchline bank export banks/bottle exports/bottle",
+            "patchline bank export banks/bottle s3://banks/bottle --generation 4",
+        )
+    )(export)
+
+
+def rollback(
+    bank: Bank,
+    generation: Annotated[int, typer.Argument(help="The generation to go back to.", show_default=False)],
+    operator: Operator = None,
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Make a new generation that equals an earlier one in rows and threshold; known defects stay known."""
+    from engine.feedback import Rollback
+
+    _change(
+        bank,
+        lambda learner, asked: learner.rollback(Rollback(generation=generation, **asked)),
+        _by(operator, reason),
+        dry_run=dry_run,
+        as_json=as_json,
+    )
+
+
+def unlearn(
+    bank: Bank,
+    frame: Annotated[str, typer.Argument(help="Id of the frame.", show_default=False)],
+    operator: Operator = None,
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Make the bank that never saw a confirmed frame: the log of events, replayed without it."""
+    from engine.feedback import Unlearning
+
+    _change(
+        bank,
+        lambda learner, asked: learner.unlearn(Unlearning(frame=frame, **asked)),
+        _by(operator, reason),
+        dry_run=dry_run,
+        as_json=as_json,
+    )
+
+
+def export(
+    bank: Bank,
+    out: Annotated[str, typer.Argument(help="New folder or URL for the exported bank.", show_default=False)],
+    generation: Annotated[int | None, typer.Option(help="Which generation.", show_default="the newest")] = None,
+    operator: Operator = None,
+    reason: Reason = "",
+    as_json: Json = False,
+) -> None:
+    """Write one generation as a bank of its own, with its calibration frames and known defects.
+
+    It judges alike and can learn on; its confirmed frames count as part of its fit, and cannot be unlearned there.
+    """
+    from engine.generation_export import export as export_bank
+    from engine.generation_reader import GenerationReader
+
+    reader = GenerationReader(bank)
+    number = reader.manifest(generation).generation
+    asked = _by(operator, reason)
+    written = export_bank(
+        reader, number, out, operator=asked["operator"], time=asked["time"], reason=asked["reason"]
+    ).bank()
+    if as_json:
+        _print_json({"out": out, "of_generation": number, "rows": len(written.rows), "sha256": written.sha256})
+        return
+    typer.echo(f"{out}: generation {number} of {reader.where}, {len(written.rows):,} rows, SHA-256 {written.sha256}")
+
+
+def _change(
+    bank: str,
+    propose: "Callable[[Learner, dict[str, Any]], Iterator[None]]",
+    asked: dict[str, Any],
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Propose, show, and write the next generation; anew where another writer was first."""
+    from engine.errors import GenerationConflictError
+    from engine.generation_store import GenerationStore
+    from engine.learner import Learner
+
+    learner = Learner.open(GenerationStore(bank))
+    for _ in range(ATTEMPTS):
+        for _ in propose(learner, asked):
+            pass
+        proposal = learner.proposal
+        assert proposal is not None  # noqa: S101 - the steps have ended
+        try:
+            made = None if dry_run else learner.commit()
+        except GenerationConflictError:
+            learner = learner.reopen()
+            continue
+        effects = proposal.preview
+        if as_json:
+            _print_json(
+                {
+                    "generation": made.generation if made is not None else None,
+                    "sha256": proposal.bank.sha256,
+                    "rows": len(proposal.bank.rows),
+                    "rows_added": effects.rows_added,
+                    "rows_removed": effects.rows_removed,
+                    "threshold_before": effects.threshold_before,
+                    "threshold_after": effects.threshold_after,
+                    "cleared": effects.cleared,
+                    "hidden": effects.hidden,
+                }
+            )
+            return
+        typer.echo(str(effects))
+        typer.echo(f"generation {made.generation} is written" if made is not None else "nothing is written")
+        return
+    raise OpsError(f"{bank}: other writers were first {ATTEMPTS} times; expected a pause between their generations")
+
+
+def _by(operator: str | None, reason: str) -> dict[str, Any]:
+    import getpass
+    import uuid
+    from datetime import UTC, datetime
+
+    return {
+        "feedback_id": uuid.uuid4().hex,
+        "operator": operator or getpass.getuser(),
+        "reason": reason,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _print_json(found: dict[str, Any]) -> None:
+    import msgspec
+
+    typer.echo(msgspec.json.encode(found))
