@@ -40,12 +40,16 @@ class BatchJudge:
         self._index = index
         self._score_patches = judge.bank.recipe.score_patches
         self._neighbours = min(judge.bank.recipe.neighbours, len(judge.bank.rows))
+        self._used = None
+        if judge.used is not None:
+            self._used = torch.zeros(len(judge.used), dtype=torch.bool, device=index.rows.device)
 
     @torch.inference_mode()
     def judge(self, embeddings: Tensor, grid: tuple[int, int], maps: Maps) -> list[Inspection]:
         """Judge the frames of a batch, float (B, h*w, D) on the device."""
         B, P, D = embeddings.shape
         sq, rows = self._index.nearest(embeddings.reshape(B * P, D), 1)
+        self._note(rows)
         sq, rows = sq.view(B, P), rows.view(B, P)
         worst = _worst(sq)
         every = torch.arange(B, device=worst.device)
@@ -57,6 +61,7 @@ class BatchJudge:
         found = []
         for band in bands:
             sq, rows = self._index.nearest(band, 1)
+            self._note(rows)
             worst = _worst(sq.T)
             found.append((sq[:, 0], worst, band[worst], rows[worst, 0]))
         of = int(torch.stack([sq.amax() for sq, *_ in found]).argmax())
@@ -64,6 +69,16 @@ class BatchJudge:
         before = sum(len(sq) for sq, *_ in found[:of])
         all_sq = torch.cat([sq for sq, *_ in found])[None]
         return self._inspections(all_sq, worst + before, embedding, row, grid, maps)[0]
+
+    def note_used(self) -> None:
+        """Tell the judge which rows have been a patch's nearest on the device since the last call."""
+        if self._used is not None and self._judge.used is not None:
+            self._judge.used |= self._used.cpu().numpy()
+            self._used.zero_()
+
+    def _note(self, rows: Tensor) -> None:
+        if self._used is not None:
+            self._used[rows.flatten()] = True
 
     def _inspections(
         self, sq: Tensor, worst: Tensor, embeddings: Tensor, nearest: Tensor, grid: tuple[int, int], maps: Maps

@@ -60,6 +60,7 @@ class Inspector:
         self._judges: dict[str, Judge] = {}
         self._tiled: dict[str, TiledExtractor] = {}
         self._batch_judges: dict[str, BatchJudge] = {}
+        self._used: dict[str, dict[str, set[int]]] = {}
         for name, bank in banks.items():
             spec = bank.recipe.backbone
             if spec not in self._backbones:
@@ -131,8 +132,18 @@ class Inspector:
                 f"recipe {recipe!r}: generation {bank.generation} was not fitted by the recipe that is loaded; "
                 f"expected a generation of the same store"
             )
-        self._judges[recipe] = yield from judge.following(bank)
+        following = yield from judge.following(bank)
+        self._note_used(recipe)
+        self._judges[recipe] = following
         self._batch_judges.pop(recipe, None)
+
+    def take_used(self, recipe: str) -> dict[str, set[int]]:
+        """The rows that were a patch's nearest since the last call, as the patches of each frame.
+
+        Empty where the recipe lets no row age. Raises RecipeError: no bank of that recipe is loaded.
+        """
+        self._note_used(recipe)
+        return self._used.pop(recipe, {})
 
     def warm_up(self) -> None:
         """Inspect blank frames of every recipe in batches of all kinds, so that the first real one is not slow."""
@@ -141,6 +152,18 @@ class Inspector:
             sizes = chunk_sizes(frame[1].shape) if self._batched else [1, torch.get_num_threads()]
             for size in sizes:
                 self.inspect([frame] * size, maps="all")
+
+    def _note_used(self, recipe: str) -> None:
+        judge = self._judge(recipe)
+        if recipe in self._batch_judges:
+            self._batch_judges[recipe].note_used()
+        if judge.used is None:
+            return
+        noted = self._used.setdefault(recipe, {})
+        for row in np.flatnonzero(judge.used):
+            frame, patch = judge.bank.provenance(int(row))
+            noted.setdefault(frame, set()).add(patch)
+        judge.used[:] = False
 
     def _pass(self, frame: Frame) -> Pass:
         """What the frame's backbone pass is; raises for a frame that cannot be inspected."""

@@ -26,10 +26,12 @@ class Judge:
         self._name = name
         self.index = index
         self._scorer = Scorer(bank.values(), index, bank.recipe.neighbours, bank.recipe.score_patches)
+        self.used = np.zeros(len(bank.rows), dtype=bool) if bank.recipe.unused_days is not None else None
+        """Rows that have been a patch's nearest, bool (M,), where the recipe lets unused ones age."""
 
     def judge(self, bands: Iterable[NDArray[np.float32]], grid: tuple[int, int], maps: Maps) -> Inspection:
         """Judge the patches of one frame, in bands from top to bottom, float32 (n, D) each, h*w in all."""
-        score, distances = score_bands(self.index, self._scorer, bands)
+        score, distances = score_bands(self.index, self._scorer, bands, self.used)
         made = None
         if maps == "all" or (maps == "rejects" and score.value > self.bank.threshold):
             recipe = self.bank.recipe
@@ -70,13 +72,21 @@ class Judge:
 
 
 def score_bands(
-    index: NearestNeighbours, scorer: Scorer, bands: Iterable[NDArray[np.float32]]
+    index: NearestNeighbours,
+    scorer: Scorer,
+    bands: Iterable[NDArray[np.float32]],
+    used: NDArray[np.bool_] | None = None,
 ) -> tuple[Score, NDArray[np.float32]]:
-    """The score of a frame and the distances of its patches, float32 (h*w,), holding one band at a time."""
+    """The score of a frame and the distances of its patches, float32 (h*w,), holding one band at a time.
+
+    `used`, bool (M,), is set where a row is a patch's nearest.
+    """
     found: list[NDArray[np.float32]] = []
     embedding, farthest, worst, row, before = np.empty(0, np.float32), -1.0, 0, 0, 0
     for band in bands:
         distances, nearest = index.search(band, 1)
+        if used is not None:
+            used[nearest[:, 0]] = True
         place = int(distances[:, 0].argmax())
         if distances[place, 0] > farthest:  # the first of equals stays
             embedding, farthest = band[place].copy(), float(distances[place, 0])

@@ -4,13 +4,14 @@ Proposals are made in slices, so that whoever owns the thread can inspect frames
 `commit`; where another writer was first, it raises, and the request is proposed anew over what that writer made.
 """
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
 import msgspec
 
 from engine import confirming, taking_back
+from engine.ageing import unused_rows
 from engine.drafting import Draft, Newest
 from engine.errors import LearningError
 from engine.feedback import Ageing, Confirmation, Proposal, Request, Rollback, Unlearning
@@ -22,6 +23,7 @@ from engine.known_frames import KnownFrames
 from engine.memory_bank import MemoryBank
 from engine.online_coreset import OnlineCoreset
 from engine.quantise import Rows
+from engine.row_usage import UsedRows
 
 Asked = TypeVar("Asked", bound=Request)
 
@@ -105,6 +107,11 @@ class Learner:
     def age(self, request: Ageing) -> Iterator[None]:
         """Propose that rows leave; see `taking_back.age`."""
         return self._propose(request, taking_back.age)
+
+    def unused(self, usage: Mapping[str, UsedRows], *, days: int, today: str) -> tuple[tuple[str, int], ...]:
+        """The rows that the ageing policy lets go; see `ageing.unused_rows`."""
+        now = self._newest
+        return unused_rows(now.bank, now.first_bank, now.events, usage, days=days, today=today)
 
     def commit(self) -> MemoryBank:
         """Write the proposal as the next generation, and go on from it.

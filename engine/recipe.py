@@ -71,4 +71,4 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     rate (`engine.learned_threshold`).
     """
     unused_days: int | None = None
-    """Rows that were no frame's nearest for this many days may age out; None: never."""
+    """Rows that were no frame's nearest on this many days of inspection age out (`engine.ageing`); None: never."""

@@ -3,6 +3,7 @@
 from collections.abc import Generator
 from dataclasses import replace
 
+from engine.ageing import fit_rows_kept
 from engine.drafting import Draft, Newest
 from engine.errors import LearningError
 from engine.feedback import Ageing, Proposal, Rollback, Unlearning
@@ -57,15 +58,16 @@ def age(now: Newest, request: Ageing) -> Generator[None, None, Draft]:
     """Let rows leave, and with them what they stood for; what remains is learned again.
 
     Raises:
-        LearningError: one of the rows is not there, or no row of the fit would be left.
+        LearningError: one of the rows is not there, or too few of the fit would be left.
     """
     bank, first = now.bank, now.first_bank
     there = {bank.provenance(row) for row in range(len(bank.rows))}
     if unknown := set(request.rows) - there:
         raise LearningError(f"row {min(unknown)}: is not in generation {bank.generation}")
     fitted = {first.provenance(row) for row in range(len(first.rows))}
-    if fitted & there <= set(request.rows):
-        raise LearningError("no row of the fit would be left")
+    left, least = len((fitted & there) - set(request.rows)), fit_rows_kept(first)
+    if fitted & set(request.rows) and left < least:
+        raise LearningError(f"{left} rows of the fit would be left, expected {least} or more of {len(fitted)}")
     references = yield from now.in_step()
     event = Aged(rows=request.rows, **now.by(request))
     state = yield from now.replay(event)

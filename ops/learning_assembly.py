@@ -9,6 +9,7 @@ from engine.drift import DriftReference
 from engine.generation_store import GenerationStore
 from engine.inspector import Inspector
 from engine.learner import Learner
+from engine.row_usage import UsageLog
 from ops.assembly import kafka_of, limits_of
 from ops.feedback_api import Desk
 from ops.settings import Settings
@@ -21,6 +22,7 @@ from stream.kafka_inbox import KafkaInbox
 from stream.learning_loop import LearningLoop
 from stream.observer import Observer
 from stream.recipe_learning import RecipeLearning
+from stream.row_ageing import AgeingRecipe, RowAgeing
 
 DAY_S = 86_400.0
 
@@ -112,11 +114,18 @@ def loop_of(
         return RecipeLearning(name, Learner.open(stores[name]), engine, evidence, decoder, stream_scores=follows)
 
     active: Mapping[str, int] = {name: engine.recipes[name].generation for name in names}
+    recipes = {name: learning(name) for name in names}
+    ageing = {
+        name: AgeingRecipe(recipes[name], UsageLog(settings.recipes[name].bank), days)
+        for name in names
+        if (days := engine.recipes[name].recipe.unused_days) is not None
+    }
     return LearningLoop(
         inbox=inbox_of(settings, observer),
-        recipes={name: learning(name) for name in names},
+        recipes=recipes,
         engine=engine,
         stores=stores,
         active=active,
+        ageing=RowAgeing(ageing, engine, observer) if ageing else None,
         observer=observer,
     )

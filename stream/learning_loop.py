@@ -27,6 +27,7 @@ from stream.messages import (
 from stream.observer import NullObserver, Observer
 from stream.recipe_learning import RecipeLearning
 from stream.retry import persist
+from stream.row_ageing import RowAgeing
 
 NOTE_REJECTS_EVERY_S = 10.0
 LOOK_EVERY_S = 2.0
@@ -52,6 +53,7 @@ class LearningLoop(NullObserver):
         engine: whose banks are exchanged, on the engine's thread.
         stores: each of those recipes' generations; read on threads.
         active: the generation each recipe is judged by at the start.
+        ageing: lets unused rows go, where a recipe says so.
         observer: told of answers and generations.
     """
 
@@ -63,6 +65,7 @@ class LearningLoop(NullObserver):
         engine: LearningEngine,
         stores: Mapping[str, Generations],
         active: Mapping[str, int],
+        ageing: RowAgeing | None = None,
         observer: Observer | None = None,
     ) -> None:
         self.inbox = inbox
@@ -70,6 +73,7 @@ class LearningLoop(NullObserver):
         self._engine = engine
         self._stores = stores
         self._active = dict(active)
+        self._ageing = ageing
         self._observer = observer or NullObserver()
         self._swapping = asyncio.Lock()
         self._thread: EngineThread | None = None
@@ -89,6 +93,8 @@ class LearningLoop(NullObserver):
                 tasks.create_task(self._answer_all(thread))
                 tasks.create_task(self._follow_all(thread))
                 tasks.create_task(self._look_all(thread))
+                if self._ageing is not None:
+                    tasks.create_task(self._ageing.run(thread, self._take))
                 tasks.create_task(self._note_rejects(thread))
         finally:
             self._thread = None
@@ -129,7 +135,8 @@ class LearningLoop(NullObserver):
                 try:
                     learner = await learning.learner(self._active[feedback.recipe])
                     if learner.knows(feedback.feedback_id):
-                        await self._take(feedback, learner.bank, thread)  # the last attempt may have ended before this
+                        # The last attempt may have ended before this.
+                        await self._take(feedback.recipe, learner.bank, feedback.feedback_id, feedback.operator)
                         return _reply(feedback, FeedbackOutcome.UNCHANGED, "applied before", learner.bank)
                     learning.tell_passes(learner)
                     proposal = await learning.propose(feedback, thread)
@@ -140,23 +147,25 @@ class LearningLoop(NullObserver):
                 except BankFileError as error:
                     learning.forget()
                     raise _away(error) from error
-                await self._take(feedback, bank, thread)
+                await self._take(feedback.recipe, bank, feedback.feedback_id, feedback.operator)
                 outcome = FeedbackOutcome.LEARNED if proposal.hold is None else FeedbackOutcome.HELD
                 return _reply(feedback, outcome, proposal.hold or "", bank, preview_of(proposal))
 
-    async def _take(self, feedback: Feedback, bank: MemoryBank, thread: EngineThread) -> None:
+    async def _take(self, recipe: str, bank: MemoryBank, feedback_id: str, operator: str) -> None:
         """Announce a stored generation, then judge with it."""
+        thread = self._thread
+        assert thread is not None  # noqa: S101 - the loop runs
         announced = GenerationAnnounced(
-            recipe=feedback.recipe,
+            recipe=recipe,
             generation=_ref(bank),
             rows=len(bank.rows),
             threshold=bank.threshold,
             time=datetime.now(UTC),
-            feedback_id=feedback.feedback_id,
-            operator=feedback.operator,
+            feedback_id=feedback_id,
+            operator=operator,
         )
         await self.inbox.announce(announced)
-        await self._swap(feedback.recipe, bank, thread)
+        await self._swap(recipe, bank, thread)
 
     async def _swap(self, recipe: str, bank: MemoryBank, thread: EngineThread) -> None:
         async with self._swapping:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ops.commands._examples import examples
-from ops.errors import OpsError
+from ops.errors import InputError, OpsError
 
 if TYPE_CHECKING:
     from engine.learner import Learner
@@ -28,6 +28,7 @@ def add_to(app: typer.Typer) -> None:
     """Add the commands to those that only look."""
     app.command(epilog=examples("patchline bank rollback banks/bottle 4 --reason 'wrong lamp'"))(rollback)
     app.command(epilog=examples("patchline bank unlearn banks/bottle line-3/000042 --operator ada"))(unlearn)
+    app.command(epilog=examples("patchline bank age banks/bottle --dry-run"))(age)
     app.command(
         epilog=examples(
             "patchline bank export banks/bottle exports/bottle",
@@ -74,6 +75,42 @@ def unlearn(
         dry_run=dry_run,
         as_json=as_json,
     )
+
+
+def age(
+    bank: Bank,
+    unused_days: Annotated[
+        int | None, typer.Option(min=1, help="Days of inspection without use.", show_default="the recipe's")
+    ] = None,
+    operator: Operator = None,
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Let rows go that no frame has used lately, as workers of a recipe with `--unused-days` have noted it."""
+    from datetime import UTC, datetime
+
+    from engine.feedback import Ageing
+    from engine.row_usage import UsageLog
+
+    asked = _by(operator, reason)
+
+    def propose(learner: "Learner", asked: dict[str, Any]) -> Iterator[None]:
+        days = unused_days or learner.bank.recipe.unused_days
+        if days is None:
+            raise InputError(f"{bank}: its recipe lets no row age; expected --unused-days")
+        usage = UsageLog(bank).read()
+        today = datetime.now(UTC).date().isoformat()
+        rows = learner.unused(usage, days=days, today=today)
+        if not rows:
+            over = sum(day < today for day in usage)
+            raise InputError(
+                f"{bank}: no row may leave: found use noted on {over} whole days, none older than {days} of them is "
+                f"without use; expected rows unused on {days} days of inspection"
+            )
+        return learner.age(Ageing(rows=rows, **asked))
+
+    _change(bank, propose, asked, dry_run=dry_run, as_json=as_json)
 
 
 def export(

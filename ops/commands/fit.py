@@ -103,7 +103,7 @@ def fit(
         float, typer.Option(help="Learning adds patches farther than this share of the covering radius, 0.5 to 1.")
     ] = 0.85,
     unused_days: Annotated[
-        int | None, typer.Option(help="Rows unused for so many days may age out.", show_default="never")
+        int | None, typer.Option(help="Rows unused on so many days of inspection age out.", show_default="never")
     ] = None,
     recursive: Annotated[bool, typer.Option("--recursive", help="Look into subfolders.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the held-out draw and of the coreset.")] = 0,

@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from engine.generation_store import GenerationStore
 from engine.learner import Learner
+from engine.row_usage import UsageLog
 from ops.cli import app
 from ops.settings_file import load_settings
 from tests.engine.learning_worlds import confirm, confirmation, new_store, patches, unlearn
@@ -65,6 +66,11 @@ def test_a_bank_is_looked_into_taken_back_verified_and_exported(tmp_path: Path) 
     assert sum(frame["added"] - frame["removed"] for frame in changed["frames"]) == lines[4]["rows"] - lines[2]["rows"]
     assert "f3" in bank("diff", url, 3, 5).stdout
 
+    assert "its recipe lets no row age; expected --unused-days" in bank("age", url).stderr
+    assert "found use noted on 0 whole days" in bank("age", url, "--unused-days", 2).stderr
+    for day in ("2026-03-01", "2026-03-02"):
+        UsageLog(url).write(day, "worker", {f"fit-{number}": set(range(16)) for number in range(6)})
+    assert told("age", url, "--unused-days", 2, "--dry-run")[0]["rows"] == len(store.bank(1).rows)
     assert told("rollback", url, 3, "--dry-run")[0]["generation"] is None
     rolled = told("rollback", url, 3, "--operator", "lee", "--reason", "wrong lamp")[0]
     assert (rolled["generation"], rolled["sha256"]) == (6, banks[1].sha256)
