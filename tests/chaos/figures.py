@@ -3,7 +3,7 @@
 import importlib
 from types import ModuleType
 
-FIGURES = ("faults",)
+FIGURES = ("faults", "updates")
 
 
 def load(name: str) -> ModuleType:
