@@ -33,6 +33,9 @@ class Blobs(Protocol):
     def write(self, name: str, content: bytes) -> None:
         """Write a file, in place of one that is there; durable when it returns."""
 
+    def hint(self, name: str, content: bytes) -> None:
+        """`write` what may be lost when the machine fails."""
+
     def create(self, name: str, content: bytes) -> None:
         """Write a file that is not there yet; of several writers one succeeds, the others get FileExistsError."""
 
@@ -81,6 +84,10 @@ class LocalBlobs:
         """See `Blobs.write`."""
         self._publish(name, content, replace=True)
 
+    def hint(self, name: str, content: bytes) -> None:
+        """See `Blobs.hint`."""
+        self._publish(name, content, replace=True, durable=False)
+
     def create(self, name: str, content: bytes) -> None:
         """See `Blobs.create`."""
         if (self._folder / name).exists():
@@ -98,7 +105,7 @@ class LocalBlobs:
         """See `Blobs.remove`."""
         (self._folder / name).unlink(missing_ok=True)
 
-    def _publish(self, name: str, content: bytes, *, replace: bool) -> None:
+    def _publish(self, name: str, content: bytes, *, replace: bool, durable: bool = True) -> None:
         path = self._folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary_name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -107,7 +114,8 @@ class LocalBlobs:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
                 file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    os.fsync(file.fileno())
             temporary.chmod(0o644)
             if replace:
                 temporary.replace(path)
@@ -116,7 +124,8 @@ class LocalBlobs:
                 path.hardlink_to(temporary)
         finally:
             temporary.unlink(missing_ok=True)
-        _sync(path.parent)
+        if durable:
+            _sync(path.parent)
 
 
 class _Remote:
@@ -135,6 +144,10 @@ class _Remote:
     def write(self, name: str, content: bytes) -> None:
         """See `Blobs.write`."""
         self._fs.pipe_file(self._path(name), content)
+
+    def hint(self, name: str, content: bytes) -> None:
+        """See `Blobs.hint`."""
+        self.write(name, content)
 
     def names(self, folder: str = "") -> list[str]:
         """See `Blobs.names`."""

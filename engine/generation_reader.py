@@ -31,6 +31,8 @@ class GenerationReader:
     def __init__(self, url: str | Path) -> None:
         self._blobs: Blobs = open_blobs(url)
         self.where = self._blobs.where
+        self._last: dict[str, MemoryBank] = {}
+        """The bank that was read last, by its manifest's checksum: the next one is likely to follow from it."""
 
     def newest(self) -> int | None:
         """The newest generation's number, or None where there is none."""
@@ -81,16 +83,17 @@ class GenerationReader:
         Raises:
             BankFileError: there is none such, or a file is truncated, altered or foreign; the message says which.
         """
-        changes = [self.manifest(generation)]
-        while not changes[-1].whole:
+        changes, bank = [self.manifest(generation)], None
+        while not changes[-1].whole and bank is None:
             before = self.manifest(changes[-1].generation - 1)
             self._check_before(changes[-1], before)
+            bank = self._last.get(before.checksum)
             changes.append(before)
-        bank: MemoryBank | None = None
-        for manifest in reversed(changes):
+        for manifest in reversed(changes if bank is None else changes[:-1]):
             bank = self._assemble(manifest, bank)
         assert bank is not None  # noqa: S101 - there is at least one manifest
         self._check_sum(bank, changes[0])
+        self._last = {changes[0].checksum: bank}
         return bank
 
     def events(self, upto: int) -> tuple[Event, ...]:

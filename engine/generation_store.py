@@ -118,7 +118,7 @@ class GenerationStore(GenerationReader):
             )
             self._write(manifest.tensors, tensors)
             self._blobs.create(name, text)
-            self._blobs.write("HEAD", f"{number}\n".encode())
+            self._blobs.hint("HEAD", f"{number}\n".encode())
         except FileExistsError as error:
             raise GenerationConflictError(
                 f"{self._path(name)}: exists already, and a generation never changes: another writer was first"

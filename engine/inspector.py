@@ -113,6 +113,16 @@ class Inspector:
         bands = [band.float().cpu().numpy() for band in self._tiled[recipe].bands(image)]
         return quantise(np.concatenate(bands), self._judge(recipe).bank.scale)
 
+    def embed_and_score(self, recipe: str, image: Image) -> tuple[Rows, float]:
+        """`embed`, and the frame's score by the bank that judges now, from one pass through the backbone."""
+        if self._batched:
+            return self.embed(recipe, image), self.inspect([(recipe, image)])[0].score
+        self._pass((recipe, image))
+        judge = self._judge(recipe)
+        bands = [band.numpy() for band in self._tiled[recipe].bands(image)]
+        score = judge.judge(bands, judge.bank.grid, "none").score
+        return quantise(np.concatenate(bands), judge.bank.scale), score
+
     def swap(self, recipe: str, bank: MemoryBank) -> None:
         """Judge by another generation of a recipe's bank from the next `inspect` on; see `swapping`."""
         for _ in self.swapping(recipe, bank):

@@ -76,6 +76,10 @@ class Learner:
         """What the last request would make of the bank, until it is taken."""
         return self._draft.proposal if self._draft is not None else None
 
+    def warm_up(self) -> Iterator[None]:
+        """Bring the reference frames in step with the bank, in slices: the first proposal then costs what later do."""
+        yield from self._newest.in_step()
+
     def knows(self, feedback_id: str) -> bool:
         """Whether a request has been applied, by this process or any other."""
         return feedback_id in self.chain.feedback

@@ -40,6 +40,9 @@ class LearningEngine(Engine, Protocol):
     def embed(self, recipe: str, prepared: Image) -> Rows:
         """The patches of a prepared image as the recipe's bank stores them, int16 (P, D)."""
 
+    def embed_and_score(self, recipe: str, prepared: Image) -> tuple[Rows, float]:
+        """`embed`, and the image's score by the bank that judges now."""
+
     def swapping(self, recipe: str, bank: MemoryBank) -> Iterator[None]:
         """Make another generation ready, in steps; it judges from the end of the last."""
 

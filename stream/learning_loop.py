@@ -90,6 +90,7 @@ class LearningLoop(NullObserver):
         await persist("feedback", self.inbox.open, self._observer)
         try:
             async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._warm_up(thread))
                 tasks.create_task(self._answer_all(thread))
                 tasks.create_task(self._follow_all(thread))
                 tasks.create_task(self._look_all(thread))
@@ -99,6 +100,13 @@ class LearningLoop(NullObserver):
         finally:
             self._thread = None
             await self.inbox.close()
+
+    async def _warm_up(self, thread: EngineThread) -> None:
+        for recipe, learning in self._recipes.items():
+            try:
+                await learning.warm_up(thread)
+            except EngineError as error:  # feedback will be told of it
+                self._observer.retrying(f"learning of {recipe}", error, 1)
 
     async def _answer_all(self, thread: EngineThread) -> None:
         async for feedback in self.inbox.feedback():

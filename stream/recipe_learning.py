@@ -108,6 +108,11 @@ class RecipeLearning:
         assert learner.proposal is not None  # noqa: S101 - the steps have ended
         return learner.proposal
 
+    async def warm_up(self, thread: EngineThread) -> None:
+        """Measure the reference frames against the bank, which the first update would otherwise wait for."""
+        async with self.lock:
+            await thread.between_batches((await self.learner()).warm_up())
+
     async def commit(self) -> MemoryBank:
         """Store what was proposed; raises GenerationConflictError where another writer was first."""
         return await asyncio.to_thread((await self.learner()).commit)
@@ -161,10 +166,10 @@ class RecipeLearning:
         return embedded
 
     def _embed(self, image: Image, into: _Embedded) -> Iterator[None]:
-        into.patches = self._engine.embed(self._recipe, image)
         if into.score is None:
-            yield
-            into.score = self._engine.inspect([(self._recipe, image)])[0].score
+            into.patches, into.score = self._engine.embed_and_score(self._recipe, image)
+        else:
+            into.patches = self._engine.embed(self._recipe, image)
         yield
 
     async def _decoded(self, found: Evidence, frame_id: str) -> Image:

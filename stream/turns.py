@@ -1,16 +1,19 @@
 """A thread that serves two kinds of work by turns: calls, which never wait, and steps of learning between them.
 
-A call waits for at most the one step that is running. While calls wait, one step runs after each of them, so that
-learning goes on under full load as well; while none waits, steps follow one another.
+While none waits, steps follow one another, and a call that comes waits for the one that is running. While calls wait,
+steps have a few milliseconds after each of them, so that learning goes on under full load as well.
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+STEPS_S = 0.02
+"""Time for steps after each call, in seconds: at least one, and none begins later."""
 
 
 class Turns:
@@ -18,14 +21,17 @@ class Turns:
 
     Args:
         name: of the thread.
+        steps_s: time for steps after each call while others wait, in seconds; 0: one step.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, steps_s: float = STEPS_S) -> None:
+        self._steps_s = steps_s
+        self._steps_until = 0.0
         self._changed = threading.Condition()
         self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._steps: deque[tuple[Iterator[None], Future[None]]] = deque()
         self._owed = False
-        """Whether a call has run since the last step."""
+        """Whether it is the steps' turn: a call has run, and their time since is not over."""
         self._closed = False
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
 
@@ -69,12 +75,13 @@ class Turns:
                 if self._closed:
                     return
                 calls = bool(self._calls) and not (self._steps and self._owed)
-                self._owed = calls
                 item = self._calls.popleft() if calls else None
             if item is not None:
                 _run(*item)
+                self._owed, self._steps_until = True, time.monotonic() + self._steps_s
             else:
                 self._step()
+                self._owed = time.monotonic() < self._steps_until
 
     def _step(self) -> None:
         with self._changed:

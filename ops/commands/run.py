@@ -1,5 +1,6 @@
 """`patchline run`: the service."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,9 @@ def run(file: Annotated[Path, typer.Argument(help="Settings file (YAML).", show_
 
     SIGTERM or Ctrl-C finishes the frames in flight and exits with 0; a second one stops at once, with 1.
     """
+    # Frames are spread over the cores, one on each: products in numpy that spread as well would wait for one another.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
     from ops.check import require_settings
     from ops.service import run_service
 

@@ -30,6 +30,8 @@ class UsedEngine(ScriptedEngine):
     def embed(self, recipe, prepared):
         raise AssertionError
 
+    embed_and_score = embed
+
     def swapping(self, recipe, bank) -> Iterator[None]:
         yield
 

@@ -1,4 +1,4 @@
-"""Calls and steps share a thread: calls first, a step after each."""
+"""Calls and steps share a thread: calls first, steps for a moment after each."""
 
 import threading
 
@@ -9,7 +9,7 @@ from stream.turns import Turns
 
 @pytest.fixture
 def turns():
-    made = Turns("test")
+    made = Turns("test", steps_s=0)
     yield made
     made.close()
 
@@ -32,6 +32,19 @@ def test_one_step_runs_after_each_call_while_calls_wait(turns):
     for call in calls:
         call.result(60)
     assert log == ["step0", "call0", "step1", "call1", "step2", "call2", "call3"]
+
+
+def test_quick_steps_follow_one_another_after_a_call():
+    """While calls wait, steps go on for their time, here without end, before the next call has its turn."""
+    turns, log, gate = Turns("test", steps_s=60), [], threading.Event()
+    turns.call(lambda: gate.wait(60))
+    call = turns.call(lambda: log.append("call"))
+    learned = turns.steps(steps(log, "step", 3))
+    gate.set()
+    learned.result(60)
+    call.result(60)
+    turns.close()
+    assert log == ["step0", "step1", "step2", "call"]
 
 
 def test_a_call_waits_for_one_step_only(turns):
