@@ -26,7 +26,7 @@ def confirm_good(now: Newest, request: Confirmation) -> Generator[None, None, Dr
         raise LearningError(f"frame {request.frame!r}: waits for someone else than {confirmed_by!r} to approve it")
     patches = now.patches(request, waiting)
     references = yield from now.in_step()
-    state, delta = learn(now.state, request.frame, patches)
+    state, delta = learn(now.state, request.frame, patches, request.nearest)
     yield
     event = ConfirmedGood(
         frame=_not_stored(request.frame),

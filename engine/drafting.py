@@ -159,4 +159,4 @@ class Newest:
 
     def _scores(self, references: ReferenceFrames) -> NDArray[np.float64]:
         recipe = self.bank.recipe
-        return references.scores(self.bank.scale, recipe.neighbours, recipe.score_patches)
+        return self.known.scores(references, self.bank.scale, recipe.neighbours, recipe.score_patches)

@@ -59,3 +59,10 @@ def sq_norms(rows: Rows) -> NDArray[np.float64]:
     values = rows.astype(np.float64)
     norms: NDArray[np.float64] = np.einsum("nd,nd->n", values, values)
     return norms
+
+
+def sq_pairs(patches: Rows, rows: Rows) -> NDArray[np.float64]:
+    """Squared distances of patches to one row each, both int16 (P, D): exact integers, float64 (P,)."""
+    difference = patches.astype(np.float64) - rows
+    sq: NDArray[np.float64] = np.einsum("pd,pd->p", difference, difference)
+    return sq

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from engine.learning_preview import Preview
 from engine.memory_bank import MemoryBank
@@ -22,12 +24,14 @@ class Confirmation(Request, frozen=True, kw_only=True):
     """A frame is said to be good, or a defect.
 
     `patches` is int16 (P, D), its embeddings as the bank stores them; None where the frame waits in quarantine.
-    `score` is the one that it was judged with, before it may influence anything. A frame that was held goes through
-    where `approved_by` is someone else than `operator`, or where someone else confirms it as well.
+    `nearest` is int64 (P,), a near row of each patch, where an inspection has found it: it spares time, and changes
+    nothing. `score` is the one that it was judged with, before it may influence anything. A frame that was held goes
+    through where `approved_by` is someone else than `operator`, or where someone else confirms it as well.
     """
 
     frame: str
     patches: Rows | None = None
+    nearest: NDArray[np.int64] | None = None
     score: float = 0.0
     approved_by: str | None = None
 

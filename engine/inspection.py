@@ -7,6 +7,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.quantise import Rows
+
 Image: TypeAlias = NDArray[np.uint8]
 """RGB, uint8, (H, W, 3)."""
 AnomalyMap: TypeAlias = NDArray[np.float32]
@@ -19,6 +21,17 @@ class Verdict(StrEnum):
     PASS = "pass"  # noqa: S105 - a verdict, no password
     REJECT = "reject"
     NOT_INSPECTED = "not_inspected"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedded:
+    """A frame as it is learned from: patches as the bank stores them, int16 (P, D); and by the bank that judged then,
+    the row nearest to each, int64 (P,), and the frame's score.
+    """
+
+    patches: Rows
+    nearest: NDArray[np.int64]
+    score: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from engine.device import resolve_device
 from engine.device_pass import chunk_sizes
 from engine.device_search import DeviceSearch
 from engine.errors import ImageError, RecipeError
-from engine.inspection import Image, Inspection
+from engine.inspection import Embedded, Image, Inspection
 from engine.judge import Judge, Maps
 from engine.memory_bank import MemoryBank
 from engine.patches import PatchOptions
@@ -113,15 +113,13 @@ class Inspector:
         bands = [band.float().cpu().numpy() for band in self._tiled[recipe].bands(image)]
         return quantise(np.concatenate(bands), self._judge(recipe).bank.scale)
 
-    def embed_and_score(self, recipe: str, image: Image) -> tuple[Rows, float]:
-        """`embed`, and the frame's score by the bank that judges now, from one pass through the backbone."""
-        if self._batched:
-            return self.embed(recipe, image), self.inspect([(recipe, image)])[0].score
+    def embed_to_learn(self, recipe: str, image: Image) -> Embedded:
+        """`embed`, with what the bank that judges now says of the patches, from one pass through the backbone."""
         self._pass((recipe, image))
         judge = self._judge(recipe)
-        bands = [band.numpy() for band in self._tiled[recipe].bands(image)]
-        score = judge.judge(bands, judge.bank.grid, "none").score
-        return quantise(np.concatenate(bands), judge.bank.scale), score
+        embeddings = np.concatenate([band.float().cpu().numpy() for band in self._tiled[recipe].bands(image)])
+        score, nearest = judge.measure(embeddings)
+        return Embedded(quantise(embeddings, judge.bank.scale), nearest, score.value)
 
     def swap(self, recipe: str, bank: MemoryBank) -> None:
         """Judge by another generation of a recipe's bank from the next `inspect` on; see `swapping`."""

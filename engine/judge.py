@@ -38,6 +38,11 @@ class Judge:
             made = anomaly_map(distances.reshape(grid), recipe.image_size_px, recipe.smoothing_sigma)
         return self.inspection(score, grid, made)
 
+    def measure(self, embeddings: NDArray[np.float32]) -> tuple[Score, NDArray[np.int64]]:
+        """The score of a frame's patches, float32 (P, D), and the row nearest to each, int64 (P,)."""
+        distances, nearest = self.index.search(embeddings, 1)
+        return self._scorer.score(embeddings, distances[:, 0], nearest[:, 0]), nearest[:, 0]
+
     def following(self, bank: MemoryBank) -> Generator[None, None, "Judge"]:
         """The judge by another generation of this bank, made in slices; this one judges until then, and no longer.
 

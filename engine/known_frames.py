@@ -2,6 +2,9 @@
 
 from collections.abc import Generator, Mapping, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from engine.errors import BankFileError
 from engine.generation_events import StoredFrame
 from engine.generation_reader import REJECTS
@@ -31,6 +34,7 @@ class KnownFrames:
         self._rejects = list(rejects)
         self._noted: dict[str, Rows] = {}
         self._references: ReferenceFrames | None = None
+        self._scored: list[tuple[ReferenceFrames, NDArray[np.float64]]] = []
 
     def note_reject(self, frame: str, patches: Rows) -> None:
         """Remember a rejected frame, int16 (P, D), until `RECENT_REJECTS` later ones have come."""
@@ -46,6 +50,17 @@ class KnownFrames:
         self._rejects += [self._store.keep(name, patches, REJECTS) for name, patches in self._noted.items()]
         self._noted = {}
         return tuple(self._rejects)
+
+    def scores(
+        self, references: ReferenceFrames, scale: float, neighbours: int, score_patches: int
+    ) -> NDArray[np.float64]:
+        """`references.scores`; the two last asked for are remembered, as most go from one update to the next."""
+        for known, scores in self._scored:
+            if known is references:
+                return scores
+        scores = references.scores(scale, neighbours, score_patches)
+        self._scored = [*self._scored[-1:], (references, scores)]
+        return scores
 
     def take(self, references: ReferenceFrames) -> None:
         """Go on from reference frames that are in step with a later state."""

@@ -63,11 +63,11 @@ class Learning:
         mask = self._living[frame]
         return np.ones(len(self._patches_of(frame)), dtype=bool) if mask is None else mask
 
-    def learn(self, frame: str, sq_at_most: NDArray[np.float64] | None = None) -> Delta:
+    def learn(self, frame: str) -> Delta:
         """Learn a confirmed frame; one learned already changes nothing. See `online_coreset.learn`."""
         patches = self._patches_of(frame)
         known = frame in self.state.frames
-        self.state, delta = learn(self.state, frame, patches, sq_at_most)
+        self.state, delta = learn(self.state, frame, patches)
         if not known:
             self._living[frame] = None
             self.log = (*self.log, Learned(frame=frame))

@@ -61,7 +61,6 @@ def preview(
     *,
     scores: Scores,
     threshold_of: ThresholdOf,
-    sq_at_most: NDArray[np.float64] | None = None,
 ) -> Preview:
     """Preview learning a frame; taking the update is keeping the preview's `state` and `references`.
 
@@ -71,9 +70,8 @@ def preview(
         patches: int16 (P, D), its embeddings.
         scores: how reference frames are scored.
         threshold_of: how a generation's threshold follows from its calibration frames.
-        sq_at_most: see `online_coreset.learn`.
     """
-    state, _ = learn(references.state, frame, patches, sq_at_most)
+    state, _ = learn(references.state, frame, patches)
     return finish(previewing(references, state, frame, scores=scores, threshold_of=threshold_of))
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import EngineError
-from engine.exact_distances import apart, sq_norms, sq_to_nearest
+from engine.exact_distances import apart, sq_norms, sq_pairs, sq_to_nearest
 from engine.quantise import Rows
 
 DIMENSIONS = 2**21
@@ -166,7 +166,7 @@ def learn(
     state: OnlineCoreset,
     frame: str,
     patches: Rows,
-    sq_at_most: NDArray[np.float64] | None = None,
+    nearest: NDArray[np.int64] | None = None,
     living: NDArray[np.bool_] | None = None,
 ) -> tuple[OnlineCoreset, Delta]:
     """Let a confirmed frame's patches join.
@@ -175,8 +175,8 @@ def learn(
         state: the rows before.
         frame: its name; a frame that has been learned already changes nothing.
         patches: int16 (P, D), at the state's scale.
-        sq_at_most: float64 (P,), upper bounds on the patches' squared distances to their nearest rows, where an
-            inspection has left them: patches within r are not measured again. It changes the cost, not the rows.
+        nearest: int64 (P,), a near row of each patch, as an inspection has found it, by whatever generation: patches
+            within r of theirs are not compared with the others. It changes the cost, not the rows.
         living: bool (P,), the patches that may join; all unless given.
 
     Returns:
@@ -189,11 +189,12 @@ def learn(
         expected = f"expected int16 (P, {state.rows.shape[1]})"
         raise EngineError(f"patches of frame {frame!r}: found {patches.dtype} {patches.shape}, {expected}")
     may_join = np.ones(len(patches), dtype=bool) if living is None else living
-    if sq_at_most is not None:
-        may_join = may_join & (sq_at_most > state.sq_admission)
+    if nearest is not None:
+        near = np.clip(nearest, 0, len(state.rows) - 1)
+        may_join = may_join & (sq_pairs(patches, state.rows[near]) > state.sq_admission)
     far = np.flatnonzero(may_join)
     sq = sq_to_nearest(patches[far], state.rows, state._norms)[0]
-    # What lies within r at first never joins, whether a bound or a measurement says so.
+    # What lies within r at first never joins, whichever row says so.
     far, sq = far[sq > state.sq_admission], sq[sq > state.sq_admission]
     candidates = patches[far]
     norms = sq_norms(candidates)

@@ -138,7 +138,12 @@ def neighbours_of(rows: Rows, chosen: NDArray[np.int64], b: int) -> NDArray[np.i
     Q = X[chosen]
     sq = np.einsum("md,md->m", X, X) - 2 * (Q @ X.T) + np.einsum("qd,qd->q", Q, Q)[:, None]
     sq[np.arange(len(chosen)), chosen] = -1  # first even where others equal it
-    return np.argsort(sq, axis=1, kind="stable")[:, :b]
+    limits = np.partition(sq, b - 1, axis=1)[:, b - 1]
+    found = np.empty((len(chosen), b), dtype=np.int64)
+    for place, (distances, limit) in enumerate(zip(sq, limits, strict=True)):
+        near = np.flatnonzero(distances <= limit)
+        found[place] = near[np.argsort(distances[near], kind="stable")[:b]]
+    return found
 
 
 def kept_rows(before: OnlineCoreset, after: OnlineCoreset) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Collection, Iterator, Sequence
 from typing import Literal, Protocol, TypeAlias
 
-from engine.inspection import Image, Inspection
+from engine.inspection import Embedded, Image, Inspection
 from engine.memory_bank import MemoryBank
 from engine.quantise import Rows
 from stream.errors import EngineFailedError
@@ -40,8 +40,8 @@ class LearningEngine(Engine, Protocol):
     def embed(self, recipe: str, prepared: Image) -> Rows:
         """The patches of a prepared image as the recipe's bank stores them, int16 (P, D)."""
 
-    def embed_and_score(self, recipe: str, prepared: Image) -> tuple[Rows, float]:
-        """`embed`, and the image's score by the bank that judges now."""
+    def embed_to_learn(self, recipe: str, prepared: Image) -> Embedded:
+        """The patches, and what the bank that judges now says of them."""
 
     def swapping(self, recipe: str, bank: MemoryBank) -> Iterator[None]:
         """Make another generation ready, in steps; it judges from the end of the last."""

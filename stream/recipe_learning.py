@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from engine.feedback import Confirmation, Proposal, Unlearning
-from engine.inspection import Image
+from engine.inspection import Embedded, Image
 from engine.learner import Learner
 from engine.memory_bank import MemoryBank
-from engine.quantise import Rows
 from stream.decode import Decoder
 from stream.engine_thread import EngineThread, LearningEngine
 from stream.errors import FeedbackError, UnreadableError
@@ -28,8 +27,9 @@ REJECTS_NOTED = 20
 
 @dataclass(slots=True)
 class _Embedded:
-    patches: Rows | None = None
+    found: Embedded | None = None
     score: float | None = None
+    """As first seen, where evidence tells it."""
 
 
 class RecipeLearning:
@@ -94,11 +94,15 @@ class RecipeLearning:
             steps = learner.unlearn(Unlearning(feedback_id=feedback.feedback_id, frame=feedback.frame_id, **by))
         else:
             embedded = await self._embedded(feedback, thread)
+            found, score = embedded.found, embedded.score
+            if score is None and found is not None:
+                score = found.score
             confirmation = Confirmation(
                 feedback_id=feedback.feedback_id,
                 frame=feedback.frame_id,
-                patches=embedded.patches,
-                score=embedded.score or 0.0,
+                patches=found.patches if found is not None else None,
+                nearest=found.nearest if found is not None else None,
+                score=score or 0.0,
                 approved_by=feedback.approved_by,
                 **by,
             )
@@ -134,12 +138,12 @@ class RecipeLearning:
                 image = await self._decoded(found, frame_id)
             except FeedbackError:  # it has expired meanwhile
                 continue
-            embedded = _Embedded(score=0.0)
+            embedded = _Embedded()
             await thread.between_batches(self._embed(image, embedded))
-            if embedded.patches is None:
+            if embedded.found is None:
                 continue
             async with self.lock:
-                (await self.learner()).note_reject(frame_id, embedded.patches)
+                (await self.learner()).note_reject(frame_id, embedded.found.patches)
             self._noted[frame_id] = None
             if len(self._noted) > REJECTS_NOTED:
                 del self._noted[next(iter(self._noted))]
@@ -166,10 +170,7 @@ class RecipeLearning:
         return embedded
 
     def _embed(self, image: Image, into: _Embedded) -> Iterator[None]:
-        if into.score is None:
-            into.patches, into.score = self._engine.embed_and_score(self._recipe, image)
-        else:
-            into.patches = self._engine.embed(self._recipe, image)
+        into.found = self._engine.embed_to_learn(self._recipe, image)
         yield
 
     async def _decoded(self, found: Evidence, frame_id: str) -> Image:

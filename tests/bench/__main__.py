@@ -27,6 +27,8 @@ FIGURES = {
     "pipeline": "pipeline:pipeline",
     "exactly_once": "pipeline:exactly_once",
     "stream": "stream_alone:stream",
+    "update": "update:update",
+    "radius": "update:radius",
     "tap": "tap:tap",
     "learning_latency": "tap:learning_latency",
 }

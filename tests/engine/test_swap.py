@@ -64,9 +64,9 @@ def test_embeddings_are_what_the_bank_stores(fitted: FitReport) -> None:
     image = inspector.prepare("texture", texture(70))
     patches = inspector.embed("texture", image)
     values = inspector._tiled["texture"].bands(image)
-    again, score = inspector.embed_and_score("texture", image)
-    assert np.array_equal(again, patches)
-    assert score == pytest.approx(inspector.inspect([("texture", image)])[0].score, rel=1e-4)
+    found = inspector.embed_to_learn("texture", image)
+    assert np.array_equal(found.patches, patches)
+    assert found.score == pytest.approx(inspector.inspect([("texture", image)])[0].score, rel=1e-4)
     assert np.array_equal(patches, quantise(np.concatenate([band.numpy() for band in values]), fitted.bank.scale))
     inspector.swap("texture", with_rows(fitted.bank, np.concatenate([fitted.bank.rows, patches])))
     score = inspector.inspect([("texture", image)])[0].score

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from engine.errors import GenerationConflictError, LearningError
-from engine.inspection import Verdict
+from engine.inspection import Embedded, Verdict
 from stream.config import Limits
 from stream.decode import Decoder
 from stream.engine_thread import EngineThread
@@ -121,8 +121,8 @@ class LearningScriptedEngine(ScriptedEngine):
     def embed(self, recipe, prepared):
         return np.zeros((4, 2), np.int16)
 
-    def embed_and_score(self, recipe, prepared):
-        return self.embed(recipe, prepared), 9.5
+    def embed_to_learn(self, recipe, prepared):
+        return Embedded(self.embed(recipe, prepared), np.zeros(4, np.int64), 9.5)
 
     def swapping(self, recipe, bank) -> Iterator[None]:
         yield

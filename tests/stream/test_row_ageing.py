@@ -30,7 +30,7 @@ class UsedEngine(ScriptedEngine):
     def embed(self, recipe, prepared):
         raise AssertionError
 
-    embed_and_score = embed
+    embed_to_learn = embed
 
     def swapping(self, recipe, bank) -> Iterator[None]:
         yield

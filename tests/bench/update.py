@@ -1,0 +1,151 @@
+"""Learning one frame against fitting anew, and how well the rows that were learned cover all that was seen."""
+
+import time
+from dataclasses import replace
+from statistics import median
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from engine.backbone import load_backbone
+from engine.coreset import LARGEST_BLOCK, greedy_coreset
+from engine.covering import Covering
+from engine.online_coreset import OnlineCoreset, begin, learn, sq_integer
+from engine.pruned_search import PrunedSearch
+from engine.quantise import Rows, dequantise, quantise
+from tests.bench import workload
+from tests.bench.bench import Bench
+from tests.bench.learning_line import altered
+from tests.bench.row import Row, from_times, from_values
+from tests.bench.stored_patches import efficientnet_lite0, stored_patches
+from tests.bench.timing import Comparison
+
+PRODUCT = "magnetic_tile"
+PATCHES = 784
+ROWS = 3000
+FRAMES_EVER = 1000
+
+
+def update(bench: Bench) -> list[Row]:
+    """One frame learned, into a bank of 3,000 rows and its index, against coreset and index of the same data anew."""
+    fitted, scale = _fitted(bench)
+    frames = _altered(bench, scale, 4 if bench.quick else 20)
+    first = _begin(fitted, 300 if bench.quick else ROWS, scale, budget=2 * ROWS)
+    bench.say(f"{len(fitted)} x {fitted.shape[1]} fitted, {len(first.rows)} rows; both from embeddings in memory")
+    index = PrunedSearch(dequantise(first.rows, scale))
+    nearest = [index.search(dequantise(frame, scale), 1)[1][:, 0] for frame in frames]
+    ours, peer, added = [], [], []
+    for number, frame in enumerate(frames):
+        own = index.anew(dequantise(first.rows, scale))
+        begun = time.perf_counter()
+        state, delta = learn(first, "tapped", frame, nearest=nearest[number])
+        own.add(dequantise(state.rows[delta.before :], scale))
+        ours.append(time.perf_counter() - begun)
+        added.append(delta.added)
+        if number < (1 if bench.quick else min(bench.repeats, 3)):
+            everything = np.concatenate([fitted, frame])
+            begun = time.perf_counter()
+            rows = everything[greedy_coreset(everything, len(state.rows), seed=workload.SEED).indices]
+            PrunedSearch(dequantise(rows, scale))
+            peer.append(time.perf_counter() - begun)
+    bench.say(f"an update adds {median(added):.0f} rows (median) in {1000 * median(ours):.2f} ms")
+    much = _history(first, fitted[:PATCHES])
+    pairs = [(_seconds(first, f, n), _seconds(much, f, n)) for f, n in zip(frames, nearest, strict=True) for _ in "123"]
+    flat = Comparison([later for _, later in pairs], [early for early, _ in pairs])
+    return [
+        from_times("update", Comparison([median(ours)] * len(peer), peer), goal=500.0),
+        from_times(f"update_after_{FRAMES_EVER}_frames", flat, goal=0.9),
+    ]
+
+
+def radius(bench: Bench) -> list[Row]:
+    """The covering radius after learning, within the row budget, against offline greedy of as many rows."""
+    fitted, scale = _fitted(bench)
+    fitted = fitted[: (10 if bench.quick else 100) * PATCHES]
+    frames = _altered(bench, scale, 4 if bench.quick else 20)
+    everything = np.concatenate([fitted, *frames])
+    found = []
+    for admission in (1.0, 0.85):
+        state = first = _begin(fitted, len(fitted) // 50, scale, budget=len(everything), admission=admission)
+        for number, frame in enumerate(frames):
+            state, _ = learn(state, f"tapped-{number}", frame)
+        assert not state.thinned
+        online = _radius(everything, state.rows, scale)
+        offline = greedy_coreset(everything, len(state.rows), seed=workload.SEED, scale=scale).radius
+        bench.say(
+            f"admission {admission:g}: {len(first.rows)} rows, {len(state.rows)} after {len(frames)} frames; covering "
+            f"radius {online:.4f}, offline {offline:.4f}"
+        )
+        found.append((online, offline))
+        thin = replace(first, budget=len(first.rows) + (len(state.rows) - len(first.rows)) // 4)
+        for number, frame in enumerate(frames):
+            thin, _ = learn(thin, f"tapped-{number}", frame)
+        online, proven = _radius(everything, thin.rows, scale), float(np.sqrt(thin.sq_proven)) * scale
+        offline = greedy_coreset(everything, len(thin.rows), seed=workload.SEED, scale=scale).radius
+        bench.say(
+            f"  thinned to {len(thin.rows)} of {thin.budget} rows: {online:.4f}, offline {offline:.4f}, "
+            f"proven {proven:.4f}"
+        )
+        assert online <= proven, "a patch lies outside the radius that is proven"
+    return [
+        from_values(f"radius_admission_{name}", *values, goal=1 / 1.02, unit="L2", less_is_better=True)
+        for name, values in zip(("1", "0.85"), found, strict=True)
+    ]
+
+
+def _seconds(state: OnlineCoreset, frame: Rows, nearest: NDArray[np.int64]) -> float:
+    begun = time.perf_counter()
+    learn(state, "tapped", frame, nearest=nearest)
+    return time.perf_counter() - begun
+
+
+def _history(state: OnlineCoreset, known: Rows) -> OnlineCoreset:
+    """The same rows, after so many frames more have been learned that brought nothing new."""
+    for number in range(FRAMES_EVER):
+        state, delta = learn(state, f"known-{number}", known[:1])
+        assert delta.added == 0
+    return state
+
+
+def _begin(fitted: Rows, count: int, scale: float, *, budget: int, admission: float = 0.85) -> OnlineCoreset:
+    coreset = greedy_coreset(fitted, count, seed=workload.SEED, scale=scale)
+    frame, patch = np.divmod(coreset.indices, PATCHES)
+    return begin(
+        np.ascontiguousarray(fitted[coreset.indices]),
+        frame.astype(np.int32),
+        patch.astype(np.int32),
+        tuple(f"fitted-{number}" for number in range(len(fitted) // PATCHES)),
+        sq_covering=sq_integer(coreset.radius, scale),
+        admission=admission,
+        budget=budget,
+    )
+
+
+def _radius(vectors: Rows, rows: Rows, scale: float) -> float:
+    covering = Covering(np.concatenate([vectors, rows]))
+    numbers = np.arange(len(vectors), len(vectors) + len(rows))
+    for start in range(0, len(rows), LARGEST_BLOCK):
+        covering.add(numbers[start : start + LARGEST_BLOCK])
+    return scale * float(np.sqrt(covering.farthest()[1]))
+
+
+def _fitted(bench: Bench) -> tuple[Rows, float]:
+    weights = efficientnet_lite0("2", "3")
+    paths = workload.fitted_paths(bench, PRODUCT)[0]
+    bench.say(f"{len(paths)} good images of {PRODUCT}; EfficientNet-Lite0, strides 8 and 16: {weights.stated}")
+    patches, scale = stored_patches(bench, weights, paths)
+    return np.asarray(patches), scale
+
+
+def _altered(bench: Bench, scale: float, count: int) -> list[Rows]:
+    """Patches of good tiles in other light, int16 (P, D) each."""
+    extractor = load_backbone(efficientnet_lite0("2", "3").spec, torch.device("cpu"))
+    found = []
+    for number, path in enumerate(workload.fitted_paths(bench, PRODUCT)[1][:count]):
+        pixels = cv2.imdecode(np.frombuffer(altered(path, number), np.uint8), cv2.IMREAD_COLOR_RGB)
+        assert pixels is not None
+        image = workload.prepare(np.asarray(pixels, dtype=np.uint8), workload.SIZE_PX)
+        found.append(quantise(extractor.embed([image])[0][0].numpy(), scale))
+    return found
