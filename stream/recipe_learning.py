@@ -6,12 +6,12 @@ The learner's steps run on the engine's thread between batches; the store is rea
 import asyncio
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from engine.feedback import Confirmation, Proposal, Unlearning
-from engine.inspection import Embedded, Image
+from engine.inspection import Image
 from engine.learner import Learner
 from engine.memory_bank import MemoryBank
+from engine.quantise import Rows
 from stream.decode import Decoder
 from stream.engine_thread import EngineThread, LearningEngine
 from stream.errors import FeedbackError, UnreadableError
@@ -23,13 +23,6 @@ PASSES_NOTED = 1000
 """Scores of passes that wait for the next update."""
 REJECTS_NOTED = 20
 """Recent rejects that a preview looks at."""
-
-
-@dataclass(slots=True)
-class _Embedded:
-    found: Embedded | None = None
-    score: float | None = None
-    """As first seen, where evidence tells it."""
 
 
 class RecipeLearning:
@@ -93,24 +86,32 @@ class RecipeLearning:
         if feedback.verdict is FeedbackVerdict.UNLEARN:
             steps = learner.unlearn(Unlearning(feedback_id=feedback.feedback_id, frame=feedback.frame_id, **by))
         else:
-            embedded = await self._embedded(feedback, thread)
-            found, score = embedded.found, embedded.score
-            if score is None and found is not None:
-                score = found.score
-            confirmation = Confirmation(
-                feedback_id=feedback.feedback_id,
-                frame=feedback.frame_id,
-                patches=found.patches if found is not None else None,
-                nearest=found.nearest if found is not None else None,
-                score=score or 0.0,
-                approved_by=feedback.approved_by,
-                **by,
-            )
-            good = feedback.verdict is FeedbackVerdict.CONFIRM_GOOD
-            steps = learner.confirm_good(confirmation) if good else learner.confirm_defect(confirmation)
+            image, score = await self._seen(feedback)
+            steps = self._confirming(learner, feedback, image, score, by)
         await thread.between_batches(steps)
         assert learner.proposal is not None  # noqa: S101 - the steps have ended
         return learner.proposal
+
+    def _confirming(
+        self, learner: Learner, feedback: Feedback, image: Image | None, score: float | None, by: dict[str, str]
+    ) -> Iterator[None]:
+        """Embed the image and learn from it, all in one turn's steps: each turn may wait for a batch."""
+        found = None
+        if image is not None:
+            found = self._engine.embed_to_learn(self._recipe, image)
+            score = found.score if score is None else score
+            yield
+        confirmation = Confirmation(
+            feedback_id=feedback.feedback_id,
+            frame=feedback.frame_id,
+            patches=found.patches if found is not None else None,
+            nearest=found.nearest if found is not None else None,
+            score=score or 0.0,
+            approved_by=feedback.approved_by,
+            **by,
+        )
+        good = feedback.verdict is FeedbackVerdict.CONFIRM_GOOD
+        yield from learner.confirm_good(confirmation) if good else learner.confirm_defect(confirmation)
 
     async def warm_up(self, thread: EngineThread) -> None:
         """Measure the reference frames against the bank, which the first update would otherwise wait for."""
@@ -138,40 +139,35 @@ class RecipeLearning:
                 image = await self._decoded(found, frame_id)
             except FeedbackError:  # it has expired meanwhile
                 continue
-            embedded = _Embedded()
-            await thread.between_batches(self._embed(image, embedded))
-            if embedded.found is None:
-                continue
+            patches: list[Rows] = []
+            await thread.between_batches(self._embedding(image, patches))
             async with self.lock:
-                (await self.learner()).note_reject(frame_id, embedded.found.patches)
+                (await self.learner()).note_reject(frame_id, patches[0])
             self._noted[frame_id] = None
             if len(self._noted) > REJECTS_NOTED:
                 del self._noted[next(iter(self._noted))]
 
-    async def _embedded(self, feedback: Feedback, thread: EngineThread) -> _Embedded:
-        """The frame's patches and its score as first seen; neither for a held frame that is only in quarantine."""
+    def _embedding(self, image: Image, into: list[Rows]) -> Iterator[None]:
+        into.append(self._engine.embed(self._recipe, image))
+        yield
+
+    async def _seen(self, feedback: Feedback) -> tuple[Image | None, float | None]:
+        """The frame's image, None where it only waits in quarantine, and its score as first seen, if that is kept."""
         evidence = None
         if self._evidence is not None:
             evidence = await asyncio.to_thread(self._evidence.find, feedback.frame_id, [feedback.recipe])
-        embedded = _Embedded(score=evidence.result.score if evidence is not None else None)
+        score = evidence.result.score if evidence is not None else None
         if feedback.image is not None:
-            image = await self._decode(feedback.frame_id, feedback.image)
-        elif evidence is not None:
-            image = await self._decoded(evidence, feedback.frame_id)
-        elif feedback.approved_by is not None:
-            return embedded
-        else:
-            where = "there is no evidence store" if self._evidence is None else f"not in {self._evidence.url}"
-            raise FeedbackError(
-                f"frame {feedback.frame_id!r} of recipe {feedback.recipe!r}: {where}; expected a frame that is kept "
-                "there (rejects, and a sample of passes, for a limited time), or its image inline"
-            )
-        await thread.between_batches(self._embed(image, embedded))
-        return embedded
-
-    def _embed(self, image: Image, into: _Embedded) -> Iterator[None]:
-        into.found = self._engine.embed_to_learn(self._recipe, image)
-        yield
+            return await self._decode(feedback.frame_id, feedback.image), score
+        if evidence is not None:
+            return await self._decoded(evidence, feedback.frame_id), score
+        if feedback.approved_by is not None:
+            return None, None
+        where = "there is no evidence store" if self._evidence is None else f"not in {self._evidence.url}"
+        raise FeedbackError(
+            f"frame {feedback.frame_id!r} of recipe {feedback.recipe!r}: {where}; expected a frame that is kept "
+            "there (rejects, and a sample of passes, for a limited time), or its image inline"
+        )
 
     async def _decoded(self, found: Evidence, frame_id: str) -> Image:
         assert self._evidence is not None  # noqa: S101 - `found` came from there
