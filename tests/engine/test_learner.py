@@ -58,6 +58,21 @@ def test_going_on_from_the_store_equals_going_on_in_memory(store: GenerationStor
     assert [error for _, error in store.verify()] == [None] * 41
 
 
+def test_a_reader_that_follows_reads_what_changed(store: GenerationStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on from the bank it read last, and has what a reader who begins anew has, also after going back."""
+    learner, following = Learner.open(store), GenerationStore(store.where)
+    following.bank()
+    read: list[str] = []
+    monkeypatch.setattr(following._blobs, "read", lambda name: (read.append(name), store._blobs.read(name))[1])
+    for number in range(4):
+        bank = confirm(learner, confirmation(number))
+        read.clear()
+        assert following.bank(bank.generation).sha256 == bank.sha256
+        assert len([name for name in read if name.endswith(".safetensors")]) == 1
+    assert following.bank(2).sha256 == GenerationStore(store.where).bank(2).sha256
+    assert following.bank(5).sha256 == bank.sha256
+
+
 def test_unlearning_gives_the_bank_that_never_saw_the_frame(store: GenerationStore, tmp_path: Path) -> None:
     """Same SHA-256: rows in the same order, provenance, radius, threshold; also back to the fit's own."""
     learner = Learner.open(store)
