@@ -1,12 +1,12 @@
-"""How far every vector lies from a growing set of centres: float32 rules out, exact integers decide.
+"""How far every vector lies from a growing set of centres: float32 bounds every distance, exact integers decide.
 
-For each vector three things are kept: an approximate squared distance to its nearest centre, which centre that is, and
-whether float32's rounding leaves in doubt which it is. The exact distance of any vector is then one integer sum, or, in
-doubt, one for each centre.
+Of each vector a lower and an upper bound of its squared distance to the nearest centre are kept, rounding included. The
+exact distance is found only for the few vectors that may be the next centre.
 
-A new centre moves few vectors once there are many centres. So the products are first made in the K + 1 dimensions of
-`engine.pruned_search`, whose results bound the distances from below, and in all D only for vectors that a bound cannot
-rule out.
+New centres are compared with all vectors in one of two ways. While most vectors move, products in all D dimensions are
+the cheapest; of their results only the least is looked at. Once a new centre moves few vectors, products are made in
+the K + 2 dimensions of `engine.pruned_search`, whose results bound the distances from below, and only the pairs that no
+bound rules out are measured, as sums of squared differences. A sample of the vectors says which way is cheaper.
 
 Floor for N vectors and M centres: 2 N M (K + 2) flop, and a pass over each block of bounds in cache.
 """
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.projection import principal_axes
+from engine.search import sq_pairs
 
 UNIT = 2.0**-24
 CHUNK_VALUES = 2**20
@@ -27,8 +28,14 @@ CACHE_BYTES = 2**29
 """Vectors are kept as float32 up to this size, beyond it converted as they are needed; on a GPU up to half of what is
 free there.
 """
-AXES = 32
+AXES = (64, 32, 16)
+"""Dimensions of the projection to choose from, at most a quarter of all."""
 SAMPLE = 4096
+"""Vectors by which the axes are found, and by which the cheaper way is told."""
+FOLD = 16
+"""Bounds are first reduced to the least of each `FOLD`, so that all later steps touch 1/16 of them."""
+PAIR_COST, PASS_COST = 30, 40
+"""In multiply-adds of a matrix product: measuring one value of a pair, and the passes over one bound."""
 
 
 class Covering:
@@ -42,14 +49,14 @@ class Covering:
         cache_bytes = torch.cuda.mem_get_info(self._device)[0] // 2 if on_gpu else CACHE_BYTES
         total, dimensions = vectors.shape
         self._centres = np.empty(0, dtype=np.int64)
-        self._near = torch.full((total,), torch.inf, device=self._device)
-        self._owner = torch.zeros(total, dtype=torch.int64, device=self._device)
-        self._doubtful = torch.zeros(total, dtype=torch.bool, device=self._device)
+        self._lower = torch.full((total,), torch.inf, device=self._device)
+        self._upper = torch.full((total,), torch.inf, device=self._device)
         sample = vectors[:: max(1, total // SAMPLE)].astype(np.float64)
         self._origin = np.rint(sample.mean(0))  # distances are the same, norms and so errors are smaller
-        width = AXES if dimensions > 2 * AXES and total * (AXES + 2) * 4 <= cache_bytes else 0
+        width = next((K for K in AXES if dimensions >= 8 * K and total * (K + 2) * 4 <= cache_bytes), 0)
         self._axes = principal_axes(sample - self._origin)[:, :width]
         self._points = torch.empty((total, width + 2), device=self._device) if width else None
+        self._lifted = torch.empty((0, width + 2), device=self._device)  # the centres
         keep = total * dimensions * 4 <= cache_bytes
         self._floats = torch.empty((total, dimensions), device=self._device) if keep else None
         self._sq_norms = torch.empty(total, device=self._device)
@@ -57,7 +64,6 @@ class Covering:
         for start in range(0, total, step):
             self._measure(slice(start, start + step))
         self._twice_norms = 2 * self._sq_norms.sqrt()
-        self._direct = 0
 
     def __len__(self) -> int:
         return len(self._vectors)
@@ -66,58 +72,38 @@ class Covering:
         """Make `rows`, int64 (s,), centres."""
         if not len(rows):
             return
-        self._centres = np.concatenate([self._centres, rows])
         centres = torch.from_numpy(rows).to(self._device)
-        C = self._values(centres)
-        moved, total = 0, len(self)
-        step = max(256, self._chunk_values // len(rows))
-        direct = self._points is None or self._direct > 0 or len(self._centres) <= AXES
-        lifted = None if direct else self._lift(centres)
-        for start in range(0, total, step):
-            end = min(start + step, total)
-            if lifted is None:
-                part = torch.arange(start, end, device=self._device)
-                X = self._values(slice(start, end))
-            else:
-                assert self._points is not None  # noqa: S101 - `lifted` is made of them
-                bound = torch.mm(self._points[start:end], lifted.T).amin(1).add_(self._sq_norms[start:end])
-                near = self._near[start:end]
-                limit = near + 4 * self._slack(near, self._twice_norms[start:end])
-                part = (bound <= limit).nonzero()[:, 0] + start
-                moved += len(part)
-                if not len(part):
-                    continue
-                X = self._values(part)
-            sq = torch.addmm(self._sq_norms[centres], X, C.T, alpha=-2).add_(self._sq_norms[part, None])
-            lowered = self._lower(part, sq, centres)
-            moved += lowered if lifted is None else 0
-        self._near[centres] = -torch.inf
-        if direct:
-            self._direct = max(0, self._direct - 1) if moved < total // 4 else 2
-        elif moved > total // 2:
-            self._direct = 2
+        lifted = self._lift(centres)
+        if lifted is not None and self._prunes(lifted):
+            self._add_pruned(centres, lifted)
+        else:
+            self._add_directly(centres)
+        self._lower[centres] = -torch.inf
+        self._upper[centres] = -torch.inf
+        self._centres = np.concatenate([self._centres, rows])
+        if lifted is not None:
+            self._lifted = torch.cat([self._lifted, lifted])
 
     def top(self, size: int) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
-        """The about `size` farthest vectors: rows ascending, exact squared distances, and what no other exceeds."""
+        """The about `size` farthest vectors: rows ascending, exact squared distances, and what no other exceeds.
+
+        Rows are none where all vectors are centres.
+        """
         if size >= len(self):
-            rows = np.flatnonzero(np.isfinite(self._near.cpu().numpy()))
-            return (rows, self._exact(rows), -1.0) if len(rows) else (np.zeros(1, np.int64), np.zeros(1), 0.0)
-        upper = self._near + self._slack(self._near, self._twice_norms)
-        values, picked = upper.topk(size + 1)
-        rows = np.sort(picked[:size].cpu().numpy())
-        rows = rows[np.isfinite(self._near[torch.from_numpy(rows).to(self._device)].cpu().numpy())]
-        if not len(rows):
-            return np.zeros(1, np.int64), np.zeros(1), 0.0
-        return rows, self._exact(rows), float(values[size])
+            picked, bar = torch.arange(len(self), device=self._device), -1.0
+        else:
+            values, picked = self._upper.topk(size + 1)
+            picked, bar = picked[:size], float(values[size])
+        rows = np.sort(picked[self._upper[picked] > -torch.inf].cpu().numpy())
+        return rows, self._exact(rows), bar
 
     def farthest(self) -> tuple[int, float]:
         """The vector farthest from all centres, the lowest of equals, and its exact squared distance."""
-        slack = self._slack(self._near, self._twice_norms)
-        upper = self._near + slack
-        lower = (self._near - slack).max()
-        if not torch.isfinite(lower):
+        self.top(min(SAMPLE, len(self)))  # narrows the bounds of those that matter
+        least = self._lower.max()
+        if not torch.isfinite(least):
             return int(self._centres[0]), 0.0  # every vector is a centre
-        rows = (upper >= lower).nonzero()[:, 0].cpu().numpy()
+        rows = (self._upper >= least).nonzero()[:, 0].cpu().numpy()
         sq = self._exact(rows)
         best = int(sq.argmax())
         return int(rows[best]), float(sq[best])
@@ -128,50 +114,113 @@ class Covering:
         norms = X.square().sum(1)
         return torch.addmm(norms + norms[:, None], X, X.T, alpha=-2).cpu().numpy()
 
-    def _lower(self, rows: Tensor, sq: Tensor, centres: Tensor) -> int:
-        """Take the squared distances `sq` (n, s) of `rows` (n,) to new centres into account; returns how many moved."""
-        low = sq.amin(1)
-        new = torch.minimum(low, self._near[rows])
-        margin = 2 * self._slack(new, self._twice_norms[rows])
-        hit = (low <= self._near[rows] + margin).nonzero()[:, 0]
-        if not len(hit):
-            return 0
-        rows, sq, low, new, margin = rows[hit], sq[hit], low[hit], new[hit], margin[hit]
-        old = self._near[rows]
-        old_rivals = old <= new + margin
-        rivals = (sq <= (new + margin)[:, None]).sum(1) + old_rivals
-        self._owner[rows] = torch.where(old <= low, self._owner[rows], centres[sq.argmin(1)])
-        self._doubtful[rows] = (rivals > 1) | (old_rivals & self._doubtful[rows])
-        self._near[rows] = new
-        return len(hit)
+    def _add_directly(self, centres: Tensor) -> None:
+        C, sq_norms = self._values(centres), self._sq_norms[centres]
+        least = torch.empty(len(self), device=self._device)
+        step = max(256, self._chunk_values // len(C))
+        for start in range(0, len(self), step):
+            X = self._values(slice(start, start + step))
+            torch.amin(torch.addmm(sq_norms, X, C.T, alpha=-2), 1, out=least[start : start + step])
+        least += self._sq_norms
+        slack = self._slack(least, len(self._origin))
+        torch.minimum(self._upper, least + slack, out=self._upper)
+        torch.minimum(self._lower, least.sub_(slack), out=self._lower)
 
-    def _slack(self, near: Tensor, twice_norms: Tensor) -> Tensor:
-        """How far float32's squared distances `near` (n,) of vectors x to their nearest centres may err, (n,).
+    def _add_pruned(self, centres: Tensor, lifted: Tensor) -> None:
+        assert self._points is not None  # noqa: S101 - `lifted` is made of them
+        limit = self._limits(slice(None))
+        step = max(256, self._chunk_values // len(centres))
+        for start in range(0, len(self), step):
+            part = slice(start, start + step)
+            near, of = _pairs(self._points[part], lifted, limit[part])
+            near += start
+            sq = self._sq(near, centres[of])
+            error = (len(self._origin) + 3) * UNIT
+            self._upper.scatter_reduce_(0, near, sq * (1 + error), "amin")
+            self._lower.scatter_reduce_(0, near, sq * (1 - error), "amin")
+
+    def _prunes(self, lifted: Tensor) -> bool:
+        """Whether bounds rule out so many of a sample's pairs that measuring the others is cheaper than products."""
+        dimensions, width = len(self._origin), lifted.shape[1]
+        if len(self._centres) <= width or len(lifted) < FOLD:
+            return False
+        assert self._points is not None  # noqa: S101 - `lifted` is made of them
+        some = slice(None, None, max(1, len(self) // SAMPLE))
+        points = self._points[some].contiguous()
+        near, _ = _pairs(points, lifted, self._limits(some))
+        left = len(near) / (len(points) * len(lifted))
+        return left * PAIR_COST * dimensions + width + PASS_COST < dimensions
+
+    def _limits(self, rows: slice | Tensor) -> Tensor:
+        """What a bound, less the vector's squared norm, does not exceed where a centre may lie nearer than known."""
+        upper = self._upper[rows]
+        width = len(self._origin) if self._points is None else self._points.shape[1]
+        slack = self._slack(upper, 2 * width, self._twice_norms[rows])
+        return upper + slack - self._sq_norms[rows]
+
+    def _slack(self, sq: Tensor, width: int, twice_norms: Tensor | None = None) -> Tensor:
+        """How far squared distances `sq` (n,) of vectors x, from float32 products in `width` dimensions, may err, (n,).
 
         |x|^2 + |c|^2 - 2 x.c errs by less than (D / 2 + 4) u (|x| + |c|)^2, whatever the order of summation, and
         |c| <= |x| + |x - c|. So a centre of large norm, which is far from all others, does not blur their distances.
         """
-        reach = twice_norms + near.clamp(min=0).sqrt()
-        return reach.square().mul_((self._vectors.shape[1] + 8) * UNIT)
+        reach = (self._twice_norms if twice_norms is None else twice_norms) + sq.clamp(min=0).sqrt()
+        return reach.square_().mul_((width + 8) * UNIT)
 
     def _exact(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Exact squared distances of `rows` to their nearest centres, float64 (r,)."""
-        at = torch.from_numpy(rows).to(self._device)
-        owners, doubtful = self._owner[at].cpu().numpy(), self._doubtful[at].cpu().numpy()
+        """Exact squared distances of `rows` to their nearest centres, float64 (r,); the bounds become narrow."""
         sq = np.empty(len(rows))
-        for start in range(0, len(rows), SAMPLE):
+        step = max(256, self._chunk_values // SAMPLE)
+        for start in range(0, len(rows), step):
+            sq[start : start + step] = self._measured(rows[start : start + step])
+        at = torch.from_numpy(rows).to(self._device)
+        known = torch.from_numpy(sq).to(self._device, torch.float32)
+        self._upper[at] = known * (1 + 2 * UNIT)
+        self._lower[at] = known * (1 - 2 * UNIT)
+        return sq
+
+    def _measured(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Exact squared distances of a few rows to their nearest centres, float64 (r,)."""
+        at = torch.from_numpy(rows).to(self._device)
+        centres = torch.from_numpy(self._centres).to(self._device)
+        near, of = self._rivals(at, centres)
+        sq = self._sq(at[near], centres[of])
+        least = torch.full((len(at),), torch.inf, device=self._device).scatter_reduce_(0, near, sq, "amin")
+        left = sq <= least[near] * (1 + 4 * (len(self._origin) + 3) * UNIT)  # whatever their rounding
+        near_rows, of_rows = near[left].cpu().numpy(), of[left].cpu().numpy()
+        exact = np.full(len(rows), np.inf)
+        for start in range(0, len(near_rows), SAMPLE):
+            x, c = near_rows[start : start + SAMPLE], of_rows[start : start + SAMPLE]
+            difference = self._vectors[rows[x]].astype(np.float64) - self._vectors[self._centres[c]]
+            np.minimum.at(exact, x, np.einsum("nd,nd->n", difference, difference))
+        return exact
+
+    def _rivals(self, rows: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
+        """Pairs of `rows` (r,) and `centres` (s,) that no bound rules out, as places in the two, int64 (p,) each."""
+        limit = self._limits(rows)
+        found = []
+        for start in range(0, len(centres), SAMPLE):
             part = slice(start, start + SAMPLE)
-            difference = self._vectors[rows[part]].astype(np.float64) - self._vectors[owners[part]]
-            sq[part] = np.einsum("nd,nd->n", difference, difference)
-        where = np.flatnonzero(doubtful)
-        for start in range(0, len(where), 512):
-            some = where[start : start + 512]
-            X = self._vectors[rows[some]].astype(np.float64) - self._origin
-            sq_X = np.einsum("nd,nd->n", X, X)
-            for first in range(0, len(self._centres), SAMPLE):
-                C = self._vectors[self._centres[first : first + SAMPLE]].astype(np.float64) - self._origin
-                near = (sq_X[:, None] + np.einsum("nd,nd->n", C, C) - 2 * X @ C.T).min(1)
-                sq[some] = np.minimum(sq[some], near)
+            if self._points is not None:
+                near, of = _pairs(self._points[rows], self._lifted[part], limit)
+            else:
+                C, sq_norms = self._values(centres[part]), self._sq_norms[centres[part]]
+                bounds = torch.addmm(sq_norms, self._values(rows), C.T, alpha=-2)
+                near, of = (bounds <= limit[:, None]).nonzero(as_tuple=True)
+            found.append((near, of + start))
+        near, of = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return near, of
+
+    def _sq(self, rows: Tensor, centres: Tensor) -> Tensor:
+        """Squared distances of pairs, float32 (p,), as sums of squared differences: each within (D + 1) u of itself."""
+        if self._floats is not None and self._device.type == "cpu":
+            floats = self._floats.numpy()
+            return torch.from_numpy(sq_pairs(floats, rows.numpy(), floats, centres.numpy()))
+        sq = torch.empty(len(rows), device=self._device)
+        step = max(1, 2 * self._chunk_values // len(self._origin))
+        for start in range(0, len(rows), step):
+            part = slice(start, start + step)
+            sq[part] = (self._values(rows[part]) - self._values(centres[part])).square_().sum(1)
         return sq
 
     def _values(self, rows: slice | Tensor) -> Tensor:
@@ -181,11 +230,12 @@ class Covering:
         picked = self._vectors[rows if isinstance(rows, slice) else rows.cpu().numpy()]
         origin = torch.from_numpy(self._origin.astype(np.float32)).to(self._device)
         picked = np.require(picked, requirements=("C", "W"))  # torch wants memory that it might write to
-        return torch.from_numpy(picked).to(self._device, torch.float32) - origin
+        return torch.from_numpy(picked).to(self._device, torch.float32).sub_(origin)
 
-    def _lift(self, rows: Tensor) -> Tensor:
+    def _lift(self, rows: Tensor) -> Tensor | None:
         """Centres as factors of the bounds, (s, K + 2): -2 Pc, -2 e(c), |c|^2."""
-        assert self._points is not None  # noqa: S101 - the caller has looked
+        if self._points is None:
+            return None
         lifted = self._points[rows] * -2
         lifted[:, -1] = self._sq_norms[rows]
         return lifted
@@ -202,3 +252,19 @@ class Covering:
             outside = np.sqrt(np.maximum(sq_norms - np.einsum("nk,nk->n", inside, inside), 0.0))
             points = np.concatenate([inside, outside[:, None], np.ones((len(centred), 1))], axis=1)
             self._points[part] = torch.from_numpy(points).to(self._device, torch.float32)
+
+
+def _pairs(points: Tensor, lifted: Tensor, limit: Tensor) -> tuple[Tensor, Tensor]:
+    """Pairs of points (n, K + 2) and lifted centres (s, K + 2) whose bound is no more than the point's limit (n,).
+
+    Returns the points and the centres of the pairs, int64 (p,) each, by points ascending.
+    """
+    count = len(lifted)
+    if count % FOLD:
+        filling = lifted.new_zeros((-count % FOLD, lifted.shape[1]))
+        filling[:, -1] = torch.inf
+        lifted = torch.cat([lifted, filling])
+    bounds = torch.mm(points, lifted.T).view(len(points), FOLD, -1)
+    near, column = (bounds.amin(1) <= limit[:, None]).nonzero(as_tuple=True)
+    hit, layer = (bounds[near, :, column] <= limit[near, None]).nonzero(as_tuple=True)
+    return near[hit], layer * bounds.shape[2] + column[hit]

@@ -68,11 +68,12 @@ def compare(ours: Timed, peer: Timed, *, repeats: int = 5, warm_up: bool = True)
     return Comparison(*seconds)
 
 
-def fastest(candidates: dict[str, Timed], *, repeats: int = 2) -> tuple[str, Timed]:
+def fastest(candidates: dict[str, Timed], *, repeats: int = 2, warm_up: bool = True) -> tuple[str, Timed]:
     """The candidate with the least time: a peer runs at its best batch and thread count."""
     best: dict[str, float] = {}
     for name, run in candidates.items():
-        run()
+        if warm_up:
+            run()
         best[name] = min(run() for _ in range(repeats))
     name = min(best, key=lambda key: best[key])
     return name, candidates[name]

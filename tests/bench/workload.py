@@ -99,11 +99,13 @@ def give_frames(bench: Bench, peer: Peer, frames: Sequence[Image]) -> None:
     peer.ask("load_frames", frames=path)
 
 
-def bank_of(bench: Bench, weights: Weights, fraction: float, product: str, *, seed: int = SEED) -> MemoryBank:
-    """A bank of the product's `fitted_paths`; made once and kept."""
-    name = f"{product}-{weights.timm_name}-{weights.spec.weights_sha256[:12]}-{fraction:g}-{seed}" + (
-        "-quick" if bench.quick else ""
-    )
+def bank_of(
+    bench: Bench, weights: Weights, fraction: float, product: str, *, seed: int = SEED, images: int = FITTED
+) -> MemoryBank:
+    """A bank of the first `images` of the product's `fitted_paths`; made once and kept."""
+    fitted, calibration = fitted_paths(bench, product)
+    fitted = fitted[:images]
+    name = f"{product}-{len(fitted)}-{weights.timm_name}-{weights.spec.weights_sha256[:12]}-{fraction:g}-{seed}"
     folder = bench.build / "banks" / name
     recipe = Recipe(
         name=product,
@@ -119,7 +121,6 @@ def bank_of(bench: Bench, weights: Weights, fraction: float, product: str, *, se
             return bank
     except BankFileError:
         pass
-    fitted, calibration = fitted_paths(bench, product)
     bench.say(f"fitting {name} to {len(fitted)} frames, once ...")
     report = fit(
         [(path.name, read(path)) for path in fitted],
