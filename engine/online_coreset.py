@@ -23,6 +23,8 @@ from engine.errors import EngineError
 from engine.exact_distances import apart, sq_norms, sq_pairs, sq_to_nearest
 from engine.quantise import Rows
 
+TOGETHER = 1024
+"""Patches that may join whose products are made all at once, in 8 MiB."""
 DIMENSIONS = 2**21
 """Embeddings of fewer dimensions have squared distances below 2^53."""
 
@@ -199,6 +201,7 @@ def learn(
     candidates = patches[far]
     norms = sq_norms(candidates)
     values = candidates.astype(np.float64)
+    products = values @ values.T if len(values) <= TOGETHER else None
     total = unchanged
     joined: list[int] = []
     while len(sq) and sq.max() > state.sq_admission:
@@ -212,7 +215,8 @@ def learn(
             total = total.then(delta)
             sq = sq_to_nearest(candidates, state.rows, state._norms)[0]
         else:
-            np.minimum(sq, norms + norms[best] - 2 * (values @ values[best]), out=sq)
+            product = values @ values[best] if products is None else products[best]
+            np.minimum(sq, norms + norms[best] - 2 * product, out=sq)
     state, delta = _take(state, frame, patches, far[joined])
     return state, total.then(delta)
 

@@ -134,13 +134,16 @@ async def learning_line(bench: Bench, *, workers: int) -> AsyncIterator[tuple[Le
 
 
 def altered(path: Path, seed: int) -> bytes:
-    """A tile in another light, with a texture of its own: every one teaches the bank something. PNG."""
+    """A tile with a mark of its own: each teaches the bank some rows. PNG."""
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     assert image is not None
     noise = np.random.default_rng(seed)
-    cells = noise.normal(0, 25, (12, 12, 3)).astype(np.float32)
-    cast = cv2.resize(cells, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
-    light = noise.uniform(0.5, 0.8)
+    height, width = image.shape[0] // 6, image.shape[1] // 6
+    top, left = (int(noise.integers(0, side - part)) for side, part in zip(image.shape, (height, width), strict=False))
+    cells = noise.normal(0, 40, (4, 4, 3)).astype(np.float32)
+    cast = np.zeros(image.shape, dtype=np.float32)
+    cast[top : top + height, left : left + width] = cv2.resize(cells, (width, height), interpolation=cv2.INTER_CUBIC)
+    light = noise.uniform(0.98, 1.02)
     ok, encoded = cv2.imencode(".png", np.clip(image * light + cast, 0, 255).astype(np.uint8))
     assert ok
     return encoded.tobytes()

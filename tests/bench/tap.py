@@ -34,6 +34,7 @@ async def _tap(bench: Bench, *, taps: int, workers: int) -> list[Row]:
         load = asyncio.create_task(line.send(LOAD * capacity, 3600, producer))
         seconds: list[float] = []
         answered: list[float] = []
+        added: list[int] = []
         for _ in range(taps):
             await asyncio.sleep(0.3)
             at, reply = await line.tap(next(images))
@@ -41,11 +42,12 @@ async def _tap(bench: Bench, *, taps: int, workers: int) -> list[Row]:
             assert reply.preview is not None, reply
             assert reply.generation is not None, reply
             assert reply.preview.rows_added > 0, "a tap that taught nothing"
+            added.append(reply.preview.rows_added)
             seconds.append(await line.active(reply.generation.number) - at)
         load.cancel()
     p50, p99 = np.percentile(seconds, [50, 99])
     bench.say(
-        f"{taps} taps: median {p50:.3f} s, p99 {p99:.3f} s, worst {max(seconds):.3f} s; "
+        f"{taps} taps, {sum(added)} rows: median {p50:.3f} s, p99 {p99:.3f} s, worst {max(seconds):.3f} s; "
         f"judged by it where it was learned after {np.median(answered):.3f} s"
     )
     return [from_values("tap_to_active_p99", float(p99), 1.0, goal=1.0, unit="s", less_is_better=True)]

@@ -51,7 +51,7 @@ def update(bench: Bench) -> list[Row]:
             PrunedSearch(dequantise(rows, scale))
             peer.append(time.perf_counter() - begun)
     bench.say(f"an update adds {median(added):.0f} rows (median) in {1000 * median(ours):.2f} ms")
-    much = _history(first, fitted[:PATCHES])
+    much = _history(first)
     pairs = [(_seconds(first, f, n), _seconds(much, f, n)) for f, n in zip(frames, nearest, strict=True) for _ in "123"]
     flat = Comparison([later for _, later in pairs], [early for early, _ in pairs])
     return [
@@ -101,10 +101,10 @@ def _seconds(state: OnlineCoreset, frame: Rows, nearest: NDArray[np.int64]) -> f
     return time.perf_counter() - begun
 
 
-def _history(state: OnlineCoreset, known: Rows) -> OnlineCoreset:
+def _history(state: OnlineCoreset) -> OnlineCoreset:
     """The same rows, after so many frames more have been learned that brought nothing new."""
     for number in range(FRAMES_EVER):
-        state, delta = learn(state, f"known-{number}", known[:1])
+        state, delta = learn(state, f"known-{number}", state.rows[:1])
         assert delta.added == 0
     return state
 
