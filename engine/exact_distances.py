@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 from engine.quantise import Rows
 
 BLOCK = 2048
+TOGETHER = 256
+"""Patches compared at a time, so that what lies between the steps stays in the cache."""
+UNIT = 2.0**-24
+"""Unit round-off of float32."""
 
 
 def sq_to_nearest(
@@ -36,6 +40,37 @@ def sq_to_nearest(
         sq[nearer] = value[nearer]
         nearest[nearer] = best[nearer] + start
     return sq + np.einsum("pd,pd->p", X, X), nearest
+
+
+def sq_below(sq: NDArray[np.float64], patches: Rows, rows: Rows, norms: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What `sq_to_nearest` gives as distances, float64 (P,), from upper bounds on them that are nearly right.
+
+    float32 products, which are faster, rule out the rows whose distance is above the bound by more than their error.
+
+    Args:
+        sq: float64 (P,), the squared distance of each patch to some row.
+        patches: int16 (P, D).
+        rows: int16 (M, D).
+        norms: float64 (M,), squared lengths of the rows.
+    """
+    dimensions = rows.shape[1]
+    factors = np.empty((dimensions + 1, len(rows)), dtype=np.float32)  # one product gives |r|^2 - 2 x.r
+    factors[:-1] = rows.T
+    factors[-1] = norms
+    found = sq.copy()
+    for start in range(0, len(patches), TOGETHER):
+        part = slice(start, start + TOGETHER)
+        queries = np.ones((len(patches[part]), dimensions + 1), dtype=np.float32)
+        np.multiply(patches[part], np.float32(-2), out=queries[:, :-1])
+        sq_patches = sq_norms(patches[part])
+        # A sum of n products errs by at most n u times the sum of their sizes, which is at most (|x| + |r|)^2; twice
+        # that is allowed, for the roundings before and after.
+        slack = 2 * (dimensions + 8) * UNIT * (np.sqrt(sq_patches) + np.sqrt(norms.max())) ** 2
+        limit = (sq[part] - sq_patches + slack).astype(np.float32)
+        near = np.flatnonzero(queries @ factors <= limit[:, None])
+        patch_of, row_of = np.divmod(near, len(rows))
+        np.minimum.at(found, patch_of + start, sq_pairs(patches[part][patch_of], rows[row_of]))
+    return found
 
 
 def apart(rows: Rows, sq_radius: int) -> NDArray[np.int64]:

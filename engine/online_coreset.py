@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import EngineError
-from engine.exact_distances import apart, sq_norms, sq_pairs, sq_to_nearest
+from engine.exact_distances import apart, sq_below, sq_norms, sq_pairs, sq_to_nearest
 from engine.quantise import Rows
 
 TOGETHER = 1024
@@ -192,10 +192,12 @@ def learn(
         raise EngineError(f"patches of frame {frame!r}: found {patches.dtype} {patches.shape}, {expected}")
     may_join = np.ones(len(patches), dtype=bool) if living is None else living
     if nearest is not None:
-        near = np.clip(nearest, 0, len(state.rows) - 1)
-        may_join = may_join & (sq_pairs(patches, state.rows[near]) > state.sq_admission)
-    far = np.flatnonzero(may_join)
-    sq = sq_to_nearest(patches[far], state.rows, state._norms)[0]
+        bound = sq_pairs(patches, state.rows[np.clip(nearest, 0, len(state.rows) - 1)])
+        far = np.flatnonzero(may_join & (bound > state.sq_admission))
+        sq = sq_below(bound[far], patches[far], state.rows, state._norms)
+    else:
+        far = np.flatnonzero(may_join)
+        sq = sq_to_nearest(patches[far], state.rows, state._norms)[0]
     # What lies within r at first never joins, whichever row says so.
     far, sq = far[sq > state.sq_admission], sq[sq > state.sq_admission]
     candidates = patches[far]

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.errors import EngineError
+from engine.exact_distances import sq_below, sq_norms, sq_pairs, sq_to_nearest
 from engine.learning import Aged, Learned, Learning
 from engine.online_coreset import Delta, OnlineCoreset, begin, learn, thin
 from engine.quantise import Rows
@@ -162,6 +163,17 @@ def test_distances_are_exact_at_the_ends_of_the_range() -> None:
     assert state.row_patch.tolist() == [0, 1]
     first = begin(row, np.zeros(1, np.int32), np.zeros(1, np.int32), ("fit",), sq_covering=sq_far, budget=10)
     assert learn(first, "new", patches)[1].added == 0
+
+
+@unhurried
+@given(st.integers(0, 10_000), st.sampled_from([3, 40]), st.sampled_from([0, 31_000]))
+def test_bounds_give_the_distances_of_comparing_all(seed: int, dimensions: int, shift: int) -> None:
+    """Whichever row the upper bounds come from, also where float32 rounds: exactly the nearest row's distance."""
+    rng = np.random.default_rng(seed)
+    patches, rows = (rng.integers(-300, 300, (n, dimensions)).astype(np.int16) + np.int16(shift) for n in (300, 40))
+    patches[:20] = rows[:20]
+    bound = sq_pairs(patches, rows[rng.integers(0, 40, 300)])
+    assert sq_below(bound, patches, rows, sq_norms(rows)).tolist() == sq_to_nearest(patches, rows)[0].tolist()
 
 
 def test_thinning_keeps_the_first_of_two_near_rows() -> None:
