@@ -9,13 +9,27 @@ from engine.bank_file import load_bank
 from engine.memory_bank import MemoryBank
 from ops.http import tls_context
 from ops.settings import Settings
-from ops.settings_sections import FolderCamera, HttpSettings, KafkaCamera, RedisSettings, RtspCamera, VideoCamera
+from ops.settings_cameras import FolderCamera, KafkaCamera, RtspCamera, VideoCamera
+from ops.settings_sections import HttpSettings
+from ops.settings_servers import RedisSettings
+from stream.alarm_follower import ResultLogs
+from stream.alarm_journal import AlarmJournal
 from stream.alarm_sink import AlarmSink
-from stream.config import AlarmConfig, CameraConfig, FolderConfig, KafkaConfig, Limits, RecipeConfig, RedisConfig
+from stream.config import (
+    AlarmConfig,
+    CameraConfig,
+    FolderConfig,
+    JournalConfig,
+    KafkaConfig,
+    Limits,
+    RecipeConfig,
+    RedisConfig,
+)
 from stream.folder_source import FolderSource
 from stream.frame import Frame
 from stream.jsonl_sink import JsonLinesSink
 from stream.kafka_ledger import KafkaLedger
+from stream.kafka_results import KafkaResults
 from stream.kafka_sink import KafkaSink
 from stream.kafka_source import KafkaSource
 from stream.observer import Observer
@@ -33,6 +47,8 @@ def limits_of(settings: Settings) -> Limits:
     limits = settings.limits
     return Limits(
         max_frame_bytes=limits.max_frame_bytes,
+        max_referenced_bytes=limits.max_referenced_bytes,
+        frame_references=tuple(limits.frame_references),
         max_pixels=limits.max_pixels,
         batch_size=limits.batch_size,
         linger_s=limits.linger_s,
@@ -94,7 +110,13 @@ def redis_of(redis: RedisSettings) -> RedisConfig | None:
         host = parts.netloc.rpartition("@")[2]
         login = f"{user}:{quote(redis.password.get_secret_value(), safe='')}"
         url = urlunsplit(parts._replace(netloc=f"{login}@{host}"))
-    return RedisConfig(url=url, prefix=redis.prefix)
+    return RedisConfig(url=url, prefix=redis.prefix, ca_file=redis.ca_file)
+
+
+def alarm_rule_of(settings: Settings) -> AlarmConfig:
+    """When a camera raises its alarm, and when its condition is normal again."""
+    alarms = settings.alarms
+    return AlarmConfig(k=alarms.rejects, n=alarms.window, m=alarms.passes)
 
 
 def ledger_of(settings: Settings, observer: Observer) -> KafkaLedger | None:
@@ -102,7 +124,8 @@ def ledger_of(settings: Settings, observer: Observer) -> KafkaLedger | None:
     kafka = kafka_of(settings)
     if kafka is None or kafka.delivery != "exactly_once":
         return None
-    return KafkaLedger(kafka, max_frame_bytes=settings.limits.max_frame_bytes, observer=observer)
+    limits = settings.limits
+    return KafkaLedger(kafka, max_frame_bytes=limits.max_frame_bytes, observer=observer, window=limits.max_in_flight)
 
 
 def sources_of(settings: Settings, observer: Observer, ledger: KafkaLedger | None = None) -> list[AsyncIterable[Frame]]:
@@ -111,7 +134,15 @@ def sources_of(settings: Settings, observer: Observer, ledger: KafkaLedger | Non
     limits = settings.limits
     kafka = kafka_of(settings)
     if kafka is not None:
-        sources.append(KafkaSource(kafka, max_frame_bytes=limits.max_frame_bytes, observer=observer, ledger=ledger))
+        sources.append(
+            KafkaSource(
+                kafka,
+                max_frame_bytes=limits.max_frame_bytes,
+                observer=observer,
+                ledger=ledger,
+                window=limits.max_in_flight,
+            )
+        )
     for name, camera in settings.cameras.items():
         if isinstance(camera, RtspCamera) and camera.url is not None:
             config = CameraConfig(
@@ -143,9 +174,13 @@ def sinks_of(settings: Settings, observer: Observer) -> list[Sink]:
     if kafka is not None and kafka.delivery == "at_least_once":
         sinks.append(KafkaSink(kafka, max_frame_bytes=settings.limits.max_frame_bytes))
     if redis is not None:
-        alarms = settings.alarms
-        rule = AlarmConfig(k=alarms.rejects, n=alarms.window, m=alarms.passes)
-        sinks.append(AlarmSink(redis, rule, observer=observer))
+        alarms, rule = settings.alarms, alarm_rule_of(settings)
+        logs: ResultLogs
+        if kafka is not None:
+            logs = KafkaResults(kafka, rebuild_s=alarms.rebuild_s, observer=observer)
+        else:
+            logs = AlarmJournal(JournalConfig(path=alarms.journal, size=alarms.journal_size), observer=observer)
+        sinks.append(AlarmSink(redis, rule, logs, observer=observer))
     if settings.sinks.jsonl is not None:
         to_stdout = str(settings.sinks.jsonl) == "-"
         sinks.append(JsonLinesSink(sys.stdout.buffer if to_stdout else settings.sinks.jsonl))

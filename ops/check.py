@@ -17,18 +17,11 @@ from ops.assembly import tls_of
 from ops.errors import OpsError, Problem, SettingsError
 from ops.places import is_url
 from ops.settings import Settings
+from ops.settings_cameras import Camera, FolderCamera, KafkaCamera, RecipeSettings, RtspCamera, VideoCamera
 from ops.settings_file import Reading, read_settings
 from ops.settings_keys import either
-from ops.settings_sections import (
-    Camera,
-    FolderCamera,
-    KafkaCamera,
-    KafkaSettings,
-    RecipeSettings,
-    RtspCamera,
-    SinkSettings,
-    VideoCamera,
-)
+from ops.settings_sections import AlarmSettings, SinkSettings
+from ops.settings_servers import KafkaSettings, RedisSettings
 
 T = TypeVar("T")
 
@@ -50,6 +43,8 @@ class _Parts:
     recipe_names: frozenset[str]
     cameras: Mapping[str, KafkaCamera | RtspCamera | VideoCamera | FolderCamera]
     kafka: KafkaSettings | None
+    redis: RedisSettings | None
+    alarms: AlarmSettings | None
     sinks: SinkSettings | None
 
 
@@ -87,7 +82,7 @@ def check_settings(file: Path, *, connect: bool = False) -> CheckReport:
 def _parts(reading: Reading) -> _Parts:
     if reading.settings is not None:
         s = reading.settings
-        return _Parts(s.recipes, frozenset(s.recipes), s.cameras, s.kafka, s.sinks)
+        return _Parts(s.recipes, frozenset(s.recipes), s.cameras, s.kafka, s.redis, s.alarms, s.sinks)
     merged = reading.merged
     recipes = _each(merged.get("recipes"), TypeAdapter(RecipeSettings))
     cameras = _each(merged.get("cameras"), TypeAdapter(Camera))
@@ -97,6 +92,8 @@ def _parts(reading: Reading) -> _Parts:
         recipe_names=frozenset(names) if isinstance(names, Mapping) else frozenset(),
         cameras=cameras,
         kafka=_section(merged.get("kafka"), KafkaSettings),
+        redis=_section(merged.get("redis"), RedisSettings),
+        alarms=_section(merged.get("alarms"), AlarmSettings),
         sinks=_section(merged.get("sinks"), SinkSettings),
     )
 
@@ -175,9 +172,16 @@ def _files(parts: _Parts, reading: Reading) -> Iterator[Problem]:
     if jsonl is not None and str(jsonl) != "-" and (jsonl.is_dir() or not jsonl.parent.is_dir()):
         found = f"{jsonl} is a folder" if jsonl.is_dir() else f"no folder {jsonl.parent}"
         yield Problem(reading.place(("sinks", "jsonl")), "sinks.jsonl", found, "a file in a folder that exists")
-    ca_file = parts.kafka.ca_file if parts.kafka else None
-    if ca_file is not None and not ca_file.is_file():
-        yield Problem(reading.place(("kafka", "ca_file")), "kafka.ca_file", f"no file {ca_file}", "a PEM file")
+    for section, ca_file in (
+        ("kafka", parts.kafka.ca_file if parts.kafka else None),
+        ("redis", parts.redis.ca_file if parts.redis else None),
+    ):
+        if ca_file is not None and not ca_file.is_file():
+            yield Problem(reading.place((section, "ca_file")), f"{section}.ca_file", f"no file {ca_file}", "a PEM file")
+    needs_journal = parts.redis and parts.redis.url and parts.kafka and parts.kafka.bootstrap is None
+    if needs_journal and parts.alarms and not parts.alarms.journal.parent.is_dir():
+        found = f"no folder {parts.alarms.journal.parent}"
+        yield Problem(reading.place(("alarms", "journal")), "alarms.journal", found, "a file in a folder that exists")
 
 
 def _tls(reading: Reading) -> Iterator[Problem]:

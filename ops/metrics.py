@@ -16,7 +16,7 @@ from engine.drift import Drift
 from engine.inspection import Image, Inspection, Verdict
 from engine.memory_bank import MemoryBank
 from stream.alarms import AlarmEvent, AlarmState
-from stream.errors import DropCause
+from stream.errors import AlarmGap, DropCause
 from stream.frame import Frame
 from stream.messages import FeedbackReply, Result
 from stream.observer import NullObserver, Queue, Stage
@@ -80,6 +80,12 @@ class Metrics(NullObserver):
         self._lag = Gauge(
             "patchline_consumer_lag", "Records not yet committed, by partition", ["topic", "partition"], registry=at
         )
+        self._partitions = Gauge(
+            "patchline_partition_assigned", "1 while the worker owns the partition", ["topic", "partition"], registry=at
+        )
+        self._crashes = Counter(
+            "patchline_crashes_found", "Partitions taken over from a worker that had crashed", registry=at
+        )
         self._connected = Gauge(
             "patchline_camera_connected", "1 while a camera that the worker opens delivers", ["camera"], registry=at
         )
@@ -126,6 +132,12 @@ class Metrics(NullObserver):
         )
         self._alarms = Gauge("patchline_alarms", "1 while an alarm is not cleared", ["camera"], registry=at)
         self._alarm_events = Counter("patchline_alarm_events", "Changes of alarms", ["camera", "change"], registry=at)
+        self._alarm_gaps = Counter(
+            "patchline_alarm_results_lost", "Results that alarms will never reflect, by cause", ["cause"], registry=at
+        )
+        for cause in AlarmGap:
+            self._alarm_gaps.labels(cause.value)
+        self._redis = Gauge("patchline_redis_up", "1 while the Redis answers", ["holds"], registry=at)
         build = Gauge("patchline_build_info", "1, labelled by the running version", ["version"], registry=at)
         build.labels(version("patchline")).set(1)
 
@@ -205,8 +217,15 @@ class Metrics(NullObserver):
     def partitions(self, topic: str, partitions: Sequence[int]) -> None:
         """See `Observer`. The lag of a partition that another worker now owns is that worker's to report."""
         for lost in self._assigned.get(topic, set()) - set(partitions):
-            self._lag.remove_by_labels({"topic": topic, "partition": str(lost)})
+            for gauge in (self._lag, self._partitions):
+                gauge.remove_by_labels({"topic": topic, "partition": str(lost)})
+        for partition in partitions:
+            self._partitions.labels(topic, str(partition)).set(1)
         self._assigned[topic] = set(partitions)
+
+    def crash_found(self, topic: str, partition: int, frames: int) -> None:  # noqa: ARG002 - the log names it
+        """See `Observer`."""
+        self._crashes.inc()
 
     def camera_connected(self, camera: str, connected: bool) -> None:
         """See `Observer`."""
@@ -216,8 +235,24 @@ class Metrics(NullObserver):
         """See `Observer`."""
         camera = self._camera(event.camera)
         self._alarm_events.labels(camera, event.change.value).inc()
-        if camera != OTHER:
-            self._alarms.labels(camera).set(event.state is not AlarmState.NORMAL)
+        self.alarm_state(event.camera, event.state)
+
+    def alarm_state(self, camera: str, state: AlarmState | None) -> None:
+        """See `Observer`. An alarm that another worker follows is that worker's to report."""
+        if (camera := self._camera(camera)) == OTHER:
+            return
+        if state is None:
+            self._alarms.remove_by_labels({"camera": camera})
+        else:
+            self._alarms.labels(camera).set(state is not AlarmState.NORMAL)
+
+    def alarm_gap(self, cause: AlarmGap, results: int) -> None:
+        """See `Observer`."""
+        self._alarm_gaps.labels(cause.value).inc(results)
+
+    def alarm_store(self, up: bool) -> None:
+        """See `Observer`."""
+        self._redis.labels("alarms").set(up)
 
     def evidence(self, recipe: str, outcome: str) -> None:  # noqa: ARG002 - one store for all recipes
         """See `Observer`."""

@@ -8,7 +8,7 @@ import structlog
 
 from engine.memory_bank import MemoryBank
 from stream.alarms import AlarmChange, AlarmEvent
-from stream.errors import DropCause
+from stream.errors import AlarmGap, DropCause
 from stream.messages import FeedbackReply, Result
 from stream.observer import NullObserver, Observer
 
@@ -65,6 +65,10 @@ class LogObserver(NullObserver):
         """See `Observer`."""
         self._log.info("partitions assigned", topic=topic, partitions=list(partitions))
 
+    def crash_found(self, topic: str, partition: int, frames: int) -> None:
+        """See `Observer`."""
+        self._log.warning("a crash was found", topic=topic, partition=partition, retried_alone_at_most=frames)
+
     def camera_connected(self, camera: str, connected: bool) -> None:
         """See `Observer`."""
         if connected:
@@ -79,6 +83,10 @@ class LogObserver(NullObserver):
         write(
             f"alarm {event.change.value}", camera=event.camera, alarm=event.alarm_id, state=event.state.value, **extra
         )
+
+    def alarm_gap(self, cause: AlarmGap, results: int) -> None:
+        """See `Observer`."""
+        self._seldom("warning", "results never reached the alarms", "alarms", cause.value, results=results)
 
     def retrying(self, what: str, error: BaseException, attempt: int) -> None:
         """See `Observer`."""

@@ -14,7 +14,17 @@ import structlog
 
 from engine.errors import PatchlineError
 from engine.inspector import Inspector
-from ops.assembly import kafka_of, ledger_of, limits_of, load_banks, recipes_of, sinks_of, sources_of, tls_of
+from ops.assembly import (
+    alarm_rule_of,
+    kafka_of,
+    ledger_of,
+    limits_of,
+    load_banks,
+    recipes_of,
+    sinks_of,
+    sources_of,
+    tls_of,
+)
 from ops.errors import OpsError
 from ops.feedback_api import FeedbackApi
 from ops.http import HttpServer
@@ -29,6 +39,7 @@ from stream.errors import AbortedError
 from stream.kafka_topics import ensure_topics
 from stream.observer import NullObserver
 from stream.pipeline import Pipeline
+from stream.precedence import AlarmConditions
 from stream.retry import persist
 
 FORCED_EXIT_S = 3.0
@@ -59,7 +70,8 @@ class Service:
         self._state = _State()
         self._metrics = Metrics(max_cameras=settings.limits.max_camera_labels)
         self._metrics.expect(list(settings.cameras))
-        self._observer = Fan([self._metrics, self._state, LogObserver()])
+        self._conditions = AlarmConditions(alarm_rule_of(settings))
+        self._observer = Fan([self._metrics, self._state, self._conditions, LogObserver()])
         self._api = FeedbackApi(on=settings.http.token is not None)
         self._http = HttpServer(
             self._metrics.registry,
@@ -146,6 +158,7 @@ class Service:
             observer=Fan([watcher for watcher in (observer, keeper, drift, loop) if watcher is not None]),
             maps="rejects" if keeper is not None else "none",
             companions=[companion for companion in (keeper, loop, drift) if companion is not None],
+            urgent=self._conditions.present,
         )
 
     def _told_to_stop(self, name: str) -> None:

@@ -1,7 +1,8 @@
 """What a process runs with: one YAML file, overridden by the environment; frozen, and strict about unknown keys.
 
-The sections are `settings_sections.py`; reading and explaining a file is `settings_file.py`; what needs the disk or
-several keys together (bank files, recipes that cameras name) is `check.py`.
+The sections are `settings_cameras.py`, `settings_servers.py`, `settings_evidence.py` and `settings_sections.py`;
+reading and explaining a file is `settings_file.py`; what needs the disk or several keys together (bank files, recipes
+that cameras name) is `check.py`.
 """
 
 from collections.abc import Mapping
@@ -10,21 +11,11 @@ from typing import Any
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from ops.settings_base import Name
+from ops.settings_cameras import Camera, RecipeSettings, RtspCamera
 from ops.settings_evidence import DriftSettings, EvidenceSettings
-from ops.settings_sections import (
-    AlarmSettings,
-    Camera,
-    EngineSettings,
-    HttpSettings,
-    KafkaSettings,
-    LimitSettings,
-    LogSettings,
-    Name,
-    RecipeSettings,
-    RedisSettings,
-    RtspCamera,
-    SinkSettings,
-)
+from ops.settings_sections import AlarmSettings, EngineSettings, HttpSettings, LimitSettings, LogSettings, SinkSettings
+from ops.settings_servers import KafkaSettings, RedisSettings
 
 ENV_PREFIX = "PATCHLINE__"
 ENV_DELIMITER = "__"

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from ops.settings_sections import Section
+from ops.settings_base import Section
 from stream.config import MIB
 
 

@@ -138,6 +138,8 @@ def _kind(annotation: Any, field: FieldInfo) -> str:
         return "path or URL"
     if typing.get_origin(annotation) is Literal:
         return either(str(option) for option in typing.get_args(annotation))
+    if typing.get_origin(annotation) is list:
+        return "list of text"
     words: list[tuple[type, str]] = [
         (SecretUrl, "URL (secret)"),
         (SecretStr, "text (secret)"),

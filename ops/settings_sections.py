@@ -1,223 +1,24 @@
-"""The sections of the settings, each key with its description; `patchline settings` prints them.
+"""The sections on what a process does and how much of it: alarms, sinks, limits, engine, HTTP and log."""
 
-Sections are frozen, refuse unknown keys, and never show a secret.
-"""
-
-from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from ops.places import PathOrUrl
-from ops.redaction import SecretUrl
-from stream.config import MIB, AlarmConfig, KafkaConfig, Limits, RedisConfig
-
-
-def _plain_name(name: str) -> str:
-    if not name or len(name) > 128 or not all(c.isalnum() or c in "._-" for c in name):
-        raise ValueError("a name of 1 to 128 letters, digits, '.', '_' or '-'")
-    return name
-
-
-def _url_of(*schemes: str) -> AfterValidator:
-    def check(url: SecretUrl) -> SecretUrl:
-        if not url.get_secret_value().startswith(tuple(f"{scheme}://" for scheme in schemes)):
-            raise ValueError("a URL that begins with " + " or ".join(f"{scheme}://" for scheme in schemes))
-        return url
-
-    return AfterValidator(check)
-
+from ops.settings_base import SecretFile, Section
+from stream.config import MIB, AlarmConfig, JournalConfig, Limits
+from stream.errors import ConfigError
 
 # Defaults are the stream's own, so that a service from a file and one from code behave alike.
-_KAFKA, _REDIS, _ALARMS, _LIMITS = KafkaConfig(), RedisConfig(), AlarmConfig(), Limits()
+_ALARMS, _LIMITS, _JOURNAL = AlarmConfig(), Limits(), JournalConfig()
 
 
-def _readable(path: Path) -> Path:
+def _folder_uri(prefix: str) -> str:
     try:
-        path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not text"
-        raise ValueError(f"a text file that can be read ({why})") from error
-    return path
-
-
-SecretFile = Annotated[Path, AfterValidator(_readable)]
-Name = Annotated[str, AfterValidator(_plain_name)]
-
-
-class Section(BaseModel):
-    """A group of settings. A secret `x` may be read from a file instead, `x_file`, as containers mount them."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True)
-    secrets: ClassVar[tuple[str, ...]] = ()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_secret_files(cls, data: Any) -> Any:
-        if not isinstance(data, Mapping):
-            return data
-        values = dict(data)
-        for name in cls.secrets:
-            path = values.get(f"{name}_file")
-            if path is None:
-                continue
-            if values.get(name) is not None:
-                raise ValueError(f"either {name} or {name}_file, not both")
-            with suppress(OSError, UnicodeDecodeError, TypeError):  # `SecretFile` says what is wrong with it
-                values[name] = Path(path).read_text(encoding="utf-8").strip()
-        return values
-
-
-class RecipeSettings(Section):
-    """How one product view is inspected: the bank that `patchline fit` wrote."""
-
-    bank: Annotated[str, PathOrUrl()] = Field(min_length=1, examples=["banks/bottle"])
-    """Folder of the memory bank, or a URL such as `s3://bucket/bottle`; its newest generation judges."""
-    deadline_s: float | None = Field(default=None, gt=0, examples=[0.5])
-    """A frame judged later than this after it was taken is marked `late`, in seconds; unset: none is."""
-    learns: bool = False
-    """Learn what operators confirm. Off until someone decides it: a tap then changes what is rejected."""
-    good_images: Path | None = Field(default=None, examples=["images/bottle/train/good"])
-    """Folder that the bank was fitted to, for explanations to show good patches from; unset: from evidence only."""
-
-
-class KafkaCamera(Section):
-    """A camera whose frames come through Kafka. It need not be listed; listing it gives its frames their recipe."""
-
-    source: Literal["kafka"]
-    """What kind of camera this is."""
-    recipe: Name = Field(examples=["bottle"])
-    """Recipe of its frames that carry no `ce_recipe` header."""
-
-
-class RtspCamera(Section):
-    """A live camera, read over RTSP. It cannot be replayed: the freshest frame wins, and drops are counted."""
-
-    secrets = ("url",)
-
-    source: Literal["rtsp"]
-    """What kind of camera this is."""
-    recipe: Name = Field(examples=["bottle"])
-    """Recipe that judges its frames."""
-    url: Annotated[SecretUrl, _url_of("rtsp", "rtsps")] | None = Field(
-        default=None, examples=["rtsp://camera-1.example/stream"]
-    )
-    """`rtsp://user:password@host/path`; credentials are never printed."""
-    url_file: SecretFile | None = Field(default=None, examples=["/run/secrets/camera-1-url"])
-    """File that holds the URL."""
-    transport: Literal["tcp", "udp"] = "tcp"
-    """How RTSP carries the frames."""
-    open_timeout_s: float = Field(default=10.0, gt=0, le=600)
-    """Time for a connection to come about, in seconds."""
-    read_timeout_s: float = Field(default=5.0, gt=0, le=600)
-    """A stream silent for this long is opened again, in seconds."""
-
-    @model_validator(mode="after")
-    def _has_url(self) -> Self:
-        if self.url is None:
-            raise ValueError("url or url_file")
-        return self
-
-
-class VideoCamera(Section):
-    """A video file, read once, every frame."""
-
-    source: Literal["video"]
-    """What kind of camera this is."""
-    recipe: Name = Field(examples=["bottle"])
-    """Recipe that judges its frames."""
-    path: Path = Field(examples=["recordings/monday.mp4"])
-    """File that FFmpeg can read."""
-
-
-class FolderCamera(Section):
-    """A folder of images, read once in the order of their names."""
-
-    source: Literal["folder"]
-    """What kind of camera this is."""
-    recipe: Name = Field(examples=["bottle"])
-    """Recipe that judges its frames."""
-    path: Path = Field(examples=["images/monday"])
-    """Folder of image files."""
-    recursive: bool = False
-    """Read its subfolders too."""
-
-
-Camera = Annotated[KafkaCamera | RtspCamera | VideoCamera | FolderCamera, Field(discriminator="source")]
-
-
-class KafkaSettings(Section):
-    """The broker that frames come from and results go to. Without `bootstrap` there is no Kafka."""
-
-    secrets = ("password",)
-
-    bootstrap: str | None = Field(default=None, min_length=1, examples=["localhost:9092"])
-    """Brokers to begin with, `host:port`, several separated by commas; unset: no Kafka."""
-    group: str = Field(default=_KAFKA.group, min_length=1)
-    """Consumer group; the workers of a group share the partitions."""
-    frames_topic: str = Field(default=_KAFKA.frames_topic, min_length=1)
-    """Topic that encoded images are read from."""
-    results_topic: str = Field(default=_KAFKA.results_topic, min_length=1)
-    """Topic that results are written to."""
-    dead_letters_topic: str = Field(default=_KAFKA.dead_letter_topic, min_length=1)
-    """Topic that takes the bytes of frames that could not be inspected."""
-    feedback_topic: str = Field(default=_KAFKA.feedback_topic, min_length=1)
-    """Topic that feedback is read from, where a recipe learns."""
-    feedback_replies_topic: str = Field(default=_KAFKA.feedback_replies_topic, min_length=1)
-    """Topic that answers to feedback are written to."""
-    generations_topic: str = Field(default=_KAFKA.generations_topic, min_length=1)
-    """Compacted topic that tells every worker of new generations."""
-    default_recipe: Name | None = Field(default=None, examples=["bottle"])
-    """Recipe of frames that carry no `ce_recipe` header; unset: they are not inspected, for that reason."""
-    delivery: Literal["exactly_once", "at_least_once"] = _KAFKA.delivery
-    """`exactly_once`: results and offsets commit as one; `at_least_once`: results may be there twice after a crash."""
-    start: Literal["earliest", "latest"] = _KAFKA.start
-    """Where a group that has committed nothing begins."""
-    create_topics: bool = True
-    """Create topics that are missing, and let them take frames of `limits.max_frame_bytes`."""
-    session_timeout_s: float = Field(default=_KAFKA.session_timeout_s, ge=1, le=1800)
-    """A worker silent for this long loses its partitions, in seconds."""
-    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = _KAFKA.compression
-    """Compression of results."""
-    security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    """Security protocol."""
-    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
-    """SASL mechanism, where the protocol uses SASL."""
-    username: str | None = Field(default=None, examples=["patchline"])
-    """SASL user."""
-    password: SecretStr | None = Field(default=None, examples=["change-me"])
-    """SASL password."""
-    password_file: SecretFile | None = Field(default=None, examples=["/run/secrets/kafka-password"])
-    """File that holds the SASL password."""
-    ca_file: Path | None = Field(default=None, examples=["/etc/patchline/kafka-ca.pem"])
-    """Certificate authority (PEM) that the brokers are verified with; unset: the system's."""
-
-    @model_validator(mode="after")
-    def _login_complete(self) -> Self:
-        if self.security.startswith("SASL") and (self.username is None or self.password is None):
-            raise ValueError(f"username and password (or password_file), because security is {self.security}")
-        return self
-
-
-class RedisSettings(Section):
-    """The Redis that holds alarms. Without `url` there are no alarms."""
-
-    secrets = ("url", "password")
-
-    url: Annotated[SecretUrl, _url_of("redis", "rediss", "unix")] | None = Field(
-        default=None, examples=["redis://localhost:6379/0"]
-    )
-    """`redis://host:port/database`, `rediss://` for TLS; unset: no alarms."""
-    url_file: SecretFile | None = Field(default=None, examples=["/run/secrets/redis-url"])
-    """File that holds the URL."""
-    password: SecretStr | None = Field(default=None, examples=["change-me"])
-    """Password, where the URL has none."""
-    password_file: SecretFile | None = Field(default=None, examples=["/run/secrets/redis-password"])
-    """File that holds the password."""
-    prefix: str = Field(default=_REDIS.prefix, min_length=1)
-    """Begins the name of every key, stream and channel."""
+        Limits(frame_references=(prefix,))
+    except ConfigError:
+        raise ValueError("an absolute path, or the URI of a folder such as s3://bucket/frames") from None
+    return prefix
 
 
 class AlarmSettings(Section):
@@ -229,6 +30,12 @@ class AlarmSettings(Section):
     """n: how many inspected frames of a camera are looked at."""
     passes: int = Field(default=_ALARMS.m, ge=1, le=100_000)
     """m: so many passes in a row return the condition to normal."""
+    rebuild_s: float = Field(default=86_400, ge=0)
+    """With Kafka: where Redis knows nothing, alarms are made anew from the results of so many seconds."""
+    journal: Path = _JOURNAL.path
+    """Without Kafka: file in which judged frames wait while Redis is away; one for each service."""
+    journal_size: int = Field(default=_JOURNAL.size, ge=1, le=100_000_000)
+    """Judged frames that wait in the journal at most; beyond it the oldest make room."""
 
     @model_validator(mode="after")
     def _k_of_n(self) -> Self:
@@ -259,6 +66,12 @@ class LimitSettings(Section):
     """Threads that decode images."""
     max_frame_bytes: int = Field(default=_LIMITS.max_frame_bytes, ge=1024, le=1024 * MIB)
     """Larger encoded images are not inspected, in bytes."""
+    max_referenced_bytes: int = Field(default=_LIMITS.max_referenced_bytes, ge=1024, le=4096 * MIB)
+    """The same for images that come by reference; as many as `decode_threads` are in memory at once."""
+    frame_references: list[Annotated[str, AfterValidator(_folder_uri)]] = Field(
+        default=[], examples=[["s3://line-3/frames"]]
+    )
+    """Folders (absolute paths or fsspec URIs) below which frames may lie that come by reference; unset: none may."""
     max_pixels: int = Field(default=_LIMITS.max_pixels, ge=1024, le=1_000_000_000)
     """Images of more pixels (height times width) are not decoded."""
     drain_s: float = Field(default=30.0, gt=0, le=3600)

@@ -1,46 +1,69 @@
 """Alarms in Redis: a hash of each camera's current state, a stream of events, and a channel that announces them.
 
 Keys, fields and messages are documented, with examples, in `stream/README.md`. Every change is one Lua script: it
-compares the version the change was computed from, then writes the state, appends the events and publishes them, all or
-nothing. Two writers (workers at a rebalance, an operator) cannot overwrite each other: the later one computes again.
+compares the versions the change was computed from, then writes the states, appends the events and publishes them, all
+or nothing. Two writers (workers at a rebalance, an operator) cannot overwrite each other: the later one computes again.
+
+The position up to which a log of results has been taken into account changes in the same script. So what is in Redis is
+always the alarms of exactly the results before that position, whichever worker wrote it and wherever it was killed, and
+a Redis that comes back with older data says by itself where to go on.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
-import redis.asyncio as redis
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
-from stream.alarms import Alarm, AlarmEvent, AlarmState
+from stream.alarm_fields import StoredAlarm, decode_event, encode_event, from_fields, to_fields
+from stream.alarms import Alarm, AlarmEvent
 from stream.config import RedisConfig
-from stream.errors import RecordError, SinkError, SinkUnavailableError
-from stream.redaction import redact_url
+from stream.errors import SinkError
+from stream.redis_client import RedisClient
 
+# KEYS: events, cameras, positions, then the hash of each state. ARGV: the events kept, the channel, the rest as JSON.
 _WRITE: Final = """
-local found = redis.call('HGET', KEYS[1], 'version') or '0'
-if found ~= ARGV[1] then return 0 end
-local fields = cjson.decode(ARGV[2])
-redis.call('DEL', KEYS[1])
-redis.call('HSET', KEYS[1], unpack(fields))
-redis.call('SADD', KEYS[3], ARGV[5])
-for i = 6, #ARGV do
-  redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[3], '*', 'event', ARGV[i])
-  redis.call('PUBLISH', ARGV[4], ARGV[i])
+local given = cjson.decode(ARGV[3])
+if given.log then
+  local found = redis.call('HGET', KEYS[3], given.log) or ''
+  if found ~= given.before then return 'moved' end
 end
-return 1
+for i, state in ipairs(given.states) do
+  local found = redis.call('HGET', KEYS[3 + i], 'version') or '0'
+  if found ~= state.version then return 'changed' end
+end
+for i, state in ipairs(given.states) do
+  redis.call('DEL', KEYS[3 + i])
+  redis.call('HSET', KEYS[3 + i], unpack(state.fields))
+  redis.call('SADD', KEYS[2], state.camera)
+end
+for _, event in ipairs(given.events) do
+  redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'event', event)
+  redis.call('PUBLISH', ARGV[2], event)
+end
+if given.log then redis.call('HSET', KEYS[3], given.log, given.after) end
+return 'written'
 """
 
 
 @dataclass(frozen=True, slots=True)
-class StoredAlarm:
-    """An alarm as Redis has it; `last` names the last frame that was taken into account."""
+class Advance:
+    """A log of results is taken into account up to `after` (exclusive), where before it was up to `before`."""
 
-    alarm: Alarm
-    version: int = 0
-    last: str = ""
+    log: str
+    before: int | None
+    after: int
+
+
+class Written(StrEnum):
+    """What became of a write."""
+
+    WRITTEN = "written"
+    CHANGED = "changed"
+    """Nothing was written: someone else has written one of the states since it was read."""
+    MOVED = "moved"
+    """Nothing was written: the log's position is not the one that the write was computed from."""
 
 
 class AlarmStore:
@@ -51,22 +74,14 @@ class AlarmStore:
 
     def __init__(self, config: RedisConfig) -> None:
         self._config = config
-        self._where = redact_url(config.url)
-        try:
-            self._redis: Any = redis.from_url(
-                config.url,
-                decode_responses=True,
-                socket_timeout=config.timeout_s,
-                socket_connect_timeout=config.timeout_s,
-            )
-        except ValueError as error:
-            raise SinkError(f"the Redis URL {self._where} is not one: {error}") from None
+        self._client = RedisClient(config)
+        self._redis, self._ask = self._client.redis, self._client.ask
         self._write_script = self._redis.register_script(_WRITE)
 
     @property
     def where(self) -> str:
         """The address without its secrets."""
-        return self._where
+        return self._client.where
 
     def key(self, camera: str) -> str:
         """The hash of a camera's state."""
@@ -81,6 +96,11 @@ class AlarmStore:
     def cameras_key(self) -> str:
         """The set of cameras that have a state."""
         return f"{self._config.prefix}alarm-cameras"
+
+    @property
+    def positions_key(self) -> str:
+        """The hash of positions up to which logs of results are taken into account."""
+        return f"{self._config.prefix}alarm-positions"
 
     @property
     def channel(self) -> str:
@@ -99,7 +119,7 @@ class AlarmStore:
     async def load(self, camera: str) -> StoredAlarm:
         """A camera's alarm; `normal` where there is none yet."""
         fields: dict[str, str] = await self._ask(lambda: self._redis.hgetall(self.key(camera)))
-        return _from_fields(camera, fields) if fields else StoredAlarm(Alarm(camera=camera))
+        return from_fields(camera, fields) if fields else StoredAlarm(Alarm(camera=camera))
 
     async def cameras(self) -> list[str]:
         """The cameras that have a state, in order of name."""
@@ -109,27 +129,41 @@ class AlarmStore:
         """Every camera's alarm, in order of name."""
         return [await self.load(camera) for camera in await self.cameras()]
 
-    async def write(
-        self, before: StoredAlarm, alarm: Alarm, last: str, events: Sequence[AlarmEvent]
-    ) -> StoredAlarm | None:
-        """Replace `before` by `alarm` and record the events, as one.
+    async def position(self, log: str) -> int | None:
+        """Up to where (exclusive) a log of results is taken into account; None where it never was.
 
-        Returns:
-            What is stored now, or None where someone else has written since `before` was read.
+        Raises:
+            SinkError: also when the position is no number.
         """
-        after = StoredAlarm(alarm, before.version + 1, last)
-        fields = msgspec.json.encode([text for pair in _to_fields(after).items() for text in pair]).decode()
-        arguments = [
-            str(before.version),
-            fields,
-            str(self._config.events_kept),
-            self.channel,
-            alarm.camera,
-            *(encode_event(event) for event in events),
-        ]
-        keys = [self.key(alarm.camera), self.events_key, self.cameras_key]
-        written = await self._ask(lambda: self._write_script(keys=keys, args=arguments))
-        return after if written else None
+        text: str | None = await self._ask(lambda: self._redis.hget(self.positions_key, log))
+        try:
+            return None if text is None else int(text)
+        except ValueError:
+            raise SinkError(f"the Redis hash {self.positions_key} has {text!r} for {log}, expected a number") from None
+
+    async def write(
+        self, states: Sequence[StoredAlarm], events: Sequence[AlarmEvent], advance: Advance | None = None
+    ) -> Written:
+        """Replace states by their next ones and record the events and a log's new position, as one.
+
+        Args:
+            states: each with the version after the one that it was computed from.
+            events: in their order.
+            advance: of the log that brought the changes.
+        """
+        given: dict[str, Any] = {"states": [], "events": [encode_event(event) for event in events]}
+        for stored in states:
+            fields = [text for pair in to_fields(stored).items() for text in pair]
+            given["states"].append(
+                {"camera": stored.alarm.camera, "version": str(stored.version - 1), "fields": fields}
+            )
+        if advance is not None:
+            before = "" if advance.before is None else str(advance.before)
+            given |= {"log": advance.log, "before": before, "after": str(advance.after)}
+        keys = [self.events_key, self.cameras_key, self.positions_key]
+        keys += [self.key(stored.alarm.camera) for stored in states]
+        arguments = [str(self._config.events_kept), self.channel, msgspec.json.encode(given).decode()]
+        return Written(await self._ask(lambda: self._write_script(keys=keys, args=arguments)))
 
     async def change(
         self, camera: str, changed: Callable[[Alarm], tuple[Alarm, tuple[AlarmEvent, ...]]]
@@ -140,7 +174,7 @@ class AlarmStore:
             alarm, events = changed(before.alarm)
             if not events:
                 return ()
-            if await self.write(before, alarm, before.last, events) is not None:
+            if await self.write([StoredAlarm(alarm, before.version + 1, before.last)], events) is Written.WRITTEN:
                 return events
 
     async def request_acknowledgement(self, camera: str, operator: str) -> None:
@@ -184,77 +218,4 @@ class AlarmStore:
 
     async def close(self) -> None:
         """Disconnect."""
-        await self._redis.aclose()
-
-    async def _ask(self, request: Callable[[], Any]) -> Any:
-        try:
-            return await request()
-        except (AuthenticationError, NoPermissionError) as error:
-            raise SinkError(f"Redis at {self._where} refuses: {error}") from error
-        except ResponseError as error:
-            passing = str(error).startswith(
-                ("LOADING", "BUSY ", "READONLY", "MASTERDOWN", "OOM", "MISCONF", "TRYAGAIN")
-            )
-            kind = SinkUnavailableError if passing else SinkError
-            raise kind(f"Redis at {self._where}: {error}") from error
-        except (RedisError, OSError, TimeoutError) as error:
-            raise SinkUnavailableError(f"Redis at {self._where}: {error}") from error
-
-
-def encode_event(event: AlarmEvent) -> str:
-    """An event as the JSON that the stream and the channel carry."""
-    return msgspec.json.encode({k: v for k, v in asdict(event).items() if v is not None}).decode()
-
-
-def decode_event(text: str | bytes) -> AlarmEvent:
-    """The event in a message.
-
-    Raises:
-        RecordError: the message is no event.
-    """
-    try:
-        return msgspec.json.decode(text, type=AlarmEvent)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise RecordError(f"the message is no alarm event: {error}") from error
-
-
-def _to_fields(stored: StoredAlarm) -> dict[str, str]:
-    alarm = stored.alarm
-    fields = {
-        "camera": alarm.camera,
-        "state": alarm.state.value,
-        "alarm_id": alarm.alarm_id,
-        "raised_at": _text(alarm.raised_at),
-        "acknowledged_by": alarm.acknowledged_by,
-        "acknowledged_at": _text(alarm.acknowledged_at),
-        "window": alarm.window,
-        "passes": str(alarm.passes),
-        "last": stored.last,
-        "version": str(stored.version),
-    }
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def _from_fields(camera: str, fields: dict[str, str]) -> StoredAlarm:
-    try:
-        alarm = Alarm(
-            camera=camera,
-            state=AlarmState(fields["state"]),
-            alarm_id=fields.get("alarm_id"),
-            raised_at=_time(fields.get("raised_at")),
-            acknowledged_by=fields.get("acknowledged_by"),
-            acknowledged_at=_time(fields.get("acknowledged_at")),
-            window=fields["window"],
-            passes=int(fields["passes"]),
-        )
-        return StoredAlarm(alarm, int(fields["version"]), fields.get("last", ""))
-    except (KeyError, ValueError) as error:
-        raise SinkError(f"the Redis hash of camera {camera!r} is not one of Patchline's: {error}") from error
-
-
-def _text(time: datetime | None) -> str | None:
-    return None if time is None else time.isoformat()
-
-
-def _time(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+        await self._client.close()

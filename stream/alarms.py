@@ -18,6 +18,8 @@ from enum import StrEnum
 
 from engine.inspection import Verdict
 from stream.config import AlarmConfig
+from stream.frame import Position
+from stream.messages import Result
 
 
 class AlarmState(StrEnum):
@@ -85,6 +87,21 @@ class Observation:
     time: datetime
     recipe: str | None = None
     score: float | None = None
+    position: Position | None = None
+    """Where the frame came from, if it can be read again from there."""
+
+
+def observation_of(result: Result, position: Position | None) -> Observation:
+    """A result, as far as alarms care."""
+    return Observation(
+        camera=result.camera,
+        frame_id=result.frame_id,
+        verdict=result.verdict,
+        time=result.time,
+        recipe=result.recipe,
+        score=result.score,
+        position=position,
+    )
 
 
 def observe(alarm: Alarm, seen: Observation, config: AlarmConfig) -> tuple[Alarm, tuple[AlarmEvent, ...]]:

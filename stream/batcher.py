@@ -1,7 +1,10 @@
 """Frames in ones and twos, batches out.
 
 A batch closes when it is full, or when the engine is idle and its oldest item has waited for the linger; it takes
-whatever waits, of any camera and recipe, in the order of submission, and waits for nobody in particular. While the
+whatever waits, of any camera and recipe, and waits for nobody in particular. Where more waits than it can take, urgent
+lanes go first: the time that their items have waited counts several times. So an item that has waited for long goes
+before any urgent one, nobody starves, and where nothing is urgent the order is that of submission. Within a lane it
+always is. While the
 engine works on one batch a second may be handed over if it is full, so that the engine never waits for the event loop.
 
 Every item submitted is settled exactly once: with its answer, with the error of its batch, or with `AbortedError` where
@@ -10,7 +13,7 @@ the batcher stops first.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -21,6 +24,8 @@ Answer = TypeVar("Answer")
 
 _AHEAD = 2
 """Batches handed over and not yet answered, at most."""
+_URGENT_WEIGHT = 4.0
+"""A second that an item of an urgent lane has waited counts like so many of another."""
 
 
 @dataclass(slots=True, eq=False)
@@ -40,6 +45,8 @@ class Batcher(Generic[Item, Answer]):
         linger_s: how long an item waits for others while no batch is worked on.
         capacity: items that may wait; `submit` waits for room beyond that.
         on_close: told of each batch as it closes: its items, and how long each has waited, in seconds.
+        lane: items of the same lane keep their order.
+        urgent: whether an item makes its lane go first.
     """
 
     def __init__(
@@ -50,7 +57,10 @@ class Batcher(Generic[Item, Answer]):
         linger_s: float,
         capacity: int,
         on_close: Callable[[Sequence[Item], Sequence[float]], None] | None = None,
+        lane: Callable[[Item], Hashable] = lambda _: None,
+        urgent: Callable[[Item], bool] = lambda _: False,
     ) -> None:
+        self._lane, self._urgent = lane, urgent
         self._work = work
         self._size = size
         self._linger_s = linger_s
@@ -124,12 +134,25 @@ class Batcher(Generic[Item, Answer]):
         full = len(self._waiting) >= self._size
         if not ((full and self._working < _AHEAD) or (self._working == 0 and self._lingered_s() <= 0)):
             return []
-        batch: list[_Waiting[Item, Answer]] = []
-        while self._waiting and len(batch) < self._size:
-            waiting = self._waiting.popleft()
-            if not waiting.answer.cancelled():  # whoever submitted it has gone
-                batch.append(waiting)
+        # Where an answer was cancelled, whoever submitted the item has gone.
+        waiting = [one for one in self._waiting if not one.answer.cancelled()]
+        batch = self._first_of(waiting) if len(waiting) > self._size else waiting
+        taken = set(map(id, batch))
+        self._waiting = deque(one for one in waiting if id(one) not in taken)
         return batch
+
+    def _first_of(self, waiting: Sequence[_Waiting[Item, Answer]]) -> list[_Waiting[Item, Answer]]:
+        """A full batch of the items that go first."""
+        urgent = {self._lane(one.item) for one in waiting if self._urgent(one.item)}
+        if not urgent:
+            return list(waiting[: self._size])
+        now = asyncio.get_running_loop().time()
+
+        def waited_s(one: _Waiting[Item, Answer]) -> float:
+            return (now - one.since_s) * (_URGENT_WEIGHT if self._lane(one.item) in urgent else 1.0)
+
+        # Stable, and within a lane the one that came first has waited for longest: its order is kept.
+        return sorted(waiting, key=waited_s, reverse=True)[: self._size]
 
     def _lingered_s(self) -> float:
         """Seconds until the oldest item has lingered long enough."""

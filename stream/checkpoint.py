@@ -113,6 +113,7 @@ class Checkpoint:
         place.outcome = outcome
         lane = place.lane
         async with lane.flushing:
+            await asyncio.sleep(0)  # the rest of the batch settles in the same turn of the loop, and goes out with it
             ready = lane.take_ready()
             if not ready:
                 return

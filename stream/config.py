@@ -35,6 +35,10 @@ class Limits:
 
     max_frame_bytes: int = 32 * MIB
     """A larger encoded frame is not inspected."""
+    max_referenced_bytes: int = 256 * MIB
+    """The same for a frame that comes by reference; `decode_threads` of them are in memory at once."""
+    frame_references: tuple[str, ...] = ()
+    """URIs of folders below which frames may lie that come by reference. None: such frames are not inspected."""
     max_pixels: int = 64_000_000
     """Height times width that is still decoded; read from the image's header, before decoding."""
     batch_size: int = 8
@@ -49,7 +53,13 @@ class Limits:
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "max_frame_bytes", "max_pixels", "batch_size", "max_in_flight", "max_in_flight_bytes")
-        _at_least(self, 1, "decode_threads")
+        _at_least(self, 1, "decode_threads", "max_referenced_bytes")
+        for prefix in self.frame_references:
+            if not (prefix if prefix.startswith("/") else prefix.partition("://")[2]).strip("/"):
+                raise ConfigError(
+                    f"Limits.frame_references has {prefix!r}, expected an absolute path, or a URI such as"
+                    " s3://bucket/frames"
+                )
         _at_least(self, 0, "linger_s")
         if self.max_in_flight < self.batch_size:
             raise ConfigError(
@@ -188,18 +198,32 @@ class AlarmConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class JournalConfig:
+    """Where judged frames wait for the alarms of a service without Kafka."""
+
+    path: Path = Path("patchline-alarms.sqlite3")
+    size: int = 100_000
+    """Judged frames that wait at most; beyond it the oldest make room, and are counted."""
+
+    def __post_init__(self) -> None:
+        _at_least(self, 1, "size")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RedisConfig:
     """Where alarms live. `url` may carry a password: it is never printed whole."""
 
     url: str = field(default="redis://localhost:6379/0", repr=False)
     prefix: str = "patchline:"
+    ca_file: Path | None = None
+    """Certificate authority (PEM) that a `rediss://` server is verified with. None: the system's."""
     timeout_s: float = 2.0
-    """Of one request, and how long results wait for their alarms to be written while Redis is away."""
-    outbox_size: int = 100_000
-    """Judged frames waiting for Redis; when reached, results wait as well."""
+    """Of one request, and of catching up with the last results when the stream ends."""
     events_kept: int = 10_000
     """About how many events the alarm stream keeps."""
 
     def __post_init__(self) -> None:
         _positive(self, "timeout_s")
-        _at_least(self, 1, "outbox_size", "events_kept")
+        _at_least(self, 1, "events_kept")
+        if self.ca_file is not None and not self.url.startswith("rediss:"):
+            raise ConfigError("RedisConfig.ca_file is set, but the url does not begin with rediss://")

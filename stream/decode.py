@@ -12,6 +12,7 @@ from stream.config import Limits
 from stream.errors import Reason, UnreadableError
 from stream.frame import Frame
 from stream.image_file import read_image
+from stream.in_flight_notes import POISON_CRASHES
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +38,30 @@ class Decoder:
         self._limits = limits
         self._threads = ThreadPoolExecutor(limits.decode_threads, thread_name_prefix="decode")
 
-    async def decode(self, frame: Frame) -> Decoded:
+    async def decode(self, frame: Frame, payload: bytes) -> Decoded:
         """The frame's image, checked and at its recipe's size.
+
+        Args:
+            frame: what is known of it.
+            payload: the encoded image, wherever it was; empty where the frame has pixels.
 
         Raises:
             UnreadableError: the frame cannot be inspected, for the reason it carries.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._decode, frame)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._hashed, frame, payload)
 
-    def _decode(self, frame: Frame) -> Decoded:
+    def _hashed(self, frame: Frame, payload: bytes) -> Decoded:
+        try:
+            return self._decode(frame, payload)
+        except UnreadableError as error:
+            error.sha256 = hashlib.sha256(payload).hexdigest() if frame.image is None else None
+            raise
+
+    def _decode(self, frame: Frame, payload: bytes) -> Decoded:
+        if frame.crashes is not None and frame.crashes >= POISON_CRASHES:
+            raise UnreadableError(
+                Reason.POISON, f"the worker crashed {frame.crashes} times while it had this frame alone in flight"
+            )
         if frame.flaw is not None:
             raise UnreadableError(Reason.MALFORMED_RECORD, frame.flaw)
         if frame.recipe not in self._recipes:
@@ -53,7 +69,7 @@ class Decoder:
             raise UnreadableError(
                 Reason.UNKNOWN_RECIPE, f"the frame asks for recipe {frame.recipe!r}, expected one of: {known}"
             )
-        image = frame.image if frame.image is not None else self._read(frame, frame.payload or b"")
+        image = frame.image if frame.image is not None else self._read(frame, payload)
         try:
             return Decoded(self._prepare(frame.recipe, image), (image.shape[0], image.shape[1]))
         except ImageError as error:
@@ -61,8 +77,9 @@ class Decoder:
 
     def _read(self, frame: Frame, payload: bytes) -> Image:
         limits = self._limits
+        max_bytes = limits.max_frame_bytes if frame.reference is None else limits.max_referenced_bytes
         # The hash of an oversized frame is not worth computing; read_image names the size as the reason.
-        if payload and frame.content_sha256 is not None and len(payload) <= limits.max_frame_bytes:
+        if payload and frame.content_sha256 is not None and len(payload) <= max_bytes:
             found = hashlib.sha256(payload).hexdigest()
             if found != frame.content_sha256.lower():
                 raise UnreadableError(
@@ -74,7 +91,7 @@ class Decoder:
             raise UnreadableError(
                 Reason.NOT_AN_IMAGE, f"the content type is {kind!r}, expected image/… or application/octet-stream"
             )
-        return read_image(payload, max_bytes=limits.max_frame_bytes, max_pixels=limits.max_pixels)
+        return read_image(payload, max_bytes=max_bytes, max_pixels=limits.max_pixels)
 
     def close(self) -> None:
         """Let the threads end; what they still decode is thrown away."""

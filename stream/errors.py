@@ -23,6 +23,9 @@ from enum import StrEnum
 
 from engine.errors import PatchlineError
 
+MAX_DETAIL_CHARACTERS = 2_000
+"""Of the sentence in a result: it repeats what a record says, and must itself fit into one."""
+
 
 class Reason(StrEnum):
     """Why a frame was not inspected: `Result.reason`."""
@@ -45,6 +48,12 @@ class Reason(StrEnum):
     MALFORMED_RECORD = "malformed_record"
     """The CloudEvents headers are missing or wrong."""
     UNKNOWN_RECIPE = "unknown_recipe"
+    REFERENCE_REFUSED = "reference_refused"
+    """The frame comes by reference, and settings or storage do not let it be read."""
+    REFERENCE_NOT_FOUND = "reference_not_found"
+    """The frame comes by reference, and storage says that it is not there."""
+    POISON = "poison"
+    """The worker crashed twice while it had this frame alone in flight."""
 
 
 class DropCause(StrEnum):
@@ -59,6 +68,15 @@ class DropCause(StrEnum):
     """It was waiting when the service stopped."""
     ABORTED = "aborted"
     """It was in flight when the service was forced to stop."""
+
+
+class AlarmGap(StrEnum):
+    """Why results never reach the alarms. They were waiting for Redis."""
+
+    EXPIRED = "expired"
+    """The results topic did not keep them for long enough."""
+    JOURNAL_FULL = "journal_full"
+    """The journal of a service without Kafka held its bound; the oldest made room."""
 
 
 class StreamError(PatchlineError):
@@ -78,7 +96,9 @@ class UnreadableError(StreamError):
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(detail)
         self.reason = reason
-        self.detail = detail
+        self.detail = detail[:MAX_DETAIL_CHARACTERS]
+        self.sha256: str | None = None
+        """Of the frame's bytes, in hex, where it has some."""
 
 
 class RecordError(StreamError):

@@ -40,6 +40,11 @@ class Frame:
     flaw: str | None = None
     headers: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
     """The record's headers as they came; a dead letter repeats them."""
+    reference: str | None = None
+    """The URI of the encoded image, where it is not in the record; `payload` is empty then."""
+    crashes: int | None = None
+    """None: an ordinary frame. Else it may have been in flight when a worker crashed, so it is tried alone; and it was
+    alone in flight at so many crashes."""
 
     @classmethod
     def of_bytes(cls, frame_id: str, recipe: str, payload: bytes) -> Self:

@@ -72,13 +72,12 @@ def describe(error: KafkaError, config: KafkaConfig) -> str:
 def missing_right(error: KafkaError, config: KafkaConfig) -> str | None:
     """Which ACL is missing, for an error that tells of one."""
     if isinstance(error, TopicAuthorizationFailedError):
-        return (
-            f"no right to topic {', '.join(_names(error)) or 'unknown'}: user {config.username!r} needs READ and "
-            f"DESCRIBE on {config.frames_topic}, WRITE and DESCRIBE on {config.results_topic} and "
-            f"{config.dead_letter_topic}"
-        )
+        topics = _names(error)
+        needed = "; ".join(_rights_to(topic, config) for topic in topics) or "rights to its topics"
+        return f"no right to topic {', '.join(topics) or 'unknown'}: user {config.username!r} needs {needed}"
     if isinstance(error, GroupAuthorizationFailedError):
-        return f"no right to the consumer group: user {config.username!r} needs READ on group {config.group}"
+        groups = ", ".join(_names(error)) or config.group
+        return f"no right to the consumer group: user {config.username!r} needs READ on group {groups}"
     if isinstance(error, TransactionalIdAuthorizationFailed):
         return (
             f"no right to transactions: user {config.username!r} needs WRITE and DESCRIBE on the transactional ids "
@@ -90,6 +89,16 @@ def missing_right(error: KafkaError, config: KafkaConfig) -> str | None:
             "or topics made beforehand and kafka.create_topics: false"
         )
     return None
+
+
+def _rights_to(topic: str, config: KafkaConfig) -> str:
+    if topic == config.frames_topic:
+        return f"READ and DESCRIBE on {topic}"
+    if topic == config.results_topic:
+        return f"WRITE and DESCRIBE on {topic} (READ, too, where there are alarms)"
+    if topic == config.dead_letter_topic:
+        return f"WRITE and DESCRIBE on {topic}"
+    return f"READ, WRITE and DESCRIBE on {topic}"
 
 
 def _names(error: KafkaError) -> list[str]:

@@ -34,6 +34,9 @@ from stream.messages import Feedback, FeedbackOutcome, FeedbackReply, Generation
 from stream.observer import NullObserver, Observer
 from stream.retry import persist
 
+_MAX_NAME, _MAX_DETAIL = 1024, 4096
+"""Characters that an answer to a record that is no feedback repeats of it."""
+
 
 class KafkaInbox:
     """A `FeedbackInbox` on three topics.
@@ -203,12 +206,16 @@ class KafkaInbox:
 
 
 def _refused(record: ConsumerRecord, error: RecordError) -> FeedbackReply:
-    """The answer to a record that is no feedback, named by its id where it has one, else by its position."""
+    """The answer to a record that is no feedback, named by its id where it has a usable one, else by its position.
+
+    Records take tens of MiB in any field; an answer repeats none that is out of all proportion, so that it always fits.
+    """
     position = f"{record.topic}/{record.partition}/{record.offset}"
+    name = attributes_of(record.headers, []).get("ce_id", "")
     return FeedbackReply(
-        feedback_id=attributes_of(record.headers, []).get("ce_id") or position,
-        recipe=(record.key or b"").decode("utf-8", "replace") or "unknown",
+        feedback_id=name if 0 < len(name) <= _MAX_NAME else position,
+        recipe=(record.key or b"")[:_MAX_NAME].decode("utf-8", "replace") or "unknown",
         outcome=FeedbackOutcome.REFUSED,
         time=datetime.now(UTC),
-        detail=f"{position}: {error}",
+        detail=f"{position}: {error}"[:_MAX_DETAIL],
     )

@@ -4,12 +4,14 @@ from collections import deque
 
 from stream.config import KafkaConfig
 from stream.frame import Frame
+from stream.in_flight_notes import InFlightNotes
 
 
 class ReadAhead:
-    """Frames of one partition, oldest first, within the bounds of the settings."""
+    """Frames of one partition, oldest first, within the bounds of the settings; and the partition's notes."""
 
-    def __init__(self, config: KafkaConfig) -> None:
+    def __init__(self, config: KafkaConfig, notes: InFlightNotes) -> None:
+        self.notes = notes
         self._max_frames, self._max_bytes = config.partition_buffer_frames, config.partition_buffer_bytes
         self._bytes = 0
         self.frames: deque[Frame] = deque()

@@ -14,7 +14,7 @@ def records_of(outcomes: Sequence[Outcome], config: KafkaConfig, max_frame_bytes
     """(topic, record) of each result, and of each dead letter. The same outcomes always give the same bytes."""
     records: list[tuple[str, Record]] = []
     for outcome in outcomes:
-        records.append((config.results_topic, result_record(outcome.result)))
+        records.append((config.results_topic, result_record(outcome.result, outcome.frame.position)))
         if outcome.result.verdict is Verdict.NOT_INSPECTED:
             letter = dead_letter_record(outcome, max_frame_bytes)
             if letter is not None:

@@ -4,10 +4,11 @@ Records wait in one small buffer a partition. A partition whose buffer is full i
 fetched and the others go on: that is how a full queue slows Kafka down. The consumer's own task keeps the heartbeat.
 
 Offsets are committed after the pipeline has settled the frames: by hand, or by the ledger in the transaction of their
-results. With a ledger a partition is read only once the ledger has taken it over: from the offset that was committed
-then, whatever the consumer had fetched before. When partitions are lost, their frames in flight may finish and commit
-for a moment; what is not done by then is abandoned, without a result, and read again by the worker that has the
-partition now.
+results. A partition is read only once it was taken over: from the offset that was committed then, whatever the consumer
+had fetched before. Where its former owner crashed, the frames that may have been in flight are to be tried alone.
+
+When partitions are lost, their frames in flight may finish and commit for a moment; what is not done by then is
+abandoned, without a result, and read again by the worker that has the partition now.
 """
 
 import asyncio
@@ -17,22 +18,23 @@ from contextlib import suppress
 from typing import Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
-from aiokafka.structs import OffsetAndMetadata
+from aiokafka.errors import IllegalStateError, KafkaError
 
 from stream.cloudevents import read_frame
-from stream.config import MIB, RECORD_HEADROOM_BYTES, KafkaConfig
-from stream.errors import SourceError, SourceUnavailableError
+from stream.config import MIB, RECORD_HEADROOM_BYTES, KafkaConfig, Limits
+from stream.errors import LaneLostError, SourceError, SourceUnavailableError
 from stream.frame import Frame, Position
 from stream.kafka_access import start
 from stream.kafka_client import client_options, describe, is_passing
 from stream.kafka_ledger import KafkaLedger
+from stream.kafka_offsets import KafkaOffsets, Offsets
 from stream.kafka_read_ahead import ReadAhead
 from stream.observer import NullObserver, Observer
 from stream.ports import Release
 from stream.retry import persist
 
 _POLL_MS = 200
+_TURN_FRAMES = 4
 _HEARTBEAT_S = 0.3
 """Heartbeats tell members of a rebalance, and those that know wait for those that do not: so long nobody has frames."""
 _MAX_POLL_INTERVAL_S = 300
@@ -46,6 +48,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
         max_frame_bytes: records up to this size, and the headroom, are fetched whole.
         observer: told of lag, assignment and retries.
         ledger: commits offsets together with results. None: they are committed here.
+        window: frames of a partition that may be in flight at once, where there is no ledger.
     """
 
     def __init__(
@@ -55,15 +58,18 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
         max_frame_bytes: int = 32 * MIB,
         observer: Observer | None = None,
         ledger: KafkaLedger | None = None,
+        window: int = Limits().max_in_flight,
     ) -> None:
         self._config = config
         self._ledger = ledger
+        self._offsets: Offsets = KafkaOffsets(config, window=window) if ledger is None else ledger
         self._max_frame_bytes = max_frame_bytes
         self._observer = observer or NullObserver()
         self._consumer: AIOKafkaConsumer | None = None
         self._release: Release | None = None
         self._buffers: dict[TopicPartition, ReadAhead] = {}
         self._turns: deque[TopicPartition] = deque()
+        self._left_of_turn = 0
         self._committed: dict[TopicPartition, int | None] = {}
         """Of each partition held: the next offset to be done; None before its first frame."""
         self._filled, self._drained = asyncio.Event(), asyncio.Event()
@@ -117,17 +123,22 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
         return self
 
     async def __anext__(self) -> Frame:
-        """The next frame, partition by partition in turns. It never ends by itself."""
+        """The next frame, partition by partition in turns of a few frames. It never ends by itself.
+
+        Frames that arrive together are judged together: a batch then has few partitions, and few transactions.
+        """
         while True:
             if self._failure is not None:
                 raise self._failure
-            for _ in range(len(self._turns)):
-                self._turns.rotate(-1)
+            for _ in range(len(self._turns) + 1 if self._turns else 0):
                 buffer = self._buffers[self._turns[-1]]
-                if buffer.frames:
+                if self._left_of_turn and buffer.frames:
+                    self._left_of_turn -= 1
                     frame = buffer.pop()
                     self._drained.set()
                     return frame
+                self._turns.rotate(-1)
+                self._left_of_turn = _TURN_FRAMES
             self._filled.clear()
             await self._filled.wait()
 
@@ -136,15 +147,13 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
         partition = TopicPartition(position.topic, position.partition)
         if self._consumer is None or partition not in self._committed:
             return
-        try:
-            if self._ledger is None:
-                await self._consumer.commit({partition: OffsetAndMetadata(position.offset + 1, "")})
-        except (CommitFailedError, IllegalStateError):
-            return  # the group has moved on: whoever has the partition now reads these frames again
-        except KafkaError as error:
-            raise self._translated(error) from error
+        await self._offsets.commit(partition, position.offset + 1)
         if partition in self._committed:
             self._committed[partition] = position.offset + 1
+
+    async def try_alone(self, position: Position) -> None:
+        """See `ReplayableSource`."""
+        await self._offsets.try_alone(TopicPartition(position.topic, position.partition), position.offset)
 
     async def close(self) -> None:
         """Leave the group and disconnect."""
@@ -154,8 +163,16 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
         await self._stop_taking_over()
         consumer, self._consumer = self._consumer, None
         if consumer is not None:
+            await self._leave_in_order()
             self._release = None  # everything is settled or given up; leaving the group has nobody to wait for
             await consumer.stop()
+
+    async def _leave_in_order(self) -> None:
+        """Say so of the partitions that have no frame in flight; the others' owner has crashed, as far as they go."""
+        held = {(partition.topic, partition.partition): partition for partition in self._committed}
+        crashed = await self._release(held, 0.0) if self._release is not None else []
+        settled = [partition for lane, partition in held.items() if lane not in crashed]
+        await self._offsets.give_up(settled, in_order=True)
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Called by the consumer before a rebalance, with all partitions it had."""
@@ -168,8 +185,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
             if self._release is not None and revoked:
                 lanes = [(partition.topic, partition.partition) for partition in revoked]
                 await self._release(lanes, self._config.revoke_timeout_s)
-            if self._ledger is not None:
-                self._ledger.give_up(revoked)
+            await self._offsets.give_up(revoked, in_order=True)
             self._committed.clear()
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
@@ -178,33 +194,34 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
             partitions = sorted(assigned)
             self._rebalancing = False
             self._committed = dict.fromkeys(partitions)
-            for partition in partitions:
-                if self._ledger is None:
-                    self._serve(partition)
-                elif self._consumer is not None:
-                    # As a task: the consumer sends no heartbeat before this callback returns.
-                    taking = self._take_over(partition, self._ledger, self._consumer)
-                    self._taking_over.append(asyncio.create_task(taking))
+            if self._consumer is not None:
+                # As tasks: the consumer sends no heartbeat before this callback returns.
+                taking = [self._take_over(partition, self._consumer) for partition in partitions]
+                self._taking_over += map(asyncio.create_task, taking)
             self._observer.partitions(self._config.frames_topic, [partition.partition for partition in partitions])
 
-    async def _take_over(self, partition: TopicPartition, ledger: KafkaLedger, consumer: AIOKafkaConsumer) -> None:
+    async def _take_over(self, partition: TopicPartition, consumer: AIOKafkaConsumer) -> None:
         with _Failures(self):
             name = f"partition {partition.partition} of {partition.topic}"
-            start = await persist(name, lambda: ledger.take_over(partition, consumer), self._observer)
-            self._committed[partition] = start
-            consumer.seek(partition, start)
-            self._serve(partition)
+            try:
+                taken = await persist(name, lambda: self._offsets.take_over(partition, consumer), self._observer)
+            except LaneLostError as lost:
+                self._observer.retrying(name, lost, 1)
+                self._rejoin()
+                return
+            self._committed[partition] = taken.start
+            if suspects := taken.notes.suspects(taken.start):
+                self._observer.crash_found(partition.topic, partition.partition, suspects)
+            consumer.seek(partition, taken.start)
+            self._buffers[partition] = ReadAhead(self._config, taken.notes)
+            self._turns.append(partition)
+            self._drained.set()
 
     async def _stop_taking_over(self) -> None:
         for task in self._taking_over:
             task.cancel()
         await asyncio.gather(*self._taking_over, return_exceptions=True)
         self._taking_over = []
-
-    def _serve(self, partition: TopicPartition) -> None:
-        self._buffers[partition] = ReadAhead(self._config)
-        self._turns.append(partition)
-        self._drained.set()
 
     def _rejoin(self) -> None:
         """A partition turned out to be another worker's: ask the group who has what, unless it is being asked."""
@@ -241,15 +258,14 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
                 continue
             for partition, records in fetched.items():
                 if (buffer := self._buffers.get(partition)) is not None:
-                    if self._committed.get(partition) is None and records:
-                        self._committed[partition] = records[0].offset
                     for record in records:
-                        buffer.push(self._frame(record))
+                        buffer.push(self._frame(record, buffer.notes.take(record.offset)))
             self._filled.set()
             self._observer.queue_depth("kafka_buffer", sum(len(buffer.frames) for buffer in self._buffers.values()))
 
-    def _frame(self, record: ConsumerRecord) -> Frame:
+    def _frame(self, record: ConsumerRecord, crashes: int | None) -> Frame:
         return read_frame(
+            crashes=crashes,
             position=Position(record.topic, record.partition, record.offset),
             timestamp_ms=record.timestamp,
             key=record.key,

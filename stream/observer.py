@@ -6,15 +6,15 @@ from typing import Literal, Protocol, TypeAlias
 from engine.drift import Drift
 from engine.inspection import Image, Inspection
 from engine.memory_bank import MemoryBank
-from stream.alarms import AlarmEvent
-from stream.errors import DropCause
+from stream.alarms import AlarmEvent, AlarmState
+from stream.errors import AlarmGap, DropCause
 from stream.frame import Frame
 from stream.messages import FeedbackReply, Result
 
 Stage: TypeAlias = Literal["queue", "decode", "inspect", "sinks", "end_to_end"]
 """queue: from decoded to the start of its batch; decode: hash, decoding and resizing; inspect: the engine, per batch;
 sinks: from judged to committed; end_to_end: from read to committed."""
-Queue: TypeAlias = Literal["in_flight", "batcher", "kafka_buffer", "alarm_outbox"]
+Queue: TypeAlias = Literal["in_flight", "batcher", "kafka_buffer", "alarm_log"]
 
 
 class Observer(Protocol):
@@ -36,7 +36,7 @@ class Observer(Protocol):
         """A batch of `size` frames goes to the engine."""
 
     def queue_depth(self, queue: Queue, depth: int) -> None:
-        """How many frames wait."""
+        """How many frames wait. `alarm_log`: committed results that alarms do not yet reflect."""
 
     def judged(self, frame: Frame, prepared: Image | None, inspection: Inspection | None, result: Result) -> None:
         """A frame was judged, in the order of its camera, before its sinks take it.
@@ -54,11 +54,23 @@ class Observer(Protocol):
     def partitions(self, topic: str, partitions: Sequence[int]) -> None:
         """The partitions this worker now owns."""
 
+    def crash_found(self, topic: str, partition: int, frames: int) -> None:
+        """A partition's former owner crashed: its next `frames` frames, at most, are tried one by one."""
+
     def camera_connected(self, camera: str, connected: bool) -> None:
         """A camera that the service opens itself is, or is no longer, delivering."""
 
     def alarm(self, event: AlarmEvent) -> None:
         """An alarm changed state, and Redis has it."""
+
+    def alarm_state(self, camera: str, state: AlarmState | None) -> None:
+        """The state of a camera's alarm as this worker found it; None: another worker tells from now on."""
+
+    def alarm_gap(self, cause: AlarmGap, results: int) -> None:
+        """So many results will never reach the alarms."""
+
+    def alarm_store(self, up: bool) -> None:
+        """The Redis that holds alarms answers, or does not."""
 
     def retrying(self, what: str, error: BaseException, attempt: int) -> None:
         """Something was away and will be tried again; results wait, nothing is lost."""
@@ -109,10 +121,22 @@ class NullObserver:
     def partitions(self, topic: str, partitions: Sequence[int]) -> None:
         """See `Observer`."""
 
+    def crash_found(self, topic: str, partition: int, frames: int) -> None:
+        """See `Observer`."""
+
     def camera_connected(self, camera: str, connected: bool) -> None:
         """See `Observer`."""
 
     def alarm(self, event: AlarmEvent) -> None:
+        """See `Observer`."""
+
+    def alarm_state(self, camera: str, state: AlarmState | None) -> None:
+        """See `Observer`."""
+
+    def alarm_gap(self, cause: AlarmGap, results: int) -> None:
+        """See `Observer`."""
+
+    def alarm_store(self, up: bool) -> None:
         """See `Observer`."""
 
     def retrying(self, what: str, error: BaseException, attempt: int) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
+from typing import Any
 
 from engine.inspection import Image, Inspection, Verdict
 from stream.config import RecipeConfig
@@ -23,53 +24,48 @@ class Outcome:
     prepared: Image | None = None
     judged_s: float = field(default_factory=monotonic)
     """The monotonic clock when the result was made."""
+    payload_sha256: str | None = None
+    """Of the bytes of a frame that was not inspected, in hex."""
 
 
 def judged(frame: Frame, decoded: Decoded, inspection: Inspection, recipe: RecipeConfig | None) -> Outcome:
     """The outcome of a frame that the engine judged."""
-    now = datetime.now(UTC)
-    result = Result(
-        frame_id=frame.frame_id,
-        camera=frame.camera,
-        recipe=frame.recipe,
-        time=frame.time,
-        inspected_at=now,
+    result = _result(
+        frame,
+        recipe,
         verdict=inspection.verdict,
-        latency_ms=_latency_ms(frame),
         score=inspection.score,
         threshold=inspection.threshold,
         generation=GenerationRef(number=inspection.generation, sha256=inspection.generation_sha256),
         worst=worst_box(inspection, decoded.size_px),
-        late=_is_late(frame, now, recipe),
     )
     return Outcome(frame=frame, result=result, inspection=inspection, prepared=decoded.prepared)
 
 
 def not_inspected(frame: Frame, error: UnreadableError, recipe: RecipeConfig | None) -> Outcome:
     """The outcome of a frame that cannot be inspected."""
+    result = _result(frame, recipe, verdict=Verdict.NOT_INSPECTED, reason=error.reason.value, detail=error.detail)
+    return Outcome(frame=frame, result=result, payload_sha256=error.sha256)
+
+
+def _result(frame: Frame, recipe: RecipeConfig | None, *, verdict: Verdict, **found: Any) -> Result:
     now = datetime.now(UTC)
-    result = Result(
+    return Result(
         frame_id=frame.frame_id,
         camera=frame.camera,
         recipe=frame.recipe,
         time=frame.time,
         inspected_at=now,
-        verdict=Verdict.NOT_INSPECTED,
-        latency_ms=_latency_ms(frame),
-        reason=error.reason.value,
-        detail=error.detail,
+        verdict=verdict,
+        latency_ms=round((monotonic() - frame.received_s) * 1000, 3),
         late=_is_late(frame, now, recipe),
+        **found,
     )
-    return Outcome(frame=frame, result=result)
 
 
 def worst_box(inspection: Inspection, size_px: tuple[int, int]) -> Box:
     """The worst patch's cell of the patch grid, on the frame as received, `size_px` (H, W)."""
     return cell_box(inspection.grid, inspection.worst_patch, size_px)
-
-
-def _latency_ms(frame: Frame) -> float:
-    return round((monotonic() - frame.received_s) * 1000, 3)
 
 
 def _is_late(frame: Frame, now: datetime, recipe: RecipeConfig | None) -> bool:

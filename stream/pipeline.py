@@ -6,8 +6,8 @@ starting, stopping and counting.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from time import monotonic
 
 from engine.inspection import Image, Inspection
@@ -17,8 +17,10 @@ from stream.config import Limits, RecipeConfig
 from stream.deadline import Deadline
 from stream.decode import Decoder
 from stream.engine_thread import Engine, EngineThread, Maps
-from stream.errors import AbortedError, DropCause, UnreadableError
+from stream.errors import AbortedError, DropCause, LaneLostError, Reason, UnreadableError
 from stream.frame import Frame
+from stream.frame_reference import FrameReferences
+from stream.gate import Gate
 from stream.observer import NullObserver, Observer
 from stream.outcome import Outcome, judged, not_inspected
 from stream.ports import Companion, ReplayableSource, Sink, Source
@@ -40,6 +42,7 @@ class Pipeline:
         observer: who watches.
         maps: which anomaly maps the engine keeps for the observer.
         companions: run while frames are taken.
+        urgent: whether a camera's frames go first when the engine is short.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Pipeline:
         observer: Observer | None = None,
         maps: Maps = "none",
         companions: Sequence[Companion] = (),
+        urgent: Callable[[str], bool] = lambda _: False,
     ) -> None:
         limits = limits or Limits()
         self._sources, self._sinks, self._ledger = tuple(sources), tuple(sinks), ledger
@@ -61,6 +65,7 @@ class Pipeline:
         self._companions = tuple(companions)
         self._observer = observer or NullObserver()
         self._engine = EngineThread(engine, maps=maps)
+        self._references = FrameReferences(limits, self._observer)
         self._decoder = Decoder(engine.prepare, engine.recipes, limits)
         self._batcher: Batcher[tuple[Frame, Image], Inspection] = Batcher(
             self._inspect,
@@ -68,8 +73,11 @@ class Pipeline:
             linger_s=limits.linger_s,
             capacity=limits.max_in_flight,
             on_close=self._batch_closed,
+            lane=lambda item: lane_of(item[0]),
+            urgent=lambda item: urgent(item[0].camera),
         )
         self._room = Room(limits.max_in_flight, limits.max_in_flight_bytes)
+        self._gate = Gate()
         self._checkpoint = Checkpoint(self._flush, self._left)
         self._owners: dict[LaneKey, ReplayableSource] = {}
         self._intakes: list[asyncio.Task[None]] = []
@@ -138,6 +146,7 @@ class Pipeline:
     async def _open(self, closing: AsyncExitStack) -> None:
         """Open everything in the order of the path's end to its start; it is closed the other way round."""
         self._opening = True
+        closing.callback(self._references.close)
         closing.callback(self._decoder.close)
         closing.callback(self._engine.close)
         await self._engine.warm_up()
@@ -174,16 +183,38 @@ class Pipeline:
                 await stream.aclose()
 
     async def _frame(self, frame: Frame, place: Place) -> None:
+        if frame.crashes is None:
+            await self._checkpoint.settle(place, await self._judge(frame, self._gate.together()))
+            return
+        async with self._gate.alone():  # also until it is committed: then nothing else was in flight if it crashes
+            try:
+                await self._note_alone(frame, place)
+                outcome = await self._judge(frame, nullcontext())
+            except LaneLostError as lost:
+                place.lane.abandoned = True  # the outcome goes nowhere
+                outcome = not_inspected(frame, UnreadableError(Reason.POISON, str(lost)), None)
+            await self._checkpoint.settle(place, outcome)
+
+    async def _note_alone(self, frame: Frame, place: Place) -> None:
+        position, owner = frame.position, self._owners.get(place.lane.key)
+        if place.lane.abandoned:
+            raise LaneLostError("the frame's partition was given up")
+        if position is not None and owner is not None:
+            await persist("commit", lambda: owner.try_alone(position), self._observer)
+
+    async def _judge(self, frame: Frame, gate: AbstractAsyncContextManager[None]) -> Outcome:
         recipe = self._recipes.get(frame.recipe)
         try:
-            began = monotonic()
-            decoded = await self._decoder.decode(frame)
-            self._observer.stage_seconds("decode", frame.camera, monotonic() - began)
-            inspection = await self._batcher.submit((frame, decoded.prepared))
-            outcome = judged(frame, decoded, inspection, recipe)
+            async with AsyncExitStack() as inside:
+                async with self._references.payload_of(frame) as payload:
+                    await inside.enter_async_context(gate)  # storage that is away holds up nobody else
+                    began = monotonic()
+                    decoded = await self._decoder.decode(frame, payload)
+                self._observer.stage_seconds("decode", frame.camera, monotonic() - began)
+                inspection = await self._batcher.submit((frame, decoded.prepared))
+            return judged(frame, decoded, inspection, recipe)
         except UnreadableError as error:
-            outcome = not_inspected(frame, error, recipe)
-        await self._checkpoint.settle(place, outcome)
+            return not_inspected(frame, error, recipe)
 
     async def _inspect(self, frames: Sequence[tuple[Frame, Image]]) -> Sequence[Inspection]:
         began = monotonic()

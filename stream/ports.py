@@ -43,6 +43,14 @@ class ReplayableSource(Source, Protocol):
             SourceUnavailableError: not now; the pipeline tries again.
         """
 
+    async def try_alone(self, position: Position) -> None:
+        """The frame at the position, its partition's first that is not done, is about to be tried alone.
+
+        Raises:
+            LaneLostError: the partition is another worker's.
+            SourceUnavailableError, SinkUnavailableError: not now; the pipeline tries again.
+        """
+
 
 class Sink(Protocol):
     """Takes outcomes. Delivering the same outcome twice must do no harm beyond what the sink documents."""

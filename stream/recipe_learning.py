@@ -179,6 +179,6 @@ class RecipeLearning:
     async def _decode(self, frame_id: str, image: bytes) -> Image:
         frame = Frame.of_bytes(frame_id, self._recipe, image)
         try:
-            return (await self._decoder.decode(frame)).prepared
+            return (await self._decoder.decode(frame, image)).prepared
         except UnreadableError as error:
             raise FeedbackError(f"frame {frame_id!r}: {error}") from error

@@ -19,7 +19,9 @@ from aiokafka.errors import (
     InvalidTxnState,
     KafkaError,
     ProducerFenced,
+    TopicAuthorizationFailedError,
 )
+from aiokafka.structs import OffsetAndMetadata
 
 from stream.cloudevents import Record
 from stream.config import KafkaConfig
@@ -28,8 +30,8 @@ from stream.kafka_access import start
 from stream.kafka_client import describe, is_passing
 from stream.kafka_records import producer_options
 
-Committed: TypeAlias = Callable[[TopicPartition], Awaitable[int | None]]
-"""The offset a group has committed for a partition; None where it has committed none."""
+Committed: TypeAlias = Callable[[], Awaitable[OffsetAndMetadata | None]]
+"""The offset a group has committed for the partition; None where it has committed none."""
 
 _RETRY_MS = 20
 
@@ -66,10 +68,16 @@ class PartitionTransactions:
         self._producer: AIOKafkaProducer | None = None
         self._offset: int | None = None
         """Committed when this worker last knew."""
+        self._turn = asyncio.Lock()
         self._ended = False
         self._endings: set[asyncio.Task[None]] = set()
 
-    async def take_over(self) -> int | None:
+    @property
+    def offset(self) -> int | None:
+        """The committed offset, when this worker last knew."""
+        return self._offset
+
+    async def take_over(self) -> OffsetAndMetadata | None:
         """Fence the former owner, settle what it left open, and only then read the committed offset.
 
         Raises:
@@ -78,16 +86,17 @@ class PartitionTransactions:
         """
         try:
             self._producer = await self._connect()
-            self._offset = await self._committed(self._partition)
+            found = await self._committed()
         except KafkaError as error:
             self._give_up()
             raise self.translated(error) from error
         except BaseException:  # cancelled amid it
             self._give_up()
             raise
-        return self._offset
+        self._offset = None if found is None else found.offset
+        return found
 
-    async def commit(self, records: Sequence[tuple[str, Record]], next_offset: int) -> None:
+    async def commit(self, records: Sequence[tuple[str, Record]], next_offset: int, metadata: str) -> None:
         """Commit records, (topic, record), and with them that everything before `next_offset` is done.
 
         Raises:
@@ -95,29 +104,34 @@ class PartitionTransactions:
             SinkUnavailableError: nothing was committed, or its answer was lost; the same call may be made again.
             SinkError: the brokers refuse.
         """
+        async with self._turn:
+            await self._commit(records, OffsetAndMetadata(next_offset, metadata))
+
+    async def _commit(self, records: Sequence[tuple[str, Record]], offset: OffsetAndMetadata) -> None:
         if self._ended:
             raise LaneLostError(f"{self._name} was given up")
-        if self._producer is None and await self._has_arrived(next_offset):
+        if self._producer is None and await self._has_arrived(offset.offset):
             return
         try:
-            await self._transact(records, next_offset)
+            await self._transact(records, offset)
         except KafkaError as error:
             self._give_up()
             raise self.translated(error) from error
         except BaseException:  # cancelled: what was sent meanwhile is anyone's guess
             self._give_up()
             raise
-        self._offset = next_offset
+        self._offset = offset.offset
 
     async def _has_arrived(self, next_offset: int) -> bool:
         before = self._offset
-        now = await self.take_over()
+        found = await self.take_over()
+        now = None if found is None else found.offset
         if now not in (before, next_offset):
             self.end()
             raise LaneLostError(f"{self._name}: another worker has committed offset {now}, this one {before}")
-        return now == next_offset
+        return now == next_offset != before
 
-    async def _transact(self, records: Sequence[tuple[str, Record]], next_offset: int) -> None:
+    async def _transact(self, records: Sequence[tuple[str, Record]], offset: OffsetAndMetadata) -> None:
         producer = self._producer
         if producer is None:
             raise LaneLostError(f"{self._name} was given up")
@@ -128,7 +142,7 @@ class PartitionTransactions:
             for topic, (key, value, headers) in records:
                 answers.append(await producer.send(topic, value, key=key, headers=headers))
             # The offset travels with the records: one round trip less.
-            offsets = producer.send_offsets_to_transaction({self._partition: next_offset}, self._config.group)
+            offsets = producer.send_offsets_to_transaction({self._partition: offset}, self._config.group)
             answers.append(asyncio.ensure_future(offsets))
         except KafkaError as error:
             errors.append(error)
@@ -189,7 +203,9 @@ class PartitionTransactions:
         if _is_fenced(error):
             self.end()
             return LaneLostError(f"{self._name}: another worker has taken it over")
-        # aiokafka wraps what it did not expect in the plain class.
+        # aiokafka wraps what it did not expect in the plain class, a missing right to commit offsets included.
+        if type(error) is KafkaError and isinstance(error.__cause__, TopicAuthorizationFailedError):
+            error = TopicAuthorizationFailedError(self._partition.topic)
         again = is_passing(error) or isinstance(error, _SETTLED_ANEW) or type(error) is KafkaError
         kind = SinkUnavailableError if again else SinkError
         return kind(f"{self._name}: {describe(error, self._config)}")

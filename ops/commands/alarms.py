@@ -78,7 +78,7 @@ def ack(
     import getpass
 
     from ops.errors import InputError
-    from stream.alarm_sink import acknowledge_alarm
+    from stream.alarm_acknowledgements import acknowledge_alarm
 
     who = operator or getpass.getuser()
     events = _with_store(redis, prefix, settings, lambda store: acknowledge_alarm(store, camera, who))
@@ -93,7 +93,7 @@ def ack(
 @app.command(epilog=examples("patchline alarms watch", "patchline alarms watch --json"))
 def watch(redis: Url = None, prefix: Prefix = None, settings: File = None, as_json: Json = False) -> None:
     """Print alarm events as they happen, until Ctrl-C."""
-    from stream.alarm_store import encode_event
+    from stream.alarm_fields import encode_event
 
     async def follow(store: "AlarmStore") -> None:
         async for event in store.live(lambda: typer.echo(f"watching {store.where}, Ctrl-C ends it", err=True)):

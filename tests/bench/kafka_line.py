@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
@@ -23,7 +23,7 @@ from stream.kafka_topics import Partitions, ensure_topics
 from stream.observer import NullObserver
 from stream.pipeline import Pipeline
 
-PARTITIONS = 4
+PARTITIONS = 2
 FRAME_BYTES = 4 * 2**20
 
 
@@ -36,9 +36,21 @@ class KafkaLine:
         recipe: of all frames.
         kafka: further fields of `KafkaConfig`.
         limits: of the stream.
+        waiting: frames that are in the topic before the pipeline starts.
+        on_first: called when the first frame is read.
     """
 
-    def __init__(self, bootstrap: str, engine: Engine, recipe: str, *, limits: Limits, **kafka: Any) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        engine: Engine,
+        recipe: str,
+        *,
+        limits: Limits,
+        waiting: Sequence[bytes] = (),
+        on_first: Callable[[], None] = lambda: None,
+        **kafka: Any,
+    ) -> None:
         name = uuid.uuid4().hex[:8]
         self._config = KafkaConfig(
             bootstrap_servers=bootstrap,
@@ -49,7 +61,8 @@ class KafkaLine:
             default_recipe=recipe,
             **kafka,
         )
-        self._watch = Stopwatch()
+        self._watch = Stopwatch(on_first)
+        self._waiting = waiting
         self._parts = (engine, limits)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="event loop")
@@ -77,6 +90,8 @@ class KafkaLine:
             bootstrap_servers=self._config.bootstrap_servers, max_request_size=2 * FRAME_BYTES
         )
         await self._producer.start()
+        self._watch.expect(len(self._waiting))
+        await self._produce(self._waiting)
         engine, limits = self._parts
         exactly_once = self._config.delivery == "exactly_once"
         ledger = KafkaLedger(self._config, observer=self._watch) if exactly_once else None
@@ -102,6 +117,11 @@ class KafkaLine:
         self._call(self._produce(jpegs))
         return self._watch.wait() - begin
 
+    def seconds_of_waiting(self) -> float:
+        """From the first frame read until the results of all that waited are committed."""
+        end = self._watch.wait()
+        return end - self._watch.begin
+
     async def _produce(self, jpegs: Sequence[bytes]) -> None:
         for number, jpeg in enumerate(jpegs):
             partition = number % PARTITIONS
@@ -126,7 +146,9 @@ class KafkaLine:
 class Stopwatch(NullObserver):
     """Tells when so many results are committed, and how long frames took."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_first: Callable[[], None]) -> None:
+        self.begin: float | None = None
+        self._on_first = on_first
         self.end_to_end_s: list[float] = []
         self.inspect_s: list[float] = []
         self._done = threading.Event()
@@ -142,6 +164,11 @@ class Stopwatch(NullObserver):
         """When the last of them was committed, by `time.perf_counter`."""
         assert self._done.wait(600), f"{self._left} results never came"
         return self._end
+
+    def frame_received(self, camera: str) -> None:
+        if self.begin is None:
+            self._on_first()
+            self.begin = time.perf_counter()
 
     def result(self, result: Any) -> None:
         assert result.reason is None, result.detail

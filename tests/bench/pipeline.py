@@ -19,7 +19,7 @@ from tests.services.kafka import KafkaBroker
 from tests.services.process import ServiceUnavailableError
 
 BEYOND_S = 0.5
-READ_AHEAD = 2
+READ_AHEAD = 1
 """Frames of a partition that wait in the worker: what is read waits, and the bound on latency counts from there."""
 
 
@@ -34,7 +34,7 @@ def _against_engine(bench: Bench, label: str, weights: workload.Weights, batch: 
     inspector = Inspector({PRODUCT: bank}, device="cpu")
     jpegs = _jpegs(bench, 16 if bench.quick else count)
     with _broker() as broker:
-        limits = Limits(batch_size=batch, max_in_flight=4 * batch)
+        limits = Limits(batch_size=batch, max_in_flight=2 * batch)
         with KafkaLine(broker.bootstrap, inspector, PRODUCT, limits=limits, partition_buffer_frames=READ_AHEAD) as line:
             frames = [inspector.prepare(PRODUCT, _decoded(jpeg)) for jpeg in jpegs]
             candidates = {str(size): inspecting(inspector, frames, size, maps="none") for size in {batch, 8}}
@@ -61,7 +61,7 @@ def exactly_once(bench: Bench) -> list[Row]:
     bank = workload.bank_of(bench, weights, 0.1, PRODUCT)
     inspector = Inspector({PRODUCT: bank}, device="cpu")
     jpegs = _jpegs(bench, 16 if bench.quick else 96)
-    limits = Limits(batch_size=4, max_in_flight=16)
+    limits = Limits(batch_size=4, max_in_flight=8)
 
     def line(delivery: str) -> KafkaLine:
         return KafkaLine(

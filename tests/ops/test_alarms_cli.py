@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from stream.alarm_store import AlarmStore, StoredAlarm
+from stream.alarm_fields import StoredAlarm
+from stream.alarm_store import AlarmStore
 from stream.alarms import Alarm, AlarmState
 from stream.config import RedisConfig
 from tests.ops.conftest import PATCHLINE, patchline
@@ -21,7 +22,7 @@ async def options(redis_url: str, unique_name: Callable[[str], str]) -> list[str
     prefix = unique_name("alarms") + ":"
     store = AlarmStore(RedisConfig(url=redis_url, prefix=prefix))
     raised = Alarm(camera="gate", state=AlarmState.UNACKNOWLEDGED, alarm_id="frame-7", raised_at=NOW, window="RRR")
-    await store.write(StoredAlarm(Alarm(camera="gate")), raised, "frame-7", [])
+    await store.write([StoredAlarm(raised, 1, "frame-7")], [])
     await store.close()
     return ["--redis", redis_url, "--prefix", prefix]
 

@@ -4,7 +4,7 @@ import pytest
 
 from ops.assembly import ledger_of, sinks_of
 from ops.settings import Settings
-from ops.settings_sections import KafkaSettings
+from ops.settings_servers import KafkaSettings
 from stream.kafka_ledger import KafkaLedger
 from stream.kafka_sink import KafkaSink
 from stream.observer import NullObserver

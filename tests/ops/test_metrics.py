@@ -12,7 +12,7 @@ from ops.errors import InputError
 from ops.http import HttpServer
 from ops.metrics import OTHER, Metrics
 from stream.alarms import AlarmChange, AlarmEvent, AlarmState
-from stream.errors import DropCause
+from stream.errors import AlarmGap, DropCause
 from stream.messages import Result
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -111,13 +111,16 @@ async def test_stages_batches_queues_and_lag(worker: Worker) -> None:
     metrics.consumer_lag("frames", 0, 12)
     metrics.consumer_lag("frames", 1, 5)
     metrics.partitions("frames", [0])
+    metrics.crash_found("frames", 0, 3)
     found = await worker.scrape()
+    assert found["patchline_crashes_found_total",] == 1
     assert found["patchline_stage_seconds_count", "decode"] == 1
     assert found["patchline_stage_seconds_sum", "decode"] == pytest.approx(0.02)
     assert found["patchline_batch_size_sum",] == 4
     assert found["patchline_queue_depth", "batcher"] == 7
     lag = {key[1]: value for key, value in found.items() if key[0] == "patchline_consumer_lag"}
     assert lag == {"0": 12}
+    assert {key[1] for key in found if key[0] == "patchline_partition_assigned"} == {"0"}
 
 
 async def test_losing_a_partition_that_never_lagged_is_fine(worker: Worker) -> None:
@@ -125,6 +128,22 @@ async def test_losing_a_partition_that_never_lagged_is_fine(worker: Worker) -> N
     worker.metrics.partitions("frames", [0])
     worker.metrics.partitions("frames", [])
     assert not [key for key in await worker.scrape() if key[0] == "patchline_consumer_lag"]
+
+
+async def test_whether_alarms_reach_redis_shows(worker: Worker) -> None:
+    """Redis up or down, results that alarms lost by cause, and the alarm of a camera that moved to another worker."""
+    worker.metrics.alarm_store(True)
+    worker.metrics.alarm_gap(AlarmGap.EXPIRED, 6)
+    worker.metrics.alarm_state("a", AlarmState.ACKNOWLEDGED)
+    found = await worker.scrape()
+    assert found["patchline_redis_up", "alarms"] == 1
+    assert found["patchline_alarm_results_lost_total", "expired"] == 6
+    assert found["patchline_alarms", "a"] == 1
+    worker.metrics.alarm_store(False)
+    worker.metrics.alarm_state("a", None)
+    found = await worker.scrape()
+    assert found["patchline_redis_up", "alarms"] == 0
+    assert ("patchline_alarms", "a") not in found
 
 
 async def test_an_alarm_shows_until_it_is_cleared(worker: Worker) -> None:

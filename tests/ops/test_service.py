@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
 import yaml
 
 from tests.ops.conftest import PATCHLINE, patchline
@@ -64,6 +65,28 @@ def test_a_folder_is_inspected_to_its_end(bank: Path, parts: Path, tmp_path: Pat
         i: [r[k] for k in said] for i, r in inspected.items()
     }
     assert {r["camera"] for r in streamed.values()} == {"belt"}
+
+
+def test_a_service_without_kafka_has_alarms(
+    bank: Path, parts: Path, tmp_path: Path, redis_url: str, unique_name: Callable[[str], str]
+) -> None:
+    """Judged frames reach Redis by the journal: what Redis could not take in one run, it has after the next."""
+    camera = {"source": "folder", "recipe": "tile", "path": str(parts / "test"), "recursive": True}
+    prefix = unique_name("alarms") + ":"
+    more = {"alarms": {"rejects": 1, "passes": 1, "journal": str(tmp_path / "alarms")}}
+    away, here = ({"url": url, "prefix": prefix} for url in ("redis://127.0.0.1:9/0", redis_url))
+    file, results, _ = write_settings(tmp_path, bank, {"belt": camera}, redis=away, **more)
+    done = patchline("run", file)
+    assert done.returncode == 0, done.stderr
+    assert "not applied yet" in done.stderr
+    rejected = [r["frame_id"] for r in map(json.loads, results.read_text().splitlines()) if r["verdict"] == "reject"]
+    assert rejected
+    file, _, _ = write_settings(tmp_path, bank, {"belt": {**camera, "path": str(parts / "train")}}, redis=here, **more)
+    done = patchline("run", file)
+    assert done.returncode == 0, done.stderr
+    with redis.from_url(redis_url, decode_responses=True) as client:
+        events = [json.loads(fields["event"]) for _, fields in client.xrange(f"{prefix}alarms")]
+    assert (events[0]["change"], events[0]["frame_id"]) == ("raised", rejected[0])
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

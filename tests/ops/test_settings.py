@@ -107,6 +107,17 @@ def test_all_problems_are_named_at_once_with_their_places(tmp_path: Path) -> Non
     assert "Traceback" not in done.stderr
 
 
+def test_tls_and_journal_of_alarms_are_checked(tmp_path: Path) -> None:
+    """A certificate authority that is not there or not for TLS, and a journal in no folder, are named."""
+    text = "redis: {url: 'REDIS://localhost', ca_file: nowhere.pem}\nalarms: {journal: nowhere/alarms.sqlite3}\n"
+    for scheme, wanted in (
+        ("rediss", {("redis.ca_file", "a PEM file"), ("alarms.journal", "a file in a folder that exists")}),
+        ("redis", {("redis", "a url that begins with rediss://, because ca_file is set")}),
+    ):
+        problems = check_settings(write(tmp_path, text.replace("REDIS", scheme))).problems
+        assert wanted <= {(problem.key, problem.expected) for problem in problems}, problems
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -85,11 +85,15 @@ class Recorder(NullObserver):
         self.retries: list[tuple[str, str]] = []
         self.ready_states: list[bool] = []
         self.alarm_events: list[object] = []
+        self.alarm_states: dict[str, object] = {}
+        self.alarm_gaps: dict[str, int] = {}
+        self.redis_up: bool | None = None
         self.depth: dict[str, int] = {}
         self.stages: dict[str, int] = {}
         self.lag: dict[tuple[str, int], int] = {}
         self.owned: list[tuple[int, ...]] = []
         self.connections: list[tuple[str, bool]] = []
+        self.crashes: dict[tuple[str, int], int] = {}
 
     def ready(self, ready):
         self.ready_states.append(ready)
@@ -122,11 +126,23 @@ class Recorder(NullObserver):
     def partitions(self, topic, partitions):
         self.owned.append(tuple(partitions))
 
+    def crash_found(self, topic, partition, frames):
+        self.crashes[topic, partition] = frames
+
     def camera_connected(self, camera, connected):
         self.connections.append((camera, connected))
 
     def alarm(self, event):
         self.alarm_events.append(event)
+
+    def alarm_state(self, camera, state):
+        self.alarm_states[camera] = state
+
+    def alarm_gap(self, cause, results):
+        self.alarm_gaps[cause] = self.alarm_gaps.get(cause, 0) + results
+
+    def alarm_store(self, up):
+        self.redis_up = up
 
     def retrying(self, what, error, attempt):
         self.retries.append((what, str(error)))

@@ -1,17 +1,21 @@
 import asyncio
 import signal
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import msgspec
 import pytest
 import redis.asyncio as redis
 
 from engine.inspection import Verdict
-from stream.alarm_sink import AlarmSink, acknowledge_alarm
-from stream.alarm_store import AlarmStore, decode_event
+from stream.alarm_acknowledgements import acknowledge_alarm
+from stream.alarm_fields import StoredAlarm, decode_event
+from stream.alarm_journal import AlarmJournal
+from stream.alarm_sink import AlarmSink
+from stream.alarm_store import Advance, AlarmStore, Written
 from stream.alarms import Alarm, AlarmChange, AlarmState
-from stream.config import AlarmConfig, RedisConfig
-from stream.errors import SinkError, SinkUnavailableError
+from stream.config import AlarmConfig, JournalConfig, RedisConfig
+from stream.errors import AlarmGap, SinkError
 from stream.frame import Position
 from stream.messages import Result
 from stream.outcome import Outcome
@@ -57,20 +61,32 @@ async def events_in(config: RedisConfig) -> list[str]:
     return [f"{event.camera} {event.change}" for event in decoded]
 
 
-async def deliver(config: RedisConfig, script: str, seen: Recorder | None = None, **more: object) -> None:
-    sink = AlarmSink(config, ALARMS, observer=seen)
+@pytest.fixture
+def journal(tmp_path) -> Path:
+    return tmp_path / "alarms.sqlite3"
+
+
+def sink_of(config: RedisConfig, journal: Path, seen: Recorder | None = None, size: int = 1000) -> AlarmSink:
+    logs = AlarmJournal(JournalConfig(path=journal, size=size), observer=seen)
+    return AlarmSink(config, ALARMS, logs, observer=seen)
+
+
+async def deliver(
+    config: RedisConfig, journal: Path, script: str, seen: Recorder | None = None, **more: object
+) -> None:
+    sink = sink_of(config, journal, seen)
     await sink.open()
     await sink.deliver(outcomes(script, **more))
     await sink.close()
 
 
-async def test_state_events_and_channel_agree(config):
+async def test_state_events_and_channel_agree(config, journal):
     """A raise is in the hash, in the stream, on the channel and with the observer, once."""
     client = redis.from_url(config.url, decode_responses=True)
     live = client.pubsub()
     await live.subscribe(f"{config.prefix}alarms:live")
     seen = Recorder()
-    await deliver(config, "PRPRRR", seen)
+    await deliver(config, journal, "PRPRRR", seen)
     state = await client.hgetall(f"{config.prefix}alarm:cam-1")
     assert (state["state"], state["alarm_id"], state["window"]) == ("unacknowledged", "cam-1/3", "PRRR")
     assert await events_in(config) == ["cam-1 raised"]
@@ -84,25 +100,34 @@ async def test_state_events_and_channel_agree(config):
     await client.aclose()
 
 
-@pytest.mark.parametrize("replayable", [True, False])
-async def test_frames_delivered_again_count_once(config, replayable):
+async def test_frames_delivered_again_count_once(config, journal):
     """After a crash the last frames come again: no alarm is raised from them a second time."""
-    await deliver(config, "RPPP", replayable=replayable)
+    await deliver(config, journal, "RPPP")
     before = await AlarmStore(config).load("cam-1")
-    await deliver(config, "RPPP", replayable=replayable)
-    if replayable:
-        await deliver(config, "PP", first=2)
+    await deliver(config, journal, "RPPP")
+    await deliver(config, journal, "PP", first=2)
     assert (await AlarmStore(config).load("cam-1")).alarm == before.alarm
     assert await events_in(config) == []
-    await deliver(config, "RR", first=4, replayable=replayable)
+    await deliver(config, journal, "RR", first=4)
     assert await events_in(config) == ["cam-1 raised"]
 
 
-async def test_a_topic_made_anew_starts_again(config):
+async def test_frames_of_a_live_camera_delivered_again_count_once(config, journal):
+    """A delivery that is made again, with more behind it, counts once as well where frames have no position."""
+    sink = sink_of(config, journal)
+    await sink.open()
+    for script in ("RPP", "RPPP", "RPPPR"):
+        await sink.deliver(outcomes(script, replayable=False))
+    await sink.close()
+    assert (await AlarmStore(config).load("cam-1")).alarm.window == "PPPR"
+    assert await events_in(config) == []
+
+
+async def test_a_topic_made_anew_starts_again(config, journal):
     """Offsets that begin again are new frames when they were taken later."""
-    await deliver(config, "PPPP", first=1000)
+    await deliver(config, journal, "PPPP", first=1000)
     late = outcomes("RR", first=0)
-    sink = AlarmSink(config, ALARMS)
+    sink = sink_of(config, journal)
     await sink.open()
     later = [
         Outcome(frame=o.frame, result=_at(o.result, START + timedelta(days=1, seconds=n))) for n, o in enumerate(late)
@@ -116,12 +141,13 @@ def _at(result: Result, time: datetime) -> Result:
     return msgspec.structs.replace(result, time=time)
 
 
-async def test_acknowledged_directly_and_by_message(config):
+async def test_acknowledged_directly_and_by_message(config, journal):
     """An operator acknowledges by a call, or by a message that any worker serves; the alarm then clears."""
     seen = Recorder()
-    sink = AlarmSink(config, ALARMS, observer=seen)
+    sink = sink_of(config, journal, seen)
     await sink.open()
     await sink.deliver(outcomes("RR") + outcomes("RR", camera="cam-2"))
+    await until(lambda: len(seen.alarm_events) == 2)
     store = AlarmStore(config)
     events = await acknowledge_alarm(store, "cam-1", "ada")
     assert [event.change for event in events] == [AlarmChange.ACKNOWLEDGED]
@@ -153,26 +179,19 @@ async def test_acknowledged_directly_and_by_message(config):
 
 
 async def test_two_writers_do_not_overwrite_each_other(config):
-    """A change computed from an old state is refused, and computed again."""
+    """A change computed from an old state, or from another place in the log, is refused whole."""
     store = AlarmStore(config)
-    before = await store.load("cam-1")
-    assert await store.write(before, Alarm(camera="cam-1", window="P"), "a", []) is not None
-    assert await store.write(before, Alarm(camera="cam-1", window="R"), "b", []) is None
-    sink, other = AlarmSink(config, ALARMS), AlarmSink(config, ALARMS)
-    await sink.open()
-    await other.open()
-    for offset in range(0, 8, 2):
-        await sink.deliver(outcomes("P", first=offset))
-        await other.deliver(outcomes("R", first=offset + 1))
-    await sink.close()
-    await other.close()
-    assert (await store.load("cam-1")).alarm.window == "PRPR"
-    assert await events_in(config) == ["cam-1 raised"]
+    first, other = (StoredAlarm(Alarm(camera="cam-1", window=window), 1, "a") for window in "PR")
+    assert await store.write([first], [], Advance("log", None, 5)) is Written.WRITTEN
+    assert await store.write([other], [], Advance("log", 5, 9)) is Written.CHANGED
+    assert await store.write([StoredAlarm(other.alarm, 2, "b")], [], Advance("log", None, 9)) is Written.MOVED
+    assert await store.write([StoredAlarm(other.alarm, 2, "b")], [], Advance("log", 4, 9)) is Written.MOVED
+    assert (await store.load("cam-1"), await store.position("log")) == (first, 5)
     await store.close()
 
 
-async def test_redis_away_holds_alarms_not_results(unique_name):
-    """While Redis hangs deliveries go on after a short wait; when it is back the alarms are there, in order, once.
+async def test_redis_away_holds_alarms_not_results(unique_name, journal):
+    """While Redis hangs deliveries return; when it is back the alarms are there, in order, once.
 
     The writes that timed out still sit in its sockets, and are carried out when it wakes.
     """
@@ -180,42 +199,79 @@ async def test_redis_away_holds_alarms_not_results(unique_name):
         server.start_redis()
         config = RedisConfig(url=server.url, prefix=unique_name("p") + ":", timeout_s=0.3)
         seen = Recorder()
-        sink = AlarmSink(config, ALARMS, observer=seen)
+        sink = sink_of(config, journal, seen)
         await sink.open()
         await sink.deliver(outcomes("RP"))
+        await until(lambda: seen.redis_up is True)
         server.process.send_signal(signal.SIGSTOP)
         await sink.deliver(outcomes("RPPP", first=2))
         await sink.deliver(outcomes("RR", first=6))
         assert seen.alarm_events == []
-        assert seen.retries
         await until(lambda: len(seen.retries) > 3)
+        assert seen.redis_up is False
         server.process.send_signal(signal.SIGCONT)
         await until(lambda: len(seen.alarm_events) == 3)
+        assert seen.redis_up is True
         await sink.close()
         assert await events_in(config) == ["cam-1 raised", "cam-1 returned", "cam-1 reraised"]
 
 
-async def test_a_full_outbox_holds_results():
-    """Memory is bounded: beyond the outbox a delivery is refused for now, and nothing of it is taken."""
-    config = RedisConfig(url="redis://:sesame@127.0.0.1:1/0", timeout_s=0.1, outbox_size=5)
-    sink = AlarmSink(config, ALARMS)
+async def test_what_waits_outlives_the_service(config, journal):
+    """Frames whose alarms Redis never took are applied by the next run of the service, in order, once."""
+    away = RedisConfig(url="redis://:sesame@127.0.0.1:1/0", prefix=config.prefix, timeout_s=0.1)
+    await deliver(config, journal, "RP", replayable=False)
+    await deliver(away, journal, "RPPP", first=2, replayable=False)
+    seen = Recorder()
+    await deliver(away, journal, "RR", seen, first=6, replayable=False)
+    assert "not applied yet" in seen.retries[-1][1]
+    assert "sesame" not in str(seen.retries)
+    await deliver(config, journal, "P", first=8, replayable=False)
+    assert await events_in(config) == ["cam-1 raised", "cam-1 returned", "cam-1 reraised"]
+    assert (await AlarmStore(config).load("cam-1")).alarm.window == "RRP"
+
+
+async def test_a_full_journal_drops_the_oldest_and_counts_them(config, journal):
+    """Disk is bounded: beyond the journal's size the oldest frames make room and are counted; results never wait."""
+    away = RedisConfig(url="redis://127.0.0.1:1/0", prefix=config.prefix, timeout_s=0.1)
+    seen = Recorder()
+    sink = sink_of(away, journal, seen, size=5)
     await sink.open()
-    await sink.deliver(outcomes("RRRR"))
-    with pytest.raises(SinkUnavailableError, match="4 judged frames wait") as caught:
-        await sink.deliver(outcomes("RR", first=4))
-    await sink.deliver(outcomes("R", first=4))
-    assert "sesame" not in str(caught.value)
+    for first in range(0, 12, 4):
+        await sink.deliver(outcomes("RRPP", first=first))
     await sink.close()
+    assert seen.alarm_gaps == {AlarmGap.JOURNAL_FULL: 7}
+    assert seen.depth["alarm_log"] == 5
+    await deliver(config, journal, "-")
+    assert (await AlarmStore(config).load("cam-1")).alarm.window == "RRPP"
 
 
-async def test_foreign_keys_and_refusals_are_named(config, redis_url):
-    """A hash that is not ours, and a Redis that refuses, stop the sink with a message."""
+async def test_a_journal_has_one_service(config, journal):
+    """A second process with the same file, and a file that is no journal, are refused by name."""
+    sink, second = sink_of(config, journal), sink_of(config, journal)
+    await sink.open()
+    with pytest.raises(SinkError, match=r"alarms.sqlite3: database is locked \(by another process"):
+        await second.open()
+    await sink.close()
+    journal.with_name("other").write_text("no database " * 100)
+    with pytest.raises(SinkError, match="other: file is not a database"):
+        await sink_of(config, journal.with_name("other")).open()
+
+
+async def _deliver_for_ever(sink: AlarmSink) -> None:
+    while True:
+        await sink.deliver(outcomes("P", first=1))
+        await asyncio.sleep(0.01)
+
+
+async def test_foreign_keys_and_refusals_are_named(config, redis_url, journal):
+    """A hash that is not ours, and a URL that is none, stop the sink with a message."""
     client = redis.from_url(redis_url)
     await client.hset(f"{config.prefix}alarm:cam-1", mapping={"state": "on fire"})
-    sink = AlarmSink(config, ALARMS)
+    sink = sink_of(config, journal)
     await sink.open()
+    await sink.deliver(outcomes("R"))
     with pytest.raises(SinkError, match="hash of camera 'cam-1' is not one of Patchline's"):
-        await sink.deliver(outcomes("R"))
+        await _deliver_for_ever(sink)
     await sink.close()
     await client.aclose()
     with pytest.raises(SinkError, match="is not one"):

@@ -138,3 +138,47 @@ async def test_a_batcher_that_stops_fails_whoever_waits():
     assert all(isinstance(answer, AbortedError) for answer in answers)
     with pytest.raises(AbortedError):
         await batcher.submit(10)
+
+
+async def test_urgent_lanes_go_first_and_none_starves():
+    """While the engine is short an urgent lane's items wait least; the others still move, each lane in its order."""
+    order: list[tuple[str, int]] = []
+
+    async def work(items: Sequence[tuple[str, int]]) -> Sequence[tuple[str, int]]:
+        await asyncio.sleep(0.002)
+        order.extend(items)
+        return items
+
+    batcher = Batcher(
+        work, size=2, linger_s=0, capacity=100, lane=lambda item: item[0], urgent=lambda item: item[0] == "alarm"
+    )
+    running = asyncio.create_task(batcher.run())
+    quiet = [asyncio.create_task(batcher.submit((f"quiet-{n % 4}", n))) for n in range(40)]
+    await asyncio.sleep(0.005)
+    urgent: list[asyncio.Task[tuple[str, int]]] = []
+    number = 0
+    while not all(task.done() for task in quiet):  # urgent items never end as long as others wait
+        urgent.append(asyncio.create_task(batcher.submit(("alarm", number))))
+        number += 1
+        await asyncio.sleep(0.001)
+    await asyncio.gather(*urgent)
+    batcher.close()
+    await running
+    lanes = {lane: [n for found, n in order if found == lane] for lane in {lane for lane, _ in order}}
+    assert all(numbers == sorted(numbers) for numbers in lanes.values())
+    first = next(place for place, (lane, _) in enumerate(order) if lane == "alarm")
+    assert any(lane != "alarm" for lane, _ in order[first:]), "what came before the alarm was all done already"
+    assert first < 39, "the urgent item waited for all that had come before"
+
+
+async def test_without_anything_urgent_the_order_is_that_of_submission():
+    """More than a batch waits: the items that came first go first, whatever their lane."""
+    work = Work()
+    batcher = Batcher(work, size=2, linger_s=0, capacity=100, lane=lambda item: item % 3)
+    submitted = [asyncio.create_task(batcher.submit(number)) for number in range(9)]
+    await asyncio.sleep(0)
+    running = asyncio.create_task(batcher.run())
+    await asyncio.gather(*submitted)
+    batcher.close()
+    await running
+    assert [item for batch in work.batches for item in batch] == list(range(9))

@@ -93,16 +93,20 @@ async def test_what_is_no_feedback_is_answered_and_blocks_nothing(kafka, unique_
         "unknown-field": (headers, value.replace(b'"operator"', b'"who":1,"operator"')),
         "type": ([("ce_type", b"io.patchline.frame.v1")], value),
     }
-    async with AIOKafkaProducer(bootstrap_servers=kafka) as producer:
+    async with AIOKafkaProducer(bootstrap_servers=kafka, max_request_size=2 * 2**20) as producer:
         for name, (given, text) in wrong.items():
             named = [("ce_id", name.encode()), *(h for h in given if h[0] != "ce_id")]
             await producer.send_and_wait(config.feedback_topic, text, key=key, headers=named)
-        await producer.send_and_wait(config.feedback_topic, b"x", key=key)
+        last = await producer.send_and_wait(config.feedback_topic, b"x", key=key)
+        huge = [("ce_id", b"i" * 600_000), ("ce_type", b"t" * 600_000)]  # an answer that repeats it would not fit
+        last = await producer.send_and_wait(
+            config.feedback_topic, b"x", key=key * 100_000, headers=huge, partition=last.partition
+        )
         await producer.send_and_wait(config.feedback_topic, value, key=key, headers=headers)
     inbox = KafkaInbox(config)
     await inbox.open()
     assert (await anext(inbox.feedback())).feedback_id == "good"
-    replies = await replies_of(inbox, *wrong)
+    replies = await replies_of(inbox, *wrong, f"{config.feedback_topic}/{last.partition}/{last.offset}")
     said = {name: reply.detail for name, reply in replies.items()}
     assert "truncated" in said["no-json"]
     assert "operator is ' ', expected 1 to 1024 characters" in said["no-operator"]

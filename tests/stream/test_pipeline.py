@@ -49,6 +49,7 @@ class ListSource:
         self.committed: dict[int, int] = {}
         self.sink: ListSink | None = None
         self.early: list[str] = []
+        self.alone: list[int] = []
 
     def bind(self, release) -> None:
         self.release = release
@@ -67,6 +68,9 @@ class ListSource:
             self.early += [frame_id for frame_id in due if frame_id not in self.sink.ids]
         assert self.committed.get(position.partition, -1) < position.offset
         self.committed[position.partition] = position.offset
+
+    async def try_alone(self, position: Position) -> None:
+        self.alone.append(position.offset)
 
     async def close(self) -> None:
         pass

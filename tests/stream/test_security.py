@@ -3,33 +3,56 @@
 import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from stream.config import KafkaConfig
+from stream.alarm_sink import AlarmSink
+from stream.config import AlarmConfig, KafkaConfig, RedisConfig
 from stream.deadline import Deadline
 from stream.errors import SinkError, SourceError, SourceUnavailableError, StreamError
+from stream.kafka_inbox import KafkaInbox
+from stream.kafka_results import KafkaResults
+from stream.kafka_sink import KafkaSink
 from stream.kafka_source import KafkaSource
 from stream.kafka_topics import ensure_topics
+from stream.messages import (
+    Feedback,
+    FeedbackOutcome,
+    FeedbackReply,
+    FeedbackVerdict,
+    GenerationAnnounced,
+    GenerationRef,
+)
 from tests.services.certificates import Certificates, certificates
 from tests.services.kafka_guarded import GuardedBroker, documented_rights
-from tests.services.process import REPOSITORY, ServiceUnavailableError
+from tests.services.process import ServiceUnavailableError
 from tests.stream.kafka_help import FRAME_BYTES, produce, read_topic, until
 from tests.stream.scripted import Recorder, jpeg
+from tests.stream.test_alarm_store import outcomes
 from tests.stream.test_kafka import worker
+from tests.stream.test_wire_formats import examples
 
 pytestmark = pytest.mark.slow
 
-RIGHTS = documented_rights((REPOSITORY / "stream" / "README.md").read_text())
+INSPECTING, ALARMS, LEARNING = (
+    documented_rights(examples(kind)[0]) for kind in ("rights", "rights of alarms", "rights of learning")
+)
 WORD = "correct-horse"
-LESS = {
-    "no-frames": [right for right in RIGHTS if right[3] != "Read" or right[0] != "topic"],
-    "no-results": [right for right in RIGHTS if right[1] != "patchline.results"],
-    "no-group": [right for right in RIGHTS if right[0] != "group"],
-    "no-transactions": [right for right in RIGHTS if right[0] != "transactional_id"],
+USERS = {
+    "patchline": INSPECTING,
+    "alarming": INSPECTING + ALARMS,
+    "learning": INSPECTING + LEARNING,
+    "no-frames": [right for right in INSPECTING if right[3] != "Read" or right[0] != "topic"],
+    "no-results": [right for right in INSPECTING if right[1] != "patchline.results"],
+    "no-group": [right for right in INSPECTING if right[0] != "group"],
+    "no-transactions": [right for right in INSPECTING if right[0] != "transactional_id"],
+    "no-alarm-group": INSPECTING + [right for right in ALARMS if right[0] != "group"],
+    "no-replies": [right for right in LEARNING if right[1] != "patchline.feedback-replies"],
+    "no-learning-group": [right for right in LEARNING if right[0] != "group"],
 }
-"""Users that lack one of the documented rights."""
+"""By name: the documented rights, and users that lack one of them."""
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +64,7 @@ def pem(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 def broker(pem: Certificates, unavailable) -> Iterator[GuardedBroker]:
     """With the topics, and the users."""
     try:
-        with GuardedBroker(pem, dict.fromkeys(("patchline", *LESS), WORD)) as guarded:
+        with GuardedBroker(pem, dict.fromkeys(USERS, WORD)) as guarded:
             guarded.start_broker()
             asyncio.run(_prepare(guarded))
             yield guarded
@@ -50,8 +73,9 @@ def broker(pem: Certificates, unavailable) -> Iterator[GuardedBroker]:
 
 
 async def _prepare(broker: GuardedBroker) -> None:
-    await ensure_topics(KafkaConfig(bootstrap_servers=broker.inside), max_frame_bytes=FRAME_BYTES, replication=1)
-    for user, rights in {"patchline": RIGHTS, **LESS}.items():
+    inside = KafkaConfig(bootstrap_servers=broker.inside)
+    await ensure_topics(inside, max_frame_bytes=FRAME_BYTES, replication=1, learning=True)
+    for user, rights in USERS.items():
         await broker.grant(user, rights)
 
 
@@ -83,6 +107,74 @@ async def test_the_documented_rights_are_enough(broker: GuardedBroker, config: K
     for topic, count in ((config.results_topic, 8), (config.dead_letter_topic, 1)):
         ids = [dict(record.headers)["ce_id"].decode() for record in await read_topic(inside, topic)]
         assert sum(frame_id.startswith(mechanism) for frame_id in ids) == count
+
+
+async def test_the_documented_rights_are_enough_for_alarms(broker, config, redis_url, unique_name) -> None:
+    """Alarms follow the committed results, with the rights of the README; without their group's, it is named."""
+    where, rule = RedisConfig(url=redis_url, prefix=unique_name("p") + ":"), AlarmConfig(k=1, n=1, m=1)
+
+    def sink_of(user: str) -> AlarmSink:
+        return AlarmSink(where, rule, KafkaResults(replace(config, username=user), observer=seen), observer=seen)
+
+    seen = Recorder()
+    publisher = KafkaSink(replace(config, username="alarming"))
+    await publisher.deliver(outcomes("R", camera="alarmed"))
+    await publisher.close()
+    alarms = sink_of("alarming")
+    await alarms.open()
+    await until(lambda: len(seen.alarm_events) == 1)
+    await alarms.close()
+    refused = sink_of("no-alarm-group")
+    with pytest.raises(SinkError, match=r"needs READ on group patchline\.alarms"):
+        await _delivering(refused)
+    await refused.close()
+
+
+async def _delivering(sink: AlarmSink) -> None:
+    async with asyncio.timeout(60):
+        await sink.open()
+        while True:
+            await sink.deliver([])
+            await asyncio.sleep(0.05)
+
+
+async def test_the_documented_rights_are_enough_for_learning(config) -> None:
+    """Feedback handed in, read, answered and announced, with the rights of the README; what is missing is named."""
+    inbox = KafkaInbox(replace(config, username="learning"))
+    await inbox.open()
+    given = Feedback(
+        feedback_id="f-1",
+        recipe="plate",
+        frame_id="cam-1/1",
+        verdict=FeedbackVerdict.CONFIRM_GOOD,
+        operator="ada",
+        time=datetime.now(UTC),
+    )
+    await inbox.submit(given)
+    async with asyncio.timeout(60):
+        assert await anext(inbox.feedback()) == given
+    answer = FeedbackReply(feedback_id="f-1", recipe="plate", outcome=FeedbackOutcome.UNCHANGED, time=given.time)
+    await inbox.settle(given, answer)
+    announced = GenerationAnnounced(
+        recipe="plate", generation=GenerationRef(number=1, sha256="5" * 64), rows=1, threshold=1.0, time=given.time
+    )
+    await inbox.announce(announced)
+    async with asyncio.timeout(60):
+        assert await anext(inbox.announced()) == announced
+    await inbox.close()
+    for user, named in (
+        ("no-replies", r"needs READ, WRITE and DESCRIBE on patchline\.feedback-replies"),
+        ("no-learning-group", r"needs READ on group patchline\.learning"),
+    ):
+        refused = KafkaInbox(replace(config, username=user))
+        with pytest.raises(SourceError, match=named):
+            await asyncio.wait_for(_answering(refused), 60)
+        await refused.close()
+
+
+async def _answering(inbox: KafkaInbox) -> None:
+    await inbox.open()
+    await anext(inbox.feedback())
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ import redis.asyncio as redis
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream.alarm_store import AlarmStore, decode_event, encode_event
+from stream.alarm_fields import StoredAlarm, decode_event, encode_event
+from stream.alarm_store import AlarmStore, Written
 from stream.alarms import AlarmState
 from stream.cloudevents import (
     MAX_ORIGINAL_HEADERS_BYTES,
@@ -25,6 +26,7 @@ from stream.cloudevents import (
 from stream.config import KafkaConfig, RedisConfig
 from stream.errors import Reason, RecordError, UnreadableError
 from stream.frame import Frame, Position
+from stream.in_flight_notes import InFlightNotes
 from stream.learning_events import (
     announcement_record,
     feedback_record,
@@ -79,7 +81,7 @@ def test_the_result_examples_are_results():
     """The documented results decode, and encode to the same JSON and headers."""
     headers = headers_of(examples("result headers")[0])
     rejected, unread = (read_result(headers, text.encode()) for text in examples("result"))
-    key, value, made = result_record(rejected)
+    key, value, made = result_record(rejected, Position("patchline.frames", 0, 1040))
     assert (key, json.loads(value), made) == (b"line-3", json.loads(examples("result")[0]), headers)
     assert json.loads(result_record(unread)[1]) == json.loads(examples("result")[1])
     assert unread.reason == Reason.TRUNCATED
@@ -100,7 +102,11 @@ def test_the_dead_letter_example_is_one():
     detail = dict(headers)["ce_detail"].decode()
     outcome = not_inspected(unreadable, UnreadableError(Reason.TRUNCATED, detail), None)
     inspected_at = datetime.fromisoformat(dict(headers)["ce_time"].decode())
-    outcome = type(outcome)(frame=unreadable, result=msgspec.structs.replace(outcome.result, inspected_at=inspected_at))
+    outcome = type(outcome)(
+        frame=unreadable,
+        result=msgspec.structs.replace(outcome.result, inspected_at=inspected_at),
+        payload_sha256=dict(headers)["ce_sha256"].decode(),
+    )
     record = dead_letter_record(outcome, 32 * 2**20)
     assert record is not None
     assert (record[0], record[1]) == (b"line-3", bytes(20712))
@@ -109,6 +115,31 @@ def test_the_dead_letter_example_is_one():
     assert by_reference is not None
     assert by_reference[1] == b""
     assert ("ce_dataref", b"kafka:patchline.frames/0/1041") in by_reference[2]
+
+
+def test_the_offset_metadata_examples_are_notes():
+    """Each documented line says which frames are retried alone, and the crashes of the first."""
+    together, to_retry, alone = examples("offset metadata")[0].strip().splitlines()
+    assert InFlightNotes("", end=0, window=64).metadata(0) == together
+    for text, crashes in ((to_retry, 0), (alone, 2)):
+        notes = InFlightNotes(text, end=9999, window=64)
+        assert [notes.take(offset) for offset in (1000, 1001, 1041)] == [crashes, 0, None]
+    assert InFlightNotes(to_retry, end=0, window=64).metadata(1000) == to_retry
+
+
+def test_results_and_dead_letters_fit_whatever_a_record_repeats():
+    """Headers of a megabyte each leave records of a few kilobytes, and the frame the name of its position."""
+    long = b"x" * 2**20
+    names = ("ce_id", "ce_source", "ce_recipe", "ce_time", "ce_type", "ce_sha256", "ce_dataref", "content-type")
+    seen = read([(name, long) for name in names], b"", key=long)
+    assert seen.flaw is not None
+    assert "ce_id has more than 1,024 bytes" in seen.flaw
+    assert seen.frame_id == "patchline.frames/0/1041"
+    outcome = not_inspected(seen, UnreadableError(Reason.MALFORMED_RECORD, seen.flaw * 10), None)
+    for record in (result_record(outcome.result), dead_letter_record(outcome, 1000)):
+        assert record is not None
+        key, value, headers = record
+        assert len(key) + len(value) + sum(len(header) for _, header in headers) < 10_000
 
 
 @pytest.mark.parametrize(
@@ -141,13 +172,20 @@ async def test_the_alarm_examples_are_read_by_the_store(redis_url, unique_name):
     await client.hset(store.key("line-3"), mapping=fields)
     stored = await store.load("line-3")
     assert (stored.alarm.state, stored.version) == (AlarmState.UNACKNOWLEDGED, 218)
-    assert await store.write(stored, stored.alarm, stored.last, []) is not None
+    assert await store.write([StoredAlarm(stored.alarm, 219, stored.last)], []) is Written.WRITTEN
     again = await client.hgetall(store.key("line-3"))
     assert again == {**fields, "version": "219"}
     for text in examples("alarm event"):
         assert json.loads(encode_event(decode_event(text))) == json.loads(text)
     default = AlarmStore(RedisConfig())
-    names = [default.events_key, default.cameras_key, default.channel, default.acknowledge_key, default.key("CAMERA")]
+    names = [
+        default.events_key,
+        default.cameras_key,
+        default.positions_key,
+        default.channel,
+        default.acknowledge_key,
+        default.key("CAMERA"),
+    ]
     for name in names:
         assert f"| `{name}` |" in README.read_text()
     command, key, _, *pairs = examples("acknowledgement")[0].split()
@@ -174,6 +212,8 @@ def test_topic_names_are_the_defaults():
         ({"ce_specversion": None}, "ce_specversion is None, expected '1.0'"),
         ({"ce_time": b"yesterday"}, "ce_time is 'yesterday', expected RFC 3339"),
         ({"ce_time": b"2026-03-02T08:15:30"}, "expected RFC 3339 with a time zone"),
+        ({"ce_time": b"0001-01-01T00:00:00+05:00"}, "expected RFC 3339"),
+        ({"ce_dataref": b"s3://frames/1"}, "expected one of them"),
         ({"ce_sha256": b"abc"}, "expected 64 hexadecimal digits"),
         ({"ce_recipe": None}, "ce_recipe is missing, and there is no default"),
         ({"ce_id": b"\xff"}, "ce_id is not UTF-8"),

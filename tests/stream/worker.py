@@ -1,7 +1,10 @@
 """A worker as a process: the stream with the scripted engine. `python -m tests.stream.worker '{"config": {…}, …}'`.
 
-`stop_at` stops the process (SIGSTOP), `kill_at` kills it, at its n-th transaction: all is sent, nothing is committed.
-SIGTERM drains, once it has printed that it can. It prints a line for every assignment and every lost partition.
+`stop_at` stops the process (SIGSTOP), `kill_at` kills it, at its n-th transaction with results: all is sent, nothing is
+committed. `crash_in`, "decoder" or "engine", names what dies of a white frame. With `redis` it follows the results with
+alarms; `kill_at_alarm` kills it at its n-th write of a changed alarm, before the write reaches Redis (or after, with
+`kill_after_alarm`). SIGTERM drains, once it has printed that it can. It prints a line for every assignment, alarm and
+lost partition.
 """
 
 import asyncio
@@ -12,9 +15,13 @@ import sys
 
 from aiokafka import AIOKafkaProducer
 
-from stream.config import KafkaConfig, Limits
+from stream.alarm_sink import AlarmSink
+from stream.alarm_store import Advance, AlarmStore, Written
+from stream.config import AlarmConfig, KafkaConfig, Limits, RedisConfig
 from stream.deadline import Deadline
 from stream.kafka_ledger import KafkaLedger
+from stream.kafka_results import KafkaResults
+from stream.kafka_sink import KafkaSink
 from stream.kafka_source import KafkaSource
 from stream.pipeline import Pipeline
 from tests.stream.scripted import Recorder, ScriptedEngine
@@ -23,6 +30,12 @@ from tests.stream.scripted import Recorder, ScriptedEngine
 class _Teller(Recorder):
     def partitions(self, topic, partitions):
         print("owns", *partitions, flush=True)
+
+    def alarm(self, event):
+        print("alarm", event.camera, event.change.value, flush=True)
+
+    def crash_found(self, topic, partition, frames):
+        print("crash found", partition, frames, flush=True)
 
     def retrying(self, what, error, attempt):
         print("retrying", what, error, flush=True)
@@ -33,7 +46,7 @@ def _signal_at(number: int, what: signal.Signals) -> None:
 
     async def commit_transaction(self: AIOKafkaProducer) -> None:
         nonlocal count
-        count += 1
+        count += bool(self._txn_manager._txn_partitions)
         if count == number:
             print("in transaction", flush=True)
             os.kill(os.getpid(), what)
@@ -42,14 +55,49 @@ def _signal_at(number: int, what: signal.Signals) -> None:
     AIOKafkaProducer.commit_transaction = commit_transaction
 
 
-async def _main(config: KafkaConfig, seconds: float) -> None:
+def _kill_at_alarm(number: int, *, after: bool) -> None:
+    write, count = AlarmStore.write, 0
+
+    async def killed(self: AlarmStore, states, events, advance: Advance | None = None) -> Written:
+        nonlocal count
+        count += bool(events)
+        if count == number and not after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        written = await write(self, states, events, advance)
+        if count == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return written
+
+    AlarmStore.write = killed
+
+
+class _CrashingEngine(ScriptedEngine):
+    def __init__(self, crash_in: str | None, seconds: float) -> None:
+        super().__init__(seconds=seconds)
+        self._crash_in = crash_in
+
+    def prepare(self, recipe, image):
+        if self._crash_in == "decoder" and image.mean() > 250:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return super().prepare(recipe, image)
+
+    def inspect(self, frames, *, maps="none"):
+        if self._crash_in == "engine" and any(image.mean() > 250 for _, image in frames):
+            os.abort()
+        return super().inspect(frames, maps=maps)
+
+
+async def _main(
+    config: KafkaConfig, seconds: float, crash_in: str | None, redis: RedisConfig | None, alarms: AlarmConfig
+) -> None:
     seen = _Teller()
-    ledger = KafkaLedger(config, observer=seen)
+    ledger = KafkaLedger(config, observer=seen) if config.delivery == "exactly_once" else None
     pipeline = Pipeline(
         sources=[KafkaSource(config, observer=seen, ledger=ledger)],
-        engine=ScriptedEngine(seconds=seconds),
+        engine=_CrashingEngine(crash_in, seconds),
         ledger=ledger,
-        sinks=[],
+        sinks=([] if ledger else [KafkaSink(config)])
+        + ([AlarmSink(redis, alarms, KafkaResults(config, observer=seen), observer=seen)] if redis else []),
         limits=Limits(batch_size=4),
         observer=seen,
     )
@@ -66,4 +114,9 @@ if __name__ == "__main__":
     for key, what in (("stop_at", signal.SIGSTOP), ("kill_at", signal.SIGKILL)):
         if key in given:
             _signal_at(given[key], what)
-    asyncio.run(_main(KafkaConfig(**given["config"]), given.get("seconds", 0.02)))
+    for key in ("kill_at_alarm", "kill_after_alarm"):
+        if key in given:
+            _kill_at_alarm(given[key], after=key == "kill_after_alarm")
+    redis = RedisConfig(**given["redis"]) if "redis" in given else None
+    alarms = AlarmConfig(**given.get("alarms", {}))
+    asyncio.run(_main(KafkaConfig(**given["config"]), given.get("seconds", 0.02), given.get("crash_in"), redis, alarms))

@@ -1,0 +1,62 @@
+"""Many at once, or one alone, in the order of arrival."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+
+class Gate:
+    """Lets any number through together, or one alone. Whoever comes later never overtakes one who waits."""
+
+    def __init__(self) -> None:
+        self._inside = 0
+        self._closed = False
+        self._queue: deque[tuple[bool, asyncio.Future[None]]] = deque()
+
+    @asynccontextmanager
+    async def together(self) -> AsyncIterator[None]:
+        """With others who are together."""
+        await self._enter(alone=False)
+        try:
+            yield
+        finally:
+            self._leave()
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncIterator[None]:
+        """With nobody else inside."""
+        await self._enter(alone=True)
+        try:
+            yield
+        finally:
+            self._leave()
+
+    async def _enter(self, *, alone: bool) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append((alone, turn))
+        self._admit()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._leave()
+            else:
+                self._admit()
+            raise
+
+    def _leave(self) -> None:
+        self._inside -= 1
+        self._closed = False
+        self._admit()
+
+    def _admit(self) -> None:
+        while self._queue and not self._closed:
+            alone, turn = self._queue[0]
+            if not turn.cancelled():
+                if alone and self._inside:
+                    return
+                self._inside += 1
+                self._closed = alone
+                turn.set_result(None)
+            self._queue.popleft()

@@ -1,0 +1,94 @@
+"""What a partition's next owner must know of the frames that were in flight when a worker crashed.
+
+It travels as the metadata of the partition's committed offset, so it is as durable as the offset, every worker of the
+group sees it, and in normal work it costs nothing: each commit carries it anyway. A worker that leaves in order clears
+it. An owner that finds one took over after a crash, and retries the frames that may have been in flight each alone.
+While a frame is tried alone the metadata says so; that it still says so to the next owner is a crash of that frame.
+
+The frames in flight are known by their number: the first so many from the committed offset on, as far as the partition
+reached when it was taken over.
+"""
+
+import msgspec
+
+POISON_CRASHES = 2
+"""A frame that was alone in flight at so many crashes is not tried again."""
+
+
+class _Note(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """The metadata, as JSON."""
+
+    in_flight: int
+    """So many frames from the committed offset on may be in flight at once; with `until`: are to be retried alone."""
+    until: int | None = None
+    """The offset that ends the frames to be retried alone."""
+    crashes: int = 0
+    """At so many crashes the first of them was alone in flight."""
+    alone: bool = False
+    """The first of them is alone in flight."""
+
+
+class InFlightNotes:
+    """The notes of one partition, for as long as it is this worker's. Pure bookkeeping.
+
+    Args:
+        found: the metadata that the former owner left; anything that is no note says that it left in order.
+        end: the partition's end when it was taken over.
+        window: frames of the partition that this worker may have in flight at once.
+    """
+
+    def __init__(self, found: str, *, end: int, window: int) -> None:
+        note = _read(found)
+        self._window = window
+        self._left = note.in_flight if note is not None else 0
+        self._until = end if note is None or note.until is None else note.until
+        self._crashes = note.crashes + note.alone if note is not None else 0
+        self._first: int | None = None
+        self._taken: list[int] = []
+
+    def suspects(self, start: int) -> int:
+        """Frames from `start` on that are retried alone, at most."""
+        return self._left if start < self._until else 0
+
+    def take(self, offset: int) -> int | None:
+        """The next frame is read: the crashes at which it was alone in flight; None: it need not be alone."""
+        if not self._left or offset >= self._until:
+            self._left = 0
+            return None
+        self._left -= 1
+        self._taken.append(offset)
+        if self._first is None:
+            self._first = offset
+            return self._crashes
+        return 0
+
+    def metadata(self, offset: int, *, alone: bool = False) -> str:
+        """What to commit with an offset; `alone`: the frame there is about to be tried alone."""
+        return self._remaining(offset, alone=alone) or _text(_Note(in_flight=self._window))
+
+    def farewell(self, offset: int) -> str:
+        """What to commit with an offset when the partition is left in order."""
+        return self._remaining(offset, alone=False)
+
+    def _remaining(self, offset: int, *, alone: bool) -> str:
+        left = self._left + sum(taken >= offset for taken in self._taken)
+        if not left or offset >= self._until:
+            return ""
+        crashes = self._crashes if self._first is None or offset <= self._first else 0
+        return _text(_Note(in_flight=left, until=self._until, crashes=crashes, alone=alone))
+
+
+def tells_of_a_crash(found: str) -> bool:
+    """Whether metadata is that of a worker that did not leave in order."""
+    return _read(found) is not None
+
+
+def _read(found: str) -> _Note | None:
+    try:
+        return msgspec.json.decode(found, type=_Note)
+    except msgspec.DecodeError:  # also of a value that is JSON but no note: ours are the only offsets of the group
+        return None
+
+
+def _text(note: _Note) -> str:
+    return msgspec.json.encode(note).decode()

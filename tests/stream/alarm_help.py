@@ -1,0 +1,44 @@
+"""The alarm events that committed results make, and those that Redis has."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TypeAlias
+
+import redis.asyncio as redis
+
+from stream.alarm_fields import decode_event
+from stream.alarms import Alarm, observation_of, observe
+from stream.cloudevents import read_frame_position, read_result
+from stream.config import AlarmConfig, KafkaConfig, RedisConfig
+from tests.stream.kafka_help import read_topic
+
+Events: TypeAlias = Mapping[str, Sequence[tuple[str, str | None]]]
+"""(change, frame id) in their order, by camera."""
+
+
+async def expected(config: KafkaConfig, rule: AlarmConfig) -> Events:
+    """The events that the committed results make, where nobody acknowledges."""
+    alarms: dict[str, Alarm] = {}
+    events = defaultdict(list)
+    for record in await read_topic(config, config.results_topic):
+        result = read_result(record.headers, record.value)
+        alarm = alarms.get(result.camera, Alarm(camera=result.camera))
+        seen = observation_of(result, read_frame_position(record.headers))
+        alarms[result.camera], changes = observe(alarm, seen, rule)
+        events[result.camera] += [(change.change.value, change.frame_id) for change in changes]
+    return {camera: found for camera, found in events.items() if found}
+
+
+async def found(where: RedisConfig) -> Events:
+    """The events of the alarm stream; none while Redis is away."""
+    client = redis.from_url(where.url, decode_responses=True)
+    events = defaultdict(list)
+    try:
+        with suppress(redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError):
+            for _, fields in await client.xrange(f"{where.prefix}alarms"):
+                event = decode_event(fields["event"])
+                events[event.camera].append((event.change.value, event.frame_id))
+    finally:
+        await client.aclose()
+    return dict(events)
