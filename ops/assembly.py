@@ -3,14 +3,17 @@
 import ssl
 import sys
 from collections.abc import AsyncIterable, Mapping
+from functools import partial
+from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from engine.bank_file import load_bank
+from engine.inspector import Inspector
 from engine.memory_bank import MemoryBank
 from ops.http import tls_context
 from ops.settings import Settings
 from ops.settings_cameras import FolderCamera, KafkaCamera, RtspCamera, VideoCamera
-from ops.settings_sections import HttpSettings
+from ops.settings_sections import EngineSettings, HttpSettings
 from ops.settings_servers import RedisSettings
 from stream.alarm_follower import ResultLogs
 from stream.alarm_journal import AlarmJournal
@@ -34,7 +37,22 @@ from stream.kafka_sink import KafkaSink
 from stream.kafka_source import KafkaSource
 from stream.observer import Observer
 from stream.ports import Sink
+from stream.trial import EngineOf
 from stream.video_source import VideoSource
+
+
+def inspector_of(settings: EngineSettings, banks: Mapping[str, MemoryBank]) -> Inspector:
+    """What judges. Raises RecipeError, WeightsError, DeviceError."""
+    return Inspector(banks, device=settings.device, search=settings.search, runtime=settings.backbone_runtime)
+
+
+def trial_engine_of(settings: Settings) -> EngineOf:
+    """What judges in another process: the newest generation of one recipe's bank. It holds no secrets."""
+    return partial(_inspector, settings.engine, {name: recipe.bank for name, recipe in settings.recipes.items()})
+
+
+def _inspector(settings: EngineSettings, banks: Mapping[str, Path], recipe: str) -> Inspector:
+    return inspector_of(settings, {recipe: load_bank(banks[recipe])})
 
 
 def load_banks(settings: Settings) -> dict[str, MemoryBank]:

@@ -13,9 +13,9 @@ import threading
 import structlog
 
 from engine.errors import PatchlineError
-from engine.inspector import Inspector
 from ops.assembly import (
     alarm_rule_of,
+    inspector_of,
     kafka_of,
     ledger_of,
     limits_of,
@@ -24,6 +24,7 @@ from ops.assembly import (
     sinks_of,
     sources_of,
     tls_of,
+    trial_engine_of,
 )
 from ops.errors import OpsError
 from ops.feedback_api import FeedbackApi
@@ -122,13 +123,7 @@ class Service:
         settings, observer = self._settings, self._observer
         self._state.say("loading banks")
         banks = await asyncio.to_thread(load_banks, settings)
-        engine = await asyncio.to_thread(
-            Inspector,
-            banks,
-            device=settings.engine.device,
-            search=settings.engine.search,
-            runtime=settings.engine.backbone_runtime,
-        )
+        engine = await asyncio.to_thread(inspector_of, settings.engine, banks)
         self._metrics.banks(banks)
         for name, bank in banks.items():
             log.info("bank loaded", recipe=name, generation=bank.generation, rows=len(bank.rows), sha256=bank.sha256)
@@ -159,6 +154,7 @@ class Service:
             maps="rejects" if keeper is not None else "none",
             companions=[companion for companion in (keeper, loop, drift) if companion is not None],
             urgent=self._conditions.present,
+            trial_engine=trial_engine_of(settings),
         )
 
     def _told_to_stop(self, name: str) -> None:

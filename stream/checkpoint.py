@@ -49,6 +49,7 @@ class Lane:
         """The last position flushed: everything up to and with it is done."""
         self._places: deque[Place] = deque()
         self._taken = 0
+        self._moved = asyncio.Event()
 
     def arrive(self, position: Position | None) -> Place:
         """Note a frame as in flight. Call it in the order of the source."""
@@ -61,6 +62,12 @@ class Lane:
     def open(self) -> int:
         """Frames in flight."""
         return len(self._places)
+
+    async def until_first(self, place: Place) -> None:
+        """Wait until everything that arrived before a place has left."""
+        while self._places[0] is not place:
+            self._moved.clear()
+            await self._moved.wait()
 
     def take_ready(self) -> list[Outcome]:
         """The outcomes from the oldest frame up to the first that is still open. They stay until `leave`."""
@@ -78,6 +85,7 @@ class Lane:
             place = self._places.popleft()
             self.watermark = place.position or self.watermark
         self._taken = 0
+        self._moved.set()
         if not self._places:
             self.empty.set()
 

@@ -12,7 +12,6 @@ from stream.config import Limits
 from stream.errors import Reason, UnreadableError
 from stream.frame import Frame
 from stream.image_file import read_image
-from stream.in_flight_notes import POISON_CRASHES
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +47,23 @@ class Decoder:
         Raises:
             UnreadableError: the frame cannot be inspected, for the reason it carries.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._hashed, frame, payload)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self.read, frame, payload)
 
-    def _hashed(self, frame: Frame, payload: bytes) -> Decoded:
+    def read(self, frame: Frame, payload: bytes) -> Decoded:
+        """The same on the caller's thread."""
         try:
+            self.check(frame)
             return self._decode(frame, payload)
         except UnreadableError as error:
             error.sha256 = hashlib.sha256(payload).hexdigest() if frame.image is None else None
             raise
 
-    def _decode(self, frame: Frame, payload: bytes) -> Decoded:
-        if frame.crashes is not None and frame.crashes >= POISON_CRASHES:
-            raise UnreadableError(
-                Reason.POISON, f"the worker crashed {frame.crashes} times while it had this frame alone in flight"
-            )
+    def check(self, frame: Frame) -> None:
+        """Look at all but the image.
+
+        Raises:
+            UnreadableError: MALFORMED_RECORD or UNKNOWN_RECIPE.
+        """
         if frame.flaw is not None:
             raise UnreadableError(Reason.MALFORMED_RECORD, frame.flaw)
         if frame.recipe not in self._recipes:
@@ -69,6 +71,8 @@ class Decoder:
             raise UnreadableError(
                 Reason.UNKNOWN_RECIPE, f"the frame asks for recipe {frame.recipe!r}, expected one of: {known}"
             )
+
+    def _decode(self, frame: Frame, payload: bytes) -> Decoded:
         image = frame.image if frame.image is not None else self._read(frame, payload)
         try:
             return Decoded(self._prepare(frame.recipe, image), (image.shape[0], image.shape[1]))

@@ -9,6 +9,7 @@
         │   └── SourceUnavailableError        and another attempt may succeed: retriable
         ├── SinkError                  a sink will never take this result
         │   ├── SinkUnavailableError          broker or Redis away, disk full: retriable
+        │   ├── RecordTooLargeError           a record that Kafka does not take for its size
         │   └── LaneLostError                 the lane is another worker's now: its outcomes go nowhere
         ├── EvidenceError              the evidence store cannot be read or written
     ├── FeedbackError              feedback that cannot be applied: its frame is not to be had
@@ -53,7 +54,7 @@ class Reason(StrEnum):
     REFERENCE_NOT_FOUND = "reference_not_found"
     """The frame comes by reference, and storage says that it is not there."""
     POISON = "poison"
-    """The worker crashed twice while it had this frame alone in flight."""
+    """The worker crashed twice while it had this frame alone in flight, and so did a process of its own."""
 
 
 class DropCause(StrEnum):
@@ -123,6 +124,10 @@ class SinkUnavailableError(SinkError):
     """A sink cannot take results now."""
 
     retriable = True
+
+
+class RecordTooLargeError(SinkError):
+    """A record is larger than a topic or a broker takes; nothing was committed."""
 
 
 class LaneLostError(SinkError):

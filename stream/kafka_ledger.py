@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 
 from stream.cloudevents import Record
 from stream.config import MIB, KafkaConfig, Limits
-from stream.errors import LaneLostError, SinkError
+from stream.errors import LaneLostError, RecordTooLargeError, SinkError
 from stream.in_flight_notes import InFlightNotes
 from stream.kafka_offsets import FAREWELL_S, Takeover, committed_offset, takeover_of
 from stream.kafka_records import records_of
@@ -140,7 +140,10 @@ class KafkaLedger:
             return
         partition = TopicPartition(position.topic, position.partition)
         records = records_of(outcomes, self._config, self._max_frame_bytes)
-        await self._commit(partition, records, position.offset + 1)
+        try:
+            await self._commit(partition, records, position.offset + 1)
+        except RecordTooLargeError:
+            await self._commit(partition, records_of(outcomes, self._config, 0), position.offset + 1)
 
     async def _commit(
         self, partition: TopicPartition, records: Sequence[tuple[str, Record]], offset: int, *, alone: bool = False

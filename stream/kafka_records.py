@@ -11,7 +11,11 @@ from stream.outcome import Outcome
 
 
 def records_of(outcomes: Sequence[Outcome], config: KafkaConfig, max_frame_bytes: int) -> list[tuple[str, Record]]:
-    """(topic, record) of each result, and of each dead letter. The same outcomes always give the same bytes."""
+    """(topic, record) of each result, and of each dead letter. The same outcomes always give the same bytes.
+
+    Frames of more than `max_frame_bytes` are dead-lettered by reference. With 0 all are: for topics that turn out to
+    take less than the settings say, so that a dead letter never holds up a partition.
+    """
     records: list[tuple[str, Record]] = []
     for outcome in outcomes:
         records.append((config.results_topic, result_record(outcome.result, outcome.frame.position)))

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Sequence
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from stream.cloudevents import Record
 from stream.config import MIB, KafkaConfig
-from stream.errors import SinkError, SinkUnavailableError
+from stream.errors import RecordTooLargeError, SinkError, SinkUnavailableError
 from stream.kafka_access import start
 from stream.kafka_client import describe, is_passing, needs_new_producer
 from stream.kafka_records import producer_options, records_of
@@ -59,12 +59,17 @@ class KafkaSink:
 
     async def deliver(self, outcomes: Sequence[Outcome]) -> None:
         """Produce, and wait until every record is acknowledged. Raises as `Sink.deliver` says."""
+        try:
+            await self._produce(records_of(outcomes, self._config, self._max_frame_bytes))
+        except RecordTooLargeError:
+            await self._produce(records_of(outcomes, self._config, 0))
+
+    async def _produce(self, records: Sequence[tuple[str, Record]]) -> None:
         await self.open()
         producer = self._producer
         if producer is None:
             raise SinkUnavailableError(f"{self.name} is closed")
         try:
-            records = records_of(outcomes, self._config, self._max_frame_bytes)
             sent = [await self._send(producer, topic, record) for topic, record in records]
             answers = await asyncio.gather(*sent, return_exceptions=True)
             for answer in answers:
@@ -82,6 +87,8 @@ class KafkaSink:
         return sent
 
     def _translated(self, error: KafkaError) -> SinkError:
+        if isinstance(error, MessageSizeTooLargeError):
+            return RecordTooLargeError(describe(error, self._config))
         kind = SinkUnavailableError if is_passing(error) or needs_new_producer(error) else SinkError
         return kind(describe(error, self._config))
 

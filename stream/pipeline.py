@@ -7,7 +7,7 @@ starting, stopping and counting.
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
+from contextlib import AsyncExitStack
 from time import monotonic
 
 from engine.inspection import Image, Inspection
@@ -21,11 +21,13 @@ from stream.errors import AbortedError, DropCause, LaneLostError, Reason, Unread
 from stream.frame import Frame
 from stream.frame_reference import FrameReferences
 from stream.gate import Gate
+from stream.in_flight_notes import POISON_CRASHES
 from stream.observer import NullObserver, Observer
 from stream.outcome import Outcome, judged, not_inspected
 from stream.ports import Companion, ReplayableSource, Sink, Source
 from stream.retry import persist
 from stream.room import Room
+from stream.trial import EngineOf, Trial
 
 
 class Pipeline:
@@ -43,6 +45,8 @@ class Pipeline:
         maps: which anomaly maps the engine keeps for the observer.
         companions: run while frames are taken.
         urgent: whether a camera's frames go first when the engine is short.
+        trial_engine: makes the engine that tries a frame that two crashes speak against, in a process of its own.
+            None: two crashes alone are enough to give it up.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class Pipeline:
         maps: Maps = "none",
         companions: Sequence[Companion] = (),
         urgent: Callable[[str], bool] = lambda _: False,
+        trial_engine: EngineOf | None = None,
     ) -> None:
         limits = limits or Limits()
         self._sources, self._sinks, self._ledger = tuple(sources), tuple(sinks), ledger
@@ -67,6 +72,7 @@ class Pipeline:
         self._engine = EngineThread(engine, maps=maps)
         self._references = FrameReferences(limits, self._observer)
         self._decoder = Decoder(engine.prepare, engine.recipes, limits)
+        self._trial = Trial(limits, trial_engine, check=self._decoder.check, maps=maps)
         self._batcher: Batcher[tuple[Frame, Image], Inspection] = Batcher(
             self._inspect,
             size=limits.batch_size,
@@ -183,17 +189,35 @@ class Pipeline:
                 await stream.aclose()
 
     async def _frame(self, frame: Frame, place: Place) -> None:
-        if frame.crashes is None:
-            await self._checkpoint.settle(place, await self._judge(frame, self._gate.together()))
-            return
-        async with self._gate.alone():  # also until it is committed: then nothing else was in flight if it crashes
+        async with AsyncExitStack() as inside:
             try:
-                await self._note_alone(frame, place)
-                outcome = await self._judge(frame, nullcontext())
+                outcome = await self._judge(frame, place, inside)
             except LaneLostError as lost:
                 place.lane.abandoned = True  # the outcome goes nowhere
                 outcome = not_inspected(frame, UnreadableError(Reason.POISON, str(lost)), None)
+            if frame.crashes is None:
+                await inside.aclose()
+            # A frame that is alone is so until it is committed: then nothing else was in flight if it crashes.
             await self._checkpoint.settle(place, outcome)
+
+    async def _judge(self, frame: Frame, place: Place, inside: AsyncExitStack) -> Outcome:
+        recipe, crashes = self._recipes.get(frame.recipe), frame.crashes
+        if crashes is not None:
+            await place.lane.until_first(place)
+        try:
+            async with self._references.payload_of(frame) as payload:  # storage that is away holds up nobody else
+                if crashes is not None and crashes >= POISON_CRASHES:
+                    return judged(frame, *await self._trial.judge(frame, payload), recipe)
+                await inside.enter_async_context(self._gate.together() if crashes is None else self._gate.alone())
+                if crashes is not None:
+                    await self._note_alone(frame, place)
+                began = monotonic()
+                decoded = await self._decoder.decode(frame, payload)
+            self._observer.stage_seconds("decode", frame.camera, monotonic() - began)
+            inspection = await self._batcher.submit((frame, decoded.prepared))
+            return judged(frame, decoded, inspection, recipe)
+        except UnreadableError as error:
+            return not_inspected(frame, error, recipe)
 
     async def _note_alone(self, frame: Frame, place: Place) -> None:
         position, owner = frame.position, self._owners.get(place.lane.key)
@@ -201,20 +225,6 @@ class Pipeline:
             raise LaneLostError("the frame's partition was given up")
         if position is not None and owner is not None:
             await persist("commit", lambda: owner.try_alone(position), self._observer)
-
-    async def _judge(self, frame: Frame, gate: AbstractAsyncContextManager[None]) -> Outcome:
-        recipe = self._recipes.get(frame.recipe)
-        try:
-            async with AsyncExitStack() as inside:
-                async with self._references.payload_of(frame) as payload:
-                    await inside.enter_async_context(gate)  # storage that is away holds up nobody else
-                    began = monotonic()
-                    decoded = await self._decoder.decode(frame, payload)
-                self._observer.stage_seconds("decode", frame.camera, monotonic() - began)
-                inspection = await self._batcher.submit((frame, decoded.prepared))
-            return judged(frame, decoded, inspection, recipe)
-        except UnreadableError as error:
-            return not_inspected(frame, error, recipe)
 
     async def _inspect(self, frames: Sequence[tuple[Frame, Image]]) -> Sequence[Inspection]:
         began = monotonic()

@@ -18,6 +18,7 @@ from aiokafka.errors import (
     InvalidProducerIdMapping,
     InvalidTxnState,
     KafkaError,
+    MessageSizeTooLargeError,
     ProducerFenced,
     TopicAuthorizationFailedError,
 )
@@ -25,7 +26,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from stream.cloudevents import Record
 from stream.config import KafkaConfig
-from stream.errors import LaneLostError, SinkError, SinkUnavailableError
+from stream.errors import LaneLostError, RecordTooLargeError, SinkError, SinkUnavailableError
 from stream.kafka_access import start
 from stream.kafka_client import describe, is_passing
 from stream.kafka_records import producer_options
@@ -102,6 +103,7 @@ class PartitionTransactions:
         Raises:
             LaneLostError: another worker owns the partition now; nothing was committed, or what was is known to it.
             SinkUnavailableError: nothing was committed, or its answer was lost; the same call may be made again.
+            RecordTooLargeError: nothing was committed, and will not be with these records.
             SinkError: the brokers refuse.
         """
         async with self._turn:
@@ -203,6 +205,8 @@ class PartitionTransactions:
         if _is_fenced(error):
             self.end()
             return LaneLostError(f"{self._name}: another worker has taken it over")
+        if isinstance(error, MessageSizeTooLargeError):
+            return RecordTooLargeError(f"{self._name}: {describe(error, self._config)}")
         # aiokafka wraps what it did not expect in the plain class, a missing right to commit offsets included.
         if type(error) is KafkaError and isinstance(error.__cause__, TopicAuthorizationFailedError):
             error = TopicAuthorizationFailedError(self._partition.topic)

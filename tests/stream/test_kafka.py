@@ -1,4 +1,5 @@
 import asyncio
+import hashlib
 import random
 import threading
 
@@ -6,6 +7,8 @@ import cv2
 import numpy as np
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from engine.inspection import Verdict
 from stream.cloudevents import DEAD_LETTER, RESULT, original_headers, read_result
@@ -17,12 +20,20 @@ from stream.kafka_sink import KafkaSink
 from stream.kafka_source import KafkaSource
 from stream.kafka_topics import ensure_topics
 from stream.pipeline import Pipeline
+from stream.trial import EngineOf
 from tests.services.kafka import KafkaBroker
 from tests.stream.kafka_help import FRAME_BYTES, new_topics, produce, read_topic, until
 from tests.stream.scripted import Recorder, ScriptedEngine, jpeg
 
 
-def worker(config: KafkaConfig, seen: Recorder, engine: ScriptedEngine | None = None, **limits: object) -> Pipeline:
+def worker(
+    config: KafkaConfig,
+    seen: Recorder,
+    engine: ScriptedEngine | None = None,
+    *,
+    trial_engine: EngineOf | None = None,
+    **limits: object,
+) -> Pipeline:
     ledger = KafkaLedger(config, observer=seen) if config.delivery == "exactly_once" else None
     return Pipeline(
         sources=[KafkaSource(config, observer=seen, ledger=ledger)],
@@ -31,6 +42,7 @@ def worker(config: KafkaConfig, seen: Recorder, engine: ScriptedEngine | None = 
         sinks=[] if ledger else [KafkaSink(config)],
         limits=Limits(**{"batch_size": 4, **limits}),
         observer=seen,
+        trial_engine=trial_engine,
     )
 
 
@@ -130,6 +142,37 @@ async def test_frames_of_nearly_32_mib_pass(kafka, unique_name):
     headers = {name: value.decode() for name, value in letters[1].headers}
     assert headers["ce_framebytes"] == str(len(beyond))
     assert headers["ce_dataref"].startswith(f"kafka:{config.frames_topic}/")
+
+
+@pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
+async def test_a_dead_letter_that_its_topic_does_not_take_goes_by_reference(kafka, unique_name, delivery):
+    """The topic takes less than the settings say: the frame's result is there, its letter names it, others go on."""
+    config = await new_topics(kafka, unique_name, delivery=delivery)
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    small = {"max.message.bytes": str(MIB)}
+    await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, config.dead_letter_topic, configs=small)])
+    await admin.close()
+    large = b"text" * MIB
+    await produce(config, [("large", "cam-0", large), ("good", "cam-0", jpeg(50)), ("bad", "cam-0", b"text")])
+    seen = Recorder()
+    pipeline = worker(config, seen)
+    running = asyncio.create_task(pipeline.run())
+    await until(lambda: len(seen.results) == 3)
+    await pipeline.drain(Deadline(20))
+    await running
+    results = [read_result(r.headers, r.value) for r in await read_topic(config, config.results_topic)]
+    assert [(r.frame_id, r.reason) for r in results] == [
+        ("large", "not_an_image"),
+        ("good", None),
+        ("bad", "not_an_image"),
+    ]
+    letter, _ = await read_topic(config, config.dead_letter_topic)
+    headers = dict(letter.headers)
+    assert not letter.value
+    assert headers["ce_sha256"] == hashlib.sha256(large).hexdigest().encode()
+    assert headers["ce_dataref"].startswith(f"kafka:{config.frames_topic}/".encode())
+    assert headers["ce_reason"] == b"not_an_image"
 
 
 async def test_workers_share_partitions_and_lose_none(kafka, unique_name):

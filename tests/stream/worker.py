@@ -1,7 +1,8 @@
 """A worker as a process: the stream with the scripted engine. `python -m tests.stream.worker '{"config": {…}, …}'`.
 
 `stop_at` stops the process (SIGSTOP), `kill_at` kills it, at its n-th transaction with results: all is sent, nothing is
-committed. `crash_in`, "decoder" or "engine", names what dies of a white frame. With `redis` it follows the results with
+committed; `kill_alone` kills it once it has noted that the frame at that offset is alone in flight. `crash_in`,
+"decoder" or "engine", names what dies of a white frame. With `redis` it follows the results with
 alarms; `kill_at_alarm` kills it at its n-th write of a changed alarm, before the write reaches Redis (or after, with
 `kill_after_alarm`). SIGTERM drains, once it has printed that it can. It prints a line for every assignment, alarm and
 lost partition.
@@ -12,8 +13,9 @@ import json
 import os
 import signal
 import sys
+from functools import partial
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 
 from stream.alarm_sink import AlarmSink
 from stream.alarm_store import Advance, AlarmStore, Written
@@ -71,6 +73,17 @@ def _kill_at_alarm(number: int, *, after: bool) -> None:
     AlarmStore.write = killed
 
 
+def _kill_alone(at: int) -> None:
+    note = KafkaLedger.try_alone
+
+    async def try_alone(self: KafkaLedger, partition: TopicPartition, offset: int) -> None:
+        await note(self, partition, offset)
+        if offset == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    KafkaLedger.try_alone = try_alone
+
+
 class _CrashingEngine(ScriptedEngine):
     def __init__(self, crash_in: str | None, seconds: float) -> None:
         super().__init__(seconds=seconds)
@@ -87,6 +100,10 @@ class _CrashingEngine(ScriptedEngine):
         return super().inspect(frames, maps=maps)
 
 
+def _trial_engine(crash_in: str | None, recipe: str) -> _CrashingEngine:
+    return _CrashingEngine(crash_in, 0.0)
+
+
 async def _main(
     config: KafkaConfig, seconds: float, crash_in: str | None, redis: RedisConfig | None, alarms: AlarmConfig
 ) -> None:
@@ -100,6 +117,7 @@ async def _main(
         + ([AlarmSink(redis, alarms, KafkaResults(config, observer=seen), observer=seen)] if redis else []),
         limits=Limits(batch_size=4),
         observer=seen,
+        trial_engine=partial(_trial_engine, crash_in),
     )
     draining = []
     loop = asyncio.get_running_loop()
@@ -117,6 +135,8 @@ if __name__ == "__main__":
     for key in ("kill_at_alarm", "kill_after_alarm"):
         if key in given:
             _kill_at_alarm(given[key], after=key == "kill_after_alarm")
+    if "kill_alone" in given:
+        _kill_alone(given["kill_alone"])
     redis = RedisConfig(**given["redis"]) if "redis" in given else None
     alarms = AlarmConfig(**given.get("alarms", {}))
     asyncio.run(_main(KafkaConfig(**given["config"]), given.get("seconds", 0.02), given.get("crash_in"), redis, alarms))
