@@ -29,6 +29,7 @@ ORIGINAL_PREFIX: Final = "frame-"
 MAX_ORIGINAL_HEADERS_BYTES: Final = 64 * 1024
 _MAX_BYTES: Final = {"ce_id": 1024, "ce_source": 256, "ce_recipe": 256, "content-type": 256, "ce_dataref": 4096}
 """Of headers that results and dead letters repeat: those must fit their topics."""
+_NUMBER = re.compile(r"[0-9]{1,18}")
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _RESULT_ENCODER = msgspec.json.Encoder()
 _RESULT_DECODER = msgspec.json.Decoder(Result)
@@ -162,7 +163,7 @@ def read_frame_position(headers: Headers) -> Position | None:
     attributes = attributes_of([header for header in headers if header[0].startswith("ce_frame")], [])
     topic = attributes.get("ce_frametopic")
     partition, offset = attributes.get("ce_framepartition", ""), attributes.get("ce_frameoffset", "")
-    if topic is None or not partition.isdecimal() or not offset.isdecimal():
+    if topic is None or not _NUMBER.fullmatch(partition) or not _NUMBER.fullmatch(offset):
         return None
     return Position(topic, int(partition), int(offset))
 

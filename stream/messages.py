@@ -4,6 +4,7 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 
 import msgspec
 
@@ -13,7 +14,8 @@ from engine.inspection import Verdict
 class GenerationRef(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The generation of the memory bank that judged a frame."""
 
-    number: int
+    number: Annotated[int, msgspec.Meta(ge=1, lt=2**53)]
+    """Others write announcements too, and files are named by it."""
     sha256: str
 
 
@@ -49,6 +51,15 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     detail: str | None = None
     late: bool = False
     """The recipe's deadline had passed when the frame was judged."""
+
+    def __post_init__(self) -> None:
+        for name in ("time", "inspected_at"):
+            _check_zone(name, getattr(self, name))
+
+
+def _check_zone(name: str, time: datetime) -> None:
+    if time.tzinfo is None:
+        raise ValueError(f"{name} is {time.isoformat()}, expected a time zone")
 
 
 class FeedbackVerdict(StrEnum):
@@ -86,8 +97,7 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             value = getattr(self, name)
             if not value.strip() or len(value) > 1024:
                 raise ValueError(f"{name} is {value[:40]!r}, expected 1 to 1024 characters")
-        if self.time.tzinfo is None:
-            raise ValueError(f"time is {self.time.isoformat()}, expected a time zone")
+        _check_zone("time", self.time)
         if self.approved_by is not None and self.approved_by in ("", self.operator):
             raise ValueError(f"approved_by is {self.approved_by!r}, expected a person other than operator")
 

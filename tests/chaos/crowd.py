@@ -15,6 +15,7 @@ import yaml
 
 from engine.bank_file import save_bank
 from engine.fit import fit
+from engine.generation_store import GenerationStore
 from engine.recipe import Recipe
 from engine.weights import random_backbone
 from tests.services.process import REPOSITORY, dies_with_us
@@ -135,7 +136,7 @@ class Crowd:
 
 
 def small_bank(folder: Path) -> Path:
-    """A bank of a small backbone with random weights; fitted in a second."""
+    """A bank of a small backbone with random weights, which can learn; fitted in a second."""
     recipe = Recipe(
         name=RECIPE,
         backbone=random_backbone("resnet18", stages=("layer1", "layer2"), seed=1),
@@ -145,9 +146,10 @@ def small_bank(folder: Path) -> Path:
         seed=0,
     )
     good = [(str(level), np.ascontiguousarray(picture(level, SIZE_PX))) for level in range(60, 76)]
-    bank = fit(good[:10], recipe, calibration=good[10:], device="cpu").bank
-    save_bank(bank, folder / RECIPE)
-    return folder / RECIPE
+    where = folder / RECIPE
+    report = fit(good[:10], recipe, calibration=good[10:], device="cpu", keep=GenerationStore(where).keep)
+    save_bank(report.bank, where, calibration=report.calibration)
+    return where
 
 
 async def until(holds: Callable[[], bool], what: str, *, seconds: float = 240) -> None:

@@ -3,7 +3,7 @@
 import importlib
 from types import ModuleType
 
-FIGURES = ("faults", "overload", "redis_away", "rolling_restart", "updates")
+FIGURES = ("faults", "mutations", "overload", "redis_away", "rolling_restart", "updates")
 
 
 def load(name: str) -> ModuleType:
