@@ -100,7 +100,7 @@ def decode(content: bytes, path: str, number: int) -> Manifest:
     """
     try:
         head: Any = msgspec.json.decode(content)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BankFileError(f"{path}: truncated or not JSON: {error}") from error
     if not isinstance(head, dict) or head.get("format") != FORMAT:
         raise BankFileError(f"{path}: foreign: its format is not {FORMAT!r}")
@@ -110,7 +110,7 @@ def decode(content: bytes, path: str, number: int) -> Manifest:
         )
     try:
         manifest = msgspec.json.decode(content, type=Manifest)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeDecodeError) as error:
         raise BankFileError(f"{path}: altered or foreign: {error}") from error
     if manifest.generation != number:
         raise BankFileError(f"{path}: describes generation {manifest.generation}, its name says {number}")

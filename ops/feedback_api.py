@@ -98,7 +98,7 @@ class FeedbackApi:
         loop = self._learning()
         try:
             given = msgspec.json.decode(await request.read(), type=dict[str, msgspec.Raw])
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise RecordError(f"the body is no JSON object: {error}") from error
         for name, value in (("feedback_id", uuid.uuid4().hex), ("time", datetime.now(UTC))):
             given.setdefault(name, msgspec.Raw(msgspec.json.encode(value)))

@@ -31,7 +31,7 @@ def decode_event(text: str | bytes) -> AlarmEvent:
     """
     try:
         return msgspec.json.decode(text, type=AlarmEvent)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RecordError(f"the message is no alarm event: {error}") from error
 
 

@@ -154,7 +154,7 @@ def read_result(headers: Headers, value: bytes | None) -> Result:
         raise RecordError(f"the header ce_type is {attributes.get('ce_type')!r}, expected {RESULT!r}")
     try:
         return _RESULT_DECODER.decode(value or b"")
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RecordError(f"the value is no result: {error}") from error
 
 

@@ -128,7 +128,7 @@ class EvidenceStore:
         found = self._read(path)
         if found is None:
             return None
-        with suppress(msgspec.DecodeError, msgspec.ValidationError):  # not written to its end: not there
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):  # not written to its end: not there
             return msgspec.json.decode(found, type=Evidence)
         return None
 

@@ -76,5 +76,5 @@ def _read(kind: str, struct: type[Message], headers: Headers, value: bytes | Non
 def _decode(struct: type[Message], value: bytes) -> Message:
     try:
         return msgspec.json.decode(value, type=struct)
-    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RecordError(f"the value is no {struct.__name__}: {error}") from error

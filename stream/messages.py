@@ -2,7 +2,7 @@
 (frames, results, dead letters) and `learning_events.py` (feedback, replies, generations).
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated
 
@@ -60,6 +60,10 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 def _check_zone(name: str, time: datetime) -> None:
     if time.tzinfo is None:
         raise ValueError(f"{name} is {time.isoformat()}, expected a time zone")
+    try:
+        time.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{name} is {time.isoformat()}, expected a time between the years 1 and 9999 UTC") from None
 
 
 class FeedbackVerdict(StrEnum):
@@ -158,3 +162,6 @@ class GenerationAnnounced(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     time: datetime
     feedback_id: str | None = None
     operator: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_zone("time", self.time)

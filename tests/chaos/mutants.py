@@ -193,7 +193,8 @@ def mutated_json(value: dict[str, Any], draw: random.Random) -> bytes:
         if way < 0.2:
             changed.pop(name, None)
         elif way < 0.3 and isinstance(changed.get(name), dict):
-            changed[name] = json.loads(mutated_json(changed[name], random.Random(0)) or b"null")
+            inner = draw.choice([*changed[name], "unknown"])
+            changed[name] = changed[name] | {inner: draw.choice(STRANGE)}
         else:
             changed[name] = draw.choice(STRANGE)
     text = json.dumps(changed).encode()

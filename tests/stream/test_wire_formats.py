@@ -1,6 +1,7 @@
 """The examples of stream/README.md are decoded by the code they document."""
 
 import json
+import random
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,13 +14,15 @@ from hypothesis import strategies as st
 
 from stream.alarm_fields import StoredAlarm, decode_event, encode_event
 from stream.alarm_store import AlarmStore, Written
-from stream.alarms import AlarmState
+from stream.alarm_writer import mark
+from stream.alarms import AlarmState, observation_of
 from stream.cloudevents import (
     MAX_ORIGINAL_HEADERS_BYTES,
     dead_letter_record,
     frame_headers,
     original_headers,
     read_frame,
+    read_frame_position,
     read_result,
     result_record,
 )
@@ -37,6 +40,7 @@ from stream.learning_events import (
 )
 from stream.messages import FeedbackOutcome
 from stream.outcome import not_inspected
+from tests.chaos.mutants import mutated_json
 from tests.stream.scripted import frame
 
 README = Path(__file__).parents[2] / "stream" / "README.md"
@@ -265,3 +269,33 @@ def test_records_of_another_kind_are_no_results():
         read_result(headers_of(examples("result headers")[0]), b"{}")
     with pytest.raises(RecordError, match="no alarm event"):
         decode_event('{"camera": 3}')
+
+
+@pytest.mark.parametrize(
+    ("kind", "read_one", "write"),
+    [
+        ("result", read_result, lambda result: (result_record(result), mark(observation_of(result, POSITION), ""))),
+        ("feedback", read_feedback, feedback_record),
+        ("generation", read_announcement, announcement_record),
+    ],
+    ids=["result", "feedback", "generation"],
+)
+def test_broken_messages_are_read_or_refused(kind, read_one, write):
+    """Nothing else comes of them; and what is read can be written, and follows the alarms."""
+    headers, given = headers_of(examples(f"{kind} headers")[0]), json.loads(examples(kind)[0])
+    draw, read = random.Random(1), 0
+    for _ in range(400):
+        try:
+            found = read_one(headers, mutated_json(given, draw))
+        except RecordError:
+            continue
+        read += 1
+        write(found)
+    assert 40 < read < 360
+
+
+@pytest.mark.parametrize("offset", ["-1", "", "٣", "1" * 5000])
+def test_a_position_that_is_no_number_is_none(offset):
+    """Whatever its header says."""
+    headers = [("ce_frametopic", b"frames"), ("ce_framepartition", b"0"), ("ce_frameoffset", offset.encode())]
+    assert read_frame_position(headers) is None
