@@ -15,7 +15,7 @@ from structlog.typing import EventDict, Processor
 from ops.redaction import Redactor
 
 Format = Literal["auto", "console", "json"]
-NOISY = ("aiokafka", "aiohttp.access", "matplotlib", "PIL", "libav")
+NOISY = ("aiokafka", "aiohttp.access", "matplotlib", "PIL", "libav", "py.warnings")
 QUIET_S = 10.0
 """What a noisy library says again within this time is left out: a broker that is away is a hundred lines a second."""
 
@@ -62,6 +62,7 @@ def configure(
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
+    logging.captureWarnings(True)  # a damaged image is not worth lines that are no JSON
     for name in NOISY:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 

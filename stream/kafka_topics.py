@@ -37,7 +37,8 @@ async def ensure_topics(
 
     Args:
         config: brokers and names.
-        max_frame_bytes: what a frame may have; topics take 1 MiB more for key, headers and batch.
+        max_frame_bytes: what a frame may have; topics take 1 MiB more for key, headers and batch, and that of feedback
+            a third more.
         partitions: of topics that are created.
         replication: of topics that are created; -1 is the broker's default.
         learning: also those of feedback, its replies, and generations (which is compacted).
@@ -61,8 +62,9 @@ async def ensure_topics(
     admin = AIOKafkaAdminClient(**client_options(config))
     try:
         await start(admin, config)
-        record_bytes = max_frame_bytes + RECORD_HEADROOM_BYTES
-        return await _ensure(admin, wanted, record_bytes, replication, compacted={config.generations_topic})
+        most_bytes = dict.fromkeys(wanted, max_frame_bytes + RECORD_HEADROOM_BYTES)
+        most_bytes[config.feedback_topic] = max_frame_bytes * 4 // 3 + RECORD_HEADROOM_BYTES  # images in base64
+        return await _ensure(admin, wanted, most_bytes, replication, compacted={config.generations_topic})
     except KafkaError as error:
         kind = SourceUnavailableError if is_passing(error) else SourceError
         raise kind(describe(error, config)) from error
@@ -73,7 +75,7 @@ async def ensure_topics(
 async def _ensure(
     admin: AIOKafkaAdminClient,
     wanted: Mapping[str, int],
-    message_bytes: int,
+    most_bytes: Mapping[str, int],
     replication: int,
     compacted: Collection[str],
 ) -> list[str]:
@@ -81,7 +83,7 @@ async def _ensure(
     missing = [name for name in wanted if name not in there]
     if missing:
         configs = {
-            name: {_MAX_MESSAGE: str(message_bytes)} | ({"cleanup.policy": "compact"} if name in compacted else {})
+            name: {_MAX_MESSAGE: str(most_bytes[name])} | ({"cleanup.policy": "compact"} if name in compacted else {})
             for name in missing
         }
         topics = [NewTopic(name, wanted[name], 1, topic_configs=configs[name]) for name in missing]
@@ -93,9 +95,9 @@ async def _ensure(
                 raise for_code(code)(f"topic {name} cannot be created: {' '.join(map(str, message))}")
     for name in wanted:
         limit = await _limit(admin, name) if name in there else None
-        if limit is not None and limit < message_bytes:
+        if limit is not None and limit < most_bytes[name]:
             await admin.alter_configs(
-                [ConfigResource(ConfigResourceType.TOPIC, name, configs={_MAX_MESSAGE: str(message_bytes)})]
+                [ConfigResource(ConfigResourceType.TOPIC, name, configs={_MAX_MESSAGE: str(most_bytes[name])})]
             )
     return missing
 
