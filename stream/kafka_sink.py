@@ -8,7 +8,7 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from stream.cloudevents import Record
 from stream.config import MIB, KafkaConfig
-from stream.errors import RecordTooLargeError, SinkError, SinkUnavailableError
+from stream.errors import SinkError, SinkUnavailableError
 from stream.kafka_access import start
 from stream.kafka_client import describe, is_passing, needs_new_producer
 from stream.kafka_records import producer_options, records_of
@@ -59,12 +59,14 @@ class KafkaSink:
 
     async def deliver(self, outcomes: Sequence[Outcome]) -> None:
         """Produce, and wait until every record is acknowledged. Raises as `Sink.deliver` says."""
-        try:
-            await self._produce(records_of(outcomes, self._config, self._max_frame_bytes))
-        except RecordTooLargeError:
-            await self._produce(records_of(outcomes, self._config, 0))
+        records = records_of(outcomes, self._config, self._max_frame_bytes)
+        if refused := await self._produce(records):
+            smaller = records_of(outcomes, self._config, 0)
+            if await self._produce([smaller[place] for place in refused]):
+                raise SinkError(f"{self.name}: a record is larger than its topic takes, without a frame in it")
 
-    async def _produce(self, records: Sequence[tuple[str, Record]]) -> None:
+    async def _produce(self, records: Sequence[tuple[str, Record]]) -> list[int]:
+        """Produce what the topics take; the places of those records that they refuse for their size."""
         await self.open()
         producer = self._producer
         if producer is None:
@@ -72,13 +74,15 @@ class KafkaSink:
         try:
             sent = [await self._send(producer, topic, record) for topic, record in records]
             answers = await asyncio.gather(*sent, return_exceptions=True)
+            refused = [place for place, answer in enumerate(answers) if isinstance(answer, MessageSizeTooLargeError)]
             for answer in answers:
-                if isinstance(answer, BaseException):
+                if isinstance(answer, BaseException) and not isinstance(answer, MessageSizeTooLargeError):
                     raise answer
         except KafkaError as error:
             if needs_new_producer(error):
                 await self.close()
             raise self._translated(error) from error
+        return refused
 
     @staticmethod
     async def _send(producer: AIOKafkaProducer, topic: str, record: Record) -> "asyncio.Future[object]":
@@ -87,8 +91,6 @@ class KafkaSink:
         return sent
 
     def _translated(self, error: KafkaError) -> SinkError:
-        if isinstance(error, MessageSizeTooLargeError):
-            return RecordTooLargeError(describe(error, self._config))
         kind = SinkUnavailableError if is_passing(error) or needs_new_producer(error) else SinkError
         return kind(describe(error, self._config))
 

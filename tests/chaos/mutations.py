@@ -63,6 +63,7 @@ async def _measure(sizes: Sizes, folder: Path, broker: KafkaBroker, server: Redi
     settings["recipes"][RECIPE]["learns"] = True
     settings |= {
         "redis": {"url": server.url},
+        "evidence": {"url": str(folder / "evidence"), "pass_share": 1.0},
         "limits": {"max_pixels": MAX_PIXELS, "frame_references": [str(stored)]},
     }
     draw = random.Random(sizes.seed)
