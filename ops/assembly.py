@@ -4,7 +4,6 @@ import ssl
 import sys
 from collections.abc import AsyncIterable, Mapping
 from functools import partial
-from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from engine.bank_file import load_bank
@@ -51,7 +50,7 @@ def trial_engine_of(settings: Settings) -> EngineOf:
     return partial(_inspector, settings.engine, {name: recipe.bank for name, recipe in settings.recipes.items()})
 
 
-def _inspector(settings: EngineSettings, banks: Mapping[str, Path], recipe: str) -> Inspector:
+def _inspector(settings: EngineSettings, banks: Mapping[str, str], recipe: str) -> Inspector:
     return inspector_of(settings, {recipe: load_bank(banks[recipe])})
 
 
