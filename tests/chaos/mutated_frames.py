@@ -78,7 +78,7 @@ async def all_committed(config: KafkaConfig, crowd: Crowd, sent: Sequence[Place]
                 await asyncio.sleep(0.2)
 
 
-async def answers_to(records: Sequence[FrameRecord], sent: Sequence[Place], config: KafkaConfig) -> list[Measured]:
+async def answers_to(frames: Sequence[FrameRecord], sent: Sequence[Place], config: KafkaConfig) -> list[Measured]:
     """Whether each frame has one result, the same for the same bytes, and each that was not inspected a dead letter."""
     results: dict[Place, list[Result]] = {}
     for record in await read_topic(config, config.results_topic):
@@ -91,11 +91,11 @@ async def answers_to(records: Sequence[FrameRecord], sent: Sequence[Place], conf
     poison = sum(result.reason == "poison" for result in refused.values())
     lost_letters = letters != Counter(refused.keys())
     reasons = Counter(result.reason for result in refused.values())
-    said: dict[tuple[bytes | None, str | None], set[object]] = {}
-    for place, (value, headers) in zip(sent, records, strict=True):
-        if place in results and dict(headers).get("ce_id", b"").startswith(b"f"):
+    said: dict[bytes | None, set[object]] = {}
+    for place, (value, _) in zip(sent, frames, strict=False):  # behind them come those with broken headers
+        if place in results:
             result = results[place][0]
-            said.setdefault((value, result.recipe), set()).add((result.verdict, result.reason, result.score))
+            said.setdefault(value, set()).add((result.verdict, result.reason, result.score))
     differing = sum(len(found) > 1 for found in said.values())
     return [
         Measured(
@@ -108,9 +108,9 @@ async def answers_to(records: Sequence[FrameRecord], sent: Sequence[Place], conf
             met=not (missing or twice or unexplained or poison or lost_letters) and len(results) == len(sent),
         ),
         Measured(
-            name=f"the same bytes again ({len(said):,} different ones)",
+            name=f"{len(frames):,} frames of {len(said):,} different contents",
             measured=f"{differing} judged otherwise",
-            goal="none",
+            goal="none: the same bytes, the same result",
             met=not differing,
         ),
     ]

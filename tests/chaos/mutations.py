@@ -78,7 +78,7 @@ async def _measure(sizes: Sizes, folder: Path, broker: KafkaBroker, server: Redi
                 sent += await sender.frames(some, len(CAMERAS))
                 await all_committed(config, crowd, sent)
                 resident_bytes.append(_resident_bytes(worker))
-            found = await answers_to([*frames, *others], sent, config)
+            found = await answers_to(frames, sent, config)
             if sizes.growth is not None:
                 found.append(memory(*resident_bytes[:2], len(frames), sizes.growth))
             found.append(await followed(config, crowd, sender, server, sizes.results, draw))
