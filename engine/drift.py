@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import ks_2samp
 
 DRAWS = 1000
 QUANTILE = 0.99
@@ -46,8 +45,14 @@ class DriftReference:
     embeddings: NDArray[np.float64]
     _limits: dict[int, float] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        # Slow to import: here, not amid the stream, and only in processes that measure drift.
+        import scipy.stats  # noqa: F401
+
     def compare(self, scores: NDArray[np.float64], embeddings: NDArray[np.float64]) -> Drift:
         """Compare a window: scores (m,) and mean embeddings (k, D) of its frames, neither of them empty."""
+        from scipy.stats import ks_2samp
+
         found = ks_2samp(scores, self.scores)
         centre = self.embeddings.mean(0)
         return Drift(
