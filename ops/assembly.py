@@ -71,6 +71,7 @@ def limits_of(settings: Settings) -> Limits:
         linger_s=limits.linger_s,
         max_in_flight=limits.max_in_flight,
         max_in_flight_bytes=limits.max_in_flight_bytes,
+        max_wait_s=limits.max_wait_s,
         decode_threads=limits.decode_threads,
     )
 

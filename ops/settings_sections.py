@@ -60,6 +60,9 @@ class LimitSettings(Section):
     """How long a frame waits for others to fill its batch, in seconds."""
     max_in_flight: int = Field(default=_LIMITS.max_in_flight, ge=1, le=1_000_000)
     """Frames between source and commit; when reached, sources are not read (Kafka pauses, live cameras drop)."""
+    max_wait_s: float | None = Field(default=None, gt=0, le=3600, examples=[0.25])
+    """A frame is read only when it is expected to wait at most so long for the engine, in seconds: live cameras give
+    fresher frames then; unset: whenever there is room."""
     max_in_flight_bytes: int = Field(default=_LIMITS.max_in_flight_bytes, ge=MIB)
     """The same in bytes of encoded images and received pixels."""
     decode_threads: int = Field(default=_LIMITS.decode_threads, ge=1, le=256)

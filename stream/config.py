@@ -47,6 +47,8 @@ class Limits:
     """How long a frame waits for others to fill its batch while the engine is idle."""
     max_in_flight: int = 64
     """Frames between source and checkpoint; when reached, sources are not read."""
+    max_wait_s: float | None = None
+    """A frame is read only when it is expected to wait for the engine at most so long. None: when there is room."""
     max_in_flight_bytes: int = 512 * MIB
     """Encoded bytes and received pixels of the frames in flight; when reached, sources are not read."""
     decode_threads: int = 2
@@ -54,6 +56,8 @@ class Limits:
     def __post_init__(self) -> None:
         _at_least(self, 1, "max_frame_bytes", "max_pixels", "batch_size", "max_in_flight", "max_in_flight_bytes")
         _at_least(self, 1, "decode_threads", "max_referenced_bytes")
+        if self.max_wait_s is not None:
+            _positive(self, "max_wait_s")
         for prefix in self.frame_references:
             if not (prefix if prefix.startswith("/") else prefix.partition("://")[2]).strip("/"):
                 raise ConfigError(
@@ -93,7 +97,7 @@ class KafkaConfig:
     revoke_timeout_s: float = 5.0
     """On a rebalance: how long the frames in flight of lost partitions may take before they are abandoned."""
     partition_buffer_frames: int = 16
-    """Frames of a partition read ahead; when reached, the partition is paused."""
+    """Frames of a partition read ahead; when reached, the partition is paused. 0: each is read when it is wanted."""
     partition_buffer_bytes: int = 64 * MIB
     """The same in bytes."""
     fetch_max_bytes: int = 64 * MIB
@@ -114,7 +118,8 @@ class KafkaConfig:
 
     def __post_init__(self) -> None:
         _positive(self, "session_timeout_s", "revoke_timeout_s", "lag_interval_s")
-        _at_least(self, 1, "partition_buffer_frames", "partition_buffer_bytes", "fetch_max_bytes")
+        _at_least(self, 0, "partition_buffer_frames")
+        _at_least(self, 1, "partition_buffer_bytes", "fetch_max_bytes")
         if self.revoke_timeout_s >= self.session_timeout_s:
             raise ConfigError(
                 f"KafkaConfig.revoke_timeout_s is {self.revoke_timeout_s}, expected less than session_timeout_s"

@@ -83,6 +83,12 @@ def tells_of_a_crash(found: str) -> bool:
     return _read(found) is not None
 
 
+def has_left(found: str) -> bool:
+    """Whether metadata is that of a worker that has nothing in flight, and does not note so before each frame."""
+    note = _read(found)
+    return note is None or (note.until is not None and not note.alone)
+
+
 def _read(found: str) -> _Note | None:
     try:
         return msgspec.json.decode(found, type=_Note)

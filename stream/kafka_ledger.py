@@ -57,14 +57,14 @@ class KafkaLedger:
         self._owned: dict[TopicPartition, _Owned] = {}
         self._ended: list[PartitionTransactions] = []
         self._live = KafkaSink(config, max_frame_bytes=max_frame_bytes)
-        self._on_lost: Callable[[], None] | None = None
+        self._on_lost: Callable[[TopicPartition], None] | None = None
 
     @property
     def name(self) -> str:
         """Names the brokers."""
         return f"Kafka results ({self._config.bootstrap_servers})"
 
-    def bind(self, on_lost: Callable[[], None]) -> None:
+    def bind(self, on_lost: Callable[[TopicPartition], None]) -> None:
         """Learn whom to tell when a partition turns out to be another worker's."""
         self._on_lost = on_lost
 
@@ -156,7 +156,7 @@ class KafkaLedger:
         except LaneLostError as lost:
             self._observer.retrying(self.name, lost, 1)
             if self._owned.get(partition) is owned and self._on_lost is not None:
-                self._on_lost()
+                self._on_lost(partition)
             raise
 
     async def close(self) -> None:

@@ -24,6 +24,7 @@ from stream.gate import Gate
 from stream.in_flight_notes import POISON_CRASHES
 from stream.observer import NullObserver, Observer
 from stream.outcome import Outcome, judged, not_inspected
+from stream.pace import Pace
 from stream.ports import Companion, ReplayableSource, Sink, Source
 from stream.retry import persist
 from stream.room import Room
@@ -83,6 +84,7 @@ class Pipeline:
             urgent=lambda item: urgent(item[0].camera),
         )
         self._room = Room(limits.max_in_flight, limits.max_in_flight_bytes)
+        self._pace = Pace(limits.max_wait_s, batch_size=limits.batch_size)
         self._gate = Gate()
         self._checkpoint = Checkpoint(self._flush, self._left)
         self._owners: dict[LaneKey, ReplayableSource] = {}
@@ -174,10 +176,12 @@ class Pipeline:
         try:
             while True:
                 await self._room.wait()
+                await self._pace.wait()
                 frame = await anext(stream, None)
                 if frame is None:
                     return
                 self._room.take(frame)
+                self._pace.read()
                 place = self._checkpoint.arrive(frame)
                 if owner is not None:
                     self._owners[place.lane.key] = owner
@@ -198,6 +202,7 @@ class Pipeline:
             if frame.crashes is None:
                 await inside.aclose()
             # A frame that is alone is so until it is committed: then nothing else was in flight if it crashes.
+            self._pace.judged()
             await self._checkpoint.settle(place, outcome)
 
     async def _judge(self, frame: Frame, place: Place, inside: AsyncExitStack) -> Outcome:
@@ -228,7 +233,8 @@ class Pipeline:
 
     async def _inspect(self, frames: Sequence[tuple[Frame, Image]]) -> Sequence[Inspection]:
         began = monotonic()
-        inspections = await self._engine.inspect([(frame.recipe, prepared) for frame, prepared in frames])
+        with self._pace.inspecting(len(frames)):
+            inspections = await self._engine.inspect([(frame.recipe, prepared) for frame, prepared in frames])
         self._observer.stage_seconds("inspect", "", monotonic() - began)
         return inspections
 

@@ -176,8 +176,8 @@ async def test_a_dead_letter_that_its_topic_does_not_take_goes_by_reference(kafk
 
 
 async def test_workers_share_partitions_and_lose_none(kafka, unique_name):
-    """A worker that joins and one that leaves take partitions over; every frame has its result, none is abandoned."""
-    config = await new_topics(kafka, unique_name)
+    """A worker that joins and one that leaves take partitions over, in order; every frame has its result, once."""
+    config = await new_topics(kafka, unique_name, partition_buffer_frames=0)
     ids: list[str] = []
     fed = asyncio.Event()
     feeding = asyncio.create_task(_feed(config, ids, fed))
@@ -196,6 +196,8 @@ async def test_workers_share_partitions_and_lose_none(kafka, unique_name):
     await until(lambda: set(first.results) | set(second.results) == set(ids))
     await two.drain(Deadline(20))
     await asyncio.gather(*running)
+    assert not first.crashes
+    assert not second.crashes, "a partition handed over in order was taken for one of a crashed worker"
     results = [read_result(r.headers, r.value).frame_id for r in await read_topic(config, config.results_topic)]
     assert sorted(results) == sorted(ids)
 

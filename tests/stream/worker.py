@@ -48,8 +48,9 @@ def _signal_at(number: int, what: signal.Signals) -> None:
 
     async def commit_transaction(self: AIOKafkaProducer) -> None:
         nonlocal count
-        count += bool(self._txn_manager._txn_partitions)
-        if count == number:
+        with_results = bool(self._txn_manager._txn_partitions)
+        count += with_results
+        if with_results and count == number:
             print("in transaction", flush=True)
             os.kill(os.getpid(), what)
         await commit(self)
