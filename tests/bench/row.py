@@ -15,6 +15,8 @@ from tests.bench.timing import Comparison
 class Row:
     """A figure. `ratio` says how many times better ours is than the peer's; the goal is met where it is no less.
 
+    A figure without a goal is there to be looked at.
+
     `spread` holds the quartiles of the ratio over the interleaved repeats; both are the ratio itself where a figure
     has no noise (an accuracy, a radius).
     """
@@ -23,14 +25,14 @@ class Row:
     ours: float
     peer: float
     ratio: float
-    goal: float
+    goal: float | None
     unit: str
     spread: tuple[float, float]
 
     @property
-    def met(self) -> bool:
-        """Whether the goal is met."""
-        return self.ratio >= self.goal
+    def met(self) -> bool | None:
+        """Whether the goal is met; None where there is none."""
+        return None if self.goal is None else self.ratio >= self.goal
 
 
 def from_times(figure: str, comparison: Comparison, *, goal: float, unit: str = "s", work: float | None = None) -> Row:
@@ -47,7 +49,9 @@ def from_times(figure: str, comparison: Comparison, *, goal: float, unit: str = 
     )
 
 
-def from_values(figure: str, ours: float, peer: float, *, goal: float, unit: str, less_is_better: bool = False) -> Row:
+def from_values(
+    figure: str, ours: float, peer: float, *, goal: float | None, unit: str, less_is_better: bool = False
+) -> Row:
     """A figure without noise: ours over the peer's, or the other way round where less is better."""
     above, below = (peer, ours) if less_is_better else (ours, peer)
     ratio = above / below if below else math.inf
@@ -66,8 +70,8 @@ def table(rows: Sequence[Row], title: str) -> Table:
             f"{row.peer:.4g}",
             row.unit,
             f"{row.ratio:.4g} [{row.spread[0]:.4g} … {row.spread[1]:.4g}]",
-            f">= {row.goal:g}",
-            "[green]met" if row.met else "[red]missed",
+            "none" if row.goal is None else f">= {row.goal:g}",
+            {True: "[green]met", False: "[red]missed", None: ""}[row.met],
         )
     return result
 

@@ -62,7 +62,7 @@ def stream(bench: Bench) -> list[Row]:
         f"all frames wait in Kafka; where the worker's {used:.2f} s of CPU went: {shares}\n"
         f"beside it: the same frames only decoded and resized, by one thread on that core; no goal is set"
     )
-    return [from_values("stream", best.frames_per_s, best.decoded_per_s, goal=0.0, unit="frames/s")]
+    return [from_values("stream", best.frames_per_s, best.decoded_per_s, goal=None, unit="frames/s")]
 
 
 def _measure(bootstrap: str, core: int, count: int) -> _Found:
@@ -76,7 +76,7 @@ def _measure(bootstrap: str, core: int, count: int) -> _Found:
     decoded_per_s = len(jpegs) / (time.perf_counter() - begin)
     before: dict[str, float] = {}
     with KafkaLine(
-        bootstrap, _Instant(), "plate", limits=Limits(), waiting=jpegs, on_first=lambda: before.update(_cpu_s())
+        bootstrap, Instant(), "plate", limits=Limits(), waiting=jpegs, on_first=lambda: before.update(_cpu_s())
     ) as line:
         seconds = line.seconds_of_waiting()
         cpu_s = {name: spent - before.get(name, 0.0) for name, spent in _cpu_s().items()}
@@ -105,17 +105,20 @@ def _jpeg(seed: int) -> bytes:
     return encoded
 
 
-class _Instant:
+class Instant:
     """Takes as long for every batch, and passes every frame."""
 
     recipes = ("plate",)
 
     def prepare(self, recipe: str, image: Image) -> Image:
+        """At 224 px."""
         return prepare(image, (224, 224))
 
-    def warm_up(self) -> None: ...
+    def warm_up(self) -> None:
+        """Nothing to do."""
 
     def inspect(self, frames: Sequence[tuple[str, Image]], *, maps: str = "none") -> list[Inspection]:
+        """After `BATCH_S`."""
         time.sleep(BATCH_S)
         passed = Inspection(
             recipe="plate",
