@@ -2,12 +2,12 @@
 
 import difflib
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource
@@ -57,11 +57,7 @@ def read_settings(path: Path) -> Reading:
         problems += [_explain(details, document) for details in error.errors(include_url=False)]
     except EnvironmentParseError as error:
         merged = document.data
-        field = re.search(r'field "(\w+)"', str(error))
-        key = field.group(1) if field else ""
-        problems.append(
-            Problem(f"environment {ENV_PREFIX}{key.upper()}", key, "not JSON", "JSON, or one variable a key")
-        )
+        problems += _not_json() or [Problem("environment", "", redact_text(str(error)), "variables that can be read")]
     return Reading(document, settings, merged, tuple(problems))
 
 
@@ -105,6 +101,21 @@ def _unknown_environment() -> list[Problem]:
         for path, name in sorted(_environment_names().items())
         if path[0] not in sections
     ]
+
+
+def _not_json() -> list[Problem]:
+    """Variables that set a list or a whole section, and are not written as JSON."""
+    problems = []
+    for path, name in sorted(_environment_names().items()):
+        keys = find_keys(path)
+        section = not keys and any(key.path[: len(path)] == path for key in all_keys())
+        if section or any(key.kind.startswith("list") for key in keys):
+            try:
+                msgspec.json.decode(os.environ[name])
+            except msgspec.DecodeError:
+                expected = "JSON, or one variable a key" if section else 'a JSON list such as ["a", "b"]'
+                problems.append(Problem(f"environment {name}", ".".join(path), "not JSON", expected))
+    return problems
 
 
 def suggestion(path: KeyPath) -> str:

@@ -196,8 +196,19 @@ def test_secrets_come_from_files(tmp_path: Path) -> None:
 def test_every_key_can_be_set_by_its_variable(key: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The variable that the documentation names reaches its key: a value of the wrong kind is found under it."""
     name = key.env.replace("<NAME>", "TILE")
-    monkeypatch.setenv(name, "[]" if key.kind.startswith(("text", "path", "URL")) else "\N{SNOWMAN}")
+    is_list = key.kind.startswith("list")
+    monkeypatch.setenv(name, "[]" if key.kind.startswith(("text", "path", "URL")) or is_list else "\N{SNOWMAN}")
     monkeypatch.setenv(f"{name}X", "1")
     dotted = key.dotted.replace(ANY_NAME, "tile")
     found = [p.key for p in read_settings(write(tmp_path, LEAST)).problems if p.place == f"environment {name}X"]
     assert found == [dotted + "x"]
+
+
+def test_a_list_in_the_environment_is_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is not is named by its variable, with what was expected."""
+    name = "PATCHLINE__LIMITS__FRAME_REFERENCES"
+    monkeypatch.setenv(name, '["/srv/frames"]')
+    assert load_settings(write(tmp_path, LEAST)).limits.frame_references == ["/srv/frames"]
+    monkeypatch.setenv(name, "/srv/frames")
+    (problem,) = read_settings(write(tmp_path, LEAST)).problems
+    assert (problem.place, problem.expected) == (f"environment {name}", 'a JSON list such as ["a", "b"]')
