@@ -62,9 +62,9 @@ async def test_when_the_engine_is_short_cameras_with_an_alarm_go_first_and_none_
     sink = ListSink()
     pipeline = Pipeline(
         sources=[_camera(f"cam-{n}", 200 if n == 3 else 50) for n in range(6)],
-        engine=ScriptedEngine(seconds=0.01),
+        engine=ScriptedEngine(seconds=0.04),
         sinks=[sink],
-        limits=Limits(batch_size=2, linger_s=0, max_in_flight=36),
+        limits=Limits(batch_size=4, linger_s=0, max_in_flight=36),
         observer=_Watcher(conditions),
         urgent=conditions.present,
     )
@@ -76,7 +76,7 @@ async def test_when_the_engine_is_short_cameras_with_an_alarm_go_first_and_none_
     waited_ms = {c: median(r.latency_ms for r in settled if r.camera == c) for c in {r.camera for r in settled}}
     assert len(waited_ms) == 6
     urgent_ms = waited_ms.pop("cam-3")
-    assert urgent_ms < 0.6 * min(waited_ms.values()), (urgent_ms, waited_ms)
+    assert urgent_ms < 0.8 * min(waited_ms.values()), (urgent_ms, waited_ms)
     for camera in range(6):
         places = [place for place, result in enumerate(settled) if result.camera == f"cam-{camera}"]
         assert max(after - before for before, after in pairwise([0, *places, len(settled)])) < 60
