@@ -11,6 +11,7 @@ outside it. Centres are chosen so, exactly, and then applied to all vectors by o
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -45,14 +46,15 @@ def greedy_coreset(
     scale: float = 1.0,
     device: str = "cpu",
     projection: int | None = None,
+    scratch: Path | None = None,
     progress: Progress | None = None,
 ) -> Coreset:
     """Choose `count` of `vectors`, int16 (N, D) in memory or memory-mapped, by exact greedy k-center.
 
     The first centre is drawn with `seed`. With `projection` the choice is made in that many random dimensions
-    (Algorithm 1's Johnson-Lindenstrauss projection); the radius is that of the original space all the same. Raises
-    ValueError for an empty or wrongly shaped or typed array, for a count outside 1 ... N and a projection outside
-    1 ... D.
+    (Algorithm 1's Johnson-Lindenstrauss projection), which lie in memory, or on a file that is left in the folder
+    `scratch`; the radius is that of the original space all the same. Raises ValueError for an empty or wrongly shaped
+    or typed array, for a count outside 1 ... N and a projection outside 1 ... D.
     """
     if vectors.ndim != 2 or vectors.dtype != np.int16 or 0 in vectors.shape:
         raise ValueError(f"vectors: found {vectors.dtype} {vectors.shape}, expected int16 (N, D), neither of them 0")
@@ -64,7 +66,9 @@ def greedy_coreset(
     else:
         if not 1 <= projection <= vectors.shape[1]:
             raise ValueError(f"projection: found {projection}, expected 1 to {vectors.shape[1]}, the dimensions")
-        indices = _greedy(Covering(johnson_lindenstrauss(vectors, projection, seed), device), count, seed, progress)
+        file = None if scratch is None else scratch / "projected"
+        projected = johnson_lindenstrauss(vectors, projection, seed, file)
+        indices = _greedy(Covering(projected, device), count, seed, progress)
         covering = Covering(vectors, device)
         for start in range(0, len(indices), LARGEST_BLOCK):
             covering.add(indices[start : start + LARGEST_BLOCK])

@@ -1,7 +1,8 @@
 """How far every vector lies from a growing set of centres: float32 bounds every distance, exact integers decide.
 
-Of each vector a lower and an upper bound of its squared distance to the nearest centre are kept, rounding included. The
-exact distance is found only for the few vectors that may be the next centre.
+Of each vector 12 bytes are kept: its squared norm, a lower and an upper bound of its squared distance to the nearest
+centre, rounding included. The exact distance is found only for the few vectors that may be the next centre. Whatever
+else is made for all vectors is made in parts.
 
 New centres are compared with all vectors in one of two ways. While most vectors move, products in all D dimensions are
 the cheapest; of their results only the least is looked at. Once a new centre moves few vectors, products are made in
@@ -10,6 +11,8 @@ bound rules out are measured, as sums of squared differences. A sample of the ve
 
 Floor for N vectors and M centres: 2 N M (K + 2) flop, and a pass over each block of bounds in cache.
 """
+
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -24,9 +27,13 @@ CHUNK_VALUES = 2**20
 """Bounds or distances computed at a time on a CPU: 4 MiB, a share of the last-level cache."""
 GPU_CHUNK_VALUES = 2**28
 """The same on a GPU, 1 GiB: the host waits once for each chunk, never for a centre."""
+GATHER_VALUES = 2**24
+"""Values of vectors converted at a time on a CPU: 64 MiB, however few centres they are compared with."""
+PART = 2**22
+"""Vectors whose distances are looked through at a time."""
 CACHE_BYTES = 2**29
-"""Vectors are kept as float32 up to this size, beyond it converted as they are needed; on a GPU up to half of what is
-free there.
+"""What is kept for speed alone: projections of the vectors and, where room is left, the vectors as float32. Else they
+are converted as they are needed. On a GPU it is half of what is free there.
 """
 AXES = (64, 32, 16)
 """Dimensions of the projection to choose from, at most a quarter of all."""
@@ -46,6 +53,7 @@ class Covering:
         self._device = torch.device(device)
         on_gpu = self._device.type == "cuda"
         self._chunk_values = GPU_CHUNK_VALUES if on_gpu else CHUNK_VALUES
+        self._gather_values = GPU_CHUNK_VALUES if on_gpu else GATHER_VALUES
         cache_bytes = torch.cuda.mem_get_info(self._device)[0] // 2 if on_gpu else CACHE_BYTES
         total, dimensions = vectors.shape
         self._centres = np.empty(0, dtype=np.int64)
@@ -57,13 +65,12 @@ class Covering:
         self._axes = principal_axes(sample - self._origin)[:, :width]
         self._points = torch.empty((total, width + 2), device=self._device) if width else None
         self._lifted = torch.empty((0, width + 2), device=self._device)  # the centres
-        keep = total * dimensions * 4 <= cache_bytes
+        keep = total * (dimensions + (width + 2 if width else 0)) * 4 <= cache_bytes
         self._floats = torch.empty((total, dimensions), device=self._device) if keep else None
         self._sq_norms = torch.empty(total, device=self._device)
         step = max(1, CHUNK_VALUES // dimensions)
         for start in range(0, total, step):
             self._measure(slice(start, start + step))
-        self._twice_norms = 2 * self._sq_norms.sqrt()
 
     def __len__(self) -> int:
         return len(self._vectors)
@@ -92,7 +99,12 @@ class Covering:
         if size >= len(self):
             picked, bar = torch.arange(len(self), device=self._device), -1.0
         else:
-            values, picked = self._upper.topk(size + 1)
+            values = torch.empty(0, device=self._device)
+            picked = torch.empty(0, dtype=torch.int64, device=self._device)
+            for part in self._parts():
+                largest, at = self._upper[part].topk(min(size + 1, len(self._upper[part])))
+                values, order = torch.cat([values, largest]).topk(min(size + 1, len(values) + len(largest)))
+                picked = torch.cat([picked, at + part.start])[order]
             picked, bar = picked[:size], float(values[size])
         rows = np.sort(picked[self._upper[picked] > -torch.inf].cpu().numpy())
         return rows, self._exact(rows), bar
@@ -116,23 +128,22 @@ class Covering:
 
     def _add_directly(self, centres: Tensor) -> None:
         C, sq_norms = self._values(centres), self._sq_norms[centres]
-        least = torch.empty(len(self), device=self._device)
-        step = max(256, self._chunk_values // len(C))
-        for start in range(0, len(self), step):
-            X = self._values(slice(start, start + step))
-            torch.amin(torch.addmm(sq_norms, X, C.T, alpha=-2), 1, out=least[start : start + step])
-        least += self._sq_norms
-        slack = self._slack(least, len(self._origin))
-        torch.minimum(self._upper, least + slack, out=self._upper)
-        torch.minimum(self._lower, least.sub_(slack), out=self._lower)
+        step = max(256, min(self._chunk_values // len(C), self._gather_values // C.shape[1]))
+        for part in self._parts():
+            least = self._sq_norms[part].clone()
+            for start in range(0, len(least), step):
+                X = self._values(slice(part.start + start, min(part.start + start + step, part.stop)))
+                least[start : start + step] += torch.addmm(sq_norms, X, C.T, alpha=-2).amin(1)
+            slack = self._slack(least, len(self._origin), self._sq_norms[part])
+            torch.minimum(self._upper[part], least + slack, out=self._upper[part])
+            torch.minimum(self._lower[part], least.sub_(slack), out=self._lower[part])
 
     def _add_pruned(self, centres: Tensor, lifted: Tensor) -> None:
         assert self._points is not None  # noqa: S101 - `lifted` is made of them
-        limit = self._limits(slice(None))
-        step = max(256, self._chunk_values // len(centres))
+        step = max(256, min(self._chunk_values // len(centres), self._gather_values // lifted.shape[1]))
         for start in range(0, len(self), step):
             part = slice(start, start + step)
-            near, of = _pairs(self._points[part], lifted, limit[part])
+            near, of = _pairs(self._points[part], lifted, self._limits(part))
             near += start
             sq = self._sq(near, centres[of])
             error = (len(self._origin) + 3) * UNIT
@@ -155,16 +166,19 @@ class Covering:
         """What a bound, less the vector's squared norm, does not exceed where a centre may lie nearer than known."""
         upper = self._upper[rows]
         width = len(self._origin) if self._points is None else self._points.shape[1]
-        slack = self._slack(upper, 2 * width, self._twice_norms[rows])
+        slack = self._slack(upper, 2 * width, self._sq_norms[rows])
         return upper + slack - self._sq_norms[rows]
 
-    def _slack(self, sq: Tensor, width: int, twice_norms: Tensor | None = None) -> Tensor:
+    def _parts(self) -> Iterator[slice]:
+        return (slice(start, min(start + PART, len(self))) for start in range(0, len(self), PART))
+
+    def _slack(self, sq: Tensor, width: int, sq_norms: Tensor) -> Tensor:
         """How far squared distances `sq` (n,) of vectors x, from float32 products in `width` dimensions, may err, (n,).
 
         |x|^2 + |c|^2 - 2 x.c errs by less than (D / 2 + 4) u (|x| + |c|)^2, whatever the order of summation, and
         |c| <= |x| + |x - c|. So a centre of large norm, which is far from all others, does not blur their distances.
         """
-        reach = (self._twice_norms if twice_norms is None else twice_norms) + sq.clamp(min=0).sqrt()
+        reach = sq.clamp(min=0).sqrt_().add_(sq_norms.sqrt(), alpha=2)
         return reach.square_().mul_((width + 8) * UNIT)
 
     def _exact(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:

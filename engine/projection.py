@@ -1,7 +1,12 @@
 """Linear projections: principal axes, which keep the most, and Johnson-Lindenstrauss, which needs no data."""
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
+
+CHUNK_VALUES = 2**20
+"""Values projected at a time: 8 MiB as float64."""
 
 
 def principal_axes(centred: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -9,17 +14,21 @@ def principal_axes(centred: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.ascontiguousarray(np.linalg.eigh(centred.T @ centred)[1][:, ::-1])
 
 
-def johnson_lindenstrauss(vectors: NDArray[np.int16], width: int, seed: int) -> NDArray[np.int16]:
+def johnson_lindenstrauss(
+    vectors: NDArray[np.int16], width: int, seed: int, file: Path | None = None
+) -> NDArray[np.int16]:
     """`vectors`, int16 (N, D), in `width` random directions, int16 (N, width); all distances by one common factor.
 
-    Directions are Gaussian, drawn with `seed` (PatchCore's Algorithm 1). The factor makes the largest value fit.
+    Directions are Gaussian, drawn with `seed` (PatchCore's Algorithm 1). The factor makes the largest value fit. With
+    `file`, a path that is overwritten, the result is a memory map of it.
     """
     directions = np.random.default_rng([seed, width]).normal(size=(vectors.shape[1], width))
-    step = max(1, 2**22 // vectors.shape[1])
+    step = max(1, CHUNK_VALUES // vectors.shape[1])
     largest = 1.0
     for start in range(0, len(vectors), step):
         largest = max(largest, float(np.abs(vectors[start : start + step].astype(np.float64) @ directions).max()))
-    projected = np.empty((len(vectors), width), dtype=np.int16)
+    shape = (len(vectors), width)
+    projected = np.empty(shape, np.int16) if file is None else np.memmap(file, np.int16, "w+", shape=shape)
     directions *= 32767 / largest
     for start in range(0, len(vectors), step):
         projected[start : start + step] = np.rint(vectors[start : start + step].astype(np.float64) @ directions)

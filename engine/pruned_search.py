@@ -29,6 +29,8 @@ BLOCK_VALUES = 2**21
 """Bounds held at a time: 8 MiB, a share of the last-level cache."""
 SAMPLE = 8192
 """Rows from which the axes are found."""
+WIDTH_ROWS = 2**15
+"""Rows by which the width is chosen: what it saves does not hang on the rest."""
 WIDTHS = (16, 32, 48, 64, 96, 128)
 """Dimensions of the projection to choose from; each is far below D, or the search would save nothing."""
 
@@ -49,7 +51,7 @@ class PrunedSearch:
         self._centre = rows.mean(0, dtype=np.float64)
         axes = principal_axes(rows[:: max(1, len(rows) // SAMPLE)].astype(np.float64) - self._centre)
         if width is None:
-            width = best_width(rows.astype(np.float64) - self._centre, axes)
+            width = best_width(rows[:: -(-len(rows) // WIDTH_ROWS)].astype(np.float64) - self._centre, axes)
         self._axes = np.ascontiguousarray(axes[:, :width])
         self.add(rows)
 
@@ -63,11 +65,13 @@ class PrunedSearch:
         if self._count > len(self._rows):
             self._reserve(self._count if start == 0 else self._count + self._count // 2)
         self._rows[start : self._count] = rows
-        points = self._project(rows)  # (m, K + 1)
-        sq_norms = np.einsum("mk,mk->m", points, points)
-        self._bounds[start : self._count, :-1] = torch.from_numpy(points)
-        self._bounds[start : self._count, -1] = torch.from_numpy(sq_norms)
-        self._norm = max(self._norm, float(np.sqrt(sq_norms.max(initial=0.0))))
+        for first in range(0, len(rows), SAMPLE):  # float64 of a share at a time
+            points = self._project(rows[first : first + SAMPLE])  # (m, K + 1)
+            sq_norms = np.einsum("mk,mk->m", points, points)
+            place = slice(start + first, start + first + len(points))
+            self._bounds[place, :-1] = torch.from_numpy(points)
+            self._bounds[place, -1] = torch.from_numpy(sq_norms)
+            self._norm = max(self._norm, float(np.sqrt(sq_norms.max())))
 
     def anew(self, rows: Floats) -> "PrunedSearch":
         """See `NearestNeighbours.anew`: the axes stay, which cost the most to find."""

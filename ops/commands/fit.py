@@ -12,7 +12,8 @@ from ops.errors import InputError
 from ops.places import is_url, last_name
 
 if TYPE_CHECKING:
-    from engine.fit import FitReport, NamedImage
+    from engine.fit import FitReport
+    from engine.fit_stages import NamedImage
     from engine.recipe import Tiling
 
 EXAMPLES = examples(

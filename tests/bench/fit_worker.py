@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from engine.fit import NamedImage, fit
+from engine.fit import fit
+from engine.fit_stages import NamedImage
 from engine.recipe import Recipe
 from engine.weights import EFFICIENTNET_LITE0
 from tests.bench.workload import CALIBRATION, SIZE_PX

@@ -11,7 +11,8 @@ import pytest
 from engine.backbone import load_backbone
 from engine.device import resolve_device
 from engine.errors import CalibrationError, EngineError, ImageError, RecipeError
-from engine.fit import FitReport, NamedImage, fit
+from engine.fit import FitReport, fit
+from engine.fit_stages import NamedImage
 from engine.held_out import draw_held_out
 from engine.inspector import Inspector
 from engine.quantise import dequantise, quantise
