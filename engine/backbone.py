@@ -20,6 +20,7 @@ from torchvision.models import feature_extraction as torchvision_features
 
 from engine import folding, fusion, openvino_network, patches, weights, winograd
 from engine.cores import cores, spread
+from engine.device import Precision, backbone_dtype, full_float32
 from engine.device_pass import DevicePass, chunk_size
 from engine.errors import RecipeError, WeightsError
 from engine.illumination import level
@@ -140,14 +141,17 @@ class FeatureExtractor:
     @torch.inference_mode()
     def feature_maps(self, x: Tensor) -> list[Tensor]:
         """The bare backbone: one (B, C_i, h_i, w_i) for each tapped stage."""
-        return list(self._network(x))
+        with full_float32(self.device):
+            return list(self._network(x))
 
     def grid(self, size_px: tuple[int, int], options: PatchOptions = PLAIN) -> tuple[int, int]:
         """The patch grid (h, w) of an image of `size_px`, (H, W)."""
         return self.embed([np.zeros((*size_px, 3), dtype=np.uint8)], options)[1]
 
 
-def load_backbone(spec: Backbone, device: torch.device, runtime: Runtime = "auto") -> FeatureExtractor:
+def load_backbone(
+    spec: Backbone, device: torch.device, runtime: Runtime = "auto", precision: Precision = "auto"
+) -> FeatureExtractor:
     """Build a backbone up to its last tapped stage and load its weights.
 
     Raises:
@@ -160,7 +164,7 @@ def load_backbone(spec: Backbone, device: torch.device, runtime: Runtime = "auto
     graph.load_state_dict(_state(spec, model, graph), strict=True, assign=True)
     graph.eval().requires_grad_(False)
     graph = folding.fold(graph)
-    dtype = torch.float32 if device.type == "cpu" else torch.float16
+    dtype = backbone_dtype(device, precision)
     graph = graph.to(device, dtype)
     weight_bytes = sum(parameter.nbytes for parameter in graph.parameters())
     return FeatureExtractor(spec, _network(graph, device, runtime), device, dtype, weight_bytes)

@@ -103,7 +103,7 @@ class BatchJudge:
         if not all(isfinite(score.value) for score in found):
             raise EngineError(
                 f"recipe {self._judge.bank.recipe.name!r}: a frame's score is not finite; "
-                f"the backbone's features may exceed the range of half precision"
+                f"the backbone's features may exceed the range of half precision, which precision float32 does not"
             )
         threshold = self._judge.bank.threshold
         wanted = [

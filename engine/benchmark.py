@@ -16,7 +16,7 @@ import torch
 from engine import patches
 from engine.anomaly_map import anomaly_map, axis_operator
 from engine.backbone import Runtime, count_flop, load_backbone
-from engine.device import resolve_device
+from engine.device import Precision, backbone_dtype, full_float32, resolve_device
 from engine.illumination import level
 from engine.inspection import Image
 from engine.inspector import Inspector
@@ -80,23 +80,25 @@ class RecipeBenchmark:
         return 1.0 / self.stages[-1].seconds
 
 
-def measure_floor(device: str = "auto", *, repeats: int = 5) -> Floor:
+def measure_floor(device: str = "auto", *, precision: Precision = "auto", repeats: int = 5) -> Floor:
     """Measure the rate of matrix products and the bandwidth of memory: the best of some repeats.
 
     Raises:
         DeviceError: this machine has no such device.
     """
     on = resolve_device(device)
-    dtype = torch.float32 if on.type == "cpu" else torch.float16
+    dtype = backbone_dtype(on, precision)
     size = 2048 if on.type == "cpu" else 8192
     a, b = torch.randn((2, size, size), device=on, dtype=torch.float32).to(dtype)
     source = torch.zeros(64 * 2**20, device=on)  # far larger than any cache
     target = torch.empty_like(source)
+    with full_float32(on):
+        products_s = min(_times(lambda: a @ b, on, repeats))
     return Floor(
         device=torch.cuda.get_device_name(on) if on.type == "cuda" else "cpu",
         threads=torch.get_num_threads(),
         precision=str(dtype).removeprefix("torch."),
-        flop_per_s=2 * size**3 / min(_times(lambda: a @ b, on, repeats)),
+        flop_per_s=2 * size**3 / products_s,
         bytes_per_s=2 * FLOAT32_BYTES * len(source) / min(_times(lambda: target.copy_(source), on, repeats)),
     )
 
@@ -109,6 +111,7 @@ def benchmark(
     device: str = "auto",
     search: SearchKind = "auto",
     runtime: Runtime = "auto",
+    precision: Precision = "auto",
     repeats: int = 3,
     progress: Progress | None = None,
 ) -> RecipeBenchmark:
@@ -119,8 +122,8 @@ def benchmark(
     """
     recipe = bank.recipe
     on = resolve_device(device)
-    extractor = load_backbone(recipe.backbone, on, runtime)
-    inspector = Inspector({recipe.name: bank}, device=device, search=search, runtime=runtime)
+    extractor = load_backbone(recipe.backbone, on, runtime, precision)
+    inspector = Inspector({recipe.name: bank}, device=device, search=search, runtime=runtime, precision=precision)
     inspector.warm_up()
     rows = bank.values()
     index = make_search(search, rows, str(on))
@@ -166,7 +169,7 @@ def benchmark(
 
     H, W = recipe.image_size_px
     P, (M, D) = grid[0] * grid[1], rows.shape
-    value_bytes = FLOAT32_BYTES if on.type == "cpu" else FLOAT32_BYTES // 2
+    value_bytes = extractor.dtype.itemsize
     channels = sum(m.numel() for m in feature_maps)
     work = {  # arithmetic and bytes moved at the least
         "normalise": (2.0 * H * W * 3, H * W * 3 * (1 + value_bytes)),

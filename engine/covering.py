@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.device import full_float32
 from engine.projection import principal_axes
 from engine.search import sq_pairs
 
@@ -81,10 +82,11 @@ class Covering:
             return
         centres = torch.from_numpy(rows).to(self._device)
         lifted = self._lift(centres)
-        if lifted is not None and self._prunes(lifted):
-            self._add_pruned(centres, lifted)
-        else:
-            self._add_directly(centres)
+        with full_float32(self._device):
+            if lifted is not None and self._prunes(lifted):
+                self._add_pruned(centres, lifted)
+            else:
+                self._add_directly(centres)
         self._lower[centres] = -torch.inf
         self._upper[centres] = -torch.inf
         self._centres = np.concatenate([self._centres, rows])
@@ -197,7 +199,8 @@ class Covering:
         """Exact squared distances of a few rows to their nearest centres, float64 (r,)."""
         at = torch.from_numpy(rows).to(self._device)
         centres = torch.from_numpy(self._centres).to(self._device)
-        near, of = self._rivals(at, centres)
+        with full_float32(self._device):
+            near, of = self._rivals(at, centres)
         sq = self._sq(at[near], centres[of])
         least = torch.full((len(at),), torch.inf, device=self._device).scatter_reduce_(0, near, sq, "amin")
         left = sq <= least[near] * (1 + 4 * (len(self._origin) + 3) * UNIT)  # whatever their rounding

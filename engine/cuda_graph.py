@@ -28,7 +28,7 @@ def _captured(forward: Callable[[Tensor], Tensor], input_: Tensor) -> Launch:
     ahead = torch.cuda.Stream(input_.device)  # type: ignore[no-untyped-call]
     ahead.wait_stream(torch.cuda.current_stream(input_.device))
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.device(input_.device), torch.backends.cudnn.flags(enabled=True, benchmark=True):
+    with torch.cuda.device(input_.device), torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):
         with torch.cuda.stream(ahead):
             for _ in range(WARM_UP):
                 forward(input_)

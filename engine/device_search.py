@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.device import full_float32
 from engine.projection import principal_axes
 from engine.search import UNIT, Floats, Indices, checked
 
@@ -134,11 +135,12 @@ class DeviceSearch:
         """
         find = self._nearest_one if k == 1 else self._nearest_some
         found = []
-        for block in torch.split(queries, max(1, self._block_values // len(self._factors))):
-            Q = block.float()
-            points = self._project(Q)
-            bounds = torch.mm(points.factors, self._factors.T)  # (n, M')
-            found.append(find(Q, bounds, points, k))
+        with full_float32(self._device):
+            for block in torch.split(queries, max(1, self._block_values // len(self._factors))):
+                Q = block.float()
+                points = self._project(Q)
+                bounds = torch.mm(points.factors, self._factors.T)  # (n, M')
+                found.append(find(Q, bounds, points, k))
         sq, rows = zip(*found, strict=True)
         return torch.cat(sq), torch.cat(rows)
 

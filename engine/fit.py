@@ -14,7 +14,7 @@ import numpy as np
 
 from engine.backbone import Runtime, load_backbone
 from engine.calibration import calibrate, check_promise
-from engine.device import resolve_device
+from engine.device import Precision, resolve_device
 from engine.errors import CalibrationError
 from engine.fit_stages import FitStages, Keep, NamedImage, Progress, silent
 from engine.generation_events import StoredFrame
@@ -48,6 +48,7 @@ def fit(
     calibration: Iterable[NamedImage] | None = None,
     device: str = "auto",
     runtime: Runtime = "auto",
+    precision: Precision = "auto",
     progress: Progress | None = None,
     created: str = "",
     scratch: Path | None = None,
@@ -65,6 +66,7 @@ def fit(
         calibration: further good images, for the threshold alone. Without them `fit` holds some of `images` out.
         device: `auto`, `cpu` or `cuda[:N]`.
         runtime: what runs the backbone on a CPU.
+        precision: what the backbone computes in.
         progress: called as the stages `read`, `embed`, `coreset` and `calibrate` go on.
         created: when, in ISO 8601, for the manifest.
         keep: stores the calibration frames' patch embeddings, so that the bank can learn (`GenerationStore.keep`).
@@ -76,7 +78,7 @@ def fit(
         RecipeError, WeightsError, DeviceError, ImageError: as their names say.
     """
     check_recipe(recipe)
-    extractor = load_backbone(recipe.backbone, resolve_device(device), runtime)
+    extractor = load_backbone(recipe.backbone, resolve_device(device), runtime, precision)
     work = FitStages(recipe, extractor, TiledExtractor(recipe, extractor), progress or silent)
     with ExitStack() as files:
         folder = Path(files.enter_context(TemporaryDirectory(prefix="patchline-fit-", dir=scratch)))

@@ -9,7 +9,7 @@ import torch
 from engine.backbone import FeatureExtractor, Runtime, load_backbone
 from engine.batch_judge import BatchJudge, TensorSearch
 from engine.cores import spread
-from engine.device import resolve_device
+from engine.device import Precision, resolve_device
 from engine.device_pass import chunk_sizes
 from engine.device_search import DeviceSearch
 from engine.errors import ImageError, RecipeError
@@ -41,6 +41,7 @@ class Inspector:
         device: `auto`, `cpu` or `cuda[:N]`.
         search: how nearest rows are found; every kind gives the same distances.
         runtime: what runs the backbone on a CPU.
+        precision: what the backbone computes in.
 
     Raises:
         RecipeError, WeightsError, DeviceError: as in `load_backbone` and `resolve_device`.
@@ -53,6 +54,7 @@ class Inspector:
         device: str = "auto",
         search: SearchKind = "auto",
         runtime: Runtime = "auto",
+        precision: Precision = "auto",
     ) -> None:
         self._device = resolve_device(device)
         self._batched = self._device.type != "cpu"
@@ -64,7 +66,7 @@ class Inspector:
         for name, bank in banks.items():
             spec = bank.recipe.backbone
             if spec not in self._backbones:
-                self._backbones[spec] = load_backbone(spec, self._device, runtime)
+                self._backbones[spec] = load_backbone(spec, self._device, runtime, precision)
             self._tiled[name] = TiledExtractor(bank.recipe, self._backbones[spec])
             self._judges[name] = Judge(name, bank, make_search(search, bank.values(), str(self._device)))
 

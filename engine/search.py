@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engine.device import full_float32
+
 Floats: TypeAlias = NDArray[np.float32]
 Indices: TypeAlias = NDArray[np.int64]
 SearchKind: TypeAlias = Literal["auto", "faiss", "torch", "pruned"]
@@ -172,7 +174,8 @@ class TorchSearch:
     @torch.inference_mode()
     def nearest(self, queries: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The same for tensors on the device, float (n, D); squared distances, float32 (n, k), and rows, (n, k)."""
-        found = [self._search_block(block.float(), k) for block in torch.split(queries, 784)]
+        with full_float32(self._device):
+            found = [self._search_block(block.float(), k) for block in torch.split(queries, 784)]
         sq, nearest = (torch.cat(parts) for parts in zip(*found, strict=True))
         return sq, nearest
 

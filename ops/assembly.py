@@ -42,7 +42,13 @@ from stream.video_source import VideoSource
 
 def inspector_of(settings: EngineSettings, banks: Mapping[str, MemoryBank]) -> Inspector:
     """What judges. Raises RecipeError, WeightsError, DeviceError."""
-    return Inspector(banks, device=settings.device, search=settings.search, runtime=settings.backbone_runtime)
+    return Inspector(
+        banks,
+        device=settings.device,
+        search=settings.search,
+        runtime=settings.backbone_runtime,
+        precision=settings.precision,
+    )
 
 
 def trial_engine_of(settings: Settings) -> EngineOf:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 Library = Literal["torchvision", "timm"]
 Runtime = Literal["auto", "torch", "openvino"]
+Precision = Literal["auto", "float32"]
 DEFAULT_STAGES: dict[Library, str] = {"torchvision": "layer2,layer3", "timm": "2,3"}
 DEFAULT_WEIGHTS: dict[Library, str] = {"torchvision": "IMAGENET1K_V1", "timm": ""}
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, cast
 
-from ops.commands._backbone import Runtime
+from ops.commands._backbone import Precision, Runtime
 from ops.errors import InputError
 
 if TYPE_CHECKING:
@@ -13,7 +13,13 @@ SEARCHES = ("auto", "faiss", "torch", "pruned")
 
 
 def open_inspector(
-    bank: str, *, generation: int | None = None, device: str = "auto", search: str = "auto", runtime: Runtime = "auto"
+    bank: str,
+    *,
+    generation: int | None = None,
+    device: str = "auto",
+    search: str = "auto",
+    runtime: Runtime = "auto",
+    precision: Precision = "auto",
 ) -> "tuple[Inspector, str]":
     """An inspector with the bank in a folder, and the name of its recipe; raises BankFileError and the like."""
     if search not in SEARCHES:
@@ -25,4 +31,5 @@ def open_inspector(
     from engine.inspector import Inspector
 
     name = loaded.recipe.name
-    return Inspector({name: loaded}, device=device, search=cast("SearchKind", search), runtime=runtime), name
+    kind = cast("SearchKind", search)
+    return Inspector({name: loaded}, device=device, search=kind, runtime=runtime, precision=precision), name

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from ops.commands._backbone import Runtime
+from ops.commands._backbone import Precision, Runtime
 from ops.commands._examples import examples
 from ops.errors import InputError
 
@@ -35,6 +35,9 @@ def bench(
     runtime: Annotated[
         Runtime, typer.Option(help="What runs the backbone on a CPU; openvino is an extra to install.")
     ] = "auto",
+    precision: Annotated[
+        Precision, typer.Option(help="What the backbone computes in; auto is half precision on a GPU.")
+    ] = "auto",
     json_only: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Measure this machine: its floor, and the stages of an inspection by given banks.
@@ -60,7 +63,7 @@ def bench(
     from ops.progress import progress_bars
 
     pictures = [load_image(path) for path in files]
-    floor = measure_floor(device)
+    floor = measure_floor(device, precision=precision)
     found: list[RecipeBenchmark] = []
     for bank in loaded:
         size_px = bank.recipe.image_size_px
@@ -74,6 +77,7 @@ def bench(
                     device=device,
                     search=cast("SearchKind", search),
                     runtime=runtime,
+                    precision=precision,
                     repeats=repeats,
                     progress=report,
                 )

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ops.commands._backbone import Runtime
+from ops.commands._backbone import Precision, Runtime
 from ops.commands._examples import examples
 
 EXAMPLES = examples(
@@ -35,6 +35,9 @@ def evaluate(
     runtime: Annotated[
         Runtime, typer.Option(help="What runs the backbone on a CPU; openvino is an extra to install.")
     ] = "auto",
+    precision: Annotated[
+        Precision, typer.Option(help="What the backbone computes in; auto is half precision on a GPU.")
+    ] = "auto",
 ) -> None:
     """Evaluate a bank: image and pixel AUROC, AUPRO, F1-max, and what its threshold rejects, by defect type.
 
@@ -49,7 +52,9 @@ def evaluate(
     from ops.evaluation import evaluate_images, evaluation_table, write_evaluation
     from ops.progress import progress_bars
 
-    inspector, recipe = open_inspector(bank, generation=generation, device=device, search=search, runtime=runtime)
+    inspector, recipe = open_inspector(
+        bank, generation=generation, device=device, search=search, runtime=runtime, precision=precision
+    )
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

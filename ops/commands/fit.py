@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, overload
 
 import typer
 
-from ops.commands._backbone import BackboneOptions, Library, Runtime, build_backbone
+from ops.commands._backbone import BackboneOptions, Library, Precision, Runtime, build_backbone
 from ops.commands._examples import examples
 from ops.errors import InputError
 from ops.places import is_url, last_name
@@ -108,9 +108,18 @@ def fit(
     ] = None,
     recursive: Annotated[bool, typer.Option("--recursive", help="Look into subfolders.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the held-out draw and of the coreset.")] = 0,
+    scratch: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for temporary files, on a disk: 2 bytes a value of a patch.", show_default="the system's"
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     runtime: Annotated[
         Runtime, typer.Option(help="What runs the backbone on a CPU; openvino is an extra to install.")
+    ] = "auto",
+    precision: Annotated[
+        Precision, typer.Option(help="What the backbone computes in; auto is half precision on a GPU.")
     ] = "auto",
 ) -> None:
     """Fit a memory bank to images of good parts.
@@ -130,6 +139,9 @@ def fit(
     for option, value in (("--coreset", coreset), ("--false-reject-rate", false_reject_rate)):
         if not 0 < value < 1 and not (option == "--coreset" and value == 1):
             raise InputError(f"{option}: {value:g}; expected a share above 0 and below 1, such as 0.01")
+
+    if scratch is not None and not scratch.is_dir():
+        raise InputError(f"--scratch: {scratch}: no such folder")
 
     from ops.image_files import find_images
 
@@ -169,9 +181,11 @@ def fit(
             calibration=held_out,
             device=device,
             runtime=runtime,
+            precision=precision,
             progress=report,
             keep=GenerationStore(out).keep,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
+            scratch=scratch,
         )
     save_bank(fitted.bank, out, fitted.calibration)
     _print_report(fitted, out)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ops.commands._backbone import Runtime
+from ops.commands._backbone import Precision, Runtime
 from ops.commands._examples import examples
 
 EXAMPLES = examples(
@@ -29,6 +29,9 @@ def inspect(
     runtime: Annotated[
         Runtime, typer.Option(help="What runs the backbone on a CPU; openvino is an extra to install.")
     ] = "auto",
+    precision: Annotated[
+        Precision, typer.Option(help="What the backbone computes in; auto is half precision on a GPU.")
+    ] = "auto",
 ) -> None:
     """Judge images: one line of JSON each, as the service would write it.
 
@@ -45,7 +48,9 @@ def inspect(
     from ops.image_files import inspect_files
     from ops.progress import progress_bars
 
-    inspector, recipe = open_inspector(bank, generation=generation, device=device, search=search, runtime=runtime)
+    inspector, recipe = open_inspector(
+        bank, generation=generation, device=device, search=search, runtime=runtime, precision=precision
+    )
     try:
         file = out.open("wb") if out else None
         if overlays:

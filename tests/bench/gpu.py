@@ -3,7 +3,7 @@
 WideResNet-50 at 224 px, half precision, a 10 % bank of 16,384 rows of 1,536 values: frames/s of the engine from
 prepared images to verdicts, the floor, and the share of time in each stage. Weights are random; the rows are patches of
 random textures, and so are the queries, so that the search has as much to do as with real ones. With `--device cpu` and
-small sizes the same code runs anywhere, and its figures mean nothing.
+small sizes and another backbone the same code runs anywhere, and its figures mean nothing.
 """
 
 import argparse
@@ -43,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--size", type=int, default=224, help="height and width of the frames in pixels")
+    parser.add_argument("--backbone", default="wide_resnet50_2", help="a ResNet of torchvision")
     parser.add_argument("--rows", type=int, default=ROWS, help="rows of the bank")
     parser.add_argument("--out", type=Path, default=OUT, help="JSON file of the figures")
     options = parser.parse_args(arguments)
@@ -51,13 +52,16 @@ def main(arguments: list[str] | None = None) -> int:
         print("no CUDA GPU is at hand: nothing was measured")
         return 2
     machine = measure_floor(str(device))
-    flop = count_flop(_backbone(), size_px)
+    backbone = random_backbone(options.backbone, stages=("layer2", "layer3"))
+    flop = count_flop(backbone, size_px)
     floor = machine.flop_per_s / flop
     print(
         f"{machine.device}, torch {torch.__version__}: {machine.flop_per_s / 1e12:.3g} TFLOP/s in matrix products "
         f"({machine.precision}), so at most {floor:,.0f} frames/s through the backbone"
     )
-    inspector = Inspector({"bench": bank(options.rows, size_px, str(device))}, device=str(device), runtime="torch")
+    inspector = Inspector(
+        {"bench": bank(options.rows, size_px, str(device), backbone)}, device=str(device), runtime="torch"
+    )
     inspector._batched = True
     inspector.warm_up()
     found = []
@@ -81,9 +85,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def bank(rows: int, size_px: tuple[int, int], device: str) -> MemoryBank:
-    """A bank of random patches of synthetic textures, embedded by WideResNet-50 with random weights."""
-    recipe = Recipe(name="bench", backbone=_backbone(), image_size_px=size_px, false_reject_rate=0.2)
+def bank(rows: int, size_px: tuple[int, int], device: str, backbone: Backbone) -> MemoryBank:
+    """A bank of random patches of synthetic textures, embedded by the backbone."""
+    recipe = Recipe(name="bench", backbone=backbone, image_size_px=size_px, false_reject_rate=0.2)
     extractor = load_backbone(recipe.backbone, resolve_device(device), "torch")
     textures = synthetic_images(size_px, 1 + 10 * rows // (size_px[0] * size_px[1] // 64))
     together = extractor.together(size_px)
@@ -146,10 +150,6 @@ def stages(inspector: Inspector, frames: list[Image], repeats: int) -> dict[str,
         "scores, verdicts": max(0.0, median["judge"] - median["search"]),
         "end to end": median["end to end"],
     }
-
-
-def _backbone() -> Backbone:
-    return random_backbone("wide_resnet50_2", stages=("layer2", "layer3"))
 
 
 def _seconds(run: Callable[[], object], device: torch.device) -> float:

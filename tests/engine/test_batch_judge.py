@@ -93,6 +93,7 @@ def test_the_gpu_bench_measures_every_stage(
     monkeypatch.setattr(device_pass, "CHUNK_PIXELS", 2 * 64 * 64)
     out = tmp_path / "gpu.json"
     small = ["--device", "cpu", "--size", "64", "--rows", "64", "--batch", "3", "--repeats", "1", "--out", str(out)]
+    small += ["--backbone", "resnet18"]
     assert gpu.main(small) == 0
     document = json.loads(out.read_text())
     (batch,) = document["batches"]

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from engine import device_pass
 from engine.backbone import load_backbone
 from engine.cuda_graph import graphed
+from engine.device import Precision, backbone_dtype, full_float32
 from engine.device_pass import DevicePass, chunk_size, chunk_sizes
 from engine.weights import random_backbone
 from tests.engine.conftest import texture
@@ -19,6 +20,27 @@ DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(no_gpu, reason="
 def images(count: int, seed: int) -> NDArray[np.uint8]:
     """Random images, (count, 8, 8, 3)."""
     return np.random.default_rng(seed).integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
+
+
+def test_float32_is_kept_whole_for_what_relies_on_it() -> None:
+    """On a GPU neither products nor convolutions go to TF32 meanwhile; afterwards all is as the process had it."""
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = products.allow_tf32, convolutions.allow_tf32
+    try:
+        products.allow_tf32 = convolutions.allow_tf32 = True
+        with full_float32(torch.device("cuda")):
+            assert (products.allow_tf32, convolutions.allow_tf32) == (False, False)
+        assert (products.allow_tf32, convolutions.allow_tf32) == (True, True)
+    finally:
+        products.allow_tf32, convolutions.allow_tf32 = before
+
+
+def test_half_precision_is_a_choice_on_a_gpu_alone() -> None:
+    """A GPU computes in half precision unless float32 is asked for; a CPU in float32 always."""
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    choices: tuple[Precision, ...] = ("auto", "float32")
+    found = [backbone_dtype(device, precision) for device in (cpu, gpu) for precision in choices]
+    assert found == [torch.float32, torch.float32, torch.float16, torch.float32]
 
 
 @pytest.mark.parametrize("device", DEVICES)

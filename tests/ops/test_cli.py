@@ -59,6 +59,7 @@ def _contents(folder: Path) -> dict[Path, bytes]:
         (["--weights", "file:/nowhere/weights.pth"], "/nowhere/weights.pth"),
         (["--mean", "1,2"], "--mean"),
         (["--calibration", "/nowhere"], "/nowhere"),
+        (["--scratch", "/nowhere"], "--scratch: /nowhere: no such folder"),
         (["--projection", "0"], "--projection: 0; expected 1 or more"),
         (["--projection", "999", "--false-reject-rate", "0.2"], "projection is 999, expected at most 192"),
         (["--tile", "16"], "--tile: 16; expected 32 pixels or more"),
@@ -77,14 +78,16 @@ def test_fit_explains_bad_input(parts: Path, tmp_path: Path, options: list[str],
 
 
 def test_fit_in_tiles_with_a_projected_coreset(parts: Path, tmp_path: Path) -> None:
-    """Tiles, projection and runtime are taken from the options; the bank inspects images in the same tiles."""
+    """Tiles, projection and the rest are taken from the options; the bank inspects images in the same tiles."""
     out = tmp_path / "sheet"
     options = ("--tile", 32, "--overlap", 8, "--projection", 16, "--runtime", "torch", "--coreset", 0.2)
+    options += ("--precision", "float32", "--scratch", tmp_path)
     done = patchline("fit", parts / "train" / "good", "--out", out, *FIT, "--false-reject-rate", 0.2, *options)
     assert (done.returncode, done.stderr) == (0, "")
     recipe = json.loads((out / "generation-000001.json").read_text())["recipe"]
     assert recipe["tiling"] == {"tile_px": 32, "overlap_px": 8}
     assert recipe["projection"] == 16
+    assert list(tmp_path.iterdir()) == [out]  # temporary files are gone
     done = patchline("inspect", out, parts / "test" / "spot" / "080.png", "--runtime", "torch")
     assert json.loads(done.stdout)["verdict"] == "reject", done.stderr
 
