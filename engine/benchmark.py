@@ -7,11 +7,13 @@ of all patches with all rows: a search that rules rows out by bounds can lie bel
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from engine import patches
 from engine.anomaly_map import anomaly_map, axis_operator
@@ -20,9 +22,11 @@ from engine.device import Precision, backbone_dtype, full_float32, resolve_devic
 from engine.illumination import level
 from engine.inspection import Image
 from engine.inspector import Inspector
+from engine.judge import score_bands
 from engine.memory_bank import MemoryBank
 from engine.scoring import Scorer
 from engine.search import SearchKind, make_search
+from engine.tiling import TiledExtractor
 
 FLOAT32_BYTES = 4
 Progress = Callable[[str, int, int], None]
@@ -123,55 +127,59 @@ def benchmark(
     recipe = bank.recipe
     on = resolve_device(device)
     extractor = load_backbone(recipe.backbone, on, runtime, precision)
+    tiled = TiledExtractor(recipe, extractor)
     inspector = Inspector({recipe.name: bank}, device=device, search=search, runtime=runtime, precision=precision)
     inspector.warm_up()
     rows = bank.values()
     index = make_search(search, rows, str(on))
     scorer = Scorer(rows, index, recipe.neighbours, recipe.score_patches)
-    options = patches.PatchOptions.of(recipe)
+    grid, channels = bank.grid, 0
+
+    def embedded(image: Image, laps: _Laps) -> Iterator[Tensor]:
+        """The patch embeddings of an image in bands, (n, D) each."""
+        nonlocal channels
+        if recipe.tiling is not None:
+            yield from tiled.bands(image)
+            return
+        x = extractor.normalise((level(image) if recipe.levelling else image)[None])
+        laps.end("normalise")
+        feature_maps = extractor.feature_maps(x)
+        laps.end("backbone")
+        channels = sum(m.numel() for m in feature_maps)
+        with torch.inference_mode():
+            yield patches.embed(feature_maps, recipe.image_size_px, tiled.options)[0][0]
+
+    def searched(image: Image, laps: _Laps) -> Iterator[NDArray[np.float32]]:
+        for band in embedded(image, laps):
+            values = band.float().cpu().numpy()
+            laps.end("embed" if recipe.tiling is None else "tiles")
+            yield values
+            laps.end("search")
 
     seconds: dict[str, list[float]] = {}
-
-    def timed(stage: str, start: float) -> float:
-        if on.type == "cuda":
-            torch.cuda.synchronize(on)
-        now = time.perf_counter()
-        seconds.setdefault(stage, []).append(now - start)
-        return now
-
-    grid = bank.grid
     warm_up = 1
     for turn in range(warm_up + repeats):
         if turn == warm_up:
             seconds.clear()
         for position, image in enumerate(images):
-            now = time.perf_counter()
-            x = extractor.normalise((level(image) if recipe.levelling else image)[None])
-            now = timed("normalise", now)
-            feature_maps = extractor.feature_maps(x)
-            now = timed("backbone", now)
-            with torch.inference_mode():
-                embeddings, grid = patches.embed(feature_maps, recipe.image_size_px, options)
-                values = embeddings[0].float().cpu().numpy()
-            now = timed("embed", now)
-            distances, nearest = index.search(values, 1)
-            now = timed("search", now)
-            scorer.score(values, distances[:, 0], nearest[:, 0])
-            now = timed("score", now)
-            anomaly_map(distances[:, 0].reshape(grid), recipe.image_size_px, recipe.smoothing_sigma)
-            timed("map", now)
-            now = time.perf_counter()
+            laps = _Laps(on)
+            _, distances = score_bands(index, scorer, searched(image, laps))
+            laps.end("score")
+            anomaly_map(distances.reshape(grid), recipe.image_size_px, recipe.smoothing_sigma)
+            laps.end("map")
             inspector.inspect([(recipe.name, image)], maps="rejects")
-            timed("end to end", now)
+            laps.end("end to end")
+            for stage, spent in laps.seconds.items():
+                seconds.setdefault(stage, []).append(spent)
             if progress is not None:
                 progress("measure", turn * len(images) + position + 1, (warm_up + repeats) * len(images))
-    flop = float(count_flop(recipe.backbone, recipe.image_size_px))
 
     H, W = recipe.image_size_px
     P, (M, D) = grid[0] * grid[1], rows.shape
     value_bytes = extractor.dtype.itemsize
-    channels = sum(m.numel() for m in feature_maps)
+    flop = float(count_flop(recipe.backbone, tiled.pass_size_px)) * tiled.tiles
     work = {  # arithmetic and bytes moved at the least
+        "tiles": (flop, P * D * value_bytes + extractor.weight_bytes),
         "normalise": (2.0 * H * W * 3, H * W * 3 * (1 + value_bytes)),
         "backbone": (flop, extractor.weight_bytes),
         "embed": (9.0 * channels, channels * value_bytes + P * D * FLOAT32_BYTES),
@@ -179,6 +187,7 @@ def benchmark(
         "score": (3.0 * recipe.neighbours * D, recipe.neighbours * D * FLOAT32_BYTES),
         "map": (2.0 * (H * grid[0] * grid[1] + H * W * grid[1]), H * W * FLOAT32_BYTES),
     }
+    work = {name: least for name, least in work.items() if name in seconds}
     stages = [_stage(name, seconds[name], *work[name], floor) for name in work]
     # End to end includes maps of rejects only; its floor leaves them out.
     least = sum(stage.floor_s for stage in stages if stage.name != "map")
@@ -197,6 +206,23 @@ def benchmark(
         frames=len(images),
         stages=tuple(stages),
     )
+
+
+class _Laps:
+    """Seconds of one frame by stage; the device has finished at the end of each."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.seconds: dict[str, float] = {}
+        self._device = device
+        self._last = time.perf_counter()
+
+    def end(self, stage: str) -> None:
+        """What has passed since the last end belongs to `stage`."""
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+        self._last = now
 
 
 def synthetic_images(size_px: tuple[int, int], count: int, seed: int = 0) -> list[Image]:

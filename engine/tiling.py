@@ -58,6 +58,8 @@ class TiledExtractor:
         self.options = PatchOptions.of(recipe)
         self.pass_size_px = recipe.image_size_px
         """(H, W) of what goes through the backbone at once."""
+        self.tiles = 1
+        """How many of them a frame has."""
         if self._tiling is None:
             return
         if recipe.centring:
@@ -74,6 +76,7 @@ class TiledExtractor:
         )
         self._padding = [(0, after - side) for after, side in zip(padded, recipe.image_size_px, strict=True)]
         self.pass_size_px = (min(self._tiling.tile_px, padded[0]), min(self._tiling.tile_px, padded[1]))
+        self.tiles = len(self._rows) * len(self._columns)
 
     @cached_property
     def grid(self) -> tuple[int, int]:

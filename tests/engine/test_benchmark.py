@@ -1,10 +1,14 @@
 """The benchmark of this machine: every stage is timed, counted and held against the floor."""
 
+from dataclasses import replace
+
+import msgspec
 import pytest
 
+from engine.backbone import count_flop
 from engine.benchmark import Floor, benchmark, measure_floor, synthetic_images
 from engine.fit import FitReport
-from engine.recipe import Recipe
+from engine.recipe import Recipe, Tiling
 
 
 def test_a_benchmark_times_every_stage_and_counts_its_arithmetic(fitted: FitReport, recipe: Recipe) -> None:
@@ -34,6 +38,18 @@ def test_a_benchmark_times_every_stage_and_counts_its_arithmetic(fitted: FitRepo
     assert found.frames_per_s == pytest.approx(1 / stages["end to end"].seconds)
     assert (found.rows, found.dimensions, found.search) == (M, D, "FaissSearch")
     assert calls[-1] == (4, 4)
+
+
+def test_a_tiled_frame_is_measured_in_tiles(fitted: FitReport, recipe: Recipe) -> None:
+    """The backbone never sees the whole of a large frame: its stages are one, and its arithmetic that of all tiles."""
+    floor = Floor(device="cpu", threads=1, precision="float32", flop_per_s=1e11, bytes_per_s=1e10)
+    tiling = Tiling(tile_px=64, overlap_px=16)
+    tiled = msgspec.structs.replace(recipe, image_size_px=(64, 160), tiling=tiling)
+    bank = replace(fitted.bank, recipe=tiled, grid=(16, 40))
+    found = benchmark(bank, synthetic_images((64, 160), 1), floor, device="cpu", search="faiss", repeats=1)
+    assert [stage.name for stage in found.stages] == ["tiles", "search", "score", "map", "end to end"]
+    assert found.stages[0].flop == 3 * count_flop(recipe.backbone, (64, 64))
+    assert found.patches == 16 * 40
 
 
 def test_the_floor_is_the_longer_of_arithmetic_and_memory_traffic() -> None:
