@@ -20,6 +20,8 @@ EXAMPLES = examples(
     "patchline bench banks/bottle banks/tile --frames 32 --repeats 5",
     "patchline bench banks/bottle --search faiss --json | jq .recipes[0].stages",
 )
+CAPTION = """floor: the least time for the arithmetic (search: brute force) or the memory traffic;
+share: of end to end, where a map is made of rejects only"""
 
 
 def bench(
@@ -43,7 +45,8 @@ def bench(
     """Measure this machine: its floor, and the stages of an inspection by given banks.
 
     The floor is the measured rate of matrix products and the memory bandwidth; each stage is compared with the least
-    time that its arithmetic and memory traffic would take. Frames go through one by one, as from a single camera.
+    time that its arithmetic and memory traffic would take. Stages are those of frames that go one by one, as from a
+    single camera; in a batch, as from several, each core takes a frame.
     """
     from ops.commands._bank import SEARCHES
 
@@ -96,9 +99,9 @@ def bench(
     for result in found:
         height, width = result.image_size_px
         console.print(
-            f"\n[bold]{result.recipe}[/]: {result.frames_per_s:.1f} frames/s; {result.backbone}, "
-            f"{height} x {width} px, {result.patches} patches against {result.rows:,} rows of {result.dimensions} "
-            f"by {result.search}",
+            f"\n[bold]{result.recipe}[/]: {result.frames_per_s:.1f} frames/s one by one, "
+            f"{result.batch_frames_per_s:.1f} in batches of {result.frames}; {result.backbone}, {height} x {width} px, "
+            f"{result.patches} patches against {result.rows:,} rows of {result.dimensions}, {result.search} search",
             soft_wrap=True,
         )
         console.print(_table(result))
@@ -109,7 +112,7 @@ def bench(
 def _table(result: "RecipeBenchmark") -> "Table":
     from rich.table import Table
 
-    table = Table(caption="floor: the least time for the arithmetic (search: brute force) or the memory traffic")
+    table = Table(caption=CAPTION)
     table.add_column("stage", no_wrap=True)
     for name in ("ms", "quartiles", "share", "GFLOP", "floor ms", "x floor"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -135,5 +138,6 @@ def _document(floor: "Floor", found: "list[RecipeBenchmark]") -> str:
     recipes = []
     for result in found:
         stages = [asdict(stage) | {"over_floor": stage.over_floor} for stage in result.stages]
-        recipes.append(asdict(result) | {"stages": stages, "frames_per_s": result.frames_per_s})
+        rates = {"frames_per_s": result.frames_per_s, "batch_frames_per_s": result.batch_frames_per_s}
+        recipes.append(asdict(result) | {"stages": stages} | rates)
     return json.dumps({"floor": asdict(floor), "recipes": recipes}, indent=2)

@@ -36,7 +36,8 @@ def test_a_benchmark_times_every_stage_and_counts_its_arithmetic(fitted: FitRepo
         sum(stage.floor_s for name, stage in stages.items() if name not in ("map", "end to end"))
     )
     assert found.frames_per_s == pytest.approx(1 / stages["end to end"].seconds)
-    assert (found.rows, found.dimensions, found.search) == (M, D, "FaissSearch")
+    assert 0 < found.batch_s < 100 * stages["end to end"].seconds
+    assert (found.rows, found.dimensions, found.search) == (M, D, "faiss")
     assert calls[-1] == (4, 4)
 
 

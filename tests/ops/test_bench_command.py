@@ -27,6 +27,7 @@ def test_bench_says_that_synthetic_frames_tell_little_of_the_search(bank: Path) 
     assert done.returncode == 0, done.stderr
     assert "GFLOP/s" in done.stdout
     assert "end to end" in done.stdout
+    assert "in batches of 1;" in done.stdout
     assert "synthetic" in done.stdout
 
 
