@@ -5,6 +5,7 @@ normalisation is folded into the convolutions, and tensors are channels-last. On
 follows them, or OpenVINO runs the network.
 """
 
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal, TypeAlias
@@ -23,6 +24,7 @@ from engine.cores import cores, spread
 from engine.device import Precision, backbone_dtype, full_float32
 from engine.device_pass import DevicePass, chunk_size
 from engine.errors import RecipeError, WeightsError
+from engine.feature_maps import as_map, channels_first
 from engine.illumination import level
 from engine.inspection import Image
 from engine.patches import PLAIN, PatchOptions
@@ -142,7 +144,9 @@ class FeatureExtractor:
     def feature_maps(self, x: Tensor) -> list[Tensor]:
         """The bare backbone: one (B, C_i, h_i, w_i) for each tapped stage."""
         with full_float32(self.device):
-            return list(self._network(x))
+            outputs = self._network(x)
+        size_px = (x.shape[2], x.shape[3])
+        return [as_map(output, size_px, stage) for output, stage in zip(outputs, self.spec.stages, strict=True)]
 
     def grid(self, size_px: tuple[int, int], options: PatchOptions = PLAIN) -> tuple[int, int]:
         """The patch grid (h, w) of an image of `size_px`, (H, W)."""
@@ -161,6 +165,7 @@ def load_backbone(
     """
     model = _architecture(spec)
     graph = _tap(model, spec)
+    _take_constants(graph, model, spec)
     graph.load_state_dict(_state(spec, model, graph), strict=True, assign=True)
     graph.eval().requires_grad_(False)
     graph = folding.fold(graph)
@@ -183,7 +188,9 @@ def _network(graph: fx.GraphModule, device: torch.device, runtime: Runtime) -> N
     """What runs the folded graph fastest on the device."""
     if device.type == "cpu" and (runtime == "openvino" or (runtime == "auto" and _suits_openvino(graph))):
         return openvino_network.OpenVinoNetwork(graph)
-    graph = graph.to(memory_format=torch.channels_last)
+    for parameter in graph.parameters():  # not `graph.to`, which stops at constants of five dimensions
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     return fusion.fuse(graph) if device.type == "cpu" and fusion.available() else graph
 
 
@@ -217,20 +224,28 @@ def _made(spec: Backbone) -> nn.Module:
 def _tap(model: nn.Module, spec: Backbone) -> fx.GraphModule:
     """The part of `model` that the tapped stages need; its output is a tuple in the stages' order."""
     nodes = {module: str(order) for order, module in enumerate(_stage_modules(model, spec))}
-    cut: Callable[..., fx.GraphModule]
-    if spec.library == "torchvision":
-        # Only training has other nodes, of which it would warn.
-        cut = partial(torchvision_features.create_feature_extractor, suppress_diff_warning=True)
-    else:
-        cut = timm.models.create_feature_extractor
+    library = torchvision_features if spec.library == "torchvision" else timm.models
     try:
-        graph: fx.GraphModule = cut(model, nodes)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "NOTE: The nodes obtained")  # only training has others
+            graph: fx.GraphModule = library.create_feature_extractor(model, nodes)
     except (fx.proxy.TraceError, TypeError, ValueError, RuntimeError) as error:
         raise RecipeError(f"backbone {spec.name!r} cannot be cut at {', '.join(spec.stages)}: {error}") from error
     output = next(node for node in graph.graph.nodes if node.op == "output")
     output.args = (tuple(output.args[0][str(order)] for order in range(len(nodes))),)
     graph.recompile()
+    channels_first(graph)
     return graph
+
+
+def _take_constants(graph: fx.GraphModule, model: nn.Module, spec: Backbone) -> None:
+    """Give `graph` what is no weight and is computed when the model is built or traced, as Swin's indices are."""
+    weight_names = model.state_dict().keys()
+    names = [name for name, _ in graph.named_buffers() if name not in weight_names]
+    made = dict(_tap(_made(spec), spec).named_buffers()) if names else {}
+    for name in names:
+        owner, _, own = name.rpartition(".")
+        setattr(graph.get_submodule(owner), own, made[name].clone())
 
 
 def _stage_modules(model: nn.Module, spec: Backbone) -> list[str]:
@@ -252,12 +267,14 @@ def _stage_modules(model: nn.Module, spec: Backbone) -> list[str]:
 
 def _state(spec: Backbone, model: nn.Module, graph: nn.Module) -> dict[str, Tensor]:
     """The state dict of `graph`, from the weights that the recipe names."""
-    needed = graph.state_dict()
+    of_model = model.state_dict()
+    constants = {name: tensor for name, tensor in graph.state_dict().items() if name not in of_model}
+    needed = {name: tensor for name, tensor in graph.state_dict().items() if name in of_model}
     kind, _, value = spec.weights.partition(":")
     if kind == "random":
         if not value.isdigit() or spec.weights_sha256 != weights.random_sha256(int(value)):
             raise WeightsError(f"weights {spec.weights!r}: expected random:SEED and the SHA-256 of that text")
-        return {name: weights.draw(name, tensor, int(value)) for name, tensor in needed.items()}
+        return constants | {name: weights.draw(name, tensor, int(value)) for name, tensor in needed.items()}
     path = weights.locate(spec)
-    state = weights.fit_names(weights.read_weights(path, spec.weights_sha256), model.state_dict(), str(path))
-    return {name: state[name] for name in needed}
+    state = weights.fit_names(weights.read_weights(path, spec.weights_sha256), of_model, str(path))
+    return constants | {name: state[name] for name in needed}

@@ -1,6 +1,8 @@
 """Backbones: cut after the last stage, folded, and loaded only with the weights that the recipe names."""
 
+import re
 from pathlib import Path
+from typing import Literal
 from unittest.mock import patch
 
 import numpy as np
@@ -16,6 +18,7 @@ from engine import fusion, openvino_network
 from engine.backbone import Runtime, load_backbone
 from engine.device import resolve_device
 from engine.errors import DeviceError, RecipeError, WeightsError
+from engine.feature_maps import as_map
 from engine.recipe import Backbone
 from engine.weights import EFFICIENTNET_LITE0, draw, package_file, preset, random_backbone, sha256_of
 from tests.engine.conftest import texture
@@ -122,6 +125,48 @@ def test_any_backbone_is_cut_after_its_last_stage(
     assert isinstance(network, nn.Module)
     left = [*(name for name, _ in network.named_modules()), *(name for name, _ in network.named_parameters())]
     assert not [part for part in left if any(part == gone or part.startswith(f"{gone}.") for gone in dropped)]
+
+
+@pytest.mark.parametrize(
+    ("library", "name", "stages", "modules", "runtime"),
+    [
+        ("timm", "vit_tiny_patch16_224", ("0", "1"), ("blocks.0", "blocks.1"), "auto"),
+        ("timm", "swin_tiny_patch4_window7_224", ("0", "1"), ("layers.0", "layers.1"), "torch"),
+        ("torchvision", "swin_t", ("features.1", "features.3"), ("features.1", "features.3"), "torch"),
+    ],
+)
+def test_transformers_give_maps_too(
+    library: Literal["timm", "torchvision"],
+    name: str,
+    stages: tuple[str, ...],
+    modules: tuple[str, ...],
+    runtime: Runtime,
+) -> None:
+    """Tokens and maps with channels last become (B, C, h, w): each place of the map is what the model gives there."""
+    spec = structs.replace(random_backbone(name, stages=stages, seed=3), library=library)
+    made = timm.create_model(name) if library == "timm" else torchvision.models.get_model(name)
+    model = made.eval()
+    model.load_state_dict({name: draw(name, tensor, 3) for name, tensor in model.state_dict().items()}, strict=False)
+    tapped: list[torch.Tensor] = []
+    for module in modules:
+        model.get_submodule(module).register_forward_hook(lambda _m, _i, out: tapped.append(out))
+    pixels = texture(1, (224, 224))
+    mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (spec.mean, spec.std))
+    with torch.inference_mode():
+        model((torch.from_numpy(pixels).permute(2, 0, 1)[None].float() - mean) / std)
+    for found, output in zip(feature_maps(spec, pixels, runtime), tapped, strict=True):
+        h, w = found.shape[2:]
+        expected = output[:, 1:].view(1, h, w, -1) if output.dim() == 3 else output
+        torch.testing.assert_close(
+            found, expected.permute(0, 3, 1, 2), rtol=1e-3, atol=1e-3 * float(expected.abs().max())
+        )
+
+
+@pytest.mark.parametrize("shape", [(2, 8), (2, 56, 56, 96), (2, 300, 8)])
+def test_what_is_no_map_is_refused(shape: tuple[int, ...]) -> None:
+    """A stage that gives no place of the image is named, with what it gives."""
+    with pytest.raises(RecipeError, match=re.escape(f"stage '3' gives {shape} for an image of 224 x 224 px")):
+        as_map(torch.zeros(shape), (224, 224), "3")
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnext50_32x4d", "densenet121", "shufflenet_v2_x1_0", "mobilenet_v2"])
