@@ -142,10 +142,19 @@ class FeatureExtractor:
 
     @torch.inference_mode()
     def feature_maps(self, x: Tensor) -> list[Tensor]:
-        """The bare backbone: one (B, C_i, h_i, w_i) for each tapped stage."""
-        with full_float32(self.device):
-            outputs = self._network(x)
+        """The bare backbone: one (B, C_i, h_i, w_i) for each tapped stage.
+
+        Raises:
+            RecipeError: the network does not take images of this size, as transformers do that were trained on one.
+        """
         size_px = (x.shape[2], x.shape[3])
+        try:
+            with full_float32(self.device):
+                outputs = self._network(x)
+        except AssertionError as error:
+            raise RecipeError(
+                f"backbone {self.spec.name!r} does not take images of {size_px[0]} x {size_px[1]} px ({error})"
+            ) from error
         return [as_map(output, size_px, stage) for output, stage in zip(outputs, self.spec.stages, strict=True)]
 
     def grid(self, size_px: tuple[int, int], options: PatchOptions = PLAIN) -> tuple[int, int]:
@@ -229,10 +238,11 @@ def _tap(model: nn.Module, spec: Backbone) -> fx.GraphModule:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "NOTE: The nodes obtained")  # only training has others
             graph: fx.GraphModule = library.create_feature_extractor(model, nodes)
-    except (fx.proxy.TraceError, TypeError, ValueError, RuntimeError) as error:
-        raise RecipeError(f"backbone {spec.name!r} cannot be cut at {', '.join(spec.stages)}: {error}") from error
-    output = next(node for node in graph.graph.nodes if node.op == "output")
-    output.args = (tuple(output.args[0][str(order)] for order in range(len(nodes))),)
+        output = next(node for node in graph.graph.nodes if node.op == "output")
+        output.args = (tuple(output.args[0][str(order)] for order in range(len(nodes))),)
+    except Exception as error:  # the model's own code runs on stand-ins for tensors, and may raise anything
+        why = f"{type(error).__name__} {error}".strip()
+        raise RecipeError(f"backbone {spec.name!r} cannot be cut at {', '.join(spec.stages)} ({why})") from error
     graph.recompile()
     channels_first(graph)
     return graph

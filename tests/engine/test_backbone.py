@@ -162,6 +162,13 @@ def test_transformers_give_maps_too(
         )
 
 
+def test_a_size_that_a_backbone_does_not_take_is_named() -> None:
+    """A transformer that was trained on images of one size says which size it was given."""
+    spec = structs.replace(random_backbone("vit_tiny_patch16_224", stages=("0",)), library="timm")
+    with pytest.raises(RecipeError, match="'vit_tiny_patch16_224' does not take images of 64 x 64 px"):
+        load_backbone(spec, CPU, "torch").embed([texture(0)])
+
+
 @pytest.mark.parametrize("shape", [(2, 8), (2, 56, 56, 96), (2, 300, 8)])
 def test_what_is_no_map_is_refused(shape: tuple[int, ...]) -> None:
     """A stage that gives no place of the image is named, with what it gives."""
@@ -237,12 +244,13 @@ def test_weights_that_are_none(tmp_path: Path) -> None:
         ({"name": "resnet17"}, RecipeError, "'resnet17': torchvision has no such model"),
         ({"stages": ("layer9",)}, RecipeError, "has no stage layer9: it has conv1"),
         ({"stages": ()}, RecipeError, "has no stage"),
+        ({"library": "timm", "name": "coat_tiny", "stages": ("1", "2")}, RecipeError, "cannot be cut at 1, 2"),
         ({"weights": "random:x"}, WeightsError, "expected random:SEED"),
         ({"weights": "package:no_such_package"}, WeightsError, "no such package is installed"),
         ({"weights": "IMAGENET1K_V9"}, WeightsError, "torchvision has none of that name"),
     ],
 )
-def test_backbones_that_are_none(change: dict[str, str], error: type[Exception], says: str) -> None:
+def test_backbones_that_are_none(change: dict[str, object], error: type[Exception], says: str) -> None:
     """Names that no library knows are refused with what was found."""
     with pytest.raises(error, match=says):
         load_backbone(structs.replace(random_backbone("resnet18"), **change), CPU)
