@@ -72,7 +72,8 @@ class AlarmSink:
                     await self._follower.catch_up()
         except (TimeoutError, SinkError):
             left = SinkUnavailableError("the last results are not applied yet; they are when the service runs again")
-            self._observer.retrying(self.name, left, 1)
+            # Under a name of its own: logs tell of what repeats only now and then, and this is the last chance.
+            self._observer.retrying(f"last results for {self.name}", left, 1)
         await self._follower.close()
         while self._serving is not None and not self._serving.done():
             self._serving.cancel()  # again: redis-py swallows a cancellation that comes while it connects
