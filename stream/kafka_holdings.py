@@ -64,19 +64,29 @@ class Holdings:
         """Of the partitions that may be read."""
         self.committed: dict[TopicPartition, int | None] = {}
         """Of each partition that is this worker's: the next offset to be done; None before its first frame."""
-        self.settled = False
-        """Whether the consumer has the partitions held: not during a rebalance."""
+        self._settled = asyncio.Event()
         self._held: set[TopicPartition] = set()
         self._round = 0
         self._taking: dict[TopicPartition, asyncio.Task[None]] = {}
+        self._begun: set[TopicPartition] = set()
+        """Of those that are being taken over: what was committed may already be this worker's."""
         self._letting_go: dict[TopicPartition, asyncio.Task[None]] = {}
+
+    @property
+    def settled(self) -> bool:
+        """Whether the consumer has the partitions held: not during a rebalance."""
+        return self._settled.is_set()
+
+    def unsettle(self) -> None:
+        """A rebalance begins."""
+        self._settled.clear()
 
     def claim(self) -> Claim:
         """What to tell the group."""
         return Claim(
             round=self._round,
             held=sorted(self._held),
-            open=sorted({*(partition for partition, _ in self.frames), *self._letting_go}),
+            open=sorted({*(partition for partition, _ in self.frames), *self._begun, *self._letting_go}),
         )
 
     async def let_all_go(self) -> None:
@@ -95,7 +105,8 @@ class Holdings:
         if terms.round != self._round + 1:
             for partition in self._held.intersection(partitions):
                 self._let_go(partition, 0.0)  # this worker was given up for a while, and others had it
-        self.settled, self._round = True, terms.round
+        self._round = terms.round
+        self._settled.set()
         self._held = set(partitions)
         for partition in sorted(partitions):
             self.committed.setdefault(partition)
@@ -134,11 +145,14 @@ class Holdings:
     def _let_go(self, partition: TopicPartition, timeout_s: float) -> None:
         self.frames.drop(partition)
         taking = self._taking.pop(partition, None)
-        if taking is not None:
+        if taking is not None and partition not in self._begun:
             taking.cancel()
         before = self._letting_go.get(partition)
 
         async def let_go() -> None:
+            if taking is not None:  # what it has begun it ends, for then it can be let go in order
+                await asyncio.wait([taking], timeout=FAREWELL_S)
+                taking.cancel()
             await asyncio.gather(*(task for task in (taking, before) if task is not None), return_exceptions=True)
             try:
                 if self.release is not None:
@@ -161,15 +175,20 @@ class Holdings:
             await asyncio.wait([before])
         if waits:
             await self._until_left(partition, consumer)
+        await self._settled.wait()  # the group has been told of all that had begun by then
+        self._begun.add(partition)
         try:
             taken = await persist(name, lambda: self._offsets.take_over(partition, consumer), self._observer)
         except LaneLostError as lost:
             self._observer.retrying(name, lost, 1)
-            self._taking.pop(partition, None)
-            self._held.discard(partition)
-            self._on_other()
+            if self._ends_taking(partition):
+                self._held.discard(partition)
+                self._on_other()
             return
-        self._taking.pop(partition, None)
+        finally:
+            self._begun.discard(partition)
+        if not self._ends_taking(partition):
+            return
         self.committed[partition] = taken.start
         if suspects := taken.notes.suspects(taken.start):
             self._observer.crash_found(partition.topic, partition.partition, suspects)
@@ -178,6 +197,13 @@ class Holdings:
         if self.settled:
             self._seek(partition, frames)
         self._on_taken()
+
+    def _ends_taking(self, partition: TopicPartition) -> bool:
+        """Whether the partition is still wanted by the task that has taken it over, which is this one."""
+        if self._taking.get(partition) is not asyncio.current_task():
+            return False
+        del self._taking[partition]
+        return True
 
     async def _until_left(self, partition: TopicPartition, consumer: AIOKafkaConsumer) -> None:
         """Wait until the partition's former owner has let it go, or should have."""

@@ -161,7 +161,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:  # noqa: ARG002 - all are
         """Called by the consumer before a rebalance, with all partitions it had."""
         with _Failures(self):
-            self._holdings.settled = False
+            self._holdings.unsettle()
             if self._ledger is None:
                 await self._holdings.let_all_go()
 
@@ -177,7 +177,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
         """A partition turned out to be another worker's: ask the group who has what, unless it is being asked."""
         if self._consumer is None or not self._holdings.settled:
             return
-        self._holdings.settled = False
+        self._holdings.unsettle()
         self._consumer.subscribe([self._config.frames_topic], listener=self)
 
     async def _poll(self, consumer: AIOKafkaConsumer) -> None:
