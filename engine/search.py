@@ -21,6 +21,8 @@ SearchKind: TypeAlias = Literal["auto", "faiss", "torch", "pruned"]
 
 WORTH_PRUNING = 1024
 """Rows below which flat search is so quick that nothing need be measured."""
+PROBES = 256
+"""Queries by which the quicker search is told."""
 UNIT = 2.0**-24
 """Unit round-off of float32."""
 
@@ -199,7 +201,8 @@ def make_search(kind: SearchKind, rows: Floats, device: str = "cpu") -> NearestN
     """An index over `rows`, float32 (M, D); every kind gives the same rows and distances.
 
     `auto` is the pruned search on a GPU; on a CPU it is whichever of FAISS flat and the pruned search measures faster
-    here, on queries half-way between rows. Raises ValueError for an empty or wrongly shaped array.
+    here, on queries half-way between rows and the rows nearest to them: rows of a coreset are a covering radius apart,
+    so these lie from the bank as good patches do. Raises ValueError for an empty or wrongly shaped array.
     """
     from engine.device_search import DeviceSearch  # they build on this module
     from engine.pruned_search import PrunedSearch
@@ -218,9 +221,10 @@ def make_search(kind: SearchKind, rows: Floats, device: str = "cpu") -> NearestN
         case "pruned":
             return PrunedSearch(rows) if torch.device(device).type == "cpu" else DeviceSearch(rows, device)
         case "auto":
-            picked = np.linspace(0, len(rows) - 2, 128).astype(np.int64)
-            queries = (rows[picked] + rows[picked + 1]) * np.float32(0.5)
-            indexes: list[NearestNeighbours] = [PrunedSearch(rows), FaissSearch(rows)]
+            flat = FaissSearch(rows)
+            picked = rows[np.linspace(0, len(rows) - 1, PROBES).astype(np.int64)]
+            queries = (picked + rows[flat.search(picked, 2)[1][:, 1]]) * np.float32(0.5)
+            indexes: list[NearestNeighbours] = [PrunedSearch(rows), flat]
             return min(indexes, key=lambda index: _seconds(index, queries))
 
 
