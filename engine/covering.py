@@ -21,9 +21,8 @@ from torch import Tensor
 
 from engine.device import full_float32
 from engine.projection import principal_axes
-from engine.search import sq_pairs
+from engine.search import FOLD, UNIT, sq_pairs
 
-UNIT = 2.0**-24
 CHUNK_VALUES = 2**20
 """Bounds or distances computed at a time on a CPU: 4 MiB, a share of the last-level cache."""
 GPU_CHUNK_VALUES = 2**28
@@ -40,8 +39,6 @@ AXES = (64, 32, 16)
 """Dimensions of the projection to choose from, at most a quarter of all."""
 SAMPLE = 4096
 """Vectors by which the axes are found, and by which the cheaper way is told."""
-FOLD = 16
-"""Bounds are first reduced to the least of each `FOLD`, so that all later steps touch 1/16 of them."""
 PAIR_COST, PASS_COST = 30, 40
 """In multiply-adds of a matrix product: measuring one value of a pair, and the passes over one bound."""
 

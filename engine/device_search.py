@@ -21,12 +21,10 @@ from torch import Tensor
 
 from engine.device import full_float32
 from engine.projection import principal_axes
-from engine.search import UNIT, Floats, Indices, checked
+from engine.search import FOLD, UNIT, Floats, Indices, checked
 
 HALF_UNIT = 2.0**-11
 """Unit round-off of half precision."""
-FOLD = 16
-"""Bounds are first reduced to the least of each `FOLD`, so that all later steps touch 1/16 of them."""
 COLUMNS = 128
 """Most columns of a product of bounds: tensor cores make a bound of so many in the time that it takes to write it."""
 ALIGNMENT = 8

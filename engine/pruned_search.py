@@ -19,12 +19,10 @@ import torch
 from numpy.typing import NDArray
 
 from engine.projection import principal_axes
-from engine.search import UNIT, Floats, Indices, checked, nearest_of, sq_pairs
+from engine.search import FOLD, UNIT, Floats, Indices, checked, nearest_of, sq_pairs
 
 Doubles = NDArray[np.float64]
 
-FOLD = 16
-"""Bounds are first reduced to the least of each `FOLD`, so that all later steps touch 1/16 of them."""
 BLOCK_VALUES = 2**21
 """Bounds held at a time: 8 MiB, a share of the last-level cache."""
 SAMPLE = 8192

@@ -16,15 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import EngineError
-from engine.exact_distances import sq_to_nearest
+from engine.exact_distances import UNIT, sq_to_nearest
 from engine.online_coreset import OnlineCoreset
 from engine.quantise import Rows
 from engine.scoring import mean_of_farthest
 from engine.slices import finish
 
 Kind: TypeAlias = Literal["calibration", "defect", "reject"]
-UNIT = 2.0**-24
-"""Unit round-off of float32."""
 SLICE_FRAMES = 4
 """Frames that follow at a time, where others wait meanwhile."""
 
