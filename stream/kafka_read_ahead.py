@@ -9,7 +9,7 @@ from stream.config import KafkaConfig
 from stream.frame import Frame
 from stream.in_flight_notes import InFlightNotes
 
-_TURN_FRAMES = 4
+_TURN_FRAMES = 8
 
 
 class ReadAhead:

@@ -26,13 +26,13 @@ READ_AHEAD = 0
 """Frames of a partition that wait in the worker: what is read waits, and the bound on latency counts from there."""
 WAIT_S = 0.2
 """Frames are read when they are expected to wait at most so long for the engine."""
-WARM_UP_FRAMES = 600
+WARM_UP_FRAMES = 4000
 """Through the broker before anything is timed: it has been running for a while, and its code is compiled."""
 
 
 def pipeline(bench: Bench) -> list[Row]:
     """Kafka to Kafka over the bare engine, two backbones."""
-    sides = (("lite0", workload.efficientnet_lite0(), 8, 192), ("wide_resnet50", workload.wide_resnet50(), 2, 24))
+    sides = (("lite0", workload.efficientnet_lite0(), 8, 384), ("wide_resnet50", workload.wide_resnet50(), 2, 64))
     return [_against_engine(bench, *side) for side in sides]
 
 
