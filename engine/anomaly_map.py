@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from engine.inspection import AnomalyMap
+from engine.products import product
 
 REFERENCE_HEIGHT_PX = 224
 TRUNCATE_SIGMAS = 4.0
@@ -30,7 +31,7 @@ def anomaly_map(patch_scores: NDArray[np.float32], size_px: tuple[int, int], smo
     sigma = smoothing_sigma * size_px[0] / REFERENCE_HEIGHT_PX
     rows = axis_operator(patch_scores.shape[0], size_px[0], sigma)
     columns = axis_operator(patch_scores.shape[1], size_px[1], sigma)
-    return np.ascontiguousarray(rows @ patch_scores @ columns.T, dtype=np.float32)
+    return np.ascontiguousarray(product(product(rows, patch_scores), columns.T), dtype=np.float32)
 
 
 @lru_cache(maxsize=32)

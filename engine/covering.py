@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.device import full_float32
+from engine.products import product
 from engine.projection import principal_axes
 from engine.search import FOLD, UNIT, sq_pairs
 
@@ -262,7 +263,7 @@ class Covering:
         if self._floats is not None:
             self._floats[part] = torch.from_numpy(centred).to(self._device, torch.float32)
         if self._points is not None:
-            inside = centred @ self._axes
+            inside = product(centred, self._axes)
             outside = np.sqrt(np.maximum(sq_norms - np.einsum("nk,nk->n", inside, inside), 0.0))
             points = np.concatenate([inside, outside[:, None], np.ones((len(centred), 1))], axis=1)
             self._points[part] = torch.from_numpy(points).to(self._device, torch.float32)

@@ -7,6 +7,7 @@ Vectors are int16, so a squared distance is an integer that float64 holds exactl
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.products import product
 from engine.quantise import Rows
 
 BLOCK = 2048
@@ -31,7 +32,7 @@ def sq_to_nearest(
     for start in range(0, len(rows), BLOCK):
         Y = rows[start : start + BLOCK].astype(np.float64)
         sq_Y = sq_norms(rows[start : start + BLOCK]) if norms is None else norms[start : start + BLOCK]
-        proposed = X @ Y.T
+        proposed = product(X, Y.T)
         proposed *= -2
         proposed += sq_Y
         best = proposed.argmin(1)
@@ -67,7 +68,7 @@ def sq_below(sq: NDArray[np.float64], patches: Rows, rows: Rows, norms: NDArray[
         # that is allowed, for the roundings before and after.
         slack = 2 * (dimensions + 8) * UNIT * (np.sqrt(sq_patches) + np.sqrt(norms.max())) ** 2
         limit = (sq[part] - sq_patches + slack).astype(np.float32)
-        near = np.flatnonzero(queries @ factors <= limit[:, None])
+        near = np.flatnonzero(product(queries, factors) <= limit[:, None])
         patch_of, row_of = np.divmod(near, len(rows))
         np.minimum.at(found, patch_of + start, sq_pairs(patches[part][patch_of], rows[row_of]))
     return found
@@ -82,7 +83,7 @@ def apart(rows: Rows, sq_radius: int) -> NDArray[np.int64]:
         stay[start : start + len(block)] = sq_to_nearest(block, rows[kept_before])[0] > sq_radius
         X = block.astype(np.float64)
         norms = sq_norms(block)
-        near = norms[:, None] + norms - 2 * (X @ X.T) <= sq_radius
+        near = norms[:, None] + norms - 2 * product(X, X.T) <= sq_radius
         for i in range(len(block)):
             if stay[start + i]:
                 stay[start + i + 1 : start + len(block)] &= ~near[i, i + 1 :]

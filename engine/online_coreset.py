@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from engine.errors import EngineError
 from engine.exact_distances import apart, sq_below, sq_norms, sq_pairs, sq_to_nearest
+from engine.products import product
 from engine.quantise import Rows
 
 TOGETHER = 1024
@@ -203,7 +204,7 @@ def learn(
     candidates = patches[far]
     norms = sq_norms(candidates)
     values = candidates.astype(np.float64)
-    products = values @ values.T if len(values) <= TOGETHER else None
+    products = product(values, values.T) if len(values) <= TOGETHER else None
     total = unchanged
     joined: list[int] = []
     while len(sq) and sq.max() > state.sq_admission:
@@ -217,8 +218,8 @@ def learn(
             total = total.then(delta)
             sq = sq_to_nearest(candidates, state.rows, state._norms)[0]
         else:
-            product = values @ values[best] if products is None else products[best]
-            np.minimum(sq, norms + norms[best] - 2 * product, out=sq)
+            sums = product(values, values[best, :, None])[:, 0] if products is None else products[best]
+            np.minimum(sq, norms + norms[best] - 2 * sums, out=sq)
     state, delta = _take(state, frame, patches, far[joined])
     return state, total.then(delta)
 

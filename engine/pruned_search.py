@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engine.products import product
 from engine.projection import principal_axes
 from engine.search import FOLD, UNIT, Floats, Indices, checked, nearest_of, sq_pairs
 
@@ -135,7 +136,7 @@ class PrunedSearch:
     def _project(self, vectors: Floats) -> Doubles:
         """Axes and residual norm, float64 (n, K + 1): what float32 would lose here, every bound would have to allow."""
         centred = vectors - self._centre
-        inside = centred @ self._axes
+        inside = product(centred, self._axes)
         sq_outside = np.einsum("nd,nd->n", centred, centred) - np.einsum("nk,nk->n", inside, inside)
         return np.concatenate([inside, np.sqrt(np.maximum(sq_outside, 0.0))[:, None]], axis=1)
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from engine.errors import EngineError
 from engine.exact_distances import UNIT, sq_to_nearest
 from engine.online_coreset import OnlineCoreset
+from engine.products import product
 from engine.quantise import Rows
 from engine.scoring import mean_of_farthest
 from engine.slices import finish
@@ -134,7 +135,7 @@ def neighbours_of(rows: Rows, chosen: NDArray[np.int64], b: int) -> NDArray[np.i
     """The b rows nearest to each of `chosen` (Q,), itself first, ties to the lowest row: int64 (Q, b)."""
     X = rows.astype(np.float64)
     Q = X[chosen]
-    sq = np.einsum("md,md->m", X, X) - 2 * (Q @ X.T) + np.einsum("qd,qd->q", Q, Q)[:, None]
+    sq = np.einsum("md,md->m", X, X) - 2 * product(Q, X.T) + np.einsum("qd,qd->q", Q, Q)[:, None]
     sq[np.arange(len(chosen)), chosen] = -1  # first even where others equal it
     limits = np.partition(sq, b - 1, axis=1)[:, b - 1]
     found = np.empty((len(chosen), b), dtype=np.int64)
@@ -194,11 +195,11 @@ def _follow(frame: ReferenceFrame, position: NDArray[np.int64], new: _Rows, afte
 
 def _lower(frame: ReferenceFrame, new: _Rows, sq: NDArray[np.float64], nearest: NDArray[np.int64]) -> None:
     """Lower `sq` and `nearest`, (P,), in place where a new row is nearer, or as near and lower."""
-    product = frame.patches.astype(np.float32) @ new.screen.T  # (P, m)
+    products = product(frame.patches.astype(np.float32), new.screen.T)  # (P, m)
     dimensions = frame.patches.shape[1]
     # A float32 sum of D products errs by at most D u |x||y|, here doubled, and twice over for the roundings around it.
     reach = np.sqrt(frame.sq_norms)[:, None] * np.sqrt(new.sq_norms)
-    at_least = frame.sq_norms[:, None] + new.sq_norms - 2 * product - 4 * (dimensions + 4) * UNIT * reach
+    at_least = frame.sq_norms[:, None] + new.sq_norms - 2 * products - 4 * (dimensions + 4) * UNIT * reach
     near = at_least <= sq[:, None]
     patches = np.flatnonzero(near.any(1))
     if not len(patches):
