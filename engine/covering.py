@@ -6,7 +6,7 @@ else is made for all vectors is made in parts.
 
 New centres are compared with all vectors in one of two ways. While most vectors move, products in all D dimensions are
 the cheapest; of their results only the least is looked at. Once a new centre moves few vectors, products are made in
-the K + 2 dimensions of `engine.pruned_search`, whose results bound the distances from below, and only the pairs that no
+the K + 2 dimensions of `engine.device_search`, whose results bound the distances from below, and only the pairs that no
 bound rules out are measured, as sums of squared differences. A sample of the vectors says which way is cheaper.
 
 Floor for N vectors and M centres: 2 N M (K + 2) flop, and a pass over each block of bounds in cache.

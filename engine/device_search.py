@@ -1,10 +1,14 @@
 """Exact nearest neighbours in whole batches on a device: lower bounds in half precision, then exact distances.
 
-The bounds are those of `engine.pruned_search`, in K + 1 dimensions. On a GPU their product runs in half precision: one
-pass of tensor cores and 2 bytes a bound. Of each query only the rows are measured, as sums of squared differences in
-float32, whose bound does not exceed the distance of the row with the least bound, by more than rounding explains. So no
-row is missed; how many are measured is known only then, so the host waits twice for each block of queries, never for a
-frame.
+For orthonormal P (D, K) and residual norms e(x) = sqrt(|x|^2 - |Px|^2), Pythagoras and the triangle inequality give
+
+    |q - r|^2  >=  |Pq - Pr|^2 + (e(q) - e(r))^2,
+
+a squared distance in K + 1 dimensions, which one matrix product gives for all pairs. On a GPU it runs in half
+precision: one pass of tensor cores and 2 bytes a bound. Of each query only the rows are measured, as sums of squared
+differences in float32, whose bound does not exceed the distance of the row with the least bound, by more than
+rounding explains. So no row is missed; how many are measured is known only then, so the host waits twice for each
+block of queries, never for a frame.
 
 Rounding: with unit round-off u, a bound -2 p.r + |r|^2 of points in half precision, accumulated in float32, errs by at
 most u (6 |p| |r| + 2 |r|^2) <= u (3 |p|^2 + 5 |r|^2), which is taken off the bounds. A query's point is made by float32

@@ -1,57 +1,58 @@
-"""Exact nearest neighbours without comparing everything: an orthogonal projection rules most rows out.
+"""Exact nearest neighbours without comparing everything: products of 8-bit codes rule most rows out.
 
-For orthonormal P (D, K) and residual norms e(x) = sqrt(|x|^2 - |Px|^2), Pythagoras and the triangle inequality give
+`engine.integer_codes` bounds every distance from below by a product of small integers. The row with the largest product
+is measured exactly, and only the few rows that may be nearer by their bound are measured too. With the bank's principal
+axes and codes of 64 values, some 30 of 15,000 rows are left.
 
-    |q - r|^2  >=  |Pq - Pr|^2 + (e(q) - e(r))^2,
-
-a squared distance in K + 1 dimensions, which one matrix product gives for all pairs. With the bank's principal axes and
-K of 16 to 128 it is tight: the row with the least bound is measured exactly, and only the few rows whose bound is below
-that are measured too.
-
-Floor for n queries: 2 n M (K + 2) flop, and one pass over the 4 n M bytes of bounds, kept in cache by blocks of
-queries; flat search needs 2 n M D flop and the same pass.
+Floor for n queries: 2 n M W operations on 8-bit integers, and one pass over the 4 n M bytes of products, kept in cache
+by blocks of queries; flat search needs 2 n M D flop, each of them four times as dear.
 """
 
 from copy import copy
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from engine.integer_codes import DIGITS, LARGEST, CodeSpace, Doubles, code_products
 from engine.products import product
 from engine.projection import principal_axes
 from engine.search import FOLD, UNIT, Floats, Indices, checked, nearest_of, sq_pairs
 
-Doubles = NDArray[np.float64]
-
 BLOCK_VALUES = 2**21
-"""Bounds held at a time: 8 MiB, a share of the last-level cache."""
+"""Products held at a time: 8 MiB, a share of the last-level cache."""
 SAMPLE = 8192
 """Rows from which the axes are found."""
-WIDTH_ROWS = 2**15
+WIDTH_ROWS = 2**13
 """Rows by which the width is chosen: what it saves does not hang on the rest."""
-WIDTHS = (16, 32, 48, 64, 96, 128)
-"""Dimensions of the projection to choose from; each is far below D, or the search would save nothing."""
+FARTHER = 1.15
+"""Queries lie farther from the bank than its rows from one another, off the sheet that these are on."""
+WIDTHS = (32, 48, 64, 96, 128)
+"""Values of a code to choose from."""
+MOST_LEFT = 0.5
+"""Where codes leave more than this share of folded products, a query is compared with all rows by plain products."""
+FLAT_ROWS = 1024
+"""Rows compared so at a time, as float64."""
+PASS_COST, PAIR_COST, VALUE_COST = 40, 20_000, 100
+"""In multiply-adds of an 8-bit product: the passes over one result; measuring a pair, and each of its values."""
 
 
 class PrunedSearch:
-    """The exact search of `engine.search`, by lower bounds in K + 1 dimensions; the same rows and distances.
+    """The exact search of `engine.search`, by lower bounds from 8-bit codes; the same rows and distances.
 
     The axes are those of the first `rows`; rows added later are projected on the same axes. Their bounds hold too, as
-    any orthonormal axes give a bound.
+    any orthonormal axes give a bound. Where later rows lie outside the box of the codes, all are coded anew.
     """
 
     def __init__(self, rows: Floats, width: int | None = None) -> None:
-        dimensions = rows.shape[1]
-        self._rows = np.empty((0, dimensions), dtype=np.float32)  # with room to grow
-        self._bounds = torch.empty((0, 0))
+        self._rows = np.empty((0, rows.shape[1]), dtype=np.float32)  # with room to grow
+        self._codes = torch.empty((0, 0), dtype=torch.int8)
         self._count = 0
-        self._norm = 0.0
+        self._error = 0.0
+        """Of the rows' codes, the largest."""
         self._centre = rows.mean(0, dtype=np.float64)
-        axes = principal_axes(rows[:: max(1, len(rows) // SAMPLE)].astype(np.float64) - self._centre)
-        if width is None:
-            width = best_width(rows[:: -(-len(rows) // WIDTH_ROWS)].astype(np.float64) - self._centre, axes)
-        self._axes = np.ascontiguousarray(axes[:, :width])
+        self._axes = principal_axes(rows[:: max(1, len(rows) // SAMPLE)].astype(np.float64) - self._centre)
+        self._width = width or best_width(rows[:: -(-len(rows) // WIDTH_ROWS)], self._axes, self._centre)
+        self._space = CodeSpace(rows, self._axes, self._centre, self._width)
         self.add(rows)
 
     def __len__(self) -> int:
@@ -64,63 +65,87 @@ class PrunedSearch:
         if self._count > len(self._rows):
             self._reserve(self._count if start == 0 else self._count + self._count // 2)
         self._rows[start : self._count] = rows
-        for first in range(0, len(rows), SAMPLE):  # float64 of a share at a time
-            points = self._project(rows[first : first + SAMPLE])  # (m, K + 1)
-            sq_norms = np.einsum("mk,mk->m", points, points)
-            place = slice(start + first, start + first + len(points))
-            self._bounds[place, :-1] = torch.from_numpy(points)
-            self._bounds[place, -1] = torch.from_numpy(sq_norms)
-            self._norm = max(self._norm, float(np.sqrt(sq_norms.max())))
+        if not self._code(start):
+            self._space = CodeSpace(self._rows[: self._count], self._axes, self._centre, self._width)
+            self._error = 0.0
+            self._code(0)
 
     def anew(self, rows: Floats) -> "PrunedSearch":
         """See `NearestNeighbours.anew`: the axes stay, which cost the most to find."""
         other = copy(self)
         other._rows = np.empty((0, self._rows.shape[1]), dtype=np.float32)
-        other._bounds = torch.empty((0, 0))
-        other._count, other._norm = 0, 0.0
+        other._codes = torch.empty((0, 0), dtype=torch.int8)
+        other._count, other._error = 0, 0.0
         other.add(rows)
         return other
 
     def search(self, queries: Floats, k: int) -> tuple[Floats, Indices]:
         """See `NearestNeighbours.search`."""
         queries = checked(queries, k, self._rows.shape[1], len(self))
-        points = self._project(queries)
-        sq_norms = np.einsum("nk,nk->n", points, points)
-        slack = 2 * (points.shape[1] + 8) * UNIT * (np.sqrt(sq_norms) + self._norm) ** 2
-        factors = np.concatenate([-2 * points, np.ones((len(points), 1))], axis=1).astype(np.float32)
         sq, nearest = np.empty((len(queries), k), dtype=np.float32), np.empty((len(queries), k), dtype=np.int64)
-        step = max(1, BLOCK_VALUES // len(self._bounds))
+        step = max(1, BLOCK_VALUES // len(self._codes))
+        find = self._nearest_one if k == 1 else self._nearest_some
         for start in range(0, len(queries), step):
             part = slice(start, start + step)
-            bounds = torch.mm(torch.from_numpy(factors[part]), self._bounds.T)  # (n, M'), each less |q|^2
-            find = self._nearest_one if k == 1 else self._nearest_some
-            sq[part], nearest[part] = find(queries[part], bounds, slack[part] - sq_norms[part], k)
+            sq[part], nearest[part] = find(queries[part], k)
         return np.sqrt(sq), nearest
 
-    def _nearest_one(self, queries: Floats, bounds: torch.Tensor, offset: Doubles, _k: int) -> tuple[Floats, Indices]:
-        n, fold = len(queries), bounds.shape[1] // FOLD
-        folded = bounds.view(n, FOLD, fold)
-        least = folded.amin(1).numpy()  # (n, fold)
-        every, column = np.arange(n), least.argmin(1)
+    def _nearest_one(self, queries: Floats, _k: int) -> tuple[Floats, Indices]:
+        coded = self._space.queries(queries)
+        products = code_products(torch.from_numpy(coded.codes), self._codes)  # (n, M')
+        n, fold = len(queries), products.shape[1] // FOLD
+        folded = products.view(n, FOLD, fold)
+        most = folded.amax(1).numpy()  # (n, fold)
+        every, column = np.arange(n), most.argmax(1)
         values = folded.numpy()
-        first = values[every, :, column].argmin(1) * fold + column
-        limit = self._limit(sq_pairs(queries, every, self._rows, first), offset)
-        query_of, column = np.nonzero(least <= limit[:, None])
-        hit, layer = np.nonzero(values[query_of, :, column] <= limit[query_of, None])
+        first = np.minimum(values[every, :, column].argmax(1) * fold + column, len(self) - 1)  # some are no rows yet
+        sq = sq_pairs(queries, every, self._rows, first)
+        least = self._space.least(coded, self._reach(sq), self._error)
+        near = most >= least[:, None]
+        far = np.flatnonzero(near.sum(1) > MOST_LEFT * fold)
+        near[far, :] = False  # to be compared with everything at once
+        near[far, first[far] % fold] = True
+        query_of, column = np.divmod(np.flatnonzero(near), fold)
+        hit, layer = np.divmod(np.flatnonzero(values[query_of, :, column] >= least[query_of, None]), FOLD)
         query_of, row_of = query_of[hit], layer * fold + column[hit]
-        sq = sq_pairs(queries, query_of, self._rows, row_of)
+        real = row_of < len(self)
+        query_of, row_of = query_of[real], row_of[real]
+        measured = sq_pairs(queries, query_of, self._rows, row_of)
         starts = np.searchsorted(query_of, every)
-        best = np.minimum.reduceat(sq, starts)
-        row = np.minimum.reduceat(np.where(sq == best[query_of], row_of, len(self._rows)), starts)
+        best = np.minimum.reduceat(measured, starts)
+        row = np.minimum.reduceat(np.where(measured == best[query_of], row_of, len(self)), starts)
+        if len(far):
+            best[far], row[far] = self._nearest_flat(queries[far])
         return best[:, None], row[:, None]
 
-    def _nearest_some(self, queries: Floats, bounds: torch.Tensor, offset: Doubles, k: int) -> tuple[Floats, Indices]:
+    def _nearest_flat(self, queries: Floats) -> tuple[Floats, Indices]:
+        """The same for queries so far from all rows that no code tells these apart: by products in float64."""
+        centred = queries - self._centre
+        sq_norms = np.einsum("nd,nd->n", centred, centred)
+        best = np.full(len(queries), np.inf, dtype=np.float32)
+        row = np.zeros(len(queries), dtype=np.int64)
+        for start in range(0, len(self), FLAT_ROWS):
+            X = self._rows[start : min(start + FLAT_ROWS, len(self))] - self._centre
+            sq = np.einsum("md,md->m", X, X) - 2 * product(centred, X.T) + sq_norms[:, None]
+            limit = np.minimum(best, sq.min(1)) * (1 + 4 * (X.shape[1] + 4) * UNIT)
+            query_of, row_of = np.divmod(np.flatnonzero(sq <= limit[:, None]), len(X))
+            measured = sq_pairs(queries, query_of, self._rows, row_of + start)
+            order = np.lexsort((row_of, measured, query_of))
+            found, at = np.unique(query_of[order], return_index=True)
+            at = order[at]  # of each query the nearest of these, the lowest of equals
+            nearer = measured[at] < best[found]
+            best[found[nearer]], row[found[nearer]] = measured[at][nearer], row_of[at][nearer] + start
+        return best, row
+
+    def _nearest_some(self, queries: Floats, k: int) -> tuple[Floats, Indices]:
+        coded = self._space.queries(queries)
+        products = code_products(torch.from_numpy(coded.codes), self._codes)[:, : len(self)]
         n = len(queries)
         every = np.repeat(np.arange(n), k)
-        first = bounds.topk(k, dim=1, largest=False, sorted=False).indices.numpy().ravel()
+        first = products.topk(k, dim=1, sorted=False).indices.numpy().ravel()
         sq = sq_pairs(queries, every, self._rows, first).reshape(n, k)
-        limit = self._limit(sq.max(1), offset)
-        query_of, row_of = np.nonzero(bounds.numpy() <= limit[:, None])
+        least = self._space.least(coded, self._reach(sq.max(1)), self._error)
+        query_of, row_of = np.nonzero(products.numpy() >= least[:, None])
         counts = np.bincount(query_of, minlength=n)
         place = np.arange(len(query_of)) - np.repeat(np.cumsum(counts) - counts, counts)
         all_sq = np.full((n, counts.max()), np.inf, dtype=np.float32)
@@ -129,50 +154,56 @@ class PrunedSearch:
         all_rows[query_of, place] = row_of
         return nearest_of(all_sq, all_rows, k)
 
-    def _limit(self, sq: Floats, offset: Doubles) -> Floats:
-        """The largest bound (less |q|^2) of a row that may measure at most `sq`: both may err in the last places."""
-        return np.nextafter((sq * (1 + 2 * (self._rows.shape[1] + 4) * UNIT) + offset).astype(np.float32), np.inf)
+    def _reach(self, sq: Floats) -> Doubles:
+        """The largest distance, float64, of a row that may measure at most `sq`: float32 sums err a little."""
+        return np.sqrt(sq.astype(np.float64) * (1 + 2 * (self._rows.shape[1] + 4) * UNIT))
 
-    def _project(self, vectors: Floats) -> Doubles:
-        """Axes and residual norm, float64 (n, K + 1): what float32 would lose here, every bound would have to allow."""
-        centred = vectors - self._centre
-        inside = product(centred, self._axes)
-        sq_outside = np.einsum("nd,nd->n", centred, centred) - np.einsum("nk,nk->n", inside, inside)
-        return np.concatenate([inside, np.sqrt(np.maximum(sq_outside, 0.0))[:, None]], axis=1)
+    def _code(self, start: int) -> bool:
+        """Code the rows from `start` on; False where one does not fit."""
+        for first in range(start, self._count, SAMPLE):  # float64 of a share at a time
+            part = slice(first, min(first + SAMPLE, self._count))
+            coded = self._space.rows(self._rows[part])
+            if coded is None:
+                return False
+            self._codes[part] = torch.from_numpy(coded.codes)
+            self._error = max(self._error, float(coded.error.max(initial=0.0)))
+        return True
 
     def _reserve(self, rows: int) -> None:
-        """Room for `rows`; rows that are not there yet are infinitely far."""
+        """Room for `rows`; rows that are not there yet are as far as can be."""
         rows = -(-rows // FOLD) * FOLD
         grown = np.zeros((rows, self._rows.shape[1]), dtype=np.float32)
         grown[: len(self._rows)] = self._rows
-        bounds = torch.zeros((rows, self._axes.shape[1] + 2))
-        bounds[:, -1] = torch.inf
-        bounds[: len(self._bounds)] = self._bounds if len(self._bounds) else bounds[:0]
-        self._rows, self._bounds = grown, bounds
+        codes = torch.zeros((rows, self._space.width), dtype=torch.int8)
+        codes[:, -DIGITS:] = -LARGEST
+        codes[: len(self._codes)] = self._codes if len(self._codes) else codes[:0]
+        self._rows, self._codes = grown, codes
 
 
-def best_width(centred: Doubles, axes: Doubles) -> int:
-    """The width that makes the least work for queries like the rows themselves.
+def best_width(rows: Floats, axes: Doubles, centre: Doubles) -> int:
+    """The width of codes that makes the least work for queries like `rows`, float32 (M, D), but somewhat farther.
 
-    Work of a query, in multiply-adds of a matrix product: M times K + 2 of them, the passes over their results (as dear
-    as about 60 each), and for each row left 30 D, since rows are gathered from all over the bank.
+    Work of a query, in multiply-adds: M times the width and the passes over the products, and for each row that is
+    left what gathering and measuring it costs.
     """
-    M, D = centred.shape
-    queries = np.linspace(0, M - 1, min(M, 128)).astype(np.int64)
+    M, D = rows.shape
+    chosen = np.linspace(0, M - 1, min(M, 128)).astype(np.int64)
+    centred = rows - centre
     sq_norms = np.einsum("md,md->m", centred, centred)
-    exact = sq_norms[queries, None] + sq_norms - 2 * centred[queries] @ centred.T
-    exact[np.arange(len(queries)), queries] = np.inf  # not itself
-    nearest = exact.min(1)
-    best: int = D
-    least = np.inf
-    for width in (*(w for w in WIDTHS if w < D), D):
-        inside = centred @ axes[:, :width]
-        sq_inside = np.einsum("mk,mk->m", inside, inside)
-        outside = np.sqrt(np.maximum(sq_norms - sq_inside, 0.0))
-        bound = sq_inside[queries, None] + sq_inside - 2 * inside[queries] @ inside.T
-        bound += (outside[queries, None] - outside) ** 2
-        left = float((bound <= nearest[:, None]).sum(1).mean())
-        work = M * (width + 2 + 60) + 30 * left * D
-        if work < least:
-            best, least = width, work
+    exact = sq_norms[chosen, None] + sq_norms - 2 * product(centred[chosen], centred.T)
+    exact[np.arange(len(chosen)), chosen] = np.inf  # not itself
+    reach = FARTHER * np.sqrt(np.maximum(exact.min(1), 0.0)) if M > 1 else np.zeros(1)
+    best, least_work = WIDTHS[0], np.inf
+    for width in WIDTHS:
+        if width > D + 1 + DIGITS and width > WIDTHS[0]:
+            break
+        space = CodeSpace(rows, axes, centre, width)
+        coded, queries = space.rows(rows), space.queries(rows[chosen])
+        assert coded is not None  # noqa: S101 - the space is made for them
+        products = code_products(torch.from_numpy(queries.codes), torch.from_numpy(coded.codes)).numpy()
+        least = space.least(queries, reach, float(coded.error.max()))
+        left = float((products >= least[:, None]).sum(1).mean())
+        work = M * (width + PASS_COST) + left * (PAIR_COST + VALUE_COST * D)
+        if work < least_work:
+            best, least_work = width, work
     return best

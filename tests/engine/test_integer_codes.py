@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from engine import integer_codes, pruned_search
+from engine.integer_codes import CodeSpace, code_products, exact_int8
+from engine.projection import principal_axes
+
+
+def vectors(count: int, seed: int, size: float = 1.0) -> NDArray[np.float32]:
+    """Vectors (count, 40), most of their spread in a few directions."""
+    rng = np.random.default_rng(seed)
+    spread = size * np.geomspace(30, 0.1, 40)
+    return (rng.normal(size=(count, 40)) * spread + 7).astype(np.float32)
+
+
+def space_of(rows: NDArray[np.float32], width: int = 20) -> CodeSpace:
+    """A space for these rows on their own axes."""
+    centre = rows.mean(0, dtype=np.float64)
+    return CodeSpace(rows, principal_axes(rows - centre), centre, width)
+
+
+@pytest.mark.parametrize("far", [1.0, 3.0, 1000.0])
+def test_no_row_within_reach_is_ruled_out(far: float) -> None:
+    """A row's product is at least what its true distance asks for, also of queries outside the box."""
+    rows, queries = vectors(500, 1), vectors(200, 2, far)
+    space = space_of(rows)
+    coded, asked = space.rows(rows), space.queries(queries)
+    assert coded is not None
+    products = code_products(torch.from_numpy(asked.codes), torch.from_numpy(coded.codes)).numpy()
+    distances = np.sqrt(((queries[:, None].astype(np.float64) - rows) ** 2).sum(2))
+    for rank in (0, 1, 20, 499):
+        reach = np.sort(distances, axis=1)[:, rank]
+        possible = products >= space.least(asked, reach, float(coded.error.max()))[:, None]
+        assert possible[distances <= reach[:, None]].all()
+        if rank == 0:
+            assert possible.mean() < 0.2 or far > 10
+
+
+def test_rows_outside_the_box_are_refused() -> None:
+    """They need another space: a code that was clipped would bound nothing."""
+    space = space_of(vectors(500, 3))
+    assert space.rows(vectors(100, 4)) is not None
+    assert space.rows(vectors(100, 4, 10.0)) is None
+
+
+def test_products_are_whole_numbers_without_saturation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The largest sums come out exactly, with 8-bit products and where the processor has none."""
+    rng = np.random.default_rng(5)
+    queries = rng.integers(-127, 128, (33, 128)).astype(np.int8)
+    rows = rng.integers(-127, 128, (64, 128)).astype(np.int8)
+    queries[0], rows[0], rows[1] = 127, 127, -127
+    expected = queries.astype(np.int64) @ rows.T.astype(np.int64)
+    for exact in {exact_int8(), False}:
+        monkeypatch.setattr(integer_codes, "exact_int8", lambda exact=exact: exact)
+        np.testing.assert_array_equal(code_products(torch.from_numpy(queries), torch.from_numpy(rows)), expected)
+
+
+def test_few_rows_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the pairs, codes leave less than one in fifty, and queries far outside the box do not change that."""
+    measured: list[int] = []
+    true = pruned_search.sq_pairs
+    monkeypatch.setattr(pruned_search, "sq_pairs", lambda Q, of, R, at: measured.append(len(of)) or true(Q, of, R, at))
+    rows, queries = vectors(4000, 6), np.concatenate([vectors(300, 7), vectors(50, 8, 1000.0)])
+    distances, nearest = pruned_search.PrunedSearch(rows).search(queries, 1)
+    assert 350 <= sum(measured) < 0.02 * 350 * 4000
+    expected = np.sqrt(((queries[:, None].astype(np.float64) - rows) ** 2).sum(2))
+    np.testing.assert_array_equal(nearest[:, 0], expected.argmin(1))
+    np.testing.assert_allclose(distances[:, 0], expected.min(1), rtol=1e-5)
