@@ -6,7 +6,7 @@ from engine.drafting import Draft, Newest
 from engine.errors import LearningError
 from engine.feedback import Confirmation
 from engine.generation_events import ConfirmedDefect, ConfirmedGood, Held, StoredFrame
-from engine.online_coreset import learn
+from engine.online_coreset import learning
 from engine.update_guard import reason_to_hold
 
 
@@ -26,7 +26,7 @@ def confirm_good(now: Newest, request: Confirmation) -> Generator[None, None, Dr
         raise LearningError(f"frame {request.frame!r}: waits for someone else than {confirmed_by!r} to approve it")
     patches = now.patches(request, waiting)
     references = yield from now.in_step()
-    state, delta = learn(now.state, request.frame, patches, request.nearest)
+    state, delta = yield from learning(now.state, request.frame, patches, request.nearest)
     yield
     event = ConfirmedGood(
         frame=_not_stored(request.frame),

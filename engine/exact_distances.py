@@ -43,35 +43,41 @@ def sq_to_nearest(
     return sq + np.einsum("pd,pd->p", X, X), nearest
 
 
-def sq_below(sq: NDArray[np.float64], patches: Rows, rows: Rows, norms: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What `sq_to_nearest` gives as distances, float64 (P,), from upper bounds on them that are nearly right.
+class Screened:
+    """Rows, int16 (M, D), as float32 too, whose products are faster: they rule out what their error bound allows.
 
-    float32 products, which are faster, rule out the rows whose distance is above the bound by more than their error.
-
-    Args:
-        sq: float64 (P,), the squared distance of each patch to some row.
-        patches: int16 (P, D).
-        rows: int16 (M, D).
-        norms: float64 (M,), squared lengths of the rows.
+    `sq_norms` is float64 (M,), the rows' squared lengths.
     """
-    dimensions = rows.shape[1]
-    factors = np.empty((dimensions + 1, len(rows)), dtype=np.float32)  # one product gives |r|^2 - 2 x.r
-    factors[:-1] = rows.T
-    factors[-1] = norms
-    found = sq.copy()
-    for start in range(0, len(patches), TOGETHER):
-        part = slice(start, start + TOGETHER)
-        queries = np.ones((len(patches[part]), dimensions + 1), dtype=np.float32)
-        np.multiply(patches[part], np.float32(-2), out=queries[:, :-1])
-        sq_patches = sq_norms(patches[part])
-        # A sum of n products errs by at most n u times the sum of their sizes, which is at most (|x| + |r|)^2; twice
-        # that is allowed, for the roundings before and after.
-        slack = 2 * (dimensions + 8) * UNIT * (np.sqrt(sq_patches) + np.sqrt(norms.max())) ** 2
-        limit = (sq[part] - sq_patches + slack).astype(np.float32)
-        near = np.flatnonzero(product(queries, factors) <= limit[:, None])
-        patch_of, row_of = np.divmod(near, len(rows))
-        np.minimum.at(found, patch_of + start, sq_pairs(patches[part][patch_of], rows[row_of]))
-    return found
+
+    def __init__(self, rows: Rows, sq_norms: NDArray[np.float64]) -> None:
+        self._rows = rows
+        self._screen = rows.astype(np.float32)
+        self._norms = sq_norms.astype(np.float32)
+        self._largest = float(np.sqrt(sq_norms.max()))
+
+    def sq_below(self, sq: NDArray[np.float64], patches: Rows) -> NDArray[np.float64]:
+        """What `sq_to_nearest` gives as distances, float64 (P,), from upper bounds on them that are nearly right.
+
+        Args:
+            sq: float64 (P,), the squared distance of each patch to some row.
+            patches: int16 (P, D).
+        """
+        found = sq.copy()
+        for start in range(0, len(patches), TOGETHER):
+            part = slice(start, start + TOGETHER)
+            queries = patches[part].astype(np.float32)
+            queries *= -2
+            bounds = product(queries, self._screen.T)
+            bounds += self._norms
+            sq_patches = sq_norms(patches[part])
+            # A sum of n products errs by at most n u times the sum of their sizes, which is at most (|x| + |r|)^2;
+            # twice that is allowed, for the roundings before and after.
+            slack = 2 * (patches.shape[1] + 8) * UNIT * (np.sqrt(sq_patches) + self._largest) ** 2
+            limit = (sq[part] - sq_patches + slack).astype(np.float32)
+            near = np.flatnonzero(bounds <= limit[:, None])
+            patch_of, row_of = np.divmod(near, len(self._rows))
+            np.minimum.at(found, patch_of + start, sq_pairs(patches[part][patch_of], self._rows[row_of]))
+        return found
 
 
 def apart(rows: Rows, sq_radius: int) -> NDArray[np.int64]:

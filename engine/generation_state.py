@@ -13,8 +13,8 @@ from engine.memory_bank import FrameOrigin, MemoryBank
 from engine.online_coreset import OnlineCoreset, begin, resume, sq_integer
 
 BUDGET, BUDGET_AT_LEAST = 4, 10_000
-"""Row budget of a recipe that names none: in rows of its fit, and no fewer than so many. Thinning doubles the admission
-radius, which leaves few rows of a small bank; below this size it would spare no time worth the loss.
+"""Row budget of a recipe that names none: in rows of its fit, and no fewer than so many. Thinning doubles the proven
+radius and takes a quarter of the rows; below this size it would spare no time worth the loss.
 """
 
 

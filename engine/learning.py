@@ -14,9 +14,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.delta import Delta
 from engine.errors import EngineError
 from engine.exact_distances import sq_to_nearest
-from engine.online_coreset import Delta, OnlineCoreset, learn, without_rows
+from engine.online_coreset import OnlineCoreset, learn, without_rows
 from engine.quantise import Rows
 
 

@@ -3,29 +3,37 @@
 A confirmed frame's patches join, farthest first, while one lies farther from the bank than the admission radius r. Rows
 are then more than r apart, and every patch seen lies within r of a row. Where a row more than the budget k would be
 kept, r doubles and the rows are thinned: in their order, a row stays only if it lies farther than the new r from all
-that stay (the doubling algorithm of Charikar, Chekuri, Feder and Motwani, 1997; McCutchen and Khuller, 2008).
+that stay (the doubling algorithm of Charikar, Chekuri, Feder and Motwani, 1997; McCutchen and Khuller, 2008). What
+stays is the core; it alone decides which patches join it from then on.
 
 Two of the k + 1 rows that forced a doubling from r to 2r share a centre of any k, so the best radius possible is r / 2
 or more; and what has been let go by then lies within 2r + r + r/2 + ... <= 4r of a row. Hence the guarantee, once the
-budget has been reached: every patch lies within 8 times the best radius possible for k rows.
+budget has been reached: every patch lies within 8 times the best radius possible for k rows. The core may be small, so
+other rows fill the budget (`engine.thinning`), and patches farther than the first r from all rows go on joining them.
 
 Vectors are 16-bit integers with one scale a recipe, so squared distances are integers that float64 holds exactly in any
 order of summation (D * 2^32 < 2^53): the same frames in the same order give the same rows on any machine.
 """
 
 import math
+from collections.abc import Generator
 from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.delta import Delta
 from engine.errors import EngineError
-from engine.exact_distances import apart, sq_below, sq_norms, sq_pairs, sq_to_nearest
-from engine.products import product
+from engine.exact_distances import Screened, apart, sq_norms, sq_pairs, sq_to_nearest
+from engine.growing_rows import GrowingRows
+from engine.joining import joining
 from engine.quantise import Rows
+from engine.slices import finish
+from engine.thinning import doubled, refilling
 
-TOGETHER = 1024
-"""Patches that may join whose products are made all at once, in 8 MiB."""
+Learnt: TypeAlias = tuple["OnlineCoreset", Delta]
+"""The rows after, and how those before became them."""
 DIMENSIONS = 2**21
 """Embeddings of fewer dimensions have squared distances below 2^53."""
 
@@ -36,10 +44,10 @@ class OnlineCoreset:
 
     `rows` is int16 (M, D); row i came from patch `row_patch[i]` of frame `row_frame[i]`, int32 (M,), an index into
     `frames`, which the fit's frames open. `sq_admission` is r squared, `sq_first` what it was at first, `sq_fit` the
-    squared covering radius of the fit over its own patches, all in the integers' units. At most `budget` rows are kept.
+    squared covering radius of the fit over its own patches, all in the integers' units. At most `budget` rows are kept;
+    `core`, int64 ascending, are those more than r apart that prove the radius: all of them until rows are thinned.
     """
 
-    rows: Rows
     row_frame: NDArray[np.int32]
     row_patch: NDArray[np.int32]
     frames: tuple[str, ...]
@@ -47,7 +55,14 @@ class OnlineCoreset:
     sq_first: int
     sq_fit: int
     budget: int
+    core: NDArray[np.int64]
+    _growing: GrowingRows = field(repr=False)
     _norms: NDArray[np.float64] = field(repr=False)
+
+    @property
+    def rows(self) -> Rows:
+        """The rows' values."""
+        return self._growing.values
 
     @property
     def sq_proven(self) -> float:
@@ -64,32 +79,6 @@ class OnlineCoreset:
     def thinned(self) -> bool:
         """Whether the row budget has ever been reached."""
         return self.sq_admission > self.sq_first
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Delta:
-    """How one state of the rows became the next: `kept` are the former row numbers that stay, in order, int64 (K,);
-    rows from number K on are new.
-    """
-
-    kept: NDArray[np.int64]
-    before: int
-    after: int
-
-    @property
-    def added(self) -> int:
-        """Rows that joined."""
-        return self.after - len(self.kept)
-
-    @property
-    def removed(self) -> int:
-        """Rows that left."""
-        return self.before - len(self.kept)
-
-    def then(self, later: "Delta") -> "Delta":
-        """This change followed by a later one, as one."""
-        positions = later.kept[later.kept < len(self.kept)]
-        return Delta(self.kept[positions], self.before, later.after)
 
 
 def begin(
@@ -122,16 +111,15 @@ def begin(
     if rows.shape[1] >= DIMENSIONS:
         raise EngineError(f"embeddings have {rows.shape[1]} dimensions, expected fewer than {DIMENSIONS}")
     sq_first = math.ceil(sq_covering * admission**2)
-    return OnlineCoreset(
-        rows=rows,
-        row_frame=row_frame,
-        row_patch=row_patch,
-        frames=frames,
+    return resume(
+        rows,
+        row_frame,
+        row_patch,
+        frames,
         sq_admission=sq_first,
         sq_first=sq_first,
         sq_fit=sq_covering,
         budget=budget,
-        _norms=sq_norms(rows),
     )
 
 
@@ -147,8 +135,8 @@ def resume(
     budget: int,
 ) -> OnlineCoreset:
     """A state as it was stored; see `OnlineCoreset` for what each is."""
+    thinned = sq_admission > sq_first
     return OnlineCoreset(
-        rows=rows,
         row_frame=row_frame,
         row_patch=row_patch,
         frames=frames,
@@ -156,6 +144,8 @@ def resume(
         sq_first=sq_first,
         sq_fit=sq_fit,
         budget=budget,
+        core=apart(rows, sq_admission) if thinned else np.arange(len(rows)),
+        _growing=GrowingRows(rows),
         _norms=sq_norms(rows),
     )
 
@@ -171,8 +161,19 @@ def learn(
     patches: Rows,
     nearest: NDArray[np.int64] | None = None,
     living: NDArray[np.bool_] | None = None,
-) -> tuple[OnlineCoreset, Delta]:
-    """Let a confirmed frame's patches join.
+) -> Learnt:
+    """`learning`, without a pause."""
+    return finish(learning(state, frame, patches, nearest, living))
+
+
+def learning(
+    state: OnlineCoreset,
+    frame: str,
+    patches: Rows,
+    nearest: NDArray[np.int64] | None = None,
+    living: NDArray[np.bool_] | None = None,
+) -> Generator[None, None, Learnt]:
+    """Let a confirmed frame's patches join, in slices where rows are thinned.
 
     Args:
         state: the rows before.
@@ -185,90 +186,108 @@ def learn(
     Returns:
         The rows after, and how the former ones became them. New rows follow the old, in the order they joined.
     """
-    unchanged = Delta(np.arange(len(state.rows)), len(state.rows), len(state.rows))
-    if frame in state.frames:
-        return state, unchanged
     if patches.dtype != np.int16 or patches.ndim != 2 or patches.shape[1] != state.rows.shape[1]:
         expected = f"expected int16 (P, {state.rows.shape[1]})"
         raise EngineError(f"patches of frame {frame!r}: found {patches.dtype} {patches.shape}, {expected}")
-    may_join = np.ones(len(patches), dtype=bool) if living is None else living
-    if nearest is not None:
-        bound = sq_pairs(patches, state.rows[np.clip(nearest, 0, len(state.rows) - 1)])
-        far = np.flatnonzero(may_join & (bound > state.sq_admission))
-        sq = sq_below(bound[far], patches[far], state.rows, state._norms)
-    else:
-        far = np.flatnonzero(may_join)
-        sq = sq_to_nearest(patches[far], state.rows, state._norms)[0]
-    # What lies within r at first never joins, whichever row says so.
-    far, sq = far[sq > state.sq_admission], sq[sq > state.sq_admission]
-    candidates = patches[far]
-    norms = sq_norms(candidates)
-    values = candidates.astype(np.float64)
-    products = product(values, values.T) if len(values) <= TOGETHER else None
-    total = unchanged
-    joined: list[int] = []
-    while len(sq) and sq.max() > state.sq_admission:
-        best = int(sq.argmax())  # the lowest patch among equals
-        joined.append(best)
-        if len(state.rows) + len(joined) > state.budget:
-            state, delta = _take(state, frame, patches, far[joined])
-            total = total.then(delta)
-            joined = []
-            state, delta = thin(state)
-            total = total.then(delta)
-            sq = sq_to_nearest(candidates, state.rows, state._norms)[0]
-        else:
-            sums = product(values, values[best, :, None])[:, 0] if products is None else products[best]
-            np.minimum(sq, norms + norms[best] - 2 * sums, out=sq)
-    state, delta = _take(state, frame, patches, far[joined])
+    total = Delta.none(len(state.rows))
+    if frame in state.frames:
+        return state, total
+    state = replace(state, frames=(*state.frames, frame))
+    may_join = np.arange(len(patches)) if living is None else np.flatnonzero(living)
+    if not state.thinned:
+        joined = _outside(state, patches, may_join, nearest)
+        state, total = _take(state, patches, joined, core=True)
+        if len(state.core) <= state.budget:
+            return state, total
+        state, delta = yield from _thinning(state)
+        total = total.then(delta)
+    state, delta = yield from _learning_thinned(state, patches, may_join)
     return state, total.then(delta)
 
 
-def thin(state: OnlineCoreset) -> tuple[OnlineCoreset, Delta]:
-    """Double r, and again while more than the budget's rows lie farther than r apart."""
+def _outside(
+    state: OnlineCoreset, patches: Rows, may_join: NDArray[np.int64], nearest: NDArray[np.int64] | None
+) -> NDArray[np.int64]:
+    """The patches that join while all rows are core, in order: at most one more than the budget has room for."""
+    most = state.budget - len(state.rows) + 1
+    if nearest is None:
+        sq = sq_to_nearest(patches[may_join], state.rows, state._norms)[0]
+        far = sq > state.sq_admission
+        return may_join[far][joining(patches[may_join[far]], sq[far], state.sq_admission, most)]
+    near = np.clip(nearest[may_join], 0, len(state.rows) - 1)
+    bound = sq_pairs(patches[may_join], state.rows[near])
+    # What lies within r at first never joins, whichever row says so.
+    far = bound > state.sq_admission
+    screen, chosen, bound = Screened(state.rows, state._norms), patches[may_join[far]], bound[far]
+    joined = joining(chosen, bound, state.sq_admission, most, lambda some: screen.sq_below(bound[some], chosen[some]))
+    return may_join[far][joined]
+
+
+def _learning_thinned(
+    state: OnlineCoreset, patches: Rows, may_join: NDArray[np.int64]
+) -> Generator[None, None, Learnt]:
+    """Patches farther than r from the core join it; then those farther than the first r from all rows join the rest."""
+    total = Delta.none(len(state.rows))
+    while True:
+        sq = sq_to_nearest(patches[may_join], state.rows[state.core])[0]
+        joined = joining(patches[may_join], sq, state.sq_admission, state.budget - len(state.core) + 1)
+        state, delta = _take(state, patches, may_join[joined], core=True)
+        total = total.then(delta)
+        if len(state.core) <= state.budget:
+            break
+        state, delta = yield from _thinning(state)
+        total = total.then(delta)
+    sq = sq_to_nearest(patches[may_join], state.rows, state._norms)[0]
+    joined = joining(patches[may_join], sq, state.sq_first, len(may_join))
+    state, delta = _take(state, patches, may_join[joined], core=False)
+    total = total.then(delta)
+    state, delta = yield from _thinning(state)
+    return state, total.then(delta)
+
+
+def _thinning(state: OnlineCoreset) -> Generator[None, None, Learnt]:
+    """Bring the rows under the budget, if there are more: r doubles while the core alone is larger, and other rows stay
+    farthest first.
+    """
     before = len(state.rows)
-    kept = np.arange(before)
-    sq_radius = state.sq_admission
-    while len(kept) > state.budget:
-        sq_radius = max(4 * sq_radius, 1)
-        kept = kept[apart(state.rows[kept], sq_radius)]
-    state = replace(
-        state,
-        rows=state.rows[kept],
-        row_frame=state.row_frame[kept],
-        row_patch=state.row_patch[kept],
-        sq_admission=sq_radius,
-        _norms=state._norms[kept],
-    )
-    return state, Delta(kept, before, len(kept))
+    if before <= state.budget:
+        return state, Delta.none(before)
+    core, sq_radius = doubled(state.rows, state.core, state.sq_admission, state.budget)
+    kept = yield from refilling(state.rows, core, state.budget)
+    return _only(replace(state, core=core, sq_admission=sq_radius), kept), Delta(kept, before, len(kept))
 
 
-def without_rows(state: OnlineCoreset, gone: NDArray[np.bool_]) -> tuple[OnlineCoreset, Delta]:
+def without_rows(state: OnlineCoreset, gone: NDArray[np.bool_]) -> Learnt:
     """The state without the rows marked in `gone`, bool (M,); frames and radius stay."""
     kept = np.flatnonzero(~gone)
     if not len(kept):
         raise EngineError("no row would be left in the memory bank")
-    state = replace(
+    return _only(state, kept), Delta(kept, len(gone), len(kept))
+
+
+def _only(state: OnlineCoreset, kept: NDArray[np.int64]) -> OnlineCoreset:
+    """The state with some of its rows, int64 ascending."""
+    return replace(
         state,
-        rows=state.rows[kept],
         row_frame=state.row_frame[kept],
         row_patch=state.row_patch[kept],
+        core=np.flatnonzero(np.isin(kept, state.core)),
+        _growing=GrowingRows(state.rows[kept]),
         _norms=state._norms[kept],
     )
-    return state, Delta(kept, len(gone), len(kept))
 
 
-def _take(state: OnlineCoreset, frame: str, patches: Rows, joined: NDArray[np.int64]) -> tuple[OnlineCoreset, Delta]:
-    """Append patches `joined` of a frame as rows; the frame is named from then on, even if it gave none."""
-    before = len(state.rows)
-    frames = state.frames if frame in state.frames else (*state.frames, frame)
+def _take(state: OnlineCoreset, patches: Rows, joined: NDArray[np.int64], *, core: bool) -> Learnt:
+    """Append patches `joined` of the newest frame as rows."""
+    before, after = len(state.rows), len(state.rows) + len(joined)
     new = patches[joined]
+    frame = np.full(len(new), len(state.frames) - 1, dtype=np.int32)
     state = replace(
         state,
-        frames=frames,
-        rows=np.concatenate([state.rows, new]),
-        row_frame=np.concatenate([state.row_frame, np.full(len(new), frames.index(frame), dtype=np.int32)]),
+        row_frame=np.concatenate([state.row_frame, frame]),
         row_patch=np.concatenate([state.row_patch, joined.astype(np.int32)]),
+        core=np.concatenate([state.core, np.arange(before, after)]) if core else state.core,
+        _growing=state._growing.with_more(new),
         _norms=np.concatenate([state._norms, sq_norms(new)]),
     )
-    return state, Delta(np.arange(before), before, len(state.rows))
+    return state, Delta(np.arange(before), before, after)

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.delta import Delta
 from engine.errors import EngineError
-from engine.exact_distances import sq_below, sq_norms, sq_pairs, sq_to_nearest
+from engine.exact_distances import Screened, sq_norms, sq_pairs, sq_to_nearest
+from engine.growing_rows import GrowingRows
 from engine.learning import Aged, Learned, Learning
-from engine.online_coreset import Delta, OnlineCoreset, begin, learn, thin
+from engine.online_coreset import OnlineCoreset, begin, learn, resume
 from engine.quantise import Rows
 from tests.engine.online_worlds import D, fitted, patches_of, run, same, sq_distances, unhurried, worlds
 
@@ -173,7 +175,7 @@ def test_bounds_give_the_distances_of_comparing_all(seed: int, dimensions: int, 
     patches, rows = (rng.integers(-300, 300, (n, dimensions)).astype(np.int16) + np.int16(shift) for n in (300, 40))
     patches[:20] = rows[:20]
     bound = sq_pairs(patches, rows[rng.integers(0, 40, 300)])
-    assert sq_below(bound, patches, rows, sq_norms(rows)).tolist() == sq_to_nearest(patches, rows)[0].tolist()
+    assert Screened(rows, sq_norms(rows)).sq_below(bound, patches).tolist() == sq_to_nearest(patches, rows)[0].tolist()
 
 
 def test_thinning_keeps_the_first_of_two_near_rows() -> None:
@@ -183,7 +185,65 @@ def test_thinning_keeps_the_first_of_two_near_rows() -> None:
     state, _ = learn(state, "new", np.array([[200]], dtype=np.int16))
     assert state.rows[:, 0].tolist() == [0, 22, 100, 200]
     assert state.sq_admission == 400
-    assert thin(state)[1].removed == 0
+
+
+@unhurried
+@given(worlds)
+def test_thinning_leaves_a_bank_that_can_inspect(world: tuple[OnlineCoreset, dict[str, Rows]]) -> None:
+    """However few rows prove the radius, three quarters of the budget or more stay, all distinct; the core alone
+    proves it.
+    """
+    state, seen = world[0], [world[0].rows]
+    for name, patches in world[1].items():
+        state, _ = learn(state, name, patches)
+        seen.append(patches)
+        core = state.rows[state.core]
+        assert sq_distances(np.concatenate(seen), core).min(1).max() <= state.sq_proven * (1 + 1e-12)
+        apart = sq_distances(core, core) + np.eye(len(core), dtype=np.int64) * (state.sq_admission + 1)
+        assert apart.min() >= state.sq_admission  # the fit's own rows may lie exactly so far apart
+        if state.thinned:
+            assert len(state.rows) >= state.budget - state.budget // 4
+        assert len(np.unique(state.rows, axis=0)) == len(state.rows)
+
+
+@unhurried
+@given(worlds, st.data())
+def test_learning_goes_on_from_what_is_stored(
+    world: tuple[OnlineCoreset, dict[str, Rows]], data: st.DataObject
+) -> None:
+    """A state made anew from its rows and radii learns as the one that has lived, thinned or not."""
+    lived = stored = world[0]
+    for name, patches in world[1].items():
+        lived, _ = learn(lived, name, patches)
+        if data.draw(st.booleans()):
+            stored = resume(
+                stored.rows.copy(),
+                stored.row_frame,
+                stored.row_patch,
+                stored.frames,
+                sq_admission=stored.sq_admission,
+                sq_first=stored.sq_first,
+                sq_fit=stored.sq_fit,
+                budget=stored.budget,
+            )
+        stored, _ = learn(stored, name, patches)
+        assert same(lived, stored)
+        assert lived.core.tolist() == stored.core.tolist()
+
+
+def test_two_that_grow_from_the_same_rows_do_not_meet() -> None:
+    """What was given out stays; the rows lie in one array while one line of them grows, and apart where it forks."""
+    first = GrowingRows(np.zeros((4, D), dtype=np.int16))
+    trunk = first.with_more(np.full((1, D), 1, dtype=np.int16))
+    one, other = (trunk.with_more(np.full((2, D), value, dtype=np.int16)) for value in (2, 3))
+    assert [rows.values[:, 0].tolist() for rows in (first, trunk, one, other)] == [
+        [0, 0, 0, 0],
+        [0, 0, 0, 0, 1],
+        [0, 0, 0, 0, 1, 2, 2],
+        [0, 0, 0, 0, 1, 3, 3],
+    ]
+    assert np.shares_memory(trunk.values, one.values)
+    assert not np.shares_memory(trunk.values, other.values)
 
 
 @pytest.mark.parametrize(
