@@ -62,15 +62,15 @@ def recipe() -> Recipe:
     """What was chosen on lights 2 and 3."""
     return Recipe(
         name=PRODUCT,
-        backbone=msgspec.structs.replace(pinned(EFFICIENTNET_LITE0), stages=("1", "2", "3")),
+        backbone=msgspec.structs.replace(pinned(EFFICIENTNET_LITE0), stages=("3", "4")),
         image_size_px=workload.SIZE_PX,
-        coreset_fraction=0.02,
-        false_reject_rate=0.10,
+        coreset_fraction=0.04,
+        false_reject_rate=0.12,
         stream_scores=True,
         levelling=True,
         centring=True,
-        patch_stride_px=8,
-        score_patches=5,
+        patch_stride_px=16,
+        score_patches=10,
         admission=0.85,
     )
 
@@ -119,7 +119,7 @@ def measure(
             chosen,
             calibration=frames.read(order["calibration"]),
             device="cpu",
-            keep=partial(_keep, kept),
+            keep=partial(keep, kept),
         )
         for light in names:
             outcomes[number, light] = run(frames, fitted, kept, order, light)
@@ -156,7 +156,7 @@ def run(frames: Frames, fitted: FitReport, calibration: Mapping[str, Rows], orde
     bank = fitted.bank
     inspector = Inspector({PRODUCT: bank}, device="cpu")
     before, home_before = frames.judge(inspector, light), frames.judge(inspector, "1")
-    learner = _learner(fitted, calibration)
+    learner = learner_of(fitted, calibration)
     held = 0
     for name, image in frames.read(order["stream"][light]):
         (seen,) = inspector.inspect([(PRODUCT, image)])
@@ -200,12 +200,13 @@ def refitted(frames: Frames, bank: MemoryBank, order: Roles, light: str) -> tupl
     return frames.judge(inspector, light)[2], frames.judge(inspector, "1")[2]
 
 
-def _keep(kept: dict[str, Rows], name: str, patches: Rows) -> StoredFrame:
+def keep(kept: dict[str, Rows], name: str, patches: Rows) -> StoredFrame:
+    """Take a calibration frame's patches, int16 (P, D), instead of storing them."""
     kept[name] = patches
     return StoredFrame(name=name, sha256="", bytes=0)
 
 
-def _learner(fitted: FitReport, calibration: Mapping[str, Rows]) -> Learner:
+def learner_of(fitted: FitReport, calibration: Mapping[str, Rows]) -> Learner:
     """The learner of a store of its own, in memory, that holds the fit."""
     store = GenerationStore(f"memory://{uuid4()}")
     save_bank(fitted.bank, store.where, [store.keep(name, patches) for name, patches in calibration.items()])
