@@ -5,11 +5,11 @@ centre, rounding included. The exact distance is found only for the few vectors 
 else is made for all vectors is made in parts.
 
 New centres are compared with all vectors in one of two ways. While most vectors move, products in all D dimensions are
-the cheapest; of their results only the least is looked at. Once a new centre moves few vectors, products are made in
-the K + 2 dimensions of `engine.device_search`, whose results bound the distances from below, and only the pairs that no
-bound rules out are measured, as sums of squared differences. A sample of the vectors says which way is cheaper.
+the cheapest; of their results only the least is looked at. Once a new centre moves few vectors, cheap lower bounds
+(`engine.covering_bounds`) rule out most pairs, and only the others are measured, as sums of squared differences. A
+sample of the vectors says which way is cheaper.
 
-Floor for N vectors and M centres: 2 N M (K + 2) flop, and a pass over each block of bounds in cache.
+Floor for N vectors and M centres: the N M bounds, of 2 W operations each, and a pass over them in cache.
 """
 
 from collections.abc import Iterator
@@ -19,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.covering_bounds import AXES, CODE_WIDTH, Bounds, CodeBounds, FloatBounds, rounding
 from engine.device import full_float32
-from engine.products import product
 from engine.projection import principal_axes
 from engine.search import FOLD, UNIT, sq_pairs
 
@@ -33,11 +33,9 @@ GATHER_VALUES = 2**24
 PART = 2**22
 """Vectors whose distances are looked through at a time."""
 CACHE_BYTES = 2**29
-"""What is kept for speed alone: projections of the vectors and, where room is left, the vectors as float32. Else they
+"""What is kept for speed alone: what bounds are made of and, where room is left, the vectors as float32. Else they
 are converted as they are needed. On a GPU it is half of what is free there.
 """
-AXES = (64, 32, 16)
-"""Dimensions of the projection to choose from, at most a quarter of all."""
 SAMPLE = 4096
 """Vectors by which the axes are found, and by which the cheaper way is told."""
 PAIR_COST, PASS_COST = 30, 40
@@ -60,13 +58,10 @@ class Covering:
         self._upper = torch.full((total,), torch.inf, device=self._device)
         sample = vectors[:: max(1, total // SAMPLE)].astype(np.float64)
         self._origin = np.rint(sample.mean(0))  # distances are the same, norms and so errors are smaller
-        width = next((K for K in AXES if dimensions >= 8 * K and total * (K + 2) * 4 <= cache_bytes), 0)
-        self._axes = principal_axes(sample - self._origin)[:, :width]
-        self._points = torch.empty((total, width + 2), device=self._device) if width else None
-        self._lifted = torch.empty((0, width + 2), device=self._device)  # the centres
-        keep = total * (dimensions + (width + 2 if width else 0)) * 4 <= cache_bytes
-        self._floats = torch.empty((total, dimensions), device=self._device) if keep else None
         self._sq_norms = torch.empty(total, device=self._device)
+        self._bounds, bytes_each = self._bounds_for(sample - self._origin, cache_bytes // total)
+        keep = dimensions * 4 + bytes_each <= cache_bytes // total
+        self._floats = torch.empty((total, dimensions), device=self._device) if keep else None
         step = max(1, CHUNK_VALUES // dimensions)
         for start in range(0, total, step):
             self._measure(slice(start, start + step))
@@ -79,17 +74,16 @@ class Covering:
         if not len(rows):
             return
         centres = torch.from_numpy(rows).to(self._device)
-        lifted = self._lift(centres)
         with full_float32(self._device):
-            if lifted is not None and self._prunes(lifted):
-                self._add_pruned(centres, lifted)
+            if self._bounds is not None:
+                self._bounds.add(centres)
+            if self._bounds is not None and self._prunes(self._bounds, len(rows)):
+                self._add_pruned(self._bounds, centres)
             else:
                 self._add_directly(centres)
         self._lower[centres] = -torch.inf
         self._upper[centres] = -torch.inf
         self._centres = np.concatenate([self._centres, rows])
-        if lifted is not None:
-            self._lifted = torch.cat([self._lifted, lifted])
 
     def top(self, size: int) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
         """The about `size` farthest vectors: rows ascending, exact squared distances, and what no other exceeds.
@@ -134,52 +128,46 @@ class Covering:
             for start in range(0, len(least), step):
                 X = self._values(slice(part.start + start, min(part.start + start + step, part.stop)))
                 least[start : start + step] += torch.addmm(sq_norms, X, C.T, alpha=-2).amin(1)
-            slack = self._slack(least, len(self._origin), self._sq_norms[part])
+            slack = rounding(least, len(self._origin), self._sq_norms[part])
             torch.minimum(self._upper[part], least + slack, out=self._upper[part])
             torch.minimum(self._lower[part], least.sub_(slack), out=self._lower[part])
 
-    def _add_pruned(self, centres: Tensor, lifted: Tensor) -> None:
-        assert self._points is not None  # noqa: S101 - `lifted` is made of them
-        step = max(256, min(self._chunk_values // len(centres), self._gather_values // lifted.shape[1]))
+    def _add_pruned(self, bounds: Bounds, centres: Tensor) -> None:
+        step = max(256, self._chunk_values // len(centres))
+        places = slice(len(self._centres), len(self._centres) + len(centres))
         for start in range(0, len(self), step):
-            part = slice(start, start + step)
-            near, of = _pairs(self._points[part], lifted, self._limits(part))
+            part = slice(start, min(start + step, len(self)))
+            near, of = bounds.pairs(part, self._upper[part], places)
             near += start
             sq = self._sq(near, centres[of])
             error = (len(self._origin) + 3) * UNIT
             self._upper.scatter_reduce_(0, near, sq * (1 + error), "amin")
             self._lower.scatter_reduce_(0, near, sq * (1 - error), "amin")
 
-    def _prunes(self, lifted: Tensor) -> bool:
+    def _prunes(self, bounds: Bounds, count: int) -> bool:
         """Whether bounds rule out so many of a sample's pairs that measuring the others is cheaper than products."""
-        dimensions, width = len(self._origin), lifted.shape[1]
-        if len(self._centres) <= width or len(lifted) < FOLD:
+        if len(self._centres) <= bounds.width or count < FOLD:
             return False
-        assert self._points is not None  # noqa: S101 - `lifted` is made of them
         some = slice(None, None, max(1, len(self) // SAMPLE))
-        points = self._points[some].contiguous()
-        near, _ = _pairs(points, lifted, self._limits(some))
-        left = len(near) / (len(points) * len(lifted))
-        return left * PAIR_COST * dimensions + width + PASS_COST < dimensions
+        upper = self._upper[some].contiguous()
+        near, _ = bounds.pairs(some, upper, slice(len(self._centres), len(self._centres) + count))
+        left = len(near) / (len(upper) * count)
+        return left * PAIR_COST * len(self._origin) + bounds.width + PASS_COST < len(self._origin)
 
-    def _limits(self, rows: slice | Tensor) -> Tensor:
-        """What a bound, less the vector's squared norm, does not exceed where a centre may lie nearer than known."""
-        upper = self._upper[rows]
-        width = len(self._origin) if self._points is None else self._points.shape[1]
-        slack = self._slack(upper, 2 * width, self._sq_norms[rows])
-        return upper + slack - self._sq_norms[rows]
+    def _bounds_for(self, sample: NDArray[np.float64], bytes_each: int) -> tuple[Bounds | None, int]:
+        """The bounds that pay and fit into so many bytes a vector, and how many they take."""
+        dimensions = sample.shape[1]
+        if self._device.type == "cpu":
+            if dimensions < CODE_WIDTH or bytes_each < CodeBounds.BYTES:
+                return None, 0
+            return CodeBounds(len(self), sample, principal_axes(sample)), CodeBounds.BYTES
+        width = next((K for K in AXES if dimensions >= 8 * K and bytes_each >= (K + 2) * 4), 0)
+        if not width:
+            return None, 0
+        return FloatBounds(principal_axes(sample)[:, :width], self._sq_norms), (width + 2) * 4
 
     def _parts(self) -> Iterator[slice]:
         return (slice(start, min(start + PART, len(self))) for start in range(0, len(self), PART))
-
-    def _slack(self, sq: Tensor, width: int, sq_norms: Tensor) -> Tensor:
-        """How far squared distances `sq` (n,) of vectors x, from float32 products in `width` dimensions, may err, (n,).
-
-        |x|^2 + |c|^2 - 2 x.c errs by less than (D / 2 + 4) u (|x| + |c|)^2, whatever the order of summation, and
-        |c| <= |x| + |x - c|. So a centre of large norm, which is far from all others, does not blur their distances.
-        """
-        reach = sq.clamp(min=0).sqrt_().add_(sq_norms.sqrt(), alpha=2)
-        return reach.square_().mul_((width + 8) * UNIT)
 
     def _exact(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Exact squared distances of `rows` to their nearest centres, float64 (r,); the bounds become narrow."""
@@ -212,16 +200,17 @@ class Covering:
 
     def _rivals(self, rows: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
         """Pairs of `rows` (r,) and `centres` (s,) that no bound rules out, as places in the two, int64 (p,) each."""
-        limit = self._limits(rows)
+        upper, sq_norms = self._upper[rows], self._sq_norms[rows]
+        limit = upper + rounding(upper, 2 * len(self._origin), sq_norms) - sq_norms
         found = []
         for start in range(0, len(centres), SAMPLE):
-            part = slice(start, start + SAMPLE)
-            if self._points is not None:
-                near, of = _pairs(self._points[rows], self._lifted[part], limit)
+            part = slice(start, min(start + SAMPLE, len(centres)))
+            if self._bounds is not None:
+                near, of = self._bounds.pairs(rows, upper, part)
             else:
-                C, sq_norms = self._values(centres[part]), self._sq_norms[centres[part]]
-                bounds = torch.addmm(sq_norms, self._values(rows), C.T, alpha=-2)
-                near, of = (bounds <= limit[:, None]).nonzero(as_tuple=True)
+                C, sq_centres = self._values(centres[part]), self._sq_norms[centres[part]]
+                sq = torch.addmm(sq_centres, self._values(rows), C.T, alpha=-2)
+                near, of = (sq <= limit[:, None]).nonzero(as_tuple=True)
             found.append((near, of + start))
         near, of = (torch.cat(parts) for parts in zip(*found, strict=True))
         return near, of
@@ -247,14 +236,6 @@ class Covering:
         picked = np.require(picked, requirements=("C", "W"))  # torch wants memory that it might write to
         return torch.from_numpy(picked).to(self._device, torch.float32).sub_(origin)
 
-    def _lift(self, rows: Tensor) -> Tensor | None:
-        """Centres as factors of the bounds, (s, K + 2): -2 Pc, -2 e(c), |c|^2."""
-        if self._points is None:
-            return None
-        lifted = self._points[rows] * -2
-        lifted[:, -1] = self._sq_norms[rows]
-        return lifted
-
     def _measure(self, part: slice) -> None:
         """Norms and projected points of some vectors, computed in float64."""
         centred = self._vectors[part].astype(np.float64) - self._origin
@@ -262,24 +243,5 @@ class Covering:
         self._sq_norms[part] = torch.from_numpy(sq_norms).to(self._device, torch.float32)
         if self._floats is not None:
             self._floats[part] = torch.from_numpy(centred).to(self._device, torch.float32)
-        if self._points is not None:
-            inside = product(centred, self._axes)
-            outside = np.sqrt(np.maximum(sq_norms - np.einsum("nk,nk->n", inside, inside), 0.0))
-            points = np.concatenate([inside, outside[:, None], np.ones((len(centred), 1))], axis=1)
-            self._points[part] = torch.from_numpy(points).to(self._device, torch.float32)
-
-
-def _pairs(points: Tensor, lifted: Tensor, limit: Tensor) -> tuple[Tensor, Tensor]:
-    """Pairs of points (n, K + 2) and lifted centres (s, K + 2) whose bound is no more than the point's limit (n,).
-
-    Returns the points and the centres of the pairs, int64 (p,) each, by points ascending.
-    """
-    count = len(lifted)
-    if count % FOLD:
-        filling = lifted.new_zeros((-count % FOLD, lifted.shape[1]))
-        filling[:, -1] = torch.inf
-        lifted = torch.cat([lifted, filling])
-    bounds = torch.mm(points, lifted.T).view(len(points), FOLD, -1)
-    near, column = (bounds.amin(1) <= limit[:, None]).nonzero(as_tuple=True)
-    hit, layer = (bounds[near, :, column] <= limit[near, None]).nonzero(as_tuple=True)
-    return near[hit], layer * bounds.shape[2] + column[hit]
+        if self._bounds is not None:
+            self._bounds.note(part.start, centred)

@@ -19,38 +19,60 @@ it nearer to each of them by at least the way it moved, as the sides of an obtus
 integers.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from math import sqrt
 from typing import TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.products import product
+from engine.search import UNIT
 
 Codes: TypeAlias = NDArray[np.int8]
+Floats: TypeAlias = NDArray[np.float32]
 Doubles: TypeAlias = NDArray[np.float64]
 
 LARGEST = 127
 DIGITS = 3
 """Values of a code that hold half its squared norm: the first counts ones, the others `LARGEST` each."""
+SLIGHTLY = 1e-5
+"""More than the rounding of the few float32 operations on one value, relative to it."""
 HEADROOM = 1.25
 """The box is so much wider than the rows that it is made for, so that rows like them fit when they join later."""
 MOST_HALF = LARGEST * LARGEST * (DIGITS - 1)
-"""Half a squared norm, less the middle one, lies within plus and minus this."""
+"""Digits hold half a squared norm less this, which lies between plus and minus this."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Coded:
-    """Vectors in a code space: codes int8 (n, W), and in the units of the vectors: errors and ways moved, float64 (n,).
+    """Vectors in a code space, as queries.
 
-    `error` is how far a code lies from what it stands for, `beyond` how far that was outside the box.
+    `codes` is int8 (n, W), `sq` their squared norms without the digits, float32 (n,). In the units of the vectors, and
+    float32 (n,): `error` is how far a code is from what it stands for inside the box, `beyond` how far that is outside,
+    `drift` how much rounding may have moved it before.
     """
 
     codes: Codes
-    error: Doubles
-    beyond: Doubles
+    sq: Floats
+    error: Floats
+    beyond: Floats
+    drift: Floats
+
+    def __getitem__(self, at: slice | NDArray[np.int64]) -> "Coded":
+        """Some of them."""
+        return Coded(self.codes[at], self.sq[at], self.error[at], self.beyond[at], self.drift[at])
+
+    def __setitem__(self, at: slice, others: "Coded") -> None:
+        """Put others in their place."""
+        self.codes[at], self.sq[at], self.error[at] = others.codes, others.sq, others.error
+        self.beyond[at], self.drift[at] = others.beyond, others.drift
+
+    @classmethod
+    def empty(cls, total: int, width: int) -> "Coded":
+        """Room for so many."""
+        return cls(np.empty((total, width), np.int8), *(np.empty(total, np.float32) for _ in range(4)))
 
 
 class CodeSpace:
@@ -64,40 +86,39 @@ class CodeSpace:
     """
 
     def __init__(self, rows: NDArray[np.floating], axes: Doubles, centre: Doubles, width: int) -> None:
-        kept = max(1, width - 1 - DIGITS)
-        self._axes = np.ascontiguousarray(axes[:, :kept])
-        self._centre = centre
-        self._middle = np.zeros(self._axes.shape[1] + 1)
-        points = self._points(rows)
-        self._middle[-1] = (points[:, -1].min() + points[:, -1].max()) / 2  # residual norms have one sign
-        points[:, -1] -= self._middle[-1]
-        sq = np.einsum("mk,mk->m", points, points)
-        largest, least_sq, most_sq = float(np.abs(points).max()), float(sq.min()), float(sq.max())
-        # Codes hold the largest value, and their digits the range of squared norms; both with room.
-        by_norms = np.sqrt((most_sq - least_sq) / (4 * MOST_HALF))
-        self.step = HEADROOM * max(largest / LARGEST, by_norms) or 1.0
-        self._middle_half = int(np.rint((least_sq + most_sq) / 4 / self.step**2))
+        self._axes = torch.from_numpy(np.ascontiguousarray(axes[:, : max(1, width - 1 - DIGITS)], dtype=np.float32))
+        self._centre = centre.astype(np.float32)
+        self._middle = 0.0
+        points, _ = self._points(rows)
+        self._middle = float(points[:, -1].min() + points[:, -1].max()) / 2  # residual norms have one sign
+        points[:, -1] -= self._middle
+        largest, most_sq = float(points.abs().max()), float(points.square().sum(1).max())
+        # Codes hold the largest value, and their digits the largest squared norm; both with room.
+        self.step = HEADROOM * max(largest / LARGEST, sqrt(most_sq / MOST_HALF) / 2) or 1.0
 
     @property
     def width(self) -> int:
         """Values of a code, W."""
-        return len(self._middle) + DIGITS
+        return self._axes.shape[1] + 1 + DIGITS
 
-    def rows(self, rows: NDArray[np.floating]) -> Coded | None:
-        """Codes of rows, float (m, D); None where one does not fit, so that another space is needed."""
-        found = self._coded(rows)
-        half = np.square(found.codes.astype(np.int64)).sum(1) // 2 - self._middle_half
-        if found.beyond.any() or (np.abs(half) > MOST_HALF).any():
-            return None
-        codes = np.empty((len(rows), self.width), dtype=np.int8)
-        codes[:, :-DIGITS] = found.codes
+    def rows(self, rows: NDArray[np.floating]) -> tuple[Codes, float]:
+        """Codes of rows, float (m, D), and the largest error of them, which grows where they lie outside the box."""
+        return self.as_rows(self._coded(rows))
+
+    def as_rows(self, queries: Coded) -> tuple[Codes, float]:
+        """The codes of the same vectors as rows, and the largest error of them."""
+        # Squared norms above what the digits hold count as less: the row seems nearer, and is not missed.
+        half = np.minimum(queries.sq.astype(np.int64) // 2 - MOST_HALF, MOST_HALF)
         high, ones = np.divmod(half, LARGEST)
+        codes = np.empty((len(half), self.width), dtype=np.int8)
+        codes[:, :-DIGITS] = queries.codes[:, : self.width - DIGITS]
         codes[:, -DIGITS] = -ones
         for digit in range(1, DIGITS):
             part = np.clip(high, -LARGEST, LARGEST)
             codes[:, digit - DIGITS] = -part
             high -= part
-        return Coded(codes, found.error, found.beyond)
+        error = np.sqrt(np.square(queries.error) + np.square(queries.beyond)) * (1 + SLIGHTLY) + queries.drift
+        return codes, float(error.max(initial=0.0))
 
     def queries(self, queries: NDArray[np.floating]) -> Coded:
         """Codes of queries, float (n, D), to be multiplied with those of rows."""
@@ -105,35 +126,51 @@ class CodeSpace:
         codes = np.full((len(queries), self.width), LARGEST, dtype=np.int8)
         codes[:, :-DIGITS] = found.codes
         codes[:, -DIGITS] = 1
-        return Coded(codes, found.error, found.beyond)
+        return replace(found, codes=codes)
 
     def least(self, queries: Coded, reach: Doubles, error: float) -> NDArray[np.int32]:
         """What the product of a row with each query is at least, int32 (n,), if it lies within `reach`, float64 (n,).
 
         `error` is the largest of the rows' codes.
         """
-        far = np.sqrt(np.maximum(np.square(reach * (1 + 1e-9) + error) - np.square(queries.beyond), 0.0))
-        sq = np.square((far + queries.error) / self.step * (1 + 1e-9) + 1e-6)
-        own = np.square(queries.codes[:, :-DIGITS].astype(np.int64)).sum(1)
-        limit = np.floor((own - sq) / 2) + self._middle_half - 1
+        near = reach * (1 + SLIGHTLY) + error + queries.drift
+        far = np.sqrt(np.maximum(np.square(near) - np.square(queries.beyond * (1 - SLIGHTLY), dtype=np.float64), 0.0))
+        sq = np.square((far + queries.error) * ((1 + SLIGHTLY) / self.step))
+        limit = np.floor((queries.sq - sq) / 2) + (MOST_HALF - 1)
         least: NDArray[np.int32] = np.maximum(limit, np.iinfo(np.int32).min).astype(np.int32)
         return least
 
     def _coded(self, vectors: NDArray[np.floating]) -> Coded:
-        points = self._points(vectors)
-        values = points / self.step
-        inside = np.clip(values, -LARGEST, LARGEST)
-        codes = np.rint(inside)
-        return Coded(codes.astype(np.int8), self.step * _norms(inside - codes), self.step * _norms(values - inside))
+        values, drift = self._points(vectors)
+        values /= self.step
+        inside = values.clamp(-LARGEST, LARGEST)
+        codes = inside.round()
+        return Coded(
+            codes=codes.to(torch.int8).numpy(),
+            sq=codes.square().sum(1).numpy(),
+            error=inside.sub(codes).square_().sum(1).sqrt_().mul_(self.step).numpy(),
+            beyond=values.sub_(inside).square_().sum(1).sqrt_().mul_(self.step).numpy(),
+            drift=drift.numpy(),
+        )
 
-    def _points(self, vectors: NDArray[np.floating]) -> Doubles:
-        """Axes and residual norm, float64 (n, K + 1), less the middle."""
-        centred = vectors - self._centre
-        inside = product(centred, self._axes)
-        sq_outside = np.einsum("nd,nd->n", centred, centred) - np.einsum("nk,nk->n", inside, inside)
-        points = np.concatenate([inside, np.sqrt(np.maximum(sq_outside, 0.0))[:, None]], axis=1)
-        points[:, -1] -= self._middle[-1]
-        return points
+    def _points(self, vectors: NDArray[np.floating]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Axes and residual norm, float32 (n, K + 1), less the middle; and how far rounding may have moved them, (n,).
+
+        With u the unit round-off, a float32 sum of D products errs by at most D u |x||a|, and what is below the root of
+        the residual norm by as much relative to |x|^2, and by what the errors of the K sums add.
+        """
+        centred = torch.from_numpy((vectors - self._centre).astype(np.float32, copy=False))
+        D, K = self._axes.shape
+        points = torch.empty((len(centred), K + 1))
+        inside = centred @ self._axes
+        points[:, :K] = inside
+        sq_norms, sq_inside = centred.square().sum(1), inside.square_().sum(1)
+        outside = (sq_norms - sq_inside).clamp_(min=0).sqrt_()
+        points[:, K] = outside - self._middle
+        unit = (D + 8) * UNIT
+        moved = sq_norms.sqrt() * (unit * sqrt(K))
+        below = 2 * unit * sq_norms + moved * (2 * sq_inside.sqrt() + moved)
+        return points, moved + below / torch.maximum(outside, below.sqrt()).clamp_(min=1e-30)
 
 
 def code_products(queries: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
@@ -152,8 +189,3 @@ def exact_int8() -> bool:
     except (AttributeError, RuntimeError):
         return False
     return bool((found == 128 * LARGEST**2).all())
-
-
-def _norms(vectors: Doubles) -> Doubles:
-    norms: Doubles = np.sqrt(np.einsum("nk,nk->n", vectors, vectors))
-    return norms

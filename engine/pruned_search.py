@@ -24,7 +24,7 @@ SAMPLE = 8192
 """Rows from which the axes are found."""
 WIDTH_ROWS = 2**13
 """Rows by which the width is chosen: what it saves does not hang on the rest."""
-FARTHER = 1.15
+FARTHER = 1.25
 """Queries lie farther from the bank than its rows from one another, off the sheet that these are on."""
 WIDTHS = (32, 48, 64, 96, 128)
 """Values of a code to choose from."""
@@ -32,7 +32,9 @@ MOST_LEFT = 0.5
 """Where codes leave more than this share of folded products, a query is compared with all rows by plain products."""
 FLAT_ROWS = 1024
 """Rows compared so at a time, as float64."""
-PASS_COST, PAIR_COST, VALUE_COST = 40, 20_000, 100
+MOST_WORSE = 2.0
+"""Rows that join outside the box make the bounds of all looser; so much looser, and all are coded anew."""
+PASS_COST, PAIR_COST, VALUE_COST = 40, 2_000, 50
 """In multiply-adds of an 8-bit product: the passes over one result; measuring a pair, and each of its values."""
 
 
@@ -47,8 +49,8 @@ class PrunedSearch:
         self._rows = np.empty((0, rows.shape[1]), dtype=np.float32)  # with room to grow
         self._codes = torch.empty((0, 0), dtype=torch.int8)
         self._count = 0
-        self._error = 0.0
-        """Of the rows' codes, the largest."""
+        self._error = self._first_error = 0.0
+        """Of the rows' codes, the largest: now, and when the space was made."""
         self._centre = rows.mean(0, dtype=np.float64)
         self._axes = principal_axes(rows[:: max(1, len(rows) // SAMPLE)].astype(np.float64) - self._centre)
         self._width = width or best_width(rows[:: -(-len(rows) // WIDTH_ROWS)], self._axes, self._centre)
@@ -65,10 +67,14 @@ class PrunedSearch:
         if self._count > len(self._rows):
             self._reserve(self._count if start == 0 else self._count + self._count // 2)
         self._rows[start : self._count] = rows
-        if not self._code(start):
+        self._code(start)
+        if start and self._error > MOST_WORSE * self._first_error:
             self._space = CodeSpace(self._rows[: self._count], self._axes, self._centre, self._width)
             self._error = 0.0
             self._code(0)
+            start = 0
+        if start == 0:
+            self._first_error = self._error
 
     def anew(self, rows: Floats) -> "PrunedSearch":
         """See `NearestNeighbours.anew`: the axes stay, which cost the most to find."""
@@ -158,16 +164,13 @@ class PrunedSearch:
         """The largest distance, float64, of a row that may measure at most `sq`: float32 sums err a little."""
         return np.sqrt(sq.astype(np.float64) * (1 + 2 * (self._rows.shape[1] + 4) * UNIT))
 
-    def _code(self, start: int) -> bool:
-        """Code the rows from `start` on; False where one does not fit."""
+    def _code(self, start: int) -> None:
+        """Code the rows from `start` on."""
         for first in range(start, self._count, SAMPLE):  # float64 of a share at a time
             part = slice(first, min(first + SAMPLE, self._count))
-            coded = self._space.rows(self._rows[part])
-            if coded is None:
-                return False
-            self._codes[part] = torch.from_numpy(coded.codes)
-            self._error = max(self._error, float(coded.error.max(initial=0.0)))
-        return True
+            codes, error = self._space.rows(self._rows[part])
+            self._codes[part] = torch.from_numpy(codes)
+            self._error = max(self._error, error)
 
     def _reserve(self, rows: int) -> None:
         """Room for `rows`; rows that are not there yet are as far as can be."""
@@ -198,10 +201,9 @@ def best_width(rows: Floats, axes: Doubles, centre: Doubles) -> int:
         if width > D + 1 + DIGITS and width > WIDTHS[0]:
             break
         space = CodeSpace(rows, axes, centre, width)
-        coded, queries = space.rows(rows), space.queries(rows[chosen])
-        assert coded is not None  # noqa: S101 - the space is made for them
-        products = code_products(torch.from_numpy(queries.codes), torch.from_numpy(coded.codes)).numpy()
-        least = space.least(queries, reach, float(coded.error.max()))
+        (codes, error), queries = space.rows(rows), space.queries(rows[chosen])
+        products = code_products(torch.from_numpy(queries.codes), torch.from_numpy(codes)).numpy()
+        least = space.least(queries, reach, error)
         left = float((products >= least[:, None]).sum(1).mean())
         work = M * (width + PASS_COST) + left * (PAIR_COST + VALUE_COST * D)
         if work < least_work:

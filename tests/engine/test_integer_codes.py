@@ -26,23 +26,30 @@ def test_no_row_within_reach_is_ruled_out(far: float) -> None:
     """A row's product is at least what its true distance asks for, also of queries outside the box."""
     rows, queries = vectors(500, 1), vectors(200, 2, far)
     space = space_of(rows)
-    coded, asked = space.rows(rows), space.queries(queries)
-    assert coded is not None
-    products = code_products(torch.from_numpy(asked.codes), torch.from_numpy(coded.codes)).numpy()
+    (codes, error), asked = space.rows(rows), space.queries(queries)
+    products = code_products(torch.from_numpy(asked.codes), torch.from_numpy(codes)).numpy()
     distances = np.sqrt(((queries[:, None].astype(np.float64) - rows) ** 2).sum(2))
     for rank in (0, 1, 20, 499):
         reach = np.sort(distances, axis=1)[:, rank]
-        possible = products >= space.least(asked, reach, float(coded.error.max()))[:, None]
+        possible = products >= space.least(asked, reach, error)[:, None]
         assert possible[distances <= reach[:, None]].all()
         if rank == 0:
             assert possible.mean() < 0.2 or far > 10
 
 
-def test_rows_outside_the_box_are_refused() -> None:
-    """They need another space: a code that was clipped would bound nothing."""
-    space = space_of(vectors(500, 3))
-    assert space.rows(vectors(100, 4)) is not None
-    assert space.rows(vectors(100, 4, 10.0)) is None
+def test_rows_outside_the_box_are_not_missed() -> None:
+    """What their codes cannot say is part of their error, also where the digits cannot hold their norms."""
+    rows = np.concatenate([vectors(500, 3), vectors(50, 4, 3.0), vectors(5, 4, 50.0)])
+    queries = np.concatenate([vectors(100, 5), vectors(20, 6, 50.0)])
+    space = space_of(rows[:500])
+    (codes, error), asked = space.rows(rows), space.queries(queries)
+    assert error > 10 * space.rows(rows[:500])[1]
+    products = code_products(torch.from_numpy(asked.codes), torch.from_numpy(codes)).numpy()
+    distances = np.sqrt(((queries[:, None].astype(np.float64) - rows) ** 2).sum(2))
+    for rank in (0, 5, 520):
+        reach = np.sort(distances, axis=1)[:, rank]
+        possible = products >= space.least(asked, reach, error)[:, None]
+        assert possible[distances <= reach[:, None]].all()
 
 
 def test_products_are_whole_numbers_without_saturation(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,136 @@
+"""Which pairs of vectors and centres no lower bound rules out: by 8-bit codes on a CPU, by float32 on a GPU."""
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engine.integer_codes import Coded, CodeSpace, code_products
+from engine.products import product
+from engine.search import FOLD, UNIT
+
+CODE_WIDTH = 64
+"""Values of a code."""
+AXES = (64, 32, 16)
+"""Dimensions of the projection in float32 to choose from."""
+
+
+class Bounds(Protocol):
+    """Lower bounds of distances among vectors, int16 less an origin, as far as these have been noted.
+
+    Centres are vectors that were added as such, in order.
+    """
+
+    @property
+    def width(self) -> float:
+        """What a bound costs, in multiply-adds of a float32 product."""
+
+    def note(self, start: int, centred: NDArray[np.float64]) -> None:
+        """Take vectors `start` ... in, float64 (n, D) less the origin."""
+
+    def add(self, centres: Tensor) -> None:
+        """Make vectors, int64 (s,), centres."""
+
+    def pairs(self, vectors: slice | Tensor, upper: Tensor, centres: slice) -> tuple[Tensor, Tensor]:
+        """Pairs whose bound is no more than the vector's known distance.
+
+        Args:
+            vectors: which ones, n of them.
+            upper: float32 (n,), upper bounds of squared distances to the nearest centre.
+            centres: which ones, by their places.
+
+        Returns:
+            Places among `vectors` and among the chosen centres, int64 (p,) each.
+        """
+
+
+class CodeBounds:
+    """By `engine.integer_codes`, on the CPU; `BYTES` a vector."""
+
+    BYTES = CODE_WIDTH + 4 * 4
+
+    def __init__(self, total: int, sample: NDArray[np.float64], axes: NDArray[np.float64]) -> None:
+        self._space = CodeSpace(sample, axes, np.zeros(sample.shape[1]), CODE_WIDTH)
+        self._coded = Coded.empty(total, self._space.width)
+        self._centres = torch.empty((0, self._space.width), dtype=torch.int8)
+        self._error = 0.0
+
+    @property
+    def width(self) -> float:
+        """See `Bounds`: 8-bit products are four times as fast."""
+        return self._space.width / 4
+
+    def note(self, start: int, centred: NDArray[np.float64]) -> None:
+        """See `Bounds`."""
+        self._coded[start : start + len(centred)] = self._space.queries(centred)
+
+    def add(self, centres: Tensor) -> None:
+        """See `Bounds`."""
+        codes, error = self._space.as_rows(self._coded[centres.numpy()])
+        self._centres = torch.cat([self._centres, torch.from_numpy(codes)])
+        self._error = max(self._error, error)
+
+    def pairs(self, vectors: slice | Tensor, upper: Tensor, centres: slice) -> tuple[Tensor, Tensor]:
+        """See `Bounds`."""
+        coded = self._coded[vectors if isinstance(vectors, slice) else vectors.numpy()]
+        reach = upper.clamp(min=0).double().sqrt_().numpy()
+        least = torch.from_numpy(self._space.least(coded, reach, self._error))
+        products = code_products(torch.from_numpy(coded.codes), self._centres[centres])  # (n, s)
+        near = (products.amax(1) >= least).nonzero()[:, 0]
+        place, of = (products[near] >= least[near, None]).nonzero(as_tuple=True)
+        return near[place], of
+
+
+class FloatBounds:
+    """By squared distances of (Px, e(x)), as in `engine.device_search`, on any device; 4 (K + 2) bytes a vector."""
+
+    def __init__(self, axes: NDArray[np.float64], sq_norms: Tensor) -> None:
+        self._axes = np.ascontiguousarray(axes)
+        self._sq_norms = sq_norms
+        self._width = axes.shape[1] + 2
+        self._points = torch.empty((len(sq_norms), self._width), device=sq_norms.device)
+        self._centres = torch.empty((0, self._width), device=sq_norms.device)
+
+    @property
+    def width(self) -> float:
+        """See `Bounds`."""
+        return float(self._width)
+
+    def note(self, start: int, centred: NDArray[np.float64]) -> None:
+        """See `Bounds`. Points are (Px, e(x), 1), computed in float64."""
+        inside = product(centred, self._axes)
+        sq_outside = np.einsum("nd,nd->n", centred, centred) - np.einsum("nk,nk->n", inside, inside)
+        outside = np.sqrt(np.maximum(sq_outside, 0.0))
+        points = np.concatenate([inside, outside[:, None], np.ones((len(centred), 1))], axis=1)
+        self._points[start : start + len(centred)] = torch.from_numpy(points).to(self._points)
+
+    def add(self, centres: Tensor) -> None:
+        """See `Bounds`. Centres are factors of the bounds: -2 Pc, -2 e(c), |c|^2."""
+        lifted = self._points[centres] * -2
+        lifted[:, -1] = self._sq_norms[centres]
+        self._centres = torch.cat([self._centres, lifted])
+
+    def pairs(self, vectors: slice | Tensor, upper: Tensor, centres: slice) -> tuple[Tensor, Tensor]:
+        """See `Bounds`."""
+        sq_norms, lifted = self._sq_norms[vectors], self._centres[centres]
+        limit = upper + rounding(upper, 2 * self._width, sq_norms) - sq_norms
+        if len(lifted) % FOLD:
+            filling = lifted.new_zeros((-len(lifted) % FOLD, self._width))
+            filling[:, -1] = torch.inf
+            lifted = torch.cat([lifted, filling])
+        bounds = torch.mm(self._points[vectors], lifted.T).view(len(limit), FOLD, -1)
+        near, column = (bounds.amin(1) <= limit[:, None]).nonzero(as_tuple=True)
+        hit, layer = (bounds[near, :, column] <= limit[near, None]).nonzero(as_tuple=True)
+        return near[hit], layer * bounds.shape[2] + column[hit]
+
+
+def rounding(sq: Tensor, width: int, sq_norms: Tensor) -> Tensor:
+    """How far squared distances `sq` (n,) of vectors x, from float32 products in `width` dimensions, may err, (n,).
+
+    |x|^2 + |c|^2 - 2 x.c errs by less than (D / 2 + 4) u (|x| + |c|)^2, whatever the order of summation, and
+    |c| <= |x| + |x - c|. So a centre of large norm, which is far from all others, does not blur their distances.
+    """
+    reach = sq.clamp(min=0).sqrt_().add_(sq_norms.sqrt(), alpha=2)
+    return reach.square_().mul_((width + 8) * UNIT)
