@@ -6,7 +6,6 @@ both create one name, a generation could change.
 """
 
 import os
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ import fsspec
 from fsspec.core import url_to_fs
 
 from engine.errors import BankFileError
+from engine.temporary_files import remove_abandoned, temporary_for
 
 LOCAL, S3 = ("file", "local"), ("s3", "s3a")
 KINDS = (*LOCAL, *S3, "memory")
@@ -74,6 +74,7 @@ class LocalBlobs:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._swept: set[Path] = set()
         self.where = str(folder)
 
     def read(self, name: str) -> bytes:
@@ -108,22 +109,15 @@ class LocalBlobs:
     def _publish(self, name: str, content: bytes, *, replace: bool, durable: bool = True) -> None:
         path = self._folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary_name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        temporary = Path(temporary_name)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                if durable:
-                    os.fsync(file.fileno())
-            temporary.chmod(0o644)
+        with temporary_for(path, content, durable=durable) as temporary:
+            if path.parent not in self._swept:
+                self._swept.add(path.parent)
+                remove_abandoned(path.parent, temporary.stat().st_mtime)
             if replace:
                 temporary.replace(path)
             else:
                 # A hard link fails where the name exists, and a rename would not.
                 path.hardlink_to(temporary)
-        finally:
-            temporary.unlink(missing_ok=True)
         if durable:
             _sync(path.parent)
 
