@@ -63,21 +63,34 @@ class Screened:
             patches: int16 (P, D).
         """
         found = sq.copy()
+        patch_of, row_of = self.near(sq, patches, sq_norms(patches))
+        np.minimum.at(found, patch_of, sq_pairs(patches[patch_of], self._rows[row_of]))
+        return found
+
+    def near(
+        self, sq: NDArray[np.float64], patches: Rows, sq_patches: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """All pairs of a patch and a row that may lie within `sq`, and few others: patches and rows, int64 (n,) each.
+
+        Args:
+            sq: float64 (P,), a squared distance for each patch.
+            patches: int16 (P, D).
+            sq_patches: float64 (P,), their squared lengths.
+        """
+        # A sum of n products errs by at most n u times the sum of their sizes, which is at most (|x| + |r|)^2; twice
+        # that is allowed, for the roundings before and after.
+        slack = 2 * (patches.shape[1] + 8) * UNIT * (np.sqrt(sq_patches) + self._largest) ** 2
+        limit = (sq - sq_patches + slack).astype(np.float32)
+        found = []
         for start in range(0, len(patches), TOGETHER):
-            part = slice(start, start + TOGETHER)
-            queries = patches[part].astype(np.float32)
+            queries = patches[start : start + TOGETHER].astype(np.float32)
             queries *= -2
             bounds = product(queries, self._screen.T)
             bounds += self._norms
-            sq_patches = sq_norms(patches[part])
-            # A sum of n products errs by at most n u times the sum of their sizes, which is at most (|x| + |r|)^2;
-            # twice that is allowed, for the roundings before and after.
-            slack = 2 * (patches.shape[1] + 8) * UNIT * (np.sqrt(sq_patches) + self._largest) ** 2
-            limit = (sq[part] - sq_patches + slack).astype(np.float32)
-            near = np.flatnonzero(bounds <= limit[:, None])
-            patch_of, row_of = np.divmod(near, len(self._rows))
-            np.minimum.at(found, patch_of + start, sq_pairs(patches[part][patch_of], self._rows[row_of]))
-        return found
+            near = np.flatnonzero(bounds <= limit[start : start + TOGETHER, None])
+            found.append(near + start * len(self._rows))
+        patch_of, row_of = np.divmod(np.concatenate(found) if found else np.empty(0, np.int64), len(self._rows))
+        return patch_of, row_of
 
 
 def apart(rows: Rows, sq_radius: int) -> NDArray[np.int64]:

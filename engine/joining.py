@@ -19,6 +19,8 @@ Measure: TypeAlias = Callable[[NDArray[np.int64]], NDArray[np.float64]]
 """The exact squared distances to the bank of some patches, by their numbers."""
 BLOCK = 16
 """Patches whose distances to all others are made by one product."""
+HELD_VALUES = 2**22
+"""Distances among patches that are held at a time, twice: 64 MiB, however many patches a frame has."""
 
 
 def joining(
@@ -37,29 +39,42 @@ def joining(
         Patches in the order of joining, int64 (J,); the lowest of equally far ones goes first.
     """
     mutual = _Mutual(patches)
-    if measure is None:
-        return _farthest_first(mutual, sq.copy(), sq_radius, most)
-    sq = sq.copy()
-    exact = np.zeros(len(sq), dtype=bool)
-    while True:
-        joined = _farthest_first(mutual, sq.copy(), sq_radius, most)
-        doubtful = joined[~exact[joined]]
-        found = measure(doubtful)
-        exact[doubtful] = True
-        if (found == sq[doubtful]).all():
-            return joined
-        sq[doubtful] = found
-
-
-def _farthest_first(mutual: "_Mutual", sq: NDArray[np.float64], sq_radius: int, most: int) -> NDArray[np.int64]:
+    exact = np.full(len(sq), measure is None)
     joined: list[int] = []
-    while len(sq) and len(joined) < most:
+    together = max(1, HELD_VALUES // max(1, len(sq)))
+    while len(joined) < most:
+        picked, sq_at = _farthest_first(mutual, sq, sq_radius, min(together, most - len(joined)))
+        if not len(picked):
+            break
+        right = len(picked)
+        sq = sq_at[right]
+        doubtful = picked[~exact[picked]]
+        if measure is not None and len(doubtful):
+            found = measure(doubtful)
+            exact[doubtful] = True
+            lower = np.full(len(sq), np.inf)
+            lower[doubtful] = found
+            wrong = lower[picked] < np.array([distances[n] for distances, n in zip(sq_at, picked, strict=False)])
+            right = int(wrong.argmax()) if wrong.any() else right
+            sq = np.minimum(sq_at[right], lower)
+        joined += picked[:right].tolist()
+    return np.array(joined, dtype=np.int64)
+
+
+def _farthest_first(
+    mutual: "_Mutual", sq: NDArray[np.float64], sq_radius: int, most: int
+) -> tuple[NDArray[np.int64], list[NDArray[np.float64]]]:
+    """Patches farthest first, int64 (J,), and the distances before each and after the last, J + 1 times (P,)."""
+    picked: list[int] = []
+    sq_at = [sq]
+    while len(sq) and len(picked) < most:
         best = int(sq.argmax())  # the lowest among equals
         if sq[best] <= sq_radius:
             break
-        joined.append(best)
-        np.minimum(sq, mutual.sq_from(best, sq), out=sq)
-    return np.array(joined, dtype=np.int64)
+        picked.append(best)
+        sq = np.minimum(sq, mutual.sq_from(best, sq))
+        sq_at.append(sq)
+    return np.array(picked, dtype=np.int64), sq_at
 
 
 class _Mutual:
@@ -74,6 +89,8 @@ class _Mutual:
         """Of one patch to all, float64 (P,); those that are farthest by `sq` are made at once, as they may be next."""
         found = self._made.get(patch)
         if found is None:
+            if len(self._made) * len(sq) > HELD_VALUES:
+                self._made.clear()
             size = min(BLOCK, len(sq))
             block = [n for n in np.argpartition(sq, len(sq) - size)[-size:].tolist() if n not in self._made]
             if patch not in block:

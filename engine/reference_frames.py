@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import EngineError
-from engine.exact_distances import UNIT, sq_to_nearest
+from engine.exact_distances import Screened, sq_norms, sq_pairs, sq_to_nearest
 from engine.online_coreset import OnlineCoreset
 from engine.products import product
 from engine.quantise import Rows
@@ -65,9 +65,9 @@ class ReferenceFrames:
             found = f"found {patches.dtype} {patches.shape}"
             raise EngineError(f"patches of frame {name!r}: {found}, expected int16 (P, {dimensions})")
         sq, nearest = sq_to_nearest(patches, self.state.rows)
-        values = patches.astype(np.float64)
-        norms = np.einsum("pd,pd->p", values, values)
-        frame = ReferenceFrame(name=name, kind=kind, patches=patches, sq=sq, nearest=nearest, sq_norms=norms)
+        frame = ReferenceFrame(
+            name=name, kind=kind, patches=patches, sq=sq, nearest=nearest, sq_norms=sq_norms(patches)
+        )
         return replace(self, frames=(*self.without_frame(name, kind).frames, frame))
 
     def without_frame(self, name: str, kind: Kind | None = None) -> "ReferenceFrames":
@@ -173,14 +173,12 @@ def kept_rows(before: OnlineCoreset, after: OnlineCoreset) -> NDArray[np.int64]:
 
 
 class _Rows:
-    """Rows that join, as float32 for screening and as integers for deciding; `numbers` are theirs in the bank."""
+    """Rows that join; `numbers` are theirs in the bank."""
 
     def __init__(self, rows: Rows, numbers: NDArray[np.int64]) -> None:
         self.rows = rows
         self.numbers = numbers
-        self.screen = rows.astype(np.float32)
-        values = rows.astype(np.float64)
-        self.sq_norms = np.einsum("md,md->m", values, values)
+        self.screened = Screened(rows, sq_norms(rows)) if len(rows) else None
 
 
 def _follow(frame: ReferenceFrame, position: NDArray[np.int64], new: _Rows, after: OnlineCoreset) -> ReferenceFrame:
@@ -188,24 +186,22 @@ def _follow(frame: ReferenceFrame, position: NDArray[np.int64], new: _Rows, afte
     lost = np.flatnonzero(nearest < 0)
     if len(lost):
         sq[lost], nearest[lost] = sq_to_nearest(frame.patches[lost], after.rows)
-    if len(new.rows):
-        _lower(frame, new, sq, nearest)
+    if new.screened is not None:
+        _lower(frame, new, new.screened, sq, nearest)
     return replace(frame, sq=sq, nearest=nearest)
 
 
-def _lower(frame: ReferenceFrame, new: _Rows, sq: NDArray[np.float64], nearest: NDArray[np.int64]) -> None:
+def _lower(
+    frame: ReferenceFrame, new: _Rows, screened: Screened, sq: NDArray[np.float64], nearest: NDArray[np.int64]
+) -> None:
     """Lower `sq` and `nearest`, (P,), in place where a new row is nearer, or as near and lower."""
-    products = product(frame.patches.astype(np.float32), new.screen.T)  # (P, m)
-    dimensions = frame.patches.shape[1]
-    # A float32 sum of D products errs by at most D u |x||y|, here doubled, and twice over for the roundings around it.
-    reach = np.sqrt(frame.sq_norms)[:, None] * np.sqrt(new.sq_norms)
-    at_least = frame.sq_norms[:, None] + new.sq_norms - 2 * products - 4 * (dimensions + 4) * UNIT * reach
-    near = at_least <= sq[:, None]
-    patches = np.flatnonzero(near.any(1))
-    if not len(patches):
+    patch_of, row_of = screened.near(sq, frame.patches, frame.sq_norms)
+    if not len(patch_of):
         return
-    found, which = sq_to_nearest(frame.patches[patches], new.rows)
-    number = new.numbers[which]
+    found, number = sq_pairs(frame.patches[patch_of], new.rows[row_of]), new.numbers[row_of]
+    order = np.lexsort((number, found, patch_of))
+    patches, first = np.unique(patch_of[order], return_index=True)  # of each patch its nearest, the lowest of equals
+    found, number = found[order][first], number[order][first]
     better = (found < sq[patches]) | ((found == sq[patches]) & (number < nearest[patches]))
     sq[patches[better]] = found[better]
     nearest[patches[better]] = number[better]

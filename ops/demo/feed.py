@@ -83,6 +83,8 @@ def simulated(
                 image_size_px=(160, 224),
                 coreset_fraction=0.02,
                 false_reject_rate=false_reject_rate,
+                levelling=True,
+                centring=True,
                 seed=seed,
             ),
             good=station.good_images(Role.FIT, FIT_FRAMES),

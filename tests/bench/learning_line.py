@@ -1,13 +1,17 @@
 """Workers as people run them, on a real broker, under a steady load of tiles: the line that learning is timed on."""
 
 import asyncio
+import atexit
 import json
+import shutil
 import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import cv2
@@ -103,15 +107,11 @@ class LearningLine:
 @asynccontextmanager
 async def learning_line(bench: Bench, *, workers: int) -> AsyncIterator[tuple[LearningLine, AIOKafkaProducer]]:
     """A fitted bank of about 3,000 rows, a broker, and workers that take frames."""
-    folder = bench.build / f"learning-{uuid.uuid4().hex[:8]}"
     fitted, held = fitted_paths(bench, "magnetic_tile")
-    good = folder / "good"
-    good.mkdir(parents=True)
-    for path in fitted + held:
-        (good / path.name).symlink_to(path)
-    options = ["--backbone", "efficientnet_lite0", "--coreset", "0.02", "--false-reject-rate", "0.05"]
-    patchline("fit", good, "--out", folder / RECIPE, "--name", RECIPE, *options)
+    bank = _bank(tuple(fitted + held))
     async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="learning-", dir=bench.build)))
+        await asyncio.to_thread(shutil.copytree, bank, folder / RECIPE)
         broker = stack.enter_context(KafkaBroker())
         broker.start_broker()
         config = KafkaConfig(bootstrap_servers=broker.bootstrap)
@@ -131,6 +131,20 @@ async def learning_line(bench: Bench, *, workers: int) -> AsyncIterator[tuple[Le
         stack.callback(lambda: [task.cancel() for task in reading])
         producer = await stack.enter_async_context(AIOKafkaProducer(bootstrap_servers=broker.bootstrap, linger_ms=0))
         yield line, producer
+
+
+@cache
+def _bank(paths: tuple[Path, ...]) -> Path:
+    """A bank fitted to these images, once a run of the bench; what learns from it takes a copy."""
+    kept = TemporaryDirectory(prefix="learning-bank-")
+    atexit.register(kept.cleanup)
+    good = Path(kept.name) / "good"
+    good.mkdir()
+    for path in paths:
+        (good / path.name).symlink_to(path)
+    options = ["--backbone", "efficientnet_lite0", "--coreset", "0.02", "--false-reject-rate", "0.05"]
+    patchline("fit", good, "--out", Path(kept.name) / RECIPE, "--name", RECIPE, *options)
+    return Path(kept.name) / RECIPE
 
 
 def altered(path: Path, seed: int) -> bytes:
