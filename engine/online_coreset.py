@@ -195,36 +195,40 @@ def learning(
     state = replace(state, frames=(*state.frames, frame))
     may_join = np.arange(len(patches)) if living is None else np.flatnonzero(living)
     if not state.thinned:
-        joined = _outside(state, patches, may_join, nearest)
+        joined = _outside(state, patches, may_join, nearest, state.sq_admission, state.budget - len(state.rows) + 1)
         state, total = _take(state, patches, joined, core=True)
         if len(state.core) <= state.budget:
             return state, total
         state, delta = yield from _thinning(state)
         total = total.then(delta)
-    state, delta = yield from _learning_thinned(state, patches, may_join)
+    state, delta = yield from _learning_thinned(state, patches, may_join, nearest)
     return state, total.then(delta)
 
 
 def _outside(
-    state: OnlineCoreset, patches: Rows, may_join: NDArray[np.int64], nearest: NDArray[np.int64] | None
+    state: OnlineCoreset,
+    patches: Rows,
+    may_join: NDArray[np.int64],
+    nearest: NDArray[np.int64] | None,
+    sq_radius: int,
+    most: int,
 ) -> NDArray[np.int64]:
-    """The patches that join while all rows are core, in order: at most one more than the budget has room for."""
-    most = state.budget - len(state.rows) + 1
+    """The patches that join where they lie farther than a radius from all rows, in order."""
     if nearest is None:
         sq = sq_to_nearest(patches[may_join], state.rows, state._norms)[0]
-        far = sq > state.sq_admission
-        return may_join[far][joining(patches[may_join[far]], sq[far], state.sq_admission, most)]
+        far = sq > sq_radius
+        return may_join[far][joining(patches[may_join[far]], sq[far], sq_radius, most)]
     near = np.clip(nearest[may_join], 0, len(state.rows) - 1)
     bound = sq_pairs(patches[may_join], state.rows[near])
     # What lies within r at first never joins, whichever row says so.
-    far = bound > state.sq_admission
+    far = bound > sq_radius
     screen, chosen, bound = Screened(state.rows, state._norms), patches[may_join[far]], bound[far]
-    joined = joining(chosen, bound, state.sq_admission, most, lambda some: screen.sq_below(bound[some], chosen[some]))
+    joined = joining(chosen, bound, sq_radius, most, lambda some: screen.sq_below(bound[some], chosen[some]))
     return may_join[far][joined]
 
 
 def _learning_thinned(
-    state: OnlineCoreset, patches: Rows, may_join: NDArray[np.int64]
+    state: OnlineCoreset, patches: Rows, may_join: NDArray[np.int64], nearest: NDArray[np.int64] | None
 ) -> Generator[None, None, Learnt]:
     """Patches farther than r from the core join it; then those farther than the first r from all rows join the rest."""
     total = Delta.none(len(state.rows))
@@ -237,9 +241,8 @@ def _learning_thinned(
             break
         state, delta = yield from _thinning(state)
         total = total.then(delta)
-    sq = sq_to_nearest(patches[may_join], state.rows, state._norms)[0]
-    joined = joining(patches[may_join], sq, state.sq_first, len(may_join))
-    state, delta = _take(state, patches, may_join[joined], core=False)
+    joined = _outside(state, patches, may_join, nearest, state.sq_first, len(may_join))
+    state, delta = _take(state, patches, joined, core=False)
     total = total.then(delta)
     state, delta = yield from _thinning(state)
     return state, total.then(delta)
