@@ -1,7 +1,7 @@
 """Workers as people run them, on a real broker, under a steady load of tiles: the line that learning is timed on."""
 
 import asyncio
-import atexit
+import hashlib
 import json
 import shutil
 import time
@@ -9,7 +9,6 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -108,7 +107,7 @@ class LearningLine:
 async def learning_line(bench: Bench, *, workers: int) -> AsyncIterator[tuple[LearningLine, AIOKafkaProducer]]:
     """A fitted bank of about 3,000 rows, a broker, and workers that take frames."""
     fitted, held = fitted_paths(bench, "magnetic_tile")
-    bank = _bank(tuple(fitted + held))
+    bank = _bank(bench, fitted + held)
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="learning-", dir=bench.build)))
         await asyncio.to_thread(shutil.copytree, bank, folder / RECIPE)
@@ -133,18 +132,21 @@ async def learning_line(bench: Bench, *, workers: int) -> AsyncIterator[tuple[Le
         yield line, producer
 
 
-@cache
-def _bank(paths: tuple[Path, ...]) -> Path:
-    """A bank fitted to these images, once a run of the bench; what learns from it takes a copy."""
-    kept = TemporaryDirectory(prefix="learning-bank-")
-    atexit.register(kept.cleanup)
-    good = Path(kept.name) / "good"
-    good.mkdir()
-    for path in paths:
-        (good / path.name).symlink_to(path)
+def _bank(bench: Bench, paths: list[Path]) -> Path:
+    """A bank fitted to these images, made once and kept; what learns from it takes a copy."""
     options = ["--backbone", "efficientnet_lite0", "--coreset", "0.02", "--false-reject-rate", "0.05"]
-    patchline("fit", good, "--out", Path(kept.name) / RECIPE, "--name", RECIPE, *options)
-    return Path(kept.name) / RECIPE
+    what = "|".join([*options, *map(str, paths)])
+    kept = bench.build / f"learning-bank-{hashlib.sha256(what.encode()).hexdigest()[:12]}"
+    if not kept.exists():
+        bench.say(f"fitting {len(paths)} frames, once ...")
+        with TemporaryDirectory(dir=bench.build) as made:
+            good = Path(made) / "good"
+            good.mkdir()
+            for path in paths:
+                (good / path.name).symlink_to(path)
+            patchline("fit", good, "--out", Path(made) / RECIPE, "--name", RECIPE, *options)
+            (Path(made) / RECIPE).rename(kept)
+    return kept
 
 
 def altered(path: Path, seed: int) -> bytes:

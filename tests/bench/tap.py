@@ -14,11 +14,15 @@ from tests.bench.workload import fitted_paths
 
 LOAD = 0.8
 """Of the capacity of all workers together, measured first."""
+TAPS_EACH = 20
+"""Taps for each repeat."""
 
 
 def tap(bench: Bench) -> list[Row]:
-    """Tap to active in every one of three worker processes: p99 of 100 taps, each of which adds rows."""
-    return asyncio.run(_tap(bench, taps=5 if bench.quick else 100, workers=3))
+    """Tap to active in every one of three worker processes: p99 of 100 taps, each of which adds rows; fewer repeats are
+    fewer taps.
+    """
+    return asyncio.run(_tap(bench, taps=5 if bench.quick else TAPS_EACH * bench.repeats, workers=3))
 
 
 def learning_latency(bench: Bench) -> list[Row]:
