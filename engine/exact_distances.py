@@ -67,6 +67,17 @@ class Screened:
         np.minimum.at(found, patch_of, sq_pairs(patches[patch_of], self._rows[row_of]))
         return found
 
+    def sq_at_least(self, patches: Rows, sq_patches: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Lower bounds on the squared distances to the nearest row, nearly right, float64 (P,); see `near`."""
+        nearest = np.empty(len(patches))
+        for start in range(0, len(patches), BLOCK):
+            queries = patches[start : start + BLOCK].astype(np.float32)
+            queries *= -2
+            bounds = product(queries, self._screen.T)
+            bounds += self._norms
+            nearest[start : start + BLOCK] = bounds.min(1)
+        return nearest + sq_patches - self._slack(patches.shape[1], sq_patches)
+
     def near(
         self, sq: NDArray[np.float64], patches: Rows, sq_patches: NDArray[np.float64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -77,10 +88,7 @@ class Screened:
             patches: int16 (P, D).
             sq_patches: float64 (P,), their squared lengths.
         """
-        # A sum of n products errs by at most n u times the sum of their sizes, which is at most (|x| + |r|)^2; twice
-        # that is allowed, for the roundings before and after.
-        slack = 2 * (patches.shape[1] + 8) * UNIT * (np.sqrt(sq_patches) + self._largest) ** 2
-        limit = (sq - sq_patches + slack).astype(np.float32)
+        limit = (sq - sq_patches + self._slack(patches.shape[1], sq_patches)).astype(np.float32)
         found = []
         for start in range(0, len(patches), TOGETHER):
             queries = patches[start : start + TOGETHER].astype(np.float32)
@@ -91,6 +99,13 @@ class Screened:
             found.append(near + start * len(self._rows))
         patch_of, row_of = np.divmod(np.concatenate(found) if found else np.empty(0, np.int64), len(self._rows))
         return patch_of, row_of
+
+    def _slack(self, dimensions: int, sq_patches: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What float32 may err by: a sum of n products by at most n u times the sum of their sizes, which is at most
+        (|x| + |r|)^2; twice that is allowed, for the roundings before and after.
+        """
+        slack: NDArray[np.float64] = 2 * (dimensions + 8) * UNIT * (np.sqrt(sq_patches) + self._largest) ** 2
+        return slack
 
 
 def apart(rows: Rows, sq_radius: int) -> NDArray[np.int64]:

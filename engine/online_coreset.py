@@ -46,6 +46,7 @@ class OnlineCoreset:
     `frames`, which the fit's frames open. `sq_admission` is r squared, `sq_first` what it was at first, `sq_fit` the
     squared covering radius of the fit over its own patches, all in the integers' units. At most `budget` rows are kept;
     `core`, int64 ascending, are those more than r apart that prove the radius: all of them until rows are thinned.
+    `sq_norms`, float64 (M,), are the rows' squared lengths.
     """
 
     row_frame: NDArray[np.int32]
@@ -57,7 +58,7 @@ class OnlineCoreset:
     budget: int
     core: NDArray[np.int64]
     _growing: GrowingRows = field(repr=False)
-    _norms: NDArray[np.float64] = field(repr=False)
+    sq_norms: NDArray[np.float64] = field(repr=False)
 
     @property
     def rows(self) -> Rows:
@@ -146,7 +147,7 @@ def resume(
         budget=budget,
         core=apart(rows, sq_admission) if thinned else np.arange(len(rows)),
         _growing=GrowingRows(rows),
-        _norms=sq_norms(rows),
+        sq_norms=sq_norms(rows),
     )
 
 
@@ -215,14 +216,14 @@ def _outside(
 ) -> NDArray[np.int64]:
     """The patches that join where they lie farther than a radius from all rows, in order."""
     if nearest is None:
-        sq = sq_to_nearest(patches[may_join], state.rows, state._norms)[0]
+        sq = sq_to_nearest(patches[may_join], state.rows, state.sq_norms)[0]
         far = sq > sq_radius
         return may_join[far][joining(patches[may_join[far]], sq[far], sq_radius, most)]
     near = np.clip(nearest[may_join], 0, len(state.rows) - 1)
     bound = sq_pairs(patches[may_join], state.rows[near])
     # What lies within r at first never joins, whichever row says so.
     far = bound > sq_radius
-    screen, chosen, bound = Screened(state.rows, state._norms), patches[may_join[far]], bound[far]
+    screen, chosen, bound = Screened(state.rows, state.sq_norms), patches[may_join[far]], bound[far]
     joined = joining(chosen, bound, sq_radius, most, lambda some: screen.sq_below(bound[some], chosen[some]))
     return may_join[far][joined]
 
@@ -276,7 +277,7 @@ def _only(state: OnlineCoreset, kept: NDArray[np.int64]) -> OnlineCoreset:
         row_patch=state.row_patch[kept],
         core=np.flatnonzero(np.isin(kept, state.core)),
         _growing=GrowingRows(state.rows[kept]),
-        _norms=state._norms[kept],
+        sq_norms=state.sq_norms[kept],
     )
 
 
@@ -291,6 +292,6 @@ def _take(state: OnlineCoreset, patches: Rows, joined: NDArray[np.int64], *, cor
         row_patch=np.concatenate([state.row_patch, joined.astype(np.int32)]),
         core=np.concatenate([state.core, np.arange(before, after)]) if core else state.core,
         _growing=state._growing.with_more(new),
-        _norms=np.concatenate([state._norms, sq_norms(new)]),
+        sq_norms=np.concatenate([state.sq_norms, sq_norms(new)]),
     )
     return state, Delta(np.arange(before), before, after)

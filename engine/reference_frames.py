@@ -86,7 +86,7 @@ class ReferenceFrames:
         new = np.ones(len(after.rows), dtype=bool)
         new[position[kept]] = False
         joined = np.flatnonzero(new)
-        rows = _Rows(after.rows[joined], joined)
+        rows = _Rows(after, joined)
         frames = []
         for frame in self.frames:
             frames.append(_follow(frame, position, rows, after))
@@ -173,12 +173,19 @@ def kept_rows(before: OnlineCoreset, after: OnlineCoreset) -> NDArray[np.int64]:
 
 
 class _Rows:
-    """Rows that join; `numbers` are theirs in the bank."""
+    """Rows that join a bank, `numbers` there.
 
-    def __init__(self, rows: Rows, numbers: NDArray[np.int64]) -> None:
-        self.rows = rows
+    A row that joins at distance d from a patch's nearest row m can be as near to the patch only if the patch lies d / 2
+    or more from m: `sq_reach`, float64 (M,), is at most the square of that for the nearest of those that join.
+    """
+
+    def __init__(self, after: OnlineCoreset, numbers: NDArray[np.int64]) -> None:
+        self.rows = after.rows[numbers]
         self.numbers = numbers
-        self.screened = Screened(rows, sq_norms(rows)) if len(rows) else None
+        self.screened = Screened(self.rows, after.sq_norms[numbers]) if len(numbers) else None
+        self.sq_reach = np.full(len(after.rows), np.inf)
+        if self.screened is not None:
+            self.sq_reach = self.screened.sq_at_least(after.rows, after.sq_norms) / 4
 
 
 def _follow(frame: ReferenceFrame, position: NDArray[np.int64], new: _Rows, after: OnlineCoreset) -> ReferenceFrame:
@@ -195,9 +202,11 @@ def _lower(
     frame: ReferenceFrame, new: _Rows, screened: Screened, sq: NDArray[np.float64], nearest: NDArray[np.int64]
 ) -> None:
     """Lower `sq` and `nearest`, (P,), in place where a new row is nearer, or as near and lower."""
-    patch_of, row_of = screened.near(sq, frame.patches, frame.sq_norms)
+    reached = np.flatnonzero(sq >= new.sq_reach[nearest])
+    patch_of, row_of = screened.near(sq[reached], frame.patches[reached], frame.sq_norms[reached])
     if not len(patch_of):
         return
+    patch_of = reached[patch_of]
     found, number = sq_pairs(frame.patches[patch_of], new.rows[row_of]), new.numbers[row_of]
     order = np.lexsort((number, found, patch_of))
     patches, first = np.unique(patch_of[order], return_index=True)  # of each patch its nearest, the lowest of equals
