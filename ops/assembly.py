@@ -2,7 +2,7 @@
 
 import ssl
 import sys
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable, Callable, Mapping
 from functools import partial
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -152,8 +152,13 @@ def ledger_of(settings: Settings, observer: Observer) -> KafkaLedger | None:
     return KafkaLedger(kafka, max_frame_bytes=limits.max_frame_bytes, observer=observer, window=limits.max_in_flight)
 
 
-def sources_of(settings: Settings, observer: Observer, ledger: KafkaLedger | None = None) -> list[AsyncIterable[Frame]]:
-    """Every source of frames: one for Kafka, one for each camera that the service opens itself."""
+def sources_of(
+    settings: Settings, observer: Observer, ledger: KafkaLedger | None, urgent: Callable[[str], bool]
+) -> list[AsyncIterable[Frame]]:
+    """Every source of frames: one for Kafka, one for each camera that the service opens itself.
+
+    `urgent`: whether a camera's frames go first when the engine is short.
+    """
     sources: list[AsyncIterable[Frame]] = []
     limits = settings.limits
     kafka = kafka_of(settings)
@@ -165,6 +170,7 @@ def sources_of(settings: Settings, observer: Observer, ledger: KafkaLedger | Non
                 observer=observer,
                 ledger=ledger,
                 window=limits.max_in_flight,
+                urgent=urgent,
             )
         )
     for name, camera in settings.cameras.items():

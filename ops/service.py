@@ -144,7 +144,7 @@ class Service:
         drift = await asyncio.to_thread(drift_of, settings, engine, observer)
         self._api.desk = desk_of(settings, loop, evidence)
         return Pipeline(
-            sources=sources_of(settings, observer, ledger),
+            sources=sources_of(settings, observer, ledger, self._conditions.present),
             engine=engine,
             ledger=ledger,
             sinks=sinks_of(settings, observer),

@@ -95,7 +95,9 @@ class Batcher(Generic[Item, Answer]):
             loop = asyncio.get_running_loop()
             waiting = _Waiting[Item, Answer](item, loop.create_future(), loop.time())
             self._waiting.append(waiting)
-        self._changed.set()
+        # Otherwise the time for what waits has been set, or the answer that is due will look again.
+        if len(self._waiting) >= self._size or (self._working == 0 and len(self._waiting) == 1):
+            self._changed.set()
         return await waiting.answer
 
     async def run(self) -> None:

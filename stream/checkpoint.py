@@ -41,6 +41,8 @@ class Lane:
         self.key = key
         self.abandoned = False
         self.flushing = asyncio.Lock()
+        self.flush_due = False
+        """Whether somebody waits to flush what is settled until then."""
         self.flush_scope: asyncio.Timeout | None = None
         """Of the flush under way: expires when the lane is abandoned."""
         self.empty = asyncio.Event()
@@ -112,16 +114,23 @@ class Checkpoint:
             lane = self._lanes[key] = Lane(key)
         return lane.arrive(frame.position)
 
-    async def settle(self, place: Place, outcome: Outcome) -> None:
+    async def settle(self, place: Place, outcome: Outcome, *, until_left: bool = False) -> None:
         """Hand in a frame's outcome, and flush its lane as far as it is complete.
 
-        Where older frames of the lane are still open this returns at once: whoever settles the oldest flushes this one
-        too. An outcome of an abandoned lane goes nowhere.
+        Where somebody else will flush this one too it returns at once: whoever settles the oldest that is open, or
+        waits for the flush under way to end; `until_left` waits for the latter. An outcome of an abandoned lane goes
+        nowhere.
         """
         place.outcome = outcome
         lane = place.lane
+        if lane.flush_due and not until_left:
+            return
+        lane.flush_due = True
         async with lane.flushing:
-            await asyncio.sleep(0)  # the rest of the batch settles in the same turn of the loop, and goes out with it
+            try:
+                await asyncio.sleep(0)  # the rest of the batch settles in the same turn of the loop, and goes with it
+            finally:
+                lane.flush_due = False
             ready = lane.take_ready()
             if not ready:
                 return

@@ -33,6 +33,10 @@ class Gate:
             self._leave()
 
     async def _enter(self, *, alone: bool) -> None:
+        if not (self._queue or self._closed or (alone and self._inside)):
+            self._inside += 1
+            self._closed = alone
+            return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append((alone, turn))
         self._admit()

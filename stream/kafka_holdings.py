@@ -44,6 +44,7 @@ class Holdings:
         guarded: runs a coroutine as a task whose failure stops the source.
         on_taken: told of each partition that may be read from now on.
         on_other: told when a partition turned out to be another worker's.
+        urgent: whether a camera's frames go first.
     """
 
     def __init__(
@@ -55,12 +56,13 @@ class Holdings:
         guarded: Callable[[Callable[[], Awaitable[None]]], "asyncio.Task[None]"],
         on_taken: Callable[[], None],
         on_other: Callable[[], None],
+        urgent: Callable[[str], bool],
     ) -> None:
         self._config, self._offsets, self._observer = config, offsets, observer
         self._guarded, self._on_taken, self._on_other = guarded, on_taken, on_other
         self.release: Release | None = None
         self.consumer: AIOKafkaConsumer | None = None
-        self.frames = ReadAheads()
+        self.frames = ReadAheads(urgent)
         """Of the partitions that may be read."""
         self.committed: dict[TopicPartition, int | None] = {}
         """Of each partition that is this worker's: the next offset to be done; None before its first frame."""

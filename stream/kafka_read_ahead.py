@@ -1,7 +1,13 @@
-"""Frames of Kafka partitions that were fetched and wait to be taken."""
+"""Frames of Kafka partitions that were fetched and wait to be taken, and which partition's turn it is.
+
+A turn lasts while a batch is filled: frames that arrive together are judged together, and a batch of few partitions has
+few transactions. Turns are fair by what they took: next is the partition that has had least, counted from when it
+last had something to give. A partition with a camera that goes first has a frame counted as a fraction, so it has
+several turns for one of each other: it gets most of an engine that is short, and nobody starves.
+"""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from aiokafka import TopicPartition
 
@@ -9,7 +15,11 @@ from stream.config import KafkaConfig
 from stream.frame import Frame
 from stream.in_flight_notes import InFlightNotes
 
-_TURN_FRAMES = 8
+_LONGEST_TURN_FRAMES = 64
+_URGENT_WEIGHT = 4
+"""Turns of a partition with an urgent camera for one of each other."""
+_REMEMBERED_FRAMES = 32
+"""A partition's cameras are those of so many frames taken last."""
 
 
 class ReadAhead:
@@ -27,7 +37,10 @@ class ReadAhead:
         """Where to read on: behind the last frame that was taken in."""
         self._max_frames, self._max_bytes = config.partition_buffer_frames, config.partition_buffer_bytes
         self._bytes = 0
+        self._cameras: deque[str] = deque(maxlen=_REMEMBERED_FRAMES)
         self.frames: deque[Frame] = deque()
+        self.had = 0.0
+        """Frames that its turns took, each by the partition's weight."""
 
     @property
     def full(self) -> bool:
@@ -44,19 +57,31 @@ class ReadAhead:
         """The oldest frame; IndexError where there is none."""
         frame = self.frames.popleft()
         self._bytes -= len(frame.payload or b"")
+        self._cameras.append(frame.camera)
         return frame
+
+    def has_any(self, cameras: Callable[[str], bool]) -> bool:
+        """Whether a frame of such a camera was taken lately, or is next."""
+        return any(map(cameras, {*self._cameras, *(frame.camera for frame in list(self.frames)[:1])}))
 
 
 class ReadAheads:
-    """Those of all partitions that may be read, taken from in turns of a few frames.
+    """Those of all partitions that may be read, taken from in turns.
 
-    Frames that arrive together are judged together: a batch then has few partitions, and few transactions.
+    Args:
+        urgent: whether a camera's frames go first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, urgent: Callable[[str], bool] = lambda _: False) -> None:
+        self._urgent = urgent
         self._all: dict[TopicPartition, ReadAhead] = {}
-        self._turns: deque[TopicPartition] = deque()
+        """In the order of their last turns."""
+        self._turn: TopicPartition | None = None
         self._left_of_turn = 0
+        self._weight = 1
+        """Of the partition whose turn it is."""
+        self._had = 0.0
+        """What that partition had when its turn began. One that comes late, or back, is not owed what it missed."""
 
     def get(self, partition: TopicPartition) -> ReadAhead | None:
         """A partition's; None where it may not be read."""
@@ -65,28 +90,50 @@ class ReadAheads:
     def add(self, partition: TopicPartition, frames: ReadAhead) -> None:
         """The partition may be read."""
         self._all[partition] = frames
-        self._turns.append(partition)
 
     def drop(self, partition: TopicPartition) -> None:
         """The partition may not be read any more; what waits is forgotten."""
-        if self._all.pop(partition, None) is not None:
-            self._turns.remove(partition)
+        self._all.pop(partition, None)
+        if self._turn == partition:
+            self._turn = None
+
+    def end_turn(self) -> None:
+        """The next frame begins a batch."""
+        self._turn = None
 
     def pop(self) -> Frame | None:
         """The frame whose turn it is; None where none waits."""
-        for _ in range(len(self._turns) + 1 if self._turns else 0):
-            frames = self._all[self._turns[-1]]
-            if self._left_of_turn and frames.frames:
-                self._left_of_turn -= 1
-                return frames.pop()
-            self._turns.rotate(-1)
-            self._left_of_turn = _TURN_FRAMES
-        return None
+        frames = self._all[self._turn] if self._turn is not None and self._left_of_turn else None
+        if frames is None or not frames.frames:
+            if (turn := self._next()) is None:
+                return None
+            frames = self._begin_turn(turn)
+        self._left_of_turn -= 1
+        frames.had += 1 / self._weight
+        return frames.pop()
+
+    def _next(self) -> TopicPartition | None:
+        waiting = [partition for partition, frames in self._all.items() if frames.frames]
+        return min(waiting, key=self._has_had, default=None)
+
+    def _has_had(self, partition: TopicPartition) -> float:
+        return max(self._all[partition].had, self._had)
+
+    def _begin_turn(self, partition: TopicPartition) -> ReadAhead:
+        frames = self._all.pop(partition)
+        self._all[partition] = frames
+        self._had = frames.had = max(frames.had, self._had)
+        self._turn, self._left_of_turn = partition, _LONGEST_TURN_FRAMES
+        self._weight = _URGENT_WEIGHT if frames.has_any(self._urgent) else 1
+        return frames
 
     def in_turn(self) -> list[TopicPartition]:
-        """The partitions in the order in which `pop` would look at them."""
-        order = list(self._turns)
-        return [order[-1], *order[:-1]] if order and self._left_of_turn else order
+        """The partitions in the order in which `pop` would look at them, were there frames of all."""
+        order = sorted(self._all, key=self._has_had)
+        if self._turn is not None and self._left_of_turn:
+            order.remove(self._turn)
+            order.insert(0, self._turn)
+        return order
 
     @property
     def waiting(self) -> int:

@@ -11,25 +11,29 @@ results. Which partitions are read, from where on, and what happens to their fra
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import Self
+from functools import partial
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import KafkaError
 
 from stream.cloudevents import read_frame
 from stream.config import MIB, RECORD_HEADROOM_BYTES, KafkaConfig, Limits
 from stream.errors import SourceError, SourceUnavailableError
+from stream.failures import Failures
 from stream.frame import Frame, Position
 from stream.kafka_access import start
 from stream.kafka_assignor import HandoverAssignor
 from stream.kafka_client import client_options, describe, is_passing
 from stream.kafka_holdings import Holdings
+from stream.kafka_lag import watch_lag
 from stream.kafka_ledger import KafkaLedger
 from stream.kafka_offsets import KafkaOffsets, Offsets
 from stream.observer import NullObserver, Observer
 from stream.ports import Release
 
 _POLL_MS = 50
+_IDLE_POLL_MS = 1000
+"""Where all partitions are asked for: nothing but a new one would be missed."""
 _HEARTBEAT_S = 0.3
 """Heartbeats tell members of a rebalance, and those that know wait for those that do not: so long nobody has frames."""
 _MAX_POLL_INTERVAL_S = 300
@@ -44,6 +48,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
         observer: told of lag, assignment and retries.
         ledger: commits offsets together with results. None: they are committed here.
         window: frames of a partition that may be in flight at once, where there is no ledger.
+        urgent: whether a camera's frames go first when the engine is short.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
         observer: Observer | None = None,
         ledger: KafkaLedger | None = None,
         window: int = Limits().max_in_flight,
+        urgent: Callable[[str], bool] = lambda _: False,
     ) -> None:
         self._config = config
         self._ledger = ledger
@@ -66,13 +72,16 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
             self._offsets,
             self._observer,
             guarded=self._task,
-            on_taken=lambda: self._drained.set(),
+            on_taken=self._look_again,
             on_other=self._rejoin,
+            urgent=urgent,
         )
         self._assignor = HandoverAssignor(self._holdings.claim)
         self._filled, self._drained = asyncio.Event(), asyncio.Event()
         self._asked = False
         """Whether a frame is waited for."""
+        self._fetching: asyncio.Timeout | None = None
+        """While records are waited for: expires when there may be others to wait for."""
         self._failure: BaseException | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -116,7 +125,9 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
             self._consumer = self._holdings.consumer = None
             await consumer.stop()
             raise self._translated(error) from error
-        self._tasks = [self._task(lambda: self._poll(consumer)), self._task(lambda: self._watch_lag(consumer))]
+        every_s, committed = self._config.lag_interval_s, self._holdings.committed
+        lags = partial(watch_lag, consumer, committed, self._observer, interval_s=every_s)
+        self._tasks = [self._task(lambda: self._poll(consumer)), self._task(lags)]
 
     def __aiter__(self) -> AsyncIterator[Frame]:
         return self
@@ -134,6 +145,10 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
             self._drained.set()
             await self._filled.wait()
             self._asked = False
+
+    def begin_batch(self) -> None:
+        """See `ReplayableSource`."""
+        self._holdings.frames.end_turn()
 
     async def commit(self, position: Position) -> None:
         """See `ReplayableSource`. A partition that was lost meanwhile is not this worker's to commit."""
@@ -160,14 +175,14 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:  # noqa: ARG002 - all are
         """Called by the consumer before a rebalance, with all partitions it had."""
-        with _Failures(self):
+        with Failures(self.fail):
             self._holdings.unsettle()
             if self._ledger is None:
                 await self._holdings.let_all_go()
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Called by the consumer after a rebalance, with all partitions it has now."""
-        with _Failures(self):
+        with Failures(self.fail):
             partitions = sorted(assigned)
             # What takes its time runs as tasks: the consumer sends no heartbeat before this callback returns.
             self._holdings.assigned(partitions, self._assignor.terms)
@@ -179,6 +194,13 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
             return
         self._holdings.unsettle()
         self._consumer.subscribe([self._config.frames_topic], listener=self)
+
+    def _look_again(self) -> None:
+        """There is a partition more to be read."""
+        self._drained.set()
+        fetching, self._fetching = self._fetching, None
+        if fetching is not None:
+            fetching.reschedule(asyncio.get_running_loop().time())
 
     async def _poll(self, consumer: AIOKafkaConsumer) -> None:
         # Of no partition that exists. Polling it says that this worker lives, and leaves what was fetched alone.
@@ -201,7 +223,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
                 continue
             if not wanted:
                 with suppress(TimeoutError):
-                    async with asyncio.timeout(_MAX_POLL_INTERVAL_S / 10 if len(buffers) else _POLL_MS / 1000):
+                    async with asyncio.timeout(_MAX_POLL_INTERVAL_S / 10 if len(buffers) else _IDLE_POLL_MS / 1000):
                         await self._drained.wait()
                 continue
             if not self._holdings.settled:
@@ -225,14 +247,20 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
         self, consumer: AIOKafkaConsumer, wanted: Sequence[TopicPartition]
     ) -> dict[TopicPartition, list[ConsumerRecord]]:
         """Records of these partitions, as they come."""
-        fetched: dict[TopicPartition, list[ConsumerRecord]] = {}
+        fetched: dict[TopicPartition, list[ConsumerRecord]]
         most = self._config.partition_buffer_frames
         for partition in wanted if most == 0 else ():  # what the consumer has fetched already: by turns
             fetched = await consumer.getmany(partition, timeout_ms=0, max_records=1)
             if fetched:
-                break
-        if not fetched:
-            fetched = await consumer.getmany(*wanted, timeout_ms=_POLL_MS, max_records=most or 1)
+                return fetched
+        poll_ms = _IDLE_POLL_MS if len(wanted) == len(self._holdings.frames) else _POLL_MS
+        try:
+            async with asyncio.timeout(None) as self._fetching:
+                fetched = await consumer.getmany(*wanted, timeout_ms=poll_ms, max_records=most or 1)
+        except TimeoutError:
+            fetched = {}  # no record is lost by it: they are taken after the wait
+        finally:
+            self._fetching = None
         return fetched
 
     def _frame(self, record: ConsumerRecord, crashes: int | None) -> Frame:
@@ -247,25 +275,11 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
             camera_recipes=self._config.camera_recipes,
         )
 
-    async def _watch_lag(self, consumer: AIOKafkaConsumer) -> None:
-        while True:
-            await asyncio.sleep(self._config.lag_interval_s)
-            try:
-                committed = self._holdings.committed
-                ends = await consumer.end_offsets(list(committed))
-                for partition, end in ends.items():
-                    done = committed.get(partition)
-                    if done is None:
-                        done = await consumer.position(partition)
-                    self._observer.consumer_lag(partition.topic, partition.partition, max(0, end - done))
-            except (KafkaError, IllegalStateError) as error:
-                self._observer.retrying("consumer lag", error, 1)
-
     def _task(self, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         """Whose failure is the source's."""
 
         async def watched() -> None:
-            with _Failures(self):
+            with Failures(self.fail):
                 await work()
 
         return asyncio.create_task(watched())
@@ -280,19 +294,3 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
         """Let whoever waits for a frame have the error."""
         self._failure = self._translated(error) if isinstance(error, Exception) else error
         self._filled.set()
-
-
-class _Failures:
-    """Hands whatever is raised inside to the source's reader: aiokafka only logs what its callbacks raise."""
-
-    def __init__(self, source: KafkaSource) -> None:
-        self._source = source
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
-        if isinstance(error, Exception):
-            self._source.fail(error)
-            return True
-        return False

@@ -42,6 +42,11 @@ class Pace:
         self._undecided -= 1
         self._changed.set()
 
+    @property
+    def begins_batch(self) -> bool:
+        """Whether the frame that is read next will be the first of its batch, as far as batches are full."""
+        return (self._undecided - self._inspected) % self._batch_size == 0
+
     @contextmanager
     def inspecting(self, frames: int) -> Iterator[None]:
         """The engine works on a batch of so many frames, after those that it was given before."""

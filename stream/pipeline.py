@@ -177,6 +177,8 @@ class Pipeline:
             while True:
                 await self._room.wait()
                 await self._pace.wait()
+                if owner is not None and self._pace.begins_batch:
+                    owner.begin_batch()
                 frame = await anext(stream, None)
                 if frame is None:
                     return
@@ -203,7 +205,7 @@ class Pipeline:
                 await inside.aclose()
             # A frame that is alone is so until it is committed: then nothing else was in flight if it crashes.
             self._pace.judged()
-            await self._checkpoint.settle(place, outcome)
+            await self._checkpoint.settle(place, outcome, until_left=frame.crashes is not None)
 
     async def _judge(self, frame: Frame, place: Place, inside: AsyncExitStack) -> Outcome:
         recipe, crashes = self._recipes.get(frame.recipe), frame.crashes

@@ -36,6 +36,9 @@ class ReplayableSource(Source, Protocol):
     def bind(self, release: Release) -> None:
         """Learn how to let frames in flight go when a partition is lost. Called before `open`."""
 
+    def begin_batch(self) -> None:
+        """The next frame will be the first of its batch. A batch of few partitions is committed by few commits."""
+
     async def commit(self, position: Position) -> None:
         """Everything of the position's partition up to and with it is done.
 

@@ -1,9 +1,10 @@
 """Try again what may succeed later, with growing pauses, for as long as the caller lets it."""
 
+import asyncio
+import itertools
+import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
-
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_never, wait_exponential, wait_random
 
 from stream.errors import is_retriable
 from stream.observer import Observer
@@ -21,21 +22,17 @@ async def persist(
 ) -> T:
     """Call until it succeeds or raises an error that is not retriable.
 
-    It ends when the task is cancelled; whoever has a deadline cancels. `what` names the thing that is away.
+    It ends when the task is cancelled; whoever has a deadline cancels. `what` names the thing that is away. Pauses
+    begin with `first_s` and double up to `longest_s`, both in seconds; to each, up to `first_s` is added by chance.
     """
-
-    def tell(state: RetryCallState) -> None:
-        if state.outcome is not None and (error := state.outcome.exception()) is not None:
-            observer.retrying(what, error, state.attempt_number)
-
-    async def attempt() -> T:
-        return await call()
-
-    retrying = AsyncRetrying(
-        retry=retry_if_exception(is_retriable),
-        wait=wait_exponential(multiplier=first_s, max=longest_s) + wait_random(0, first_s),
-        stop=stop_never,
-        before_sleep=tell,
-        reraise=True,
-    )
-    return await retrying(attempt)
+    pause_s = first_s
+    for attempt in itertools.count(1):
+        try:
+            return await call()
+        except Exception as error:
+            if not is_retriable(error):
+                raise
+            observer.retrying(what, error, attempt)
+        await asyncio.sleep(pause_s + random.uniform(0, first_s))  # noqa: S311 - so that not all ask at once
+        pause_s = min(2 * pause_s, longest_s)
+    raise AssertionError("it tries for ever")

@@ -19,17 +19,18 @@ from engine.generation_store import GenerationStore
 from engine.recipe import Recipe
 from engine.weights import random_backbone
 from tests.services.process import REPOSITORY, dies_with_us
+from tests.services.worker_process import WorkerProcess
 from tests.stream.scripted import picture
 
 RECIPE = "plate"
 SIZE_PX = (64, 64)
 
 
-class Worker:
-    """A worker process, and what it has logged."""
+class Worker(WorkerProcess):
+    """The service, and what it has logged."""
 
     def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
-        self.process, self.log = process, log
+        super().__init__(process, log)
         self._read_bytes = 0
         self._events: dict[str, list[dict[str, Any]]] = {}
 
@@ -57,26 +58,6 @@ class Worker:
         assigned = self.logged("partitions assigned")
         return bool(assigned) and bool(assigned[-1]["partitions"])
 
-    @property
-    def running(self) -> bool:
-        """Whether the process has not ended."""
-        return self.process.returncode is None
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the kernel has stopped it (SIGSTOP)."""
-        return Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
-
-    def send(self, number: signal.Signals) -> None:
-        """Send a signal."""
-        os.kill(self.process.pid, number)
-
-    async def drain(self) -> None:
-        """SIGTERM, and its orderly end."""
-        self.send(signal.SIGTERM)
-        status = await asyncio.wait_for(self.process.wait(), 120)
-        assert status == 0, f"{self.log} ended with {status}:\n" + self.log.read_text()[-3000:]
-
 
 class Crowd:
     """The workers of one settings file. None outlives the context.
@@ -99,7 +80,7 @@ class Crowd:
         for worker in self.all:
             status = worker.process.returncode
             if status not in (None, 0, -signal.SIGKILL):
-                raise AssertionError(f"a worker ended with {status}:\n{worker.log.read_text()[-3000:]}")
+                raise AssertionError(f"a worker ended with {status}:\n{worker.printed[-3000:]}")
         return [worker for worker in self.all if worker.running]
 
     async def start(self) -> Worker:
@@ -135,19 +116,37 @@ class Crowd:
                 worker.process.kill()
 
 
-def small_bank(folder: Path) -> Path:
-    """A bank of a small backbone with random weights, which can learn; fitted in a second."""
+def small_bank(
+    folder: Path,
+    *,
+    stages: tuple[str, ...] = ("layer1", "layer2"),
+    size_px: tuple[int, int] = SIZE_PX,
+    images: int = 16,
+    fitted: int = 10,
+) -> Path:
+    """A bank of a small backbone with random weights, which can learn; as it is by default it is fitted in a second.
+
+    Args:
+        folder: it goes below.
+        stages: of a ResNet-18.
+        size_px: (H, W) of its images.
+        images: good ones.
+        fitted: so many of these are fitted; the others calibrate.
+
+    Returns:
+        Where it is.
+    """
     recipe = Recipe(
         name=RECIPE,
-        backbone=random_backbone("resnet18", stages=("layer1", "layer2"), seed=1),
-        image_size_px=SIZE_PX,
+        backbone=random_backbone("resnet18", stages=stages, seed=1),
+        image_size_px=size_px,
         coreset_fraction=0.1,
         false_reject_rate=0.2,
         seed=0,
     )
-    good = [(str(level), np.ascontiguousarray(picture(level, SIZE_PX))) for level in range(60, 76)]
+    good = [(str(level), np.ascontiguousarray(picture(level, size_px))) for level in range(60, 60 + images)]
     where = folder / RECIPE
-    report = fit(good[:10], recipe, calibration=good[10:], device="cpu", keep=GenerationStore(where).keep)
+    report = fit(good[:fitted], recipe, calibration=good[fitted:], device="cpu", keep=GenerationStore(where).keep)
     save_bank(report.bank, where, calibration=report.calibration)
     return where
 

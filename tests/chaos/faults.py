@@ -5,15 +5,15 @@ import random
 import signal
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Literal, TypeAlias
 
 from stream.cloudevents import read_result
 from stream.config import KafkaConfig
-from tests.chaos.crowd import Crowd, small_bank, until
+from tests.chaos.crowd import Crowd, until
 from tests.chaos.figure import Measured
-from tests.chaos.line import CAMERAS, new_line, settings_of
+from tests.chaos.line import CAMERAS, on_a_broker, small_line
 from tests.chaos.tally import Tally
 from tests.services.kafka import KafkaBroker
 from tests.stream.kafka_help import produce, read_topic
@@ -21,6 +21,8 @@ from tests.stream.scripted import jpeg
 
 Fault: TypeAlias = Literal["kill", "stop", "restart"]
 UNREADABLE_EVERY = 100
+_BROKER_SESSION_S = 10
+"""About so long the broker is away each time that it is killed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,36 +44,29 @@ LONG = Sizes(frames=20_000, workers=3, kills=20, stops=10, restarts=5)
 
 def measure(sizes: Sizes) -> list[Measured]:
     """A share of the frames is sent for each fault, which comes while they are judged: workers are always at work."""
-    with TemporaryDirectory(prefix="patchline-chaos-") as folder, KafkaBroker() as broker:
-        broker.start_broker()
-        return asyncio.run(_measure(sizes, Path(folder), broker))
+    return on_a_broker(partial(_measure, sizes), session_timeout_s=_BROKER_SESSION_S)
 
 
 async def _measure(sizes: Sizes, folder: Path, broker: KafkaBroker) -> list[Measured]:
-    config = await new_line(broker)
     ids = {f"f{n}": n % UNREADABLE_EVERY == UNREADABLE_EVERY // 2 for n in range(sizes.frames)}
     draw = random.Random(sizes.seed)
     faults: list[Fault] = [*["kill"] * sizes.kills, *["stop"] * sizes.stops, *["restart"] * sizes.restarts]
     draw.shuffle(faults)
-    settings = settings_of(config, small_bank(folder), session_timeout_s=sizes.session_timeout_s)
-    with Crowd(folder, settings) as crowd:
-        async with Tally(config) as tally:
-            for _ in range(sizes.workers):
-                await crowd.start()
-            sent = 0
-            for number, fault in enumerate([*faults, None], 1):
-                if fault == "stop":
-                    await _two_own(crowd)
-                before, sent = sent, number * sizes.frames // (len(faults) + 1)
-                await _send(config, ids, before, sent)
-                if fault is not None:
-                    half = (before + sent) // 2 if fault != "stop" else before
-                    await until(lambda n=half: bool(crowd.running) and len(tally.seen) >= n, f"{half} results")
-                    await _FAULTS[fault](crowd, tally, broker, draw)
-            await until(lambda: bool(crowd.running) and len(tally.seen) >= sizes.frames, "every result")
-        for worker in crowd.running:
-            await worker.drain()
-        fenced = sum(1 for worker in crowd.all for event in worker.logged("away, trying again") if _is_fenced(event))
+    async with small_line(folder, broker, session_timeout_s=sizes.session_timeout_s) as (config, crowd, tally):
+        for _ in range(sizes.workers):
+            await crowd.start()
+        sent = 0
+        for number, fault in enumerate([*faults, None], 1):
+            if fault == "stop":
+                await _two_own(crowd)
+            before, sent = sent, number * sizes.frames // (len(faults) + 1)
+            await _send(config, ids, before, sent)
+            if fault is not None:
+                half = (before + sent) // 2 if fault != "stop" else before
+                await until(lambda n=half: bool(crowd.running) and len(tally.seen) >= n, f"{half} results")
+                await _FAULTS[fault](crowd, tally, broker, draw)
+        await until(lambda: bool(crowd.running) and len(tally.seen) >= sizes.frames, "every result")
+    fenced = sum(1 for worker in crowd.all for event in worker.logged("away, trying again") if _is_fenced(event))
     return await _counted(config, sizes, ids, fenced)
 
 

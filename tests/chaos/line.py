@@ -1,16 +1,33 @@
-"""Topics of a line with one camera a partition, and the settings of its workers."""
+"""A broker of a figure's own, the topics of a line with one camera a partition, and its workers."""
 
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
 
 from stream.config import KafkaConfig
 from stream.kafka_topics import Partitions, ensure_topics
-from tests.chaos.crowd import RECIPE
+from tests.chaos.crowd import RECIPE, Crowd, small_bank
+from tests.chaos.tally import Tally
 from tests.services.kafka import KafkaBroker
 from tests.stream.kafka_help import FRAME_BYTES
 
+T = TypeVar("T")
+
 CAMERAS = tuple(f"cam-{number}" for number in range(6))
 """Camera N sends to partition N."""
+
+
+def on_a_broker(work: Callable[[Path, KafkaBroker], Coroutine[Any, Any, T]], *, session_timeout_s: int = 60) -> T:
+    """Run `work` with a folder and a running broker, which are gone afterwards; see `KafkaBroker` for the timeout."""
+    with (
+        TemporaryDirectory(prefix="patchline-chaos-") as folder,
+        KafkaBroker(session_timeout_s=session_timeout_s) as broker,
+    ):
+        broker.start_broker()
+        return asyncio.run(work(Path(folder), broker))
 
 
 async def new_line(broker: KafkaBroker) -> KafkaConfig:
@@ -19,6 +36,19 @@ async def new_line(broker: KafkaBroker) -> KafkaConfig:
     partitions = Partitions(frames=len(CAMERAS), results=2)
     await ensure_topics(config, max_frame_bytes=FRAME_BYTES, partitions=partitions, replication=1)
     return config
+
+
+@asynccontextmanager
+async def small_line(
+    folder: Path, broker: KafkaBroker, *, session_timeout_s: float
+) -> AsyncIterator[tuple[KafkaConfig, Crowd, Tally]]:
+    """The topics, no worker yet, and a tally of all results. At the end the workers that run are drained."""
+    config = await new_line(broker)
+    with Crowd(folder, settings_of(config, small_bank(folder), session_timeout_s=session_timeout_s)) as crowd:
+        async with Tally(config) as tally:
+            yield config, crowd, tally
+        for worker in crowd.running:
+            await worker.drain()
 
 
 def settings_of(config: KafkaConfig, bank: Path, *, session_timeout_s: float) -> dict[str, Any]:

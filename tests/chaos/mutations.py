@@ -35,7 +35,7 @@ class Sizes:
     feedback: int
     results: int
     announcements: int
-    growth: float | None = 0.1
+    growth: float | None = 0.05
     seed: int = 0
 
 

@@ -14,22 +14,18 @@ from tempfile import TemporaryDirectory
 from time import monotonic, perf_counter
 from urllib.parse import urlsplit
 
-import numpy as np
 import torch
 from aiokafka import AIOKafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
 
-from engine.bank_file import load_bank, save_bank
-from engine.fit import fit
+from engine.bank_file import load_bank
 from engine.inspection import Verdict
 from engine.inspector import Inspector
-from engine.recipe import Recipe
-from engine.weights import random_backbone
 from stream.cloudevents import frame_headers, read_result
 from stream.config import KafkaConfig
 from stream.errors import DropCause
 from stream.messages import Result
-from tests.chaos.crowd import RECIPE, Crowd, Worker, until
+from tests.chaos.crowd import RECIPE, Crowd, Worker, small_bank, until
 from tests.chaos.figure import Measured
 from tests.chaos.line import CAMERAS, new_line, settings_of
 from tests.services.kafka import KafkaBroker
@@ -76,7 +72,8 @@ def measure(sizes: Sizes) -> list[Measured]:
 
 async def _measure(sizes: Sizes, folder: Path, broker: KafkaBroker, camera: RtspServer) -> list[Measured]:
     config = await new_line(broker)
-    bank = await asyncio.to_thread(_bank, folder)
+    # Its frames take the engine tens of milliseconds, so that several times as many can be sent.
+    bank = await asyncio.to_thread(small_bank, folder, stages=("layer2", "layer3"), size_px=SIZE_PX, images=8, fitted=3)
     rate = sizes.offered * await asyncio.to_thread(_frames_per_s, bank)
     settings = settings_of(config, bank, session_timeout_s=10.0)
     settings["recipes"][RECIPE]["deadline_s"] = DEADLINE_S
@@ -105,22 +102,6 @@ async def _measure(sizes: Sizes, folder: Path, broker: KafkaBroker, camera: Rtsp
         _kafka(counted, sent, [result for result in results if result.camera != LIVE]),
         _late(late, results),
     ]
-
-
-def _bank(folder: Path) -> Path:
-    """A bank whose frames take the engine tens of milliseconds, so that several times as many can be sent."""
-    recipe = Recipe(
-        name=RECIPE,
-        backbone=random_backbone("resnet18", stages=("layer2", "layer3"), seed=1),
-        image_size_px=SIZE_PX,
-        coreset_fraction=0.1,
-        false_reject_rate=0.2,
-        seed=0,
-    )
-    good = [(str(level), np.ascontiguousarray(picture(level, SIZE_PX))) for level in range(60, 68)]
-    bank = fit(good[:3], recipe, calibration=good[3:], device="cpu").bank
-    save_bank(bank, folder / RECIPE)
-    return folder / RECIPE
 
 
 def _frames_per_s(bank: Path) -> float:

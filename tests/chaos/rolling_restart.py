@@ -4,18 +4,18 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import monotonic
 
 from aiokafka import AIOKafkaProducer
 
 from stream.cloudevents import frame_headers
 from stream.config import KafkaConfig
-from tests.chaos.crowd import RECIPE, Crowd, small_bank, until
+from tests.chaos.crowd import RECIPE, until
 from tests.chaos.figure import Measured
-from tests.chaos.line import CAMERAS, new_line, settings_of
+from tests.chaos.line import CAMERAS, on_a_broker, small_line
 from tests.chaos.tally import Tally
 from tests.services.kafka import KafkaBroker
 from tests.stream.scripted import jpeg
@@ -39,32 +39,25 @@ LONG = Sizes(workers=3, frames_per_s=10, silence_s=2)
 
 def measure(sizes: Sizes) -> list[Measured]:
     """Start the new worker, wait until it is warm and has partitions, drain the old one; so for each."""
-    with TemporaryDirectory(prefix="patchline-chaos-") as folder, KafkaBroker() as broker:
-        broker.start_broker()
-        return asyncio.run(_measure(sizes, Path(folder), broker))
+    return on_a_broker(partial(_measure, sizes))
 
 
 async def _measure(sizes: Sizes, folder: Path, broker: KafkaBroker) -> list[Measured]:
-    config = await new_line(broker)
-    settings = settings_of(config, small_bank(folder), session_timeout_s=30.0)
-    line = _SteadyLine(config, sizes.frames_per_s)
-    with Crowd(folder, settings) as crowd:
-        async with Tally(config) as tally:
-            old = await asyncio.gather(*(crowd.start_ready() for _ in range(sizes.workers)))
-            sending = asyncio.create_task(line.run())
-            await until(lambda: all(tally.results_of(camera) > 5 for camera in CAMERAS), "a line in swing")
-            begin = monotonic()
-            for worker in old:
-                await crowd.start_ready()
-                await worker.drain()
-            after = {camera: tally.results_of(camera) for camera in CAMERAS}
-            await until(lambda: all(tally.results_of(c) > n + 5 for c, n in after.items()), "a line in swing again")
-            end = monotonic()
-            line.stop()
-            await sending
-            await until(lambda: bool(crowd.running) and len(tally.seen) >= len(line.sent), "every result")
-        for worker in crowd.running:
+    async with small_line(folder, broker, session_timeout_s=30.0) as (config, crowd, tally):
+        line = _SteadyLine(config, sizes.frames_per_s)
+        old = await asyncio.gather(*(crowd.start_ready() for _ in range(sizes.workers)))
+        sending = asyncio.create_task(line.run())
+        await until(lambda: all(tally.results_of(camera) > 5 for camera in CAMERAS), "a line in swing")
+        begin = monotonic()
+        for worker in old:
+            await crowd.start_ready()
             await worker.drain()
+        after = {camera: tally.results_of(camera) for camera in CAMERAS}
+        await until(lambda: all(tally.results_of(c) > n + 5 for c, n in after.items()), "a line in swing again")
+        end = monotonic()
+        line.stop()
+        await sending
+        await until(lambda: bool(crowd.running) and len(tally.seen) >= len(line.sent), "every result")
     lost = len(line.sent - tally.seen.keys())
     twice = sum(count > 1 for count in tally.seen.values())
     return [

@@ -1,9 +1,12 @@
-"""A bank fitted by the command line, once for all end-to-end tests."""
+"""A bank fitted by the command line, once for all end-to-end tests, and topics for each."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.e2e import topics
+from tests.e2e.line import Line
 from tests.e2e.service import patchline
 from tests.e2e.traffic import RECIPE
 
@@ -26,3 +29,19 @@ def bank(tiles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     options = ["--name", RECIPE, "--backbone", "efficientnet_lite0", "--coreset", "0.01", "--false-reject-rate", "0.05"]
     patchline("fit", good, "--out", bank, *options)
     return bank
+
+
+@pytest.fixture
+async def line(kafka: str, redis_url: str, unique_name: Callable[[str], str]) -> Line:
+    """Topics of three partitions, and a group and a Redis prefix of this test's own."""
+    frames, results, dead = (unique_name(name) for name in ("frames", "results", "dead-letters"))
+    await topics.create(kafka, frames, results, dead, partitions=3)
+    return Line(
+        bootstrap=kafka,
+        redis_url=redis_url,
+        frames=frames,
+        results=results,
+        dead_letters=dead,
+        group=unique_name("group"),
+        prefix=unique_name("patchline") + ":",
+    )

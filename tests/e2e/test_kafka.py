@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,57 +11,12 @@ import pytest
 from redis.asyncio import Redis
 
 from tests.e2e import topics, traffic
+from tests.e2e.line import ALARM, Line
 from tests.e2e.service import Service, json_lines, patchline
 from tests.e2e.traffic import CAMERAS, RECIPE, Sent
 from tests.services.prometheus import PrometheusServer
 
 pytestmark = pytest.mark.timeout(900)  # the fit and the evaluation are part of the first test
-ALARM = {"rejects": 3, "window": 10, "passes": 5}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """The names one test works under, so that tests share a broker and a Redis."""
-
-    bootstrap: str
-    redis_url: str
-    frames: str
-    results: str
-    dead_letters: str
-    group: str
-    prefix: str
-
-    def settings(self, bank: Path) -> dict[str, Any]:
-        """The service's settings, but for its HTTP port."""
-        return {
-            "recipes": {RECIPE: {"bank": str(bank)}},
-            "cameras": {camera: {"source": "kafka", "recipe": RECIPE} for camera in CAMERAS},
-            "kafka": {
-                "bootstrap": self.bootstrap,
-                "frames_topic": self.frames,
-                "results_topic": self.results,
-                "dead_letters_topic": self.dead_letters,
-                "group": self.group,
-            },
-            "redis": {"url": self.redis_url, "prefix": self.prefix},
-            "alarms": ALARM,
-        }
-
-
-@pytest.fixture
-async def line(kafka: str, redis_url: str, unique_name: Callable[[str], str]) -> Line:
-    """Topics of three partitions, and a group and a Redis prefix of this test's own."""
-    frames, results, dead = (unique_name(name) for name in ("frames", "results", "dead-letters"))
-    await topics.create(kafka, frames, results, dead, partitions=3)
-    return Line(
-        bootstrap=kafka,
-        redis_url=redis_url,
-        frames=frames,
-        results=results,
-        dead_letters=dead,
-        group=unique_name("group"),
-        prefix=unique_name("patchline") + ":",
-    )
 
 
 @pytest.fixture

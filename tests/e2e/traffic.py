@@ -112,11 +112,13 @@ def mixed(good: Sequence[Sent], bad: Sequence[Sent]) -> list[Sent]:
     return result
 
 
-async def produce(bootstrap: str, topic: str, sent: Iterable[Sent]) -> None:
-    """Write the records, keyed by camera, each camera's in order."""
+async def produce(bootstrap: str, topic: str, sent: Iterable[Sent], *, partition: int | None = None) -> None:
+    """Write the records, keyed by camera, each camera's in order; to one partition where one is named."""
     async with AIOKafkaProducer(bootstrap_servers=bootstrap, max_request_size=40 * 2**20) as producer:
         waiting = [
-            await producer.send(topic, key=frame.camera.encode(), value=frame.value, headers=frame.headers)
+            await producer.send(
+                topic, key=frame.camera.encode(), value=frame.value, headers=frame.headers, partition=partition
+            )
             for frame in sent
         ]
         for delivered in waiting:

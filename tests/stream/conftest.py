@@ -1,7 +1,5 @@
 import asyncio
 import json
-import os
-import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict
@@ -11,31 +9,17 @@ import pytest
 
 from stream.config import KafkaConfig
 from tests.services.process import REPOSITORY
+from tests.services.worker_process import WorkerProcess
 from tests.stream.kafka_help import until
 
 
-class Worker:
-    """A worker process, and what it has printed."""
-
-    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
-        self.process, self._log = process, log
-
-    @property
-    def printed(self) -> str:
-        return self._log.read_text()
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the kernel has stopped it (SIGSTOP)."""
-        return Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
-
-    def send(self, number: signal.Signals) -> None:
-        os.kill(self.process.pid, number)
+class Worker(WorkerProcess):
+    """One that tells when it can drain."""
 
     async def drain(self) -> None:
+        """See `WorkerProcess`."""
         await until(lambda: "can drain" in self.printed)
-        self.send(signal.SIGTERM)
-        assert await asyncio.wait_for(self.process.wait(), 60) == 0, self.printed
+        await super().drain()
 
 
 @pytest.fixture
@@ -55,6 +39,6 @@ async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Worker]
 
     yield started
     for each in workers:
-        if each.process.returncode is None:
+        if each.running:
             each.process.kill()
             await each.process.wait()

@@ -2,16 +2,27 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
-from stream.cloudevents import frame_headers
-from stream.config import MIB, KafkaConfig
+from stream.cloudevents import frame_headers, read_result
+from stream.config import MIB, KafkaConfig, Limits
+from stream.deadline import Deadline
+from stream.kafka_ledger import KafkaLedger
+from stream.kafka_sink import KafkaSink
+from stream.kafka_source import KafkaSource
 from stream.kafka_topics import Partitions, ensure_topics
+from stream.messages import Result
+from stream.pipeline import Pipeline
+from stream.trial import EngineOf
+from tests.stream.scripted import Recorder, ScriptedEngine
 
 FRAME_BYTES = 32 * MIB
+SESSION = {"session_timeout_s": 2.0, "revoke_timeout_s": 1.0}
+"""Of tests that wait for a worker to be given up."""
 
 
 async def new_topics(kafka: str, unique_name: Callable[[str], str], **more: object) -> KafkaConfig:
@@ -75,6 +86,63 @@ async def read_topic(config: KafkaConfig, topic: str) -> list[ConsumerRecord]:
         return records
     finally:
         await consumer.stop()
+
+
+async def results_of(config: KafkaConfig) -> list[Result]:
+    """The committed results, in the order of their partitions."""
+    return [read_result(r.headers, r.value) for r in await read_topic(config, config.results_topic)]
+
+
+async def committed(config: KafkaConfig) -> dict[int, int]:
+    """The group's committed offset of each partition of frames; 0 where it has none."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=config.bootstrap_servers, group_id=config.group)
+    await consumer.start()
+    try:
+        partitions = [TopicPartition(config.frames_topic, number) for number in range(3)]
+        return {p.partition: await consumer.committed(p) or 0 for p in partitions}
+    finally:
+        await consumer.stop()
+
+
+async def all_done(config: KafkaConfig, frames: int, *, seconds: float = 90) -> None:
+    """Wait until the group has committed so many frames."""
+    async with asyncio.timeout(seconds):
+        while sum((await committed(config)).values()) < frames:
+            await asyncio.sleep(0.3)
+
+
+def worker(
+    config: KafkaConfig,
+    seen: Recorder,
+    engine: ScriptedEngine | None = None,
+    *,
+    trial_engine: EngineOf | None = None,
+    **limits: object,
+) -> Pipeline:
+    """The stream as `config.delivery` says, in this process, with a scripted engine."""
+    ledger = KafkaLedger(config, observer=seen) if config.delivery == "exactly_once" else None
+    return Pipeline(
+        sources=[KafkaSource(config, observer=seen, ledger=ledger)],
+        engine=engine or ScriptedEngine(),
+        ledger=ledger,
+        sinks=[] if ledger else [KafkaSink(config)],
+        limits=Limits(**{"batch_size": 4, **limits}),
+        observer=seen,
+        trial_engine=trial_engine,
+    )
+
+
+@asynccontextmanager
+async def running(pipeline: Pipeline, *, drain_s: float = 20) -> AsyncIterator[None]:
+    """Run it meanwhile; at the end it is drained, and must end in order."""
+    run = asyncio.create_task(pipeline.run())
+    try:
+        yield
+        await pipeline.drain(Deadline(drain_s))
+        await run
+    finally:
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)
 
 
 async def until(condition: Callable[[], bool], *, seconds: float = 60) -> None:

@@ -20,10 +20,9 @@ from stream.kafka_results import KafkaResults
 from stream.kafka_sink import KafkaSink
 from tests.services.redis import RedisServer
 from tests.stream.alarm_help import expected, found
-from tests.stream.kafka_help import new_topics, produce, until
+from tests.stream.kafka_help import SESSION, all_done, new_topics, produce, until
 from tests.stream.scripted import Recorder, jpeg
 from tests.stream.test_alarm_store import outcomes
-from tests.stream.test_exactly_once import SESSION, all_done
 
 RULE = AlarmConfig(k=2, n=4, m=2)
 SCRIPT = "RRPPRPRPP"

@@ -150,3 +150,27 @@ async def test_a_lane_that_is_lost_has_no_more_results_until_it_is_given_out_ane
     again = outcome(0, 0)
     await checkpoint.settle(checkpoint.arrive(again.frame), again)
     assert flushed == ["1/0", "0/0"]
+
+
+async def test_whoever_wants_to_stay_until_its_outcome_has_left_does():
+    """While one flush is under way another settles for the next; a third returns at once, unless it is told to stay."""
+    flushed, goes_on = [], asyncio.Event()
+
+    async def flush(outcomes):
+        flushed.extend(o.result.frame_id for o in outcomes)
+        await goes_on.wait()
+
+    checkpoint = Checkpoint(flush, lambda _: None)
+    made = [outcome(0, offset) for offset in range(4)]
+    places = [checkpoint.arrive(one.frame) for one in made]
+    settling = []
+    for number in range(4):
+        stays = number == 3
+        settling.append(asyncio.create_task(checkpoint.settle(places[number], made[number], until_left=stays)))
+        for _ in range(5):
+            await asyncio.sleep(0)
+    assert flushed == ["0/0"]
+    assert [task.done() for task in settling] == [False, False, True, False]
+    goes_on.set()
+    await asyncio.gather(*settling)
+    assert flushed == ["0/0", "0/1", "0/2", "0/3"]

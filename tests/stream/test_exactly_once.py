@@ -18,11 +18,19 @@ from stream.kafka_source import KafkaSource
 from stream.pipeline import Pipeline
 from stream.transactions import transactional_id
 from tests.services.kafka import KafkaBroker
-from tests.stream.kafka_help import new_topics, produce, read_topic, until
+from tests.stream.kafka_help import (
+    SESSION,
+    all_done,
+    committed,
+    new_topics,
+    produce,
+    read_topic,
+    results_of,
+    running,
+    until,
+    worker,
+)
 from tests.stream.scripted import Recorder, ScriptedEngine, jpeg
-from tests.stream.test_kafka import committed, worker
-
-SESSION = {"session_timeout_s": 2.0, "revoke_timeout_s": 1.0}
 
 
 async def send(config: KafkaConfig, label: str, count: int) -> list[str]:
@@ -31,18 +39,6 @@ async def send(config: KafkaConfig, label: str, count: int) -> list[str]:
     frames = [(i, f"cam-{n % 3}", b"text" if n % 10 == 7 else jpeg(50)) for n, i in enumerate(ids)]
     await produce(config, frames, partition=True)
     return ids
-
-
-async def all_done(config: KafkaConfig, frames: int, *, seconds: float = 90) -> None:
-    """Wait until the group has committed so many frames."""
-    async with asyncio.timeout(seconds):
-        while sum((await committed(config)).values()) < frames:
-            await asyncio.sleep(0.3)
-
-
-async def results_of(config: KafkaConfig) -> list[str]:
-    """The frame ids of the committed results, in the order of their partitions."""
-    return [read_result(r.headers, r.value).frame_id for r in await read_topic(config, config.results_topic)]
 
 
 async def check_once(config: KafkaConfig, ids: list[str]) -> None:
@@ -134,16 +130,13 @@ async def test_a_worker_that_is_fenced_while_the_partition_is_its_own_takes_it_o
     config = await new_topics(kafka, unique_name)
     ids = await send(config, "f", 120)
     seen = Recorder()
-    pipeline = worker(config, seen, ScriptedEngine(seconds=0.05))
-    running = asyncio.create_task(pipeline.run())
-    await until(lambda: len(seen.results) > 12)
-    for partition in range(3):
-        name = transactional_id(config, TopicPartition(config.frames_topic, partition))
-        async with AIOKafkaProducer(bootstrap_servers=kafka, transactional_id=name):
-            pass
-    await all_done(config, 120)
-    await pipeline.drain(Deadline(20))
-    await running
+    async with running(worker(config, seen, ScriptedEngine(seconds=0.05))):
+        await until(lambda: len(seen.results) > 12)
+        for partition in range(3):
+            name = transactional_id(config, TopicPartition(config.frames_topic, partition))
+            async with AIOKafkaProducer(bootstrap_servers=kafka, transactional_id=name):
+                pass
+        await all_done(config, 120)
     assert any("another worker has taken it over" in error for _, error in seen.retries)
     assert len(seen.owned) > 1
     await check_once(config, ids)
@@ -163,11 +156,8 @@ async def test_a_transaction_that_fails_is_done_again_with_the_same_bytes(kafka,
     monkeypatch.setattr(AIOKafkaProducer, "send_offsets_to_transaction", fail_twice)
     ids = await send(config, "f", 12)
     seen = Recorder()
-    pipeline = worker(config, seen)
-    running = asyncio.create_task(pipeline.run())
-    await until(lambda: len(seen.results) == 12)
-    await pipeline.drain(Deadline(20))
-    await running
+    async with running(worker(config, seen)):
+        await until(lambda: len(seen.results) == 12)
     assert sum("scripted" in error for _, error in seen.retries) == 2
     await check_once(config, ids)
     every = await uncommitted(config)
@@ -190,11 +180,8 @@ async def test_a_commit_whose_answer_is_lost_is_not_done_again(kafka, unique_nam
     monkeypatch.setattr(AIOKafkaProducer, "commit_transaction", lose_answer)
     ids = await send(config, "f", 12)
     seen = Recorder()
-    pipeline = worker(config, seen)
-    running = asyncio.create_task(pipeline.run())
-    await until(lambda: sorted(seen.results) == sorted(ids))
-    await pipeline.drain(Deadline(20))
-    await running
+    async with running(worker(config, seen)):
+        await until(lambda: sorted(seen.results) == sorted(ids))
     assert len(lost) == 2
     await check_once(config, ids)
     assert len(await uncommitted(config)) == 12
@@ -241,7 +228,7 @@ async def test_sinks_see_only_what_is_committed(kafka, unique_name, monkeypatch)
             assert done
             committed_ids = {o.frame.frame_id for o in outcomes}
             async with asyncio.timeout(30):  # the broker answers a commit a moment before readers see it
-                while not committed_ids <= set(await results_of(config)):
+                while not committed_ids <= {r.frame_id for r in await results_of(config)}:
                     await asyncio.sleep(0.05)
             self.ids += [o.frame.frame_id for o in outcomes]
 

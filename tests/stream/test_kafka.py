@@ -1,59 +1,30 @@
 import asyncio
-import hashlib
 import random
 import threading
 
-import cv2
-import numpy as np
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka import AIOKafkaProducer
 
 from engine.inspection import Verdict
 from stream.cloudevents import DEAD_LETTER, RESULT, original_headers, read_result
-from stream.config import MIB, KafkaConfig, Limits
+from stream.config import MIB, KafkaConfig
 from stream.deadline import Deadline
 from stream.errors import SourceUnavailableError
-from stream.kafka_ledger import KafkaLedger
-from stream.kafka_sink import KafkaSink
 from stream.kafka_source import KafkaSource
 from stream.kafka_topics import ensure_topics
-from stream.pipeline import Pipeline
-from stream.trial import EngineOf
 from tests.services.kafka import KafkaBroker
-from tests.stream.kafka_help import FRAME_BYTES, new_topics, produce, read_topic, until
+from tests.stream.kafka_help import (
+    FRAME_BYTES,
+    committed,
+    new_topics,
+    produce,
+    read_topic,
+    results_of,
+    running,
+    until,
+    worker,
+)
 from tests.stream.scripted import Recorder, ScriptedEngine, jpeg
-
-
-def worker(
-    config: KafkaConfig,
-    seen: Recorder,
-    engine: ScriptedEngine | None = None,
-    *,
-    trial_engine: EngineOf | None = None,
-    **limits: object,
-) -> Pipeline:
-    ledger = KafkaLedger(config, observer=seen) if config.delivery == "exactly_once" else None
-    return Pipeline(
-        sources=[KafkaSource(config, observer=seen, ledger=ledger)],
-        engine=engine or ScriptedEngine(),
-        ledger=ledger,
-        sinks=[] if ledger else [KafkaSink(config)],
-        limits=Limits(**{"batch_size": 4, **limits}),
-        observer=seen,
-        trial_engine=trial_engine,
-    )
-
-
-async def committed(config: KafkaConfig) -> dict[int, int]:
-    consumer = AIOKafkaConsumer(bootstrap_servers=config.bootstrap_servers, group_id=config.group)
-    await consumer.start()
-    try:
-        partitions = [TopicPartition(config.frames_topic, number) for number in range(3)]
-        return {p.partition: await consumer.committed(p) or 0 for p in partitions}
-    finally:
-        await consumer.stop()
 
 
 async def test_frames_become_results_and_dead_letters(kafka, unique_name):
@@ -71,12 +42,9 @@ async def test_frames_become_results_and_dead_letters(kafka, unique_name):
         values[frame_id] = (camera, value)
     await produce(config, [(i, camera, value) for i, (camera, value) in values.items()], partition=True)
     seen = Recorder()
-    pipeline = worker(config, seen)
-    running = asyncio.create_task(pipeline.run())
-    await until(lambda: len(seen.results) == 60)
-    await until(lambda: seen.lag == {(config.frames_topic, n): 0 for n in range(3)})
-    await pipeline.drain(Deadline(20))
-    await running
+    async with running(worker(config, seen)):
+        await until(lambda: len(seen.results) == 60)
+        await until(lambda: seen.lag == {(config.frames_topic, n): 0 for n in range(3)})
 
     records = await read_topic(config, config.results_topic)
     results = [read_result(record.headers, record.value) for record in records]
@@ -105,74 +73,10 @@ async def test_a_second_worker_goes_on_where_the_first_stopped(kafka, unique_nam
     await produce(config, [(f"a{n}", f"cam-{n % 3}", jpeg(50)) for n in range(30)])
     for expected in ("a", "b"):
         seen = Recorder()
-        pipeline = worker(config, seen)
-        running = asyncio.create_task(pipeline.run())
-        await until(lambda seen=seen: len(seen.results) == 30)
-        await pipeline.drain(Deadline(20))
-        await running
+        async with running(worker(config, seen)):
+            await until(lambda seen=seen: len(seen.results) == 30)
         assert {frame_id[0] for frame_id in seen.results} == {expected}
         await produce(config, [(f"b{n}", f"cam-{n % 3}", jpeg(50)) for n in range(30)])
-
-
-async def test_frames_of_nearly_32_mib_pass(kafka, unique_name):
-    """The largest frame is judged, an unreadable one of that size is dead-lettered whole, a larger one by reference."""
-    config = await new_topics(kafka, unique_name)
-    side = 3343  # BMP: 3 bytes a pixel, rows padded to 4
-    ok, encoded = cv2.imencode(".bmp", np.full((side, side, 3), 60, np.uint8))
-    assert ok
-    whole = encoded.tobytes()
-    assert 0 < FRAME_BYTES - len(whole) < 64 * 1024
-    noise = np.random.default_rng(0).bytes(FRAME_BYTES)
-    beyond = np.random.default_rng(1).bytes(FRAME_BYTES + 100)
-    await produce(config, [("whole", "cam-0", whole), ("noise", "cam-0", noise), ("beyond", "cam-0", beyond)])
-    seen = Recorder()
-    pipeline = worker(config, seen)
-    running = asyncio.create_task(pipeline.run())
-    await until(lambda: len(seen.results) == 3)
-    await pipeline.drain(Deadline(20))
-    await running
-    results = [read_result(r.headers, r.value) for r in await read_topic(config, config.results_topic)]
-    assert [(r.frame_id, r.verdict, r.reason) for r in results] == [
-        ("whole", Verdict.PASS, None),
-        ("noise", Verdict.NOT_INSPECTED, "not_an_image"),
-        ("beyond", Verdict.NOT_INSPECTED, "too_many_bytes"),
-    ]
-    letters = await read_topic(config, config.dead_letter_topic)
-    assert [letter.value or b"" for letter in letters] == [noise, b""]
-    headers = {name: value.decode() for name, value in letters[1].headers}
-    assert headers["ce_framebytes"] == str(len(beyond))
-    assert headers["ce_dataref"].startswith(f"kafka:{config.frames_topic}/")
-
-
-@pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
-async def test_a_dead_letter_that_its_topic_does_not_take_goes_by_reference(kafka, unique_name, delivery):
-    """The topic takes less than the settings say: the frame's result is there, its letter names it, others go on."""
-    config = await new_topics(kafka, unique_name, delivery=delivery)
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
-    await admin.start()
-    small = {"max.message.bytes": str(MIB)}
-    await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, config.dead_letter_topic, configs=small)])
-    await admin.close()
-    large = b"text" * MIB
-    await produce(config, [("large", "cam-0", large), ("good", "cam-0", jpeg(50)), ("bad", "cam-0", b"text")])
-    seen = Recorder()
-    pipeline = worker(config, seen)
-    running = asyncio.create_task(pipeline.run())
-    await until(lambda: len(seen.results) == 3)
-    await pipeline.drain(Deadline(20))
-    await running
-    results = [read_result(r.headers, r.value) for r in await read_topic(config, config.results_topic)]
-    assert [(r.frame_id, r.reason) for r in results] == [
-        ("large", "not_an_image"),
-        ("good", None),
-        ("bad", "not_an_image"),
-    ]
-    letter, _ = await read_topic(config, config.dead_letter_topic)
-    headers = dict(letter.headers)
-    assert not letter.value
-    assert headers["ce_sha256"] == hashlib.sha256(large).hexdigest().encode()
-    assert headers["ce_dataref"].startswith(f"kafka:{config.frames_topic}/".encode())
-    assert headers["ce_reason"] == b"not_an_image"
 
 
 async def test_workers_share_partitions_and_lose_none(kafka, unique_name):
@@ -198,7 +102,7 @@ async def test_workers_share_partitions_and_lose_none(kafka, unique_name):
     await asyncio.gather(*running)
     assert not first.crashes
     assert not second.crashes, "a partition handed over in order was taken for one of a crashed worker"
-    results = [read_result(r.headers, r.value).frame_id for r in await read_topic(config, config.results_topic)]
+    results = [r.frame_id for r in await results_of(config)]
     assert sorted(results) == sorted(ids)
 
 
@@ -227,7 +131,7 @@ async def test_frames_in_flight_of_lost_partitions_are_abandoned_when_they_take_
     await one.drain(Deadline(20))
     await two.drain(Deadline(20))
     await asyncio.gather(*running)
-    results = [read_result(r.headers, r.value).frame_id for r in await read_topic(config, config.results_topic)]
+    results = [r.frame_id for r in await results_of(config)]
     assert sorted(results) == sorted(ids)
 
 
@@ -236,17 +140,14 @@ async def test_a_stuck_engine_stops_the_reading(kafka, unique_name):
     config = await new_topics(kafka, unique_name, partition_buffer_frames=5)
     await produce(config, [(f"f{n}", f"cam-{n % 3}", jpeg(50)) for n in range(150)], partition=True)
     gate, seen = threading.Event(), Recorder()
-    pipeline = worker(config, seen, ScriptedEngine(gate=gate), max_in_flight=10)
-    running = asyncio.create_task(pipeline.run())
-    await until(lambda: sum(seen.received.values()) >= 10)
-    await asyncio.sleep(1)
-    assert sum(seen.received.values()) in (10, 11)
-    assert seen.depth["kafka_buffer"] <= 3 * (5 + 5)
-    assert sum(seen.lag.values()) == 150
-    gate.set()
-    await until(lambda: len(seen.results) == 150)
-    await pipeline.drain(Deadline(20))
-    await running
+    async with running(worker(config, seen, ScriptedEngine(gate=gate), max_in_flight=10)):
+        await until(lambda: sum(seen.received.values()) >= 10)
+        await asyncio.sleep(1)
+        assert sum(seen.received.values()) in (10, 11)
+        assert seen.depth["kafka_buffer"] <= 3 * (5 + 5)
+        assert sum(seen.lag.values()) == 150
+        gate.set()
+        await until(lambda: len(seen.results) == 150)
 
 
 async def test_records_that_are_no_frames_are_results_too(kafka, unique_name):
@@ -261,12 +162,9 @@ async def test_records_that_are_no_frames_are_results_too(kafka, unique_name):
     )
     await producer.stop()
     seen = Recorder()
-    pipeline = worker(config, seen)
-    running = asyncio.create_task(pipeline.run())
-    await until(lambda: len(seen.results) == 3)
-    await pipeline.drain(Deadline(20))
-    await running
-    results = [read_result(r.headers, r.value) for r in await read_topic(config, config.results_topic)]
+    async with running(worker(config, seen)):
+        await until(lambda: len(seen.results) == 3)
+    results = await results_of(config)
     assert {(r.frame_id, r.camera) for r in results} == {
         (f"{config.frames_topic}/0/0", "unknown"),
         (f"{config.frames_topic}/0/1", "cam-7"),
@@ -297,14 +195,11 @@ async def test_a_broker_that_restarts_loses_nothing(unique_name):
         ids = [f"f{n}" for n in range(120)]
         await produce(config, [(i, f"cam-{int(i[1:]) % 3}", jpeg(50)) for i in ids], partition=True)
         seen = Recorder()
-        pipeline = worker(config, seen, ScriptedEngine(seconds=0.05))
-        running = asyncio.create_task(pipeline.run())
-        await until(lambda: len(seen.results) > 20)
-        await asyncio.to_thread(broker.stop)
-        await asyncio.sleep(1)
-        await asyncio.to_thread(broker.start_broker)
-        await until(lambda: set(seen.results) == set(ids), seconds=90)
-        await pipeline.drain(Deadline(30))
-        await running
-        results = [read_result(r.headers, r.value).frame_id for r in await read_topic(config, config.results_topic)]
+        async with running(worker(config, seen, ScriptedEngine(seconds=0.05)), drain_s=30):
+            await until(lambda: len(seen.results) > 20)
+            await asyncio.to_thread(broker.stop)
+            await asyncio.sleep(1)
+            await asyncio.to_thread(broker.start_broker)
+            await until(lambda: set(seen.results) == set(ids), seconds=90)
+        results = [r.frame_id for r in await results_of(config)]
         assert set(results) == set(ids)

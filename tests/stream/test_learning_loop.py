@@ -1,180 +1,36 @@
 """Feedback -> learn -> store -> announce -> swap, and what becomes of feedback that cannot be learned."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
-from engine.errors import GenerationConflictError, LearningError
-from engine.inspection import Embedded, Verdict
+from engine.errors import LearningError
+from engine.inspection import Verdict
 from stream.config import Limits
 from stream.decode import Decoder
 from stream.engine_thread import EngineThread
-from stream.feedback_inbox import LocalInbox
 from stream.learning_loop import LearningLoop
 from stream.messages import (
-    Feedback,
     FeedbackOutcome,
-    FeedbackReply,
-    FeedbackVerdict,
     GenerationAnnounced,
     GenerationRef,
     Result,
 )
-from stream.observer import NullObserver
 from stream.recipe_learning import RecipeLearning
-from tests.stream.scripted import ScriptedEngine, jpeg
-
-PREVIEW = SimpleNamespace(
-    rows_added=3,
-    rows_removed=0,
-    threshold_before=9.0,
-    threshold_after=9.5,
-    cleared=("a",),
-    rejects=2,
-    hidden=(),
-    defects=1,
+from tests.stream.scripted_learning import (
+    Answers,
+    Bank,
+    Inbox,
+    LearningScriptedEngine,
+    Running,
+    ScriptedLearner,
+    ScriptedStore,
+    World,
+    feedback,
 )
-
-
-@dataclass(frozen=True)
-class Bank:
-    generation: int = 1
-    threshold: float = 9.0
-    rows: tuple[int, ...] = (0,)
-
-    @property
-    def sha256(self) -> str:
-        return f"{self.generation:064d}"
-
-
-@dataclass
-class World:
-    """A store that several scripted learners share, and what happened, in order."""
-
-    bank: Bank = field(default_factory=Bank)
-    applied: list[str] = field(default_factory=list)
-    log: list[str] = field(default_factory=list)
-    hold: str | None = None
-    passed: list[float] = field(default_factory=list)
-
-
-class ScriptedLearner:
-    """A learner whose generations only count; `fail` says what its next confirmation raises."""
-
-    def __init__(self, world: World) -> None:
-        self.world, self.bank, self.proposal = world, world.bank, None
-        self.fail: Exception | None = None
-
-    def reopen(self) -> "ScriptedLearner":
-        return ScriptedLearner(self.world)
-
-    def knows(self, feedback_id: str) -> bool:
-        return feedback_id in self.world.applied
-
-    def warm_up(self) -> Iterator[None]:
-        yield
-
-    def note_pass(self, score: float) -> None:
-        self.world.passed.append(score)
-
-    def confirm_good(self, request) -> Iterator[None]:
-        yield
-        if self.fail is not None:
-            raise self.fail
-        self.world.log.append(f"learn {request.frame}")
-        bank = replace(self.bank, generation=self.bank.generation + 1)
-        self.proposal = SimpleNamespace(bank=bank, preview=PREVIEW, hold=self.world.hold)
-        self.request = request
-        yield
-
-    def commit(self) -> Bank:
-        if self.world.bank.generation != self.bank.generation:
-            raise GenerationConflictError("another writer was first")
-        self.world.log.append("store")
-        self.world.applied.append(self.request.feedback_id)
-        self.world.bank = self.bank = self.proposal.bank
-        return self.bank
-
-
-@dataclass
-class ScriptedStore:
-    world: World
-
-    def newest(self) -> int:
-        return self.world.bank.generation
-
-    def bank(self, generation: int) -> Bank:
-        return replace(self.world.bank, generation=generation)
-
-
-class LearningScriptedEngine(ScriptedEngine):
-    def __init__(self, world: World) -> None:
-        super().__init__()
-        self.world = world
-
-    def embed(self, recipe, prepared):
-        return np.zeros((4, 2), np.int16)
-
-    def embed_to_learn(self, recipe, prepared):
-        return Embedded(self.embed(recipe, prepared), np.zeros(4, np.int64), 9.5)
-
-    def swapping(self, recipe, bank) -> Iterator[None]:
-        yield
-        self.world.log.append(f"swap {bank.generation}")
-
-
-class Inbox(LocalInbox):
-    def __init__(self, world: World) -> None:
-        super().__init__()
-        self.world = world
-        self.others: asyncio.Queue[GenerationAnnounced] = asyncio.Queue()
-
-    async def announce(self, announced):
-        self.world.log.append(f"announce {announced.generation.number}")
-
-    async def announced(self):
-        while True:
-            yield await self.others.get()
-
-
-class Answers(NullObserver):
-    def __init__(self) -> None:
-        self.replies: asyncio.Queue[FeedbackReply] = asyncio.Queue()
-        self.taken: asyncio.Queue[int] = asyncio.Queue()
-        self.retries: asyncio.Queue[str] = asyncio.Queue()
-
-    def feedback(self, reply):
-        self.replies.put_nowait(reply)
-
-    def generation(self, recipe, bank):
-        self.taken.put_nowait(bank.generation)
-
-    def retrying(self, what, error, attempt):
-        self.retries.put_nowait(str(error))
-
-
-@dataclass
-class Running:
-    world: World
-    learner: ScriptedLearner
-    inbox: Inbox
-    answers: Answers
-    loop: LearningLoop
-
-    async def ask(self, feedback_id: str, **more: object) -> FeedbackReply:
-        await self.inbox.submit(feedback(feedback_id, **more))
-        return await asyncio.wait_for(self.answers.replies.get(), 60)
-
-
-def feedback(feedback_id: str, **more: object) -> Feedback:
-    fields = {"recipe": "plate", "frame_id": "f", "image": jpeg(200), "operator": "ada", "time": datetime.now(UTC)}
-    return Feedback(feedback_id=feedback_id, verdict=FeedbackVerdict.CONFIRM_GOOD, **{**fields, **more})
 
 
 @pytest.fixture

@@ -58,3 +58,18 @@ async def test_a_frame_that_the_engine_never_sees_makes_room_for_the_next():
     assert not reading.done()
     pace.judged()
     assert await reading < 1
+
+
+def test_a_batch_begins_where_those_before_it_are_full():
+    """Frames that the engine has, or has judged, count no more; those that wait fill the next batch."""
+    pace = Pace(None, batch_size=2)
+    begins = []
+    for _ in range(4):
+        begins.append(pace.begins_batch)
+        pace.read()
+    assert begins == [True, False, True, False]
+    pace.read()
+    with pace.inspecting(2):
+        assert not pace.begins_batch
+        pace.read()
+        assert pace.begins_batch

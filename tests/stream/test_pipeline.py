@@ -12,82 +12,8 @@ from stream.folder_source import FolderSource
 from stream.frame import Position
 from stream.jsonl_sink import JsonLinesSink
 from stream.pipeline import Pipeline
+from tests.stream.list_ports import ListSink, ListSource, endless, frames_of
 from tests.stream.scripted import GENERATION_SHA256, Recorder, ScriptedEngine, frame, jpeg, picture
-
-
-class ListSink:
-    """Keeps what it is given; `failures` are raised first, one a delivery."""
-
-    name = "list"
-
-    def __init__(self, *failures: Exception) -> None:
-        self.outcomes = []
-        self.failures = list(failures)
-        self.log: list[str] = []
-
-    async def open(self) -> None:
-        self.log.append("open")
-
-    async def deliver(self, outcomes) -> None:
-        if self.failures:
-            raise self.failures.pop(0)
-        self.outcomes.extend(outcomes)
-
-    async def close(self) -> None:
-        self.log.append("close")
-
-    @property
-    def ids(self) -> list[str]:
-        return [outcome.result.frame_id for outcome in self.outcomes]
-
-
-class ListSource:
-    """A replayable source over a list; it remembers what was committed."""
-
-    def __init__(self, frames) -> None:
-        self.frames = frames
-        self.committed: dict[int, int] = {}
-        self.sink: ListSink | None = None
-        self.early: list[str] = []
-        self.alone: list[int] = []
-
-    def bind(self, release) -> None:
-        self.release = release
-
-    async def open(self) -> None:
-        pass
-
-    async def __aiter__(self):
-        for each in self.frames:
-            yield each
-
-    async def commit(self, position: Position) -> None:
-        if self.sink is not None:
-            due = [f.frame_id for f in self.frames if f.position.partition == position.partition]
-            due = due[: position.offset + 1]
-            self.early += [frame_id for frame_id in due if frame_id not in self.sink.ids]
-        assert self.committed.get(position.partition, -1) < position.offset
-        self.committed[position.partition] = position.offset
-
-    async def try_alone(self, position: Position) -> None:
-        self.alone.append(position.offset)
-
-    async def close(self) -> None:
-        pass
-
-
-async def frames_of(*frames):
-    for each in frames:
-        yield each
-        await asyncio.sleep(0)
-
-
-async def endless(camera: str = "cam-1"):
-    number = 0
-    while True:
-        yield frame(f"{camera}/{number}", camera=camera)
-        number += 1
-        await asyncio.sleep(0.001)
 
 
 async def test_a_folder_becomes_json_lines(tmp_path: Path):

@@ -8,14 +8,10 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 from engine.inspection import Verdict
-from stream.cloudevents import read_result
 from stream.config import KafkaConfig
-from stream.deadline import Deadline
 from stream.errors import EngineFailedError
-from tests.stream.kafka_help import new_topics, produce, read_topic
+from tests.stream.kafka_help import SESSION, all_done, new_topics, produce, read_topic, results_of, running, worker
 from tests.stream.scripted import Recorder, ScriptedEngine, jpeg
-from tests.stream.test_exactly_once import SESSION, all_done, results_of
-from tests.stream.test_kafka import worker
 
 WHITE = jpeg(255)
 
@@ -64,7 +60,7 @@ async def test_a_frame_that_kills_its_worker_is_dead_lettered_and_no_other(
         died.append(one.process.returncode)
     assert died == [-signal.SIGSEGV if crash_in == "decoder" else -signal.SIGABRT] * 3, one.printed
     await one.drain()
-    results = [read_result(r.headers, r.value) for r in await read_topic(config, config.results_topic)]
+    results = await results_of(config)
     by_id = {r.frame_id: r for r in results}
     assert sorted(by_id) == sorted(ids)
     assert {r.frame_id for r in results if r.verdict is Verdict.NOT_INSPECTED} == {"f10"}
@@ -95,12 +91,9 @@ async def test_a_frame_that_the_engine_refuses_is_found_among_its_batch(kafka, u
         with pytest.raises(EngineFailedError):
             await worker(config, Recorder(), Refusing()).run()
     seen = Recorder()
-    pipeline = worker(config, seen, Refusing())
-    running = asyncio.create_task(pipeline.run())
-    await all_done(config, 12)
-    await pipeline.drain(Deadline(20))
-    await running
-    assert sorted(await results_of(config)) == sorted(ids)
+    async with running(worker(config, seen, Refusing())):
+        await all_done(config, 12)
+    assert sorted(r.frame_id for r in await results_of(config)) == sorted(ids)
     assert [dict(r.headers)["ce_id"] for r in await read_topic(config, config.dead_letter_topic)] == [b"f4"]
 
 
@@ -111,12 +104,9 @@ async def test_a_worker_that_leaves_in_order_leaves_nothing_to_retry(kafka, uniq
     await produce(config, [(f"f{n}", f"cam-{n % 3}", jpeg(50)) for n in range(12)], partition=True)
     for last in (12, 24):
         seen, engine = Recorder(), ScriptedEngine(seconds=0.05)
-        pipeline = worker(config, seen, engine)
-        running = asyncio.create_task(pipeline.run())
-        await all_done(config, last)
-        assert await metadata_of(config) == ['{"in_flight":64}'] * 3
-        await pipeline.drain(Deadline(20))
-        await running
+        async with running(worker(config, seen, engine)):
+            await all_done(config, last)
+            assert await metadata_of(config) == ['{"in_flight":64}'] * 3
         with suppress(TimeoutError):  # brokers show an offset when they have ended its transaction
             async with asyncio.timeout(10):
                 while await metadata_of(config) != [""] * 3:
@@ -135,18 +125,15 @@ async def test_frames_in_flight_when_workers_are_killed_are_judged_one_by_one(ka
         killed = await start(config, **how)
         assert await asyncio.wait_for(killed.process.wait(), 60) == -signal.SIGKILL, killed.printed
     seen, engine = Recorder(), ScriptedEngine()
-    pipeline = worker(config, seen, engine, trial_engine=scripted_engine)
-    running = asyncio.create_task(pipeline.run())
-    await all_done(config, 9)
-    retried = len(engine.batches)
-    assert seen.crashes == {(config.frames_topic, 0): 64}
-    assert engine.batches == [1] * 8, "the first was tried by another process"
-    await produce(config, [(f"g{n}", "cam-0", jpeg(50)) for n in range(40)], partition=True)
-    await all_done(config, 49)
-    assert max(engine.batches[retried:]) > 1
-    await pipeline.drain(Deadline(20))
-    await running
-    results = [read_result(r.headers, r.value) for r in await read_topic(config, config.results_topic)]
+    async with running(worker(config, seen, engine, trial_engine=scripted_engine)):
+        await all_done(config, 9)
+        retried = len(engine.batches)
+        assert seen.crashes == {(config.frames_topic, 0): 64}
+        assert engine.batches == [1] * 8, "the first was tried by another process"
+        await produce(config, [(f"g{n}", "cam-0", jpeg(50)) for n in range(40)], partition=True)
+        await all_done(config, 49)
+        assert max(engine.batches[retried:]) > 1
+    results = await results_of(config)
     assert [r.frame_id for r in results][:9] == [f"f{n}" for n in range(9)]
     assert {r.verdict for r in results} == {Verdict.PASS}
     assert not await read_topic(config, config.dead_letter_topic)

@@ -11,8 +11,8 @@ from stream.messages import Result
 from stream.pipeline import Pipeline
 from stream.precedence import AlarmConditions
 from tests.stream.kafka_help import until
+from tests.stream.list_ports import ListSink
 from tests.stream.scripted import Recorder, ScriptedEngine, frame, picture
-from tests.stream.test_pipeline import ListSink
 
 
 def test_the_condition_follows_the_alarm_rule_of_each_camera():

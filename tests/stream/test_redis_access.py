@@ -17,9 +17,9 @@ from stream.errors import ConfigError, SinkError, SinkUnavailableError
 from tests.services.process import free_port
 from tests.services.redis import RedisServer
 from tests.stream.kafka_help import until
+from tests.stream.readme_examples import examples
 from tests.stream.scripted import Recorder
 from tests.stream.test_alarm_store import outcomes, sink_of
-from tests.stream.test_wire_formats import examples
 
 PASSWORD = "change-me"  # noqa: S105 - an example
 """Of the documented users."""

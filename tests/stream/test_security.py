@@ -28,11 +28,10 @@ from stream.messages import (
 from tests.services.certificates import Certificates, certificates
 from tests.services.kafka_guarded import GuardedBroker, documented_rights
 from tests.services.process import ServiceUnavailableError
-from tests.stream.kafka_help import FRAME_BYTES, produce, read_topic, until
+from tests.stream.kafka_help import FRAME_BYTES, produce, read_topic, until, worker
+from tests.stream.readme_examples import examples
 from tests.stream.scripted import Recorder, jpeg
 from tests.stream.test_alarm_store import outcomes
-from tests.stream.test_kafka import worker
-from tests.stream.test_wire_formats import examples
 
 pytestmark = pytest.mark.slow
 

@@ -1,34 +1,26 @@
 """The examples of stream/README.md are decoded by the code they document."""
 
 import json
-import random
 import re
 from datetime import UTC, datetime
-from pathlib import Path
 
 import msgspec
 import pytest
 import redis.asyncio as redis
-from hypothesis import given
-from hypothesis import strategies as st
 
 from stream.alarm_fields import StoredAlarm, decode_event, encode_event
 from stream.alarm_store import AlarmStore, Written
-from stream.alarm_writer import mark
-from stream.alarms import AlarmState, observation_of
+from stream.alarms import AlarmState
 from stream.cloudevents import (
-    MAX_ORIGINAL_HEADERS_BYTES,
     dead_letter_record,
     frame_headers,
     original_headers,
-    read_frame,
-    read_frame_position,
     read_result,
     result_record,
 )
 from stream.config import KafkaConfig, RedisConfig
-from stream.errors import Reason, RecordError, UnreadableError
-from stream.frame import Frame, Position
+from stream.errors import Reason, UnreadableError
+from stream.frame import Position
 from stream.in_flight_notes import InFlightNotes
 from stream.learning_events import (
     announcement_record,
@@ -40,27 +32,7 @@ from stream.learning_events import (
 )
 from stream.messages import FeedbackOutcome
 from stream.outcome import not_inspected
-from tests.chaos.mutants import mutated_json
-from tests.stream.scripted import frame
-
-README = Path(__file__).parents[2] / "stream" / "README.md"
-POSITION = Position("patchline.frames", 0, 1041)
-
-
-def examples(kind: str) -> list[str]:
-    found = re.findall(rf"<!-- example: {kind} -->\n```\w*\n(.*?)```", README.read_text(), re.DOTALL)
-    assert found, f"the README has no example of: {kind}"
-    return found
-
-
-def headers_of(text: str) -> list[tuple[str, bytes]]:
-    return [(name, value.encode()) for name, _, value in (line.partition(": ") for line in text.splitlines())]
-
-
-def read(headers: list[tuple[str, bytes]], value: bytes | None = b"foo", **more: object) -> Frame:
-    return read_frame(
-        **{"position": POSITION, "timestamp_ms": 1_000, "key": None, "value": value, "headers": headers, **more}
-    )
+from tests.stream.readme_examples import README, examples, headers_of, read
 
 
 def test_the_frame_example_is_a_frame():
@@ -205,97 +177,3 @@ def test_topic_names_are_the_defaults():
     learning = (config.feedback_topic, config.feedback_replies_topic, config.generations_topic)
     for topic in (config.frames_topic, config.results_topic, config.dead_letter_topic, *learning):
         assert f"| `{topic}` " in README.read_text()
-
-
-@pytest.mark.parametrize(
-    ("change", "flaw"),
-    [
-        ({"ce_id": None}, "ce_id is missing"),
-        ({"ce_source": b""}, "ce_source is missing"),
-        ({"ce_type": b"io.patchline.result.v1"}, "ce_type is 'io.patchline.result.v1', expected"),
-        ({"ce_specversion": None}, "ce_specversion is None, expected '1.0'"),
-        ({"ce_time": b"yesterday"}, "ce_time is 'yesterday', expected RFC 3339"),
-        ({"ce_time": b"2026-03-02T08:15:30"}, "expected RFC 3339 with a time zone"),
-        ({"ce_time": b"0001-01-01T00:00:00+05:00"}, "expected RFC 3339"),
-        ({"ce_dataref": b"s3://frames/1"}, "expected one of them"),
-        ({"ce_sha256": b"abc"}, "expected 64 hexadecimal digits"),
-        ({"ce_recipe": None}, "ce_recipe is missing, and there is no default"),
-        ({"ce_id": b"\xff"}, "ce_id is not UTF-8"),
-    ],
-)
-def test_each_wrong_header_is_named(change, flaw):
-    """A record with a wrong header is a frame with a flaw that says which and what was expected."""
-    headers = {**dict(headers_of(examples("frame headers")[0])), **change}
-    seen = read([(name, value) for name, value in headers.items() if value is not None])
-    assert flaw in (seen.flaw or "")
-    assert seen.frame_id
-    assert seen.camera
-
-
-header = st.tuples(
-    st.sampled_from(["ce_id", "ce_source", "ce_type", "ce_time", "ce_recipe", "ce_sha256", "content-type", "x"]),
-    st.one_of(st.binary(max_size=40), st.none()),
-)
-
-
-@given(st.lists(header, max_size=12), st.one_of(st.none(), st.binary(max_size=50)), st.one_of(st.none(), st.binary()))
-def test_any_record_is_a_frame_and_any_frame_a_dead_letter(headers, value, key):
-    """Whatever arrives is a frame with an id and a camera, and can be dead-lettered and reported."""
-    seen = read(headers, value, key=key, timestamp_ms=-1)
-    assert seen.frame_id
-    assert seen.camera
-    outcome = not_inspected(seen, UnreadableError(Reason.CORRUPT, "x"), None)
-    record = dead_letter_record(outcome, 1000)
-    assert record is not None
-    assert record[1] == (value or b"")
-    assert read_result(result_record(outcome.result)[2], result_record(outcome.result)[1]).frame_id == seen.frame_id
-
-
-def test_a_flood_of_headers_is_cut():
-    """A dead letter repeats at most 64 KiB of its frame's headers."""
-    seen = frame("a", b"x", headers=tuple((f"h{n}", bytes(1000)) for n in range(200)))
-    record = dead_letter_record(not_inspected(seen, UnreadableError(Reason.EMPTY, "x"), None), 1000)
-    assert record is not None
-    kept = original_headers(record[2])
-    assert 60 <= len(kept) < 66
-    assert sum(len(name) + len(value) for name, value in kept) <= MAX_ORIGINAL_HEADERS_BYTES
-
-
-def test_records_of_another_kind_are_no_results():
-    """A result is only read from a record that says it is one."""
-    with pytest.raises(RecordError, match=r"expected 'io\.patchline\.result\.v1'"):
-        read_result(headers_of(examples("frame headers")[0]), b"{}")
-    with pytest.raises(RecordError, match="missing required field"):
-        read_result(headers_of(examples("result headers")[0]), b"{}")
-    with pytest.raises(RecordError, match="no alarm event"):
-        decode_event('{"camera": 3}')
-
-
-@pytest.mark.parametrize(
-    ("kind", "read_one", "write"),
-    [
-        ("result", read_result, lambda result: (result_record(result), mark(observation_of(result, POSITION), ""))),
-        ("feedback", read_feedback, feedback_record),
-        ("generation", read_announcement, announcement_record),
-    ],
-    ids=["result", "feedback", "generation"],
-)
-def test_broken_messages_are_read_or_refused(kind, read_one, write):
-    """Nothing else comes of them; and what is read can be written, and follows the alarms."""
-    headers, given = headers_of(examples(f"{kind} headers")[0]), json.loads(examples(kind)[0])
-    draw, read = random.Random(1), 0
-    for _ in range(400):
-        try:
-            found = read_one(headers, mutated_json(given, draw))
-        except RecordError:
-            continue
-        read += 1
-        write(found)
-    assert 40 < read < 360
-
-
-@pytest.mark.parametrize("offset", ["-1", "", "٣", "1" * 5000])
-def test_a_position_that_is_no_number_is_none(offset):
-    """Whatever its header says."""
-    headers = [("ce_frametopic", b"frames"), ("ce_framepartition", b"0"), ("ce_frameoffset", offset.encode())]
-    assert read_frame_position(headers) is None
