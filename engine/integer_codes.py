@@ -86,8 +86,8 @@ class CodeSpace:
     """
 
     def __init__(self, rows: NDArray[np.floating], axes: Doubles, centre: Doubles, width: int) -> None:
-        self._axes = torch.from_numpy(np.ascontiguousarray(axes[:, : max(1, width - 1 - DIGITS)], dtype=np.float32))
-        self._centre = centre.astype(np.float32)
+        self._axes = torch.from_numpy(np.ascontiguousarray(axes[:, : max(1, width - 1 - DIGITS)]))
+        self._centre = centre
         self._middle = 0.0
         points, _ = self._points(rows)
         self._middle = float(points[:, -1].min() + points[:, -1].max()) / 2  # residual norms have one sign
@@ -156,21 +156,16 @@ class CodeSpace:
     def _points(self, vectors: NDArray[np.floating]) -> tuple[torch.Tensor, torch.Tensor]:
         """Axes and residual norm, float32 (n, K + 1), less the middle; and how far rounding may have moved them, (n,).
 
-        With u the unit round-off, a float32 sum of D products errs by at most D u |x||a|, and what is below the root of
-        the residual norm by as much relative to |x|^2, and by what the errors of the K sums add.
+        Sums are float64: float32 would lose more of a small residual norm than a code does.
         """
-        centred = torch.from_numpy((vectors - self._centre).astype(np.float32, copy=False))
-        D, K = self._axes.shape
-        points = torch.empty((len(centred), K + 1))
+        centred = torch.from_numpy(vectors - self._centre)
         inside = centred @ self._axes
-        points[:, :K] = inside
-        sq_norms, sq_inside = centred.square().sum(1), inside.square_().sum(1)
-        outside = (sq_norms - sq_inside).clamp_(min=0).sqrt_()
-        points[:, K] = outside - self._middle
-        unit = (D + 8) * UNIT
-        moved = sq_norms.sqrt() * (unit * sqrt(K))
-        below = 2 * unit * sq_norms + moved * (2 * sq_inside.sqrt() + moved)
-        return points, moved + below / torch.maximum(outside, below.sqrt()).clamp_(min=1e-30)
+        sq_norms = centred.square_().sum(1)
+        outside = (sq_norms - inside.square().sum(1)).clamp_(min=0).sqrt_()
+        points = torch.empty((len(centred), self._axes.shape[1] + 1))
+        points[:, :-1] = inside
+        points[:, -1] = outside - self._middle
+        return points, (sq_norms.sqrt_() * (4 * UNIT)).float()
 
 
 def code_products(queries: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:

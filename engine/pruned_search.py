@@ -24,12 +24,12 @@ SAMPLE = 8192
 """Rows from which the axes are found."""
 WIDTH_ROWS = 2**13
 """Rows by which the width is chosen: what it saves does not hang on the rest."""
-FARTHER = 1.25
+FARTHER = 1.3
 """Queries lie farther from the bank than its rows from one another, off the sheet that these are on."""
 WIDTHS = (32, 48, 64, 96, 128)
 """Values of a code to choose from."""
 MOST_LEFT = 0.5
-"""Where codes leave more than this share of folded products, a query is compared with all rows by plain products."""
+"""Where codes leave more than this share of all rows, a query is compared with all of them by plain products."""
 FLAT_ROWS = 1024
 """Rows compared so at a time, as float64."""
 MOST_WORSE = 2.0
@@ -108,7 +108,10 @@ class PrunedSearch:
         sq = sq_pairs(queries, every, self._rows, first)
         least = self._space.least(coded, self._reach(sq), self._error)
         near = most >= least[:, None]
-        far = np.flatnonzero(near.sum(1) > MOST_LEFT * fold)
+        far = np.flatnonzero(near.all(1))
+        if len(far):
+            left = (values[far].reshape(len(far), -1) >= least[far, None]).sum(1)
+            far = far[left > MOST_LEFT * len(self)]
         near[far, :] = False  # to be compared with everything at once
         near[far, first[far] % fold] = True
         query_of, column = np.divmod(np.flatnonzero(near), fold)
