@@ -88,6 +88,7 @@ class Trial:
         finally:
             if process.pid is not None:
                 process.kill()
+                await asyncio.to_thread(process.join)
             ours.close()
 
     def _conduct(
