@@ -13,7 +13,7 @@ def prepare(image: Image, size_px: tuple[int, int]) -> Image:
     Pixels are averaged over area where the frame shrinks in both directions and interpolated linearly otherwise.
 
     Args:
-        image: RGB uint8 (H, W, 3).
+        image: RGB uint8 (H, W, 3). One channel seen three times (stride 0) is resized once, to the same pixels.
         size_px: (H, W) of the result.
 
     Returns:
@@ -27,7 +27,11 @@ def prepare(image: Image, size_px: tuple[int, int]) -> Image:
     if image.shape[:2] == (height, width):
         return np.ascontiguousarray(image)
     shrinks = image.shape[0] >= height and image.shape[1] >= width
-    resized = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    if image.strides[2] == 0:
+        resized = cv2.resize(image[:, :, 0], (width, height), interpolation=interpolation)
+        return np.asarray(cv2.cvtColor(resized, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
+    resized = cv2.resize(image, (width, height), interpolation=interpolation)
     return np.ascontiguousarray(resized, dtype=np.uint8)
 
 

@@ -11,7 +11,7 @@ from engine.inspection import Image
 from stream.config import Limits
 from stream.errors import Reason, UnreadableError
 from stream.frame import Frame
-from stream.image_file import read_image
+from stream.image_file import read_view
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Decoder:
             raise UnreadableError(
                 Reason.NOT_AN_IMAGE, f"the content type is {kind!r}, expected image/… or application/octet-stream"
             )
-        return read_image(payload, max_bytes=max_bytes, max_pixels=limits.max_pixels)
+        return read_view(payload, max_bytes=max_bytes, max_pixels=limits.max_pixels)
 
     def close(self) -> None:
         """Let the threads end; what they still decode is thrown away."""

@@ -49,6 +49,11 @@ _DECODER_ERRORS: tuple[type[Exception], ...] = (
 
 
 def read_image(payload: bytes, *, max_bytes: int, max_pixels: int) -> Image:
+    """`read_view`, C-contiguous and writable."""
+    return np.require(read_view(payload, max_bytes=max_bytes, max_pixels=max_pixels), requirements=("C", "W"))
+
+
+def read_view(payload: bytes, *, max_bytes: int, max_pixels: int) -> Image:
     """Decode an image file.
 
     Args:
@@ -57,7 +62,7 @@ def read_image(payload: bytes, *, max_bytes: int, max_pixels: int) -> Image:
         max_pixels: height times width in the header; more is refused undecoded.
 
     Returns:
-        RGB uint8 (H, W, 3), C-contiguous.
+        RGB uint8 (H, W, 3), C-contiguous; where the image is grey, one channel seen three times (stride 0), read-only.
 
     Raises:
         UnreadableError: with the reason: EMPTY, TOO_MANY_BYTES, NOT_AN_IMAGE, TOO_MANY_PIXELS, UNSUPPORTED_IMAGE,
@@ -114,11 +119,18 @@ def _format(payload: bytes) -> tuple[str, _Opener]:
 def _rgb(picture: ImageFile) -> Image:
     if picture.mode in _SIXTEEN_BIT_MODES:
         grey = (np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8)
-        return np.repeat(grey[:, :, None], 3, axis=2)  # (H, W) -> (H, W, 3)
+        return _grey(grey)
+    if picture.mode == "L":
+        return _grey(np.asarray(picture))
     if picture.mode in ("LA", "PA", "RGBA", "RGBX"):
         # convert("RGB") leaves the alpha channel out without blending.
         return np.ascontiguousarray(np.asarray(picture.convert("RGB")))
     return np.ascontiguousarray(np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB")))
+
+
+def _grey(pixels: Image) -> Image:
+    height, width = pixels.shape
+    return np.broadcast_to(pixels[:, :, None], (height, width, 3))
 
 
 def _check_png_is_whole(payload: bytes) -> None:

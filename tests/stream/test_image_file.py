@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
+from engine.preprocess import prepare
 from stream.errors import Reason, UnreadableError
-from stream.image_file import read_image
+from stream.image_file import read_image, read_view
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, on damaged TIFF headers
 
@@ -113,6 +114,15 @@ def test_bytes_that_are_no_image():
     assert reason_of(b"good part, no defects\n") is Reason.NOT_AN_IMAGE
     assert reason_of(b"GIF89a" + bytes(20)) is Reason.NOT_AN_IMAGE
     assert reason_of(WHOLE["PNG"], max_bytes=len(WHOLE["PNG"]) - 1) is Reason.TOO_MANY_BYTES
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_view_shows_what_is_read(name):
+    """Grey or not, its pixels are those of `read_image`, and so are those that a recipe sees of it."""
+    view, image = read_view(WHOLE[name], **LIMITS), read_image(WHOLE[name], **LIMITS)
+    assert np.array_equal(view, image)
+    for size_px in ((32, 32), (61, 40), (61, 83), (100, 90)):
+        assert np.array_equal(prepare(view, size_px), prepare(image, size_px))
 
 
 def test_grey_and_alpha_and_sixteen_bits():
