@@ -86,7 +86,10 @@ class CodeSpace:
     """
 
     def __init__(self, rows: NDArray[np.floating], axes: Doubles, centre: Doubles, width: int) -> None:
-        self._axes = torch.from_numpy(np.ascontiguousarray(axes[:, : max(1, width - 1 - DIGITS)]))
+        kept = axes[:, : max(1, width - 1 - DIGITS)]
+        # Turned at random, all axes have about the same spread: the step need not be as wide as the first one asks for.
+        turn = np.linalg.qr(np.random.default_rng(kept.shape[1]).normal(size=(kept.shape[1], kept.shape[1])))[0]
+        self._axes = torch.from_numpy(np.ascontiguousarray(kept)) @ torch.from_numpy(turn)
         self._centre = centre
         self._middle = 0.0
         points, _ = self._points(rows)
