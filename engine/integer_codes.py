@@ -19,6 +19,7 @@ it nearer to each of them by at least the way it moved, as the sides of an obtus
 integers.
 """
 
+import threading
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import sqrt
@@ -41,6 +42,7 @@ SLIGHTLY = 1e-5
 """More than the rounding of the few float32 operations on one value, relative to it."""
 HEADROOM = 1.25
 """The box is so much wider than the rows that it is made for, so that rows like them fit when they join later."""
+_KEPT = threading.local()
 MOST_HALF = LARGEST * LARGEST * (DIGITS - 1)
 """Digits hold half a squared norm less this, which lies between plus and minus this."""
 
@@ -172,10 +174,19 @@ class CodeSpace:
 
 
 def code_products(queries: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """Products of codes, int8 (n, W) and (M, W), exactly: int32 (n, M)."""
+    """Products of codes, int8 (n, W) and (M, W), exactly: int32 (n, M), valid until this thread's next call."""
+    out = _room(len(queries) * len(rows)).view(len(queries), len(rows))
     if exact_int8():
-        return torch._int_mm(queries, rows.T)
-    return torch.mm(queries.float(), rows.T.float()).int()  # sums below 2^24
+        return torch._int_mm(queries, rows.T, out=out)
+    return out.copy_(torch.mm(queries.float(), rows.T.float()))  # sums below 2^24
+
+
+def _room(values: int) -> torch.Tensor:
+    """Memory of this thread, int32 (values,): new memory of this size would cost as much as the products."""
+    room: torch.Tensor | None = getattr(_KEPT, "room", None)
+    if room is None or len(room) < values:
+        room = _KEPT.room = torch.empty(values, dtype=torch.int32)
+    return room[:values]
 
 
 @lru_cache(maxsize=1)
