@@ -35,7 +35,10 @@ def confirm_good(now: Newest, request: Confirmation) -> Generator[None, None, Dr
         **now.by(request, confirmed_by),
     )
     preview = yield from now.preview(references, state, event)
-    why = None if approved_by else reason_to_hold(preview)
+    yield
+    why = None
+    if approved_by is None:
+        why = reason_to_hold(preview) or now.doubt(references, request.frame, patches)
     if why is None:
         return now.draft(event, state, preview, delta.kept, {request.frame: patches})
     held = Held(frame=event.frame, score=event.score, held=why, **now.by(request))

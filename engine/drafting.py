@@ -20,6 +20,7 @@ from engine.memory_bank import MemoryBank
 from engine.online_coreset import OnlineCoreset
 from engine.quantise import Rows
 from engine.reference_frames import ReferenceFrames
+from engine.slip import reason_to_doubt
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -116,6 +117,31 @@ class Newest:
                 threshold_of=threshold_of,
                 threshold_before=self.bank.threshold,
             )
+        )
+
+    def doubt(self, references: ReferenceFrames, frame: str, patches: Rows) -> str | None:
+        """Why a frame that is said to be good looks like a slip of the finger, or None; see `engine.slip`.
+
+        Confirmed are frames that were rejected: they are compared with the known defects that are rejected now.
+
+        Args:
+            references: in step with the rows, which do not know the frame.
+            frame: its name.
+            patches: int16 (P, D).
+        """
+        scores = self._scores(references)
+        known = [
+            number
+            for number, other in enumerate(references.frames)
+            if other.kind == "defect" and other.name != frame and scores[number] > self.bank.threshold
+        ]
+        if not known:
+            return None
+        measured = ReferenceFrames(references.state).with_frame(frame, "reject", patches)
+        recipe = self.bank.recipe
+        score = float(measured.scores(self.bank.scale, recipe.neighbours, recipe.score_patches)[0])
+        return reason_to_doubt(
+            measured.frames[0], score, [references.frames[number] for number in known], scores[known]
         )
 
     def draft(
