@@ -122,27 +122,19 @@ class Newest:
     def doubt(self, references: ReferenceFrames, frame: str, patches: Rows) -> str | None:
         """Why a frame that is said to be good looks like a slip of the finger, or None; see `engine.slip`.
 
-        Confirmed are frames that were rejected: they are compared with the known defects that are rejected now.
-
         Args:
             references: in step with the rows, which do not know the frame.
             frame: its name.
             patches: int16 (P, D).
         """
-        scores = self._scores(references)
-        known = [
-            number
-            for number, other in enumerate(references.frames)
-            if other.kind == "defect" and other.name != frame and scores[number] > self.bank.threshold
-        ]
-        if not known:
+        others = [n for n, other in enumerate(references.frames) if other.kind != "reject" and other.name != frame]
+        if not any(references.frames[number].kind == "defect" for number in others):
             return None
         measured = ReferenceFrames(references.state).with_frame(frame, "reject", patches)
         recipe = self.bank.recipe
         score = float(measured.scores(self.bank.scale, recipe.neighbours, recipe.score_patches)[0])
-        return reason_to_doubt(
-            measured.frames[0], score, [references.frames[number] for number in known], scores[known]
-        )
+        known = [references.frames[number] for number in others]
+        return reason_to_doubt(measured.frames[0], score, known, self._scores(references)[others])
 
     def draft(
         self,

@@ -1,5 +1,6 @@
 """A frame confirmed as good that resembles known defects more than good parts is held as a slip of the finger."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,10 @@ from engine.learner import Learner
 from engine.online_coreset import begin
 from engine.quantise import Rows
 from engine.reference_frames import ReferenceFrame, ReferenceFrames
-from engine.slip import AT_MOST, SHARE, cut_off, reason_to_doubt
+from engine.slip import AT_MOST, GOOD, SHARE, cut_off, reason_to_doubt
 from tests.engine.learning_worlds import confirm, confirmation, new_store, patches, unlearn
 
-DOUBTS = [30.0, 10.0, 40.0, 20.0, 50.0]
+NONE = np.zeros(0)
 
 
 def at(*places: tuple[int, int]) -> Rows:
@@ -39,18 +40,20 @@ def doubted(patch: tuple[int, int], defects: list[tuple[int, int]]) -> str | Non
     return reason_to_doubt(frame, float(np.hypot(*patch)), known, scores)
 
 
-def test_the_cut_off_is_reached_by_a_share_of_the_known_defects() -> None:
-    """Of five, three reach it, so that a sixth does with probability 3 in 6; of one, that one."""
-    assert cut_off(np.array(DOUBTS)) == 30
-    assert cut_off(np.array([7.0])) == 7
-
-
 @pytest.mark.parametrize("n", [1, 2, 5, 10, 33])
 def test_a_further_defect_is_held_with_the_probability_that_is_claimed(n: int) -> None:
     """Over all ranks that a further value may take among n others, it reaches the cut-off in no less than the share."""
     values = np.arange(n + 1.0)
-    held = [values[i] >= cut_off(np.delete(values, i)) for i in range(n + 1)]
+    held = [values[i] >= cut_off(np.delete(values, i), NONE) for i in range(n + 1)]
     assert SHARE <= np.mean(held) <= SHARE + 1 / (n + 1)
+
+
+@pytest.mark.parametrize("n", [9, 24, 100])
+def test_a_further_good_frame_is_held_no_more_often_than_is_claimed(n: int) -> None:
+    """The same over the calibration frames, where known defects look just like them."""
+    values = np.arange(n + 1.0)
+    held = [values[i] >= cut_off(np.zeros(1), np.delete(values, i)) for i in range(n + 1)]
+    assert GOOD - 1 / (n + 1) <= np.mean(held) <= GOOD
 
 
 def test_likeness_to_known_defects_raises_doubt() -> None:
@@ -73,6 +76,15 @@ def test_a_frame_that_equals_a_known_defect_is_held_and_one_that_equals_a_row_is
     """Where one of the distances is 0 there is no ratio."""
     assert doubted((100, 0), [(100, 0), (500, 500)]) is not None
     assert doubted((0, 0), [(0, 0), (0, 100), (100, 0)]) is None
+
+
+def test_what_calibration_frames_reach_too_is_no_reason() -> None:
+    """A frame that would be held by the known defects is not where calibration frames lie as far from the bank."""
+    frame, defect, *good = measured(at((150, 0)), at((100, 0)), at((0, 900)), at((900, 0)))
+    scores = np.array([100.0, 900.0, 900.0])
+    as_good = [replace(other, kind="calibration") for other in good]
+    assert reason_to_doubt(frame, 150.0, [defect], scores[:1]) is not None
+    assert reason_to_doubt(frame, 150.0, [defect, *as_good], scores) is None
 
 
 def test_only_the_newest_known_defects_are_looked_at() -> None:
