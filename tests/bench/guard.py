@@ -1,9 +1,9 @@
 """Slips of the finger: of defects confirmed as good by mistake, and of good frames of a new light, what is held?
 
-By `lights.json`, each of some orders under each light a line of its own. A few defects are known; then other defects and good frames
-come in one drawn order, and each is confirmed as good by one operator. What is held waits for a second person, who lets
-the good frames through. At the end what slipped through is unlearned, and the bank compared with one that was never
-told of it.
+By `lights.json`, some orders, under each light a line of its own. A few defects are known; then other defects and good
+frames come in one drawn order, and each is confirmed as good by one operator. What is held waits for a second person,
+who lets the good frames through. At the end what slipped through is unlearned, and the bank compared with one that was
+never told of it.
 """
 
 import json
