@@ -200,8 +200,7 @@ class Covering:
 
     def _rivals(self, rows: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
         """Pairs of `rows` (r,) and `centres` (s,) that no bound rules out, as places in the two, int64 (p,) each."""
-        upper, sq_norms = self._upper[rows], self._sq_norms[rows]
-        limit = upper + rounding(upper, 2 * len(self._origin), sq_norms) - sq_norms
+        upper = self._upper[rows]
         found = []
         for start in range(0, len(centres), SAMPLE):
             part = slice(start, min(start + SAMPLE, len(centres)))
@@ -210,6 +209,8 @@ class Covering:
             else:
                 C, sq_centres = self._values(centres[part]), self._sq_norms[centres[part]]
                 sq = torch.addmm(sq_centres, self._values(rows), C.T, alpha=-2)
+                sq_norms = self._sq_norms[rows]
+                limit = upper + rounding(upper, 2 * len(self._origin), sq_norms) - sq_norms
                 near, of = (sq <= limit[:, None]).nonzero(as_tuple=True)
             found.append((near, of + start))
         near, of = (torch.cat(parts) for parts in zip(*found, strict=True))

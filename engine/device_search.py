@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from engine.device import full_float32
+from engine.products import product
 from engine.projection import principal_axes
 from engine.search import FOLD, UNIT, Floats, Indices, checked
 
@@ -116,7 +117,7 @@ class DeviceSearch:
         if self._count > len(self._rows):
             self._reserve(self._count if start == 0 else self._count + self._count // 2)
         self._rows[start : self._count] = torch.tensor(rows, dtype=torch.float32)
-        inside = centred @ self._axes64
+        inside = product(centred, self._axes64)
         outside = np.sqrt(np.maximum(sq_norms - np.einsum("mk,mk->m", inside, inside), 0.0))
         points = np.concatenate([inside, outside[:, None]], axis=1) * self._scale
         sq_norms *= self._scale**2 * (1 - 5 * self._unit)
