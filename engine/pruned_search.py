@@ -13,20 +13,22 @@ from copy import copy
 import numpy as np
 import torch
 
-from engine.integer_codes import DIGITS, LARGEST, CodeSpace, Doubles, code_products
+from engine.integer_codes import DIGITS, LARGEST, Coded, CodeSpace, Doubles, code_products
 from engine.products import product
 from engine.projection import principal_axes
 from engine.search import FOLD, UNIT, Floats, Indices, checked, nearest_of, sq_pairs
 
-BLOCK_VALUES = 2**21
-"""Products held at a time: 8 MiB, a share of the last-level cache."""
+BLOCK_VALUES = 2**20
+"""Products held at a time: 4 MiB, a share of the last-level cache."""
+CODED_VALUES = 2**19
+"""Values of queries that are coded together: many small operations would take longer than what they compute."""
 SAMPLE = 8192
 """Rows from which the axes are found."""
 WIDTH_ROWS = 2**13
 """Rows by which the width is chosen: what it saves does not hang on the rest."""
-FARTHER = 1.35
-"""Queries lie farther from the bank than its rows from one another, off the sheet that these are on."""
-WIDTHS = (32, 48, 64, 96)
+FARTHER = 2.5
+"""Times the way from one row to its nearest: so far off the rows are queries, as those of real frames are judged by."""
+WIDTHS = (32, 48, 64, 96, 128)
 """Values of a code to choose from."""
 MOST_LEFT = 0.5
 """Where codes leave more than this share of all rows, a query is compared with all of them by plain products."""
@@ -34,8 +36,8 @@ FLAT_ROWS = 1024
 """Rows compared so at a time, as float64."""
 MOST_WORSE = 2.0
 """Rows that join outside the box make the bounds of all looser; so much looser, and all are coded anew."""
-PASS_COST, PAIR_COST, VALUE_COST = 40, 2_000, 50
-"""In multiply-adds of an 8-bit product: the passes over one result; measuring a pair, and each of its values."""
+PAIR_COST, VALUE_COST = 15_000, 50
+"""Of a pair that is left and each of its values, in multiply-adds of an 8-bit product."""
 
 
 class PrunedSearch:
@@ -89,43 +91,54 @@ class PrunedSearch:
         """See `NearestNeighbours.search`."""
         queries = checked(queries, k, self._rows.shape[1], len(self))
         sq, nearest = np.empty((len(queries), k), dtype=np.float32), np.empty((len(queries), k), dtype=np.int64)
-        step = max(1, BLOCK_VALUES // len(self._codes))
+        block = max(1, BLOCK_VALUES // len(self._codes))
+        step = block * max(1, CODED_VALUES // (block * queries.shape[1]))
         find = self._nearest_one if k == 1 else self._nearest_some
         for start in range(0, len(queries), step):
             part = slice(start, start + step)
-            sq[part], nearest[part] = find(queries[part], k)
+            coded = self._space.queries(queries[part])
+            sq[part], nearest[part] = find(queries[part], coded, k, block)
         return np.sqrt(sq), nearest
 
-    def _nearest_one(self, queries: Floats, _k: int) -> tuple[Floats, Indices]:
-        coded = self._space.queries(queries)
-        products = code_products(torch.from_numpy(coded.codes), self._codes)  # (n, M')
-        n, fold = len(queries), products.shape[1] // FOLD
-        folded = products.view(n, FOLD, fold)
-        most = folded.amax(1).numpy()  # (n, fold)
-        every, column = np.arange(n), most.argmax(1)
-        values = folded.numpy()
-        first = np.minimum(values[every, :, column].argmax(1) * fold + column, len(self) - 1)  # some are no rows yet
-        sq = sq_pairs(queries, every, self._rows, first)
-        least = self._space.least(coded, self._reach(sq), self._error)
-        near = most >= least[:, None]
-        far = np.flatnonzero(near.all(1))
-        if len(far):
-            left = (values[far].reshape(len(far), -1) >= least[far, None]).sum(1)
-            far = far[left > MOST_LEFT * len(self)]
-        near[far, :] = False  # to be compared with everything at once
-        near[far, first[far] % fold] = True
-        query_of, column = np.divmod(np.flatnonzero(near), fold)
-        hit, layer = np.divmod(np.flatnonzero(values[query_of, :, column] >= least[query_of, None]), FOLD)
-        query_of, row_of = query_of[hit], layer * fold + column[hit]
-        real = row_of < len(self)
-        query_of, row_of = query_of[real], row_of[real]
+    def _nearest_one(self, queries: Floats, coded: Coded, _k: int, block: int) -> tuple[Floats, Indices]:
+        blocks = [slice(start, start + block) for start in range(0, len(queries), block)]
+        found = [self._near(queries[part], coded[part]) for part in blocks]
+        query_of = np.concatenate([near + part.start for (near, _, _), part in zip(found, blocks, strict=True)])
+        row_of = np.concatenate([rows for _, rows, _ in found])
+        far = np.concatenate([far + part.start for (_, _, far), part in zip(found, blocks, strict=True)])
         measured = sq_pairs(queries, query_of, self._rows, row_of)
-        starts = np.searchsorted(query_of, every)
+        starts = np.searchsorted(query_of, np.arange(len(queries)))
         best = np.minimum.reduceat(measured, starts)
         row = np.minimum.reduceat(np.where(measured == best[query_of], row_of, len(self)), starts)
         if len(far):
             best[far], row[far] = self._nearest_flat(queries[far])
         return best[:, None], row[:, None]
+
+    def _near(self, queries: Floats, coded: Coded) -> tuple[Indices, Indices, Indices]:
+        """All pairs of a query and a row that may be its nearest, int64 (p,) each, by query; one or more for each.
+
+        And the queries, int64 (f,), of which there are too many: they have one pair, and have to be compared with all.
+        """
+        products = code_products(torch.from_numpy(coded.codes), self._codes)  # (n, M')
+        n, fold = len(queries), products.shape[1] // FOLD
+        folded = products.view(n, FOLD, fold)
+        most, values = folded.amax(1).numpy(), folded.numpy()
+        every, column = np.arange(n), most.argmax(1)
+        first = np.minimum(values[every, :, column].argmax(1) * fold + column, len(self) - 1)  # some are no rows yet
+        least = self._space.least(coded, self._reach(sq_pairs(queries, every, self._rows, first)), self._error)
+        near = most >= least[:, None]
+        columns, far = np.flatnonzero(near), np.empty(0, np.int64)
+        if len(columns) >= fold and len(far := np.flatnonzero(near.all(1))):
+            left = (values[far].reshape(len(far), -1) >= least[far, None]).sum(1)
+            far = far[left > MOST_LEFT * len(self)]
+            near[far, :] = False
+            near[far, first[far] % fold] = True
+            columns = np.flatnonzero(near)
+        query_of, column = np.divmod(columns, fold)
+        hit, layer = np.divmod(np.flatnonzero(values[query_of, :, column] >= least[query_of, None]), FOLD)
+        query_of, row_of = query_of[hit], layer * fold + column[hit]
+        real = row_of < len(self)
+        return query_of[real], row_of[real], far
 
     def _nearest_flat(self, queries: Floats) -> tuple[Floats, Indices]:
         """The same for queries so far from all rows that no code tells these apart: by products in float64."""
@@ -146,8 +159,14 @@ class PrunedSearch:
             best[found[nearer]], row[found[nearer]] = measured[at][nearer], row_of[at][nearer] + start
         return best, row
 
-    def _nearest_some(self, queries: Floats, k: int) -> tuple[Floats, Indices]:
-        coded = self._space.queries(queries)
+    def _nearest_some(self, queries: Floats, coded: Coded, k: int, block: int) -> tuple[Floats, Indices]:
+        sq, nearest = np.empty((len(queries), k), dtype=np.float32), np.empty((len(queries), k), dtype=np.int64)
+        for start in range(0, len(queries), block):
+            part = slice(start, start + block)
+            sq[part], nearest[part] = self._some_of_block(queries[part], coded[part], k)
+        return sq, nearest
+
+    def _some_of_block(self, queries: Floats, coded: Coded, k: int) -> tuple[Floats, Indices]:
         products = code_products(torch.from_numpy(coded.codes), self._codes)[:, : len(self)]
         n = len(queries)
         every = np.repeat(np.arange(n), k)
@@ -187,28 +206,36 @@ class PrunedSearch:
 
 
 def best_width(rows: Floats, axes: Doubles, centre: Doubles) -> int:
-    """The width of codes that makes the least work for queries like `rows`, float32 (M, D), but somewhat farther.
+    """The width of codes that makes the least work for queries that lie off the rows, float32 (M, D).
 
-    Work of a query, in multiply-adds: M times the width and the passes over the products, and for each row that is
-    left what gathering and measuring it costs.
+    Work of a query, in multiply-adds of an 8-bit product: M times the width, and what each row that is left costs.
+    Queries are rows moved by the way between two others that are neighbours, or `FARTHER`.
     """
     M, D = rows.shape
     chosen = np.linspace(0, M - 1, min(M, 128)).astype(np.int64)
     centred = rows - centre
-    sq_norms = np.einsum("md,md->m", centred, centred)
-    exact = sq_norms[chosen, None] + sq_norms - 2 * product(centred[chosen], centred.T)
-    exact[np.arange(len(chosen)), chosen] = np.inf  # not itself
-    reach = FARTHER * np.sqrt(np.maximum(exact.min(1), 0.0)) if M > 1 else np.zeros(1)
+    sq = _sq_to_all(centred[chosen], centred)
+    sq[np.arange(len(chosen)), chosen] = np.inf  # not itself
+    apart = centred[chosen] - centred[sq.argmin(1)]
+    queries = centred[chosen] + FARTHER * np.roll(apart, 1, 0)
+    reach = np.sqrt(np.maximum(_sq_to_all(queries, centred).min(1), 0.0))
     best, least_work = WIDTHS[0], np.inf
     for width in WIDTHS:
         if width > D + 1 + DIGITS and width > WIDTHS[0]:
             break
         space = CodeSpace(rows, axes, centre, width)
-        (codes, error), queries = space.rows(rows), space.queries(rows[chosen])
-        products = code_products(torch.from_numpy(queries.codes), torch.from_numpy(codes)).numpy()
-        least = space.least(queries, reach, error)
-        left = float((products >= least[:, None]).sum(1).mean())
-        work = M * (width + PASS_COST) + left * (PAIR_COST + VALUE_COST * D)
+        (codes, error), coded = space.rows(rows), space.queries(queries + centre)
+        products = code_products(torch.from_numpy(coded.codes), torch.from_numpy(codes)).numpy()
+        left = float((products >= space.least(coded, reach, error)[:, None]).sum(1).mean())
+        work = M * width + left * (PAIR_COST + VALUE_COST * D)
         if work < least_work:
             best, least_work = width, work
     return best
+
+
+def _sq_to_all(queries: Doubles, rows: Doubles) -> Doubles:
+    """Squared distances, float64 (n, M), about."""
+    sq: Doubles = -2 * product(queries, rows.T)
+    sq += np.einsum("nd,nd->n", queries, queries)[:, None]
+    sq += np.einsum("md,md->m", rows, rows)
+    return sq
