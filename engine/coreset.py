@@ -23,7 +23,7 @@ from engine.projection import johnson_lindenstrauss
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with (centres chosen, centres wanted)."""
 
-SMALLEST_BLOCK, LARGEST_BLOCK = 256, 2048
+SMALLEST_BLOCK, LARGEST_BLOCK = 512, 2048
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,8 @@ CHUNK_VALUES = 2**20
 """Bounds or distances computed at a time on a CPU: 4 MiB, a share of the last-level cache."""
 GPU_CHUNK_VALUES = 2**28
 """The same on a GPU, 1 GiB: the host waits once for each chunk, never for a centre."""
+MEASURED_VALUES = 2**19
+"""Values of vectors measured at a time: what lies between the steps stays in the cache."""
 GATHER_VALUES = 2**24
 """Values of vectors converted at a time on a CPU: 64 MiB, however few centres they are compared with."""
 PART = 2**22
@@ -38,7 +40,7 @@ are converted as they are needed. On a GPU it is half of what is free there.
 """
 SAMPLE = 4096
 """Vectors by which the axes are found, and by which the cheaper way is told."""
-PAIR_COST, PASS_COST = 30, 40
+PAIR_COST, PASS_COST = 8, 40
 """In multiply-adds of a matrix product: measuring one value of a pair, and the passes over one bound."""
 
 
@@ -57,14 +59,14 @@ class Covering:
         self._lower = torch.full((total,), torch.inf, device=self._device)
         self._upper = torch.full((total,), torch.inf, device=self._device)
         sample = vectors[:: max(1, total // SAMPLE)].astype(np.float64)
-        self._origin = np.rint(sample.mean(0))  # distances are the same, norms and so errors are smaller
+        self._origin = np.rint(sample.mean(0)).astype(np.float32)  # distances stay, norms and so errors shrink
         self._sq_norms = torch.empty(total, device=self._device)
         self._bounds, bytes_each = self._bounds_for(sample - self._origin, cache_bytes // total)
         keep = dimensions * 4 + bytes_each <= cache_bytes // total
         self._floats = torch.empty((total, dimensions), device=self._device) if keep else None
-        step = max(1, CHUNK_VALUES // dimensions)
+        step = max(1, MEASURED_VALUES // dimensions)
         for start in range(0, total, step):
-            self._measure(slice(start, start + step))
+            self._measure(slice(start, min(start + step, total)))
 
     def __len__(self) -> int:
         return len(self._vectors)
@@ -233,16 +235,17 @@ class Covering:
         if self._floats is not None:
             return self._floats[rows]
         picked = self._vectors[rows if isinstance(rows, slice) else rows.cpu().numpy()]
-        origin = torch.from_numpy(self._origin.astype(np.float32)).to(self._device)
+        origin = torch.from_numpy(self._origin).to(self._device)
         picked = np.require(picked, requirements=("C", "W"))  # torch wants memory that it might write to
         return torch.from_numpy(picked).to(self._device, torch.float32).sub_(origin)
 
     def _measure(self, part: slice) -> None:
-        """Norms and projected points of some vectors, computed in float64."""
-        centred = self._vectors[part].astype(np.float64) - self._origin
-        sq_norms = np.einsum("nd,nd->n", centred, centred)
-        self._sq_norms[part] = torch.from_numpy(sq_norms).to(self._device, torch.float32)
+        """Norms of some vectors, and what bounds are made of."""
+        centred = self._vectors[part].astype(np.float32)  # exact, as in `_values`
+        centred -= self._origin
+        sq_norms = torch.from_numpy(centred).double().square_().sum(1)
+        self._sq_norms[part] = sq_norms.to(self._device, torch.float32)
         if self._floats is not None:
-            self._floats[part] = torch.from_numpy(centred).to(self._device, torch.float32)
+            self._floats[part] = torch.from_numpy(centred).to(self._device)
         if self._bounds is not None:
             self._bounds.note(part.start, centred)

@@ -27,8 +27,8 @@ class Bounds(Protocol):
     def width(self) -> float:
         """What a bound costs, in multiply-adds of a float32 product."""
 
-    def note(self, start: int, centred: NDArray[np.float64]) -> None:
-        """Take vectors `start` ... in, float64 (n, D) less the origin."""
+    def note(self, start: int, centred: NDArray[np.float32]) -> None:
+        """Take vectors `start` ... in, float32 (n, D) less the origin, exactly."""
 
     def add(self, centres: Tensor) -> None:
         """Make vectors, int64 (s,), centres."""
@@ -52,7 +52,7 @@ class CodeBounds:
     BYTES = CODE_WIDTH + 4 * 4
 
     def __init__(self, total: int, sample: NDArray[np.float64], axes: NDArray[np.float64]) -> None:
-        self._space = CodeSpace(sample, axes, np.zeros(sample.shape[1]), CODE_WIDTH)
+        self._space = CodeSpace(sample.astype(np.float32), axes, np.zeros(sample.shape[1]), CODE_WIDTH)
         self._coded = Coded.empty(total, self._space.width)
         self._centres = torch.empty((0, self._space.width), dtype=torch.int8)
         self._error = 0.0
@@ -62,7 +62,7 @@ class CodeBounds:
         """See `Bounds`: 8-bit products are four times as fast."""
         return self._space.width / 4
 
-    def note(self, start: int, centred: NDArray[np.float64]) -> None:
+    def note(self, start: int, centred: NDArray[np.float32]) -> None:
         """See `Bounds`."""
         self._coded[start : start + len(centred)] = self._space.queries(centred)
 
@@ -76,11 +76,10 @@ class CodeBounds:
         """See `Bounds`."""
         coded = self._coded[vectors if isinstance(vectors, slice) else vectors.numpy()]
         reach = upper.clamp(min=0).double().sqrt_().numpy()
-        least = torch.from_numpy(self._space.least(coded, reach, self._error))
-        products = code_products(torch.from_numpy(coded.codes), self._centres[centres])  # (n, s)
-        near = (products.amax(1) >= least).nonzero()[:, 0]
-        place, of = (products[near] >= least[near, None]).nonzero(as_tuple=True)
-        return near[place], of
+        least = self._space.least(coded, reach, self._error)
+        products = code_products(torch.from_numpy(coded.codes), self._centres[centres]).numpy()  # (n, s)
+        near, of = np.divmod(np.flatnonzero(products >= least[:, None]), products.shape[1])
+        return torch.from_numpy(near), torch.from_numpy(of)
 
 
 class FloatBounds:
@@ -98,10 +97,11 @@ class FloatBounds:
         """See `Bounds`."""
         return float(self._width)
 
-    def note(self, start: int, centred: NDArray[np.float64]) -> None:
+    def note(self, start: int, centred: NDArray[np.float32]) -> None:
         """See `Bounds`. Points are (Px, e(x), 1), computed in float64."""
-        inside = product(centred, self._axes)
-        sq_outside = np.einsum("nd,nd->n", centred, centred) - np.einsum("nk,nk->n", inside, inside)
+        doubles = centred.astype(np.float64)
+        inside = product(doubles, self._axes)
+        sq_outside = np.einsum("nd,nd->n", doubles, doubles) - np.einsum("nk,nk->n", inside, inside)
         outside = np.sqrt(np.maximum(sq_outside, 0.0))
         points = np.concatenate([inside, outside[:, None], np.ones((len(centred), 1))], axis=1)
         self._points[start : start + len(centred)] = torch.from_numpy(points).to(self._points)

@@ -40,6 +40,10 @@ DIGITS = 3
 """Values of a code that hold half its squared norm: the first counts ones, the others `LARGEST` each."""
 SLIGHTLY = 1e-5
 """More than the rounding of the few float32 operations on one value, relative to it."""
+TINY = 1e-30
+"""Below any residual norm that matters."""
+SUMMED = 64
+"""Dimensions of a product in float32 whose rounding is bounded as one sum."""
 HEADROOM = 1.25
 """The box is so much wider than the rows that it is made for, so that rows like them fit when they join later."""
 _KEPT = threading.local()
@@ -78,7 +82,7 @@ class Coded:
 
 
 class CodeSpace:
-    """The axes, the middle and the step of codes of `width` values; made for `rows`, float (M, D).
+    """The axes, the middle and the step of codes of `width` values; made for `rows`, float32 (M, D).
 
     Args:
         rows: what the codes of rows must have room for.
@@ -87,12 +91,13 @@ class CodeSpace:
         width: values of a code, more than 4.
     """
 
-    def __init__(self, rows: NDArray[np.floating], axes: Doubles, centre: Doubles, width: int) -> None:
+    def __init__(self, rows: Floats, axes: Doubles, centre: Doubles, width: int) -> None:
         kept = axes[:, : max(1, width - 1 - DIGITS)]
         # Turned at random, all axes have about the same spread: the step need not be as wide as the first one asks for.
-        turn = np.linalg.qr(np.random.default_rng(kept.shape[1]).normal(size=(kept.shape[1], kept.shape[1])))[0]
-        self._axes = torch.from_numpy(np.ascontiguousarray(kept)) @ torch.from_numpy(turn)
-        self._centre = centre
+        drawn = np.random.default_rng(kept.shape[1]).normal(size=(kept.shape[1], kept.shape[1]))
+        turn = torch.linalg.qr(torch.from_numpy(drawn))[0]
+        self._axes = (torch.from_numpy(np.ascontiguousarray(kept)) @ turn).float()
+        self._centre = centre.astype(np.float32)
         self._middle = 0.0
         points, _ = self._points(rows)
         self._middle = float(points[:, -1].min() + points[:, -1].max()) / 2  # residual norms have one sign
@@ -104,10 +109,10 @@ class CodeSpace:
     @property
     def width(self) -> int:
         """Values of a code, W."""
-        return self._axes.shape[1] + 1 + DIGITS
+        return len(self._axes.T) + 1 + DIGITS
 
-    def rows(self, rows: NDArray[np.floating]) -> tuple[Codes, float]:
-        """Codes of rows, float (m, D), and the largest error of them, which grows where they lie outside the box."""
+    def rows(self, rows: Floats) -> tuple[Codes, float]:
+        """Codes of rows, float32 (m, D), and the largest error of them, which grows where they lie outside the box."""
         return self.as_rows(self._coded(rows))
 
     def as_rows(self, queries: Coded) -> tuple[Codes, float]:
@@ -125,8 +130,8 @@ class CodeSpace:
         error = np.sqrt(np.square(queries.error) + np.square(queries.beyond)) * (1 + SLIGHTLY) + queries.drift
         return codes, float(error.max(initial=0.0))
 
-    def queries(self, queries: NDArray[np.floating]) -> Coded:
-        """Codes of queries, float (n, D), to be multiplied with those of rows."""
+    def queries(self, queries: Floats) -> Coded:
+        """Codes of queries, float32 (n, D), to be multiplied with those of rows."""
         found = self._coded(queries)
         codes = np.full((len(queries), self.width), LARGEST, dtype=np.int8)
         codes[:, :-DIGITS] = found.codes
@@ -145,7 +150,7 @@ class CodeSpace:
         least: NDArray[np.int32] = np.maximum(limit, np.iinfo(np.int32).min).astype(np.int32)
         return least
 
-    def _coded(self, vectors: NDArray[np.floating]) -> Coded:
+    def _coded(self, vectors: Floats) -> Coded:
         values, drift = self._points(vectors)
         values /= self.step
         inside = values.clamp(-LARGEST, LARGEST)
@@ -158,19 +163,27 @@ class CodeSpace:
             drift=drift.numpy(),
         )
 
-    def _points(self, vectors: NDArray[np.floating]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _points(self, vectors: Floats) -> tuple[torch.Tensor, torch.Tensor]:
         """Axes and residual norm, float32 (n, K + 1), less the middle; and how far rounding may have moved them, (n,).
 
-        Sums are float64: float32 would lose more of a small residual norm than a code does.
+        Products are float32 of `SUMMED` dimensions at a time, which bounds their rounding; norms are float64: float32
+        would lose more of a small residual norm than a code does.
         """
         centred = torch.from_numpy(vectors - self._centre)
-        inside = centred @ self._axes
-        sq_norms = centred.square_().sum(1)
-        outside = (sq_norms - inside.square().sum(1)).clamp_(min=0).sqrt_()
-        points = torch.empty((len(centred), self._axes.shape[1] + 1))
+        inside = centred.new_zeros((len(centred), self._axes.shape[1]))
+        for start in range(0, len(self._axes), SUMMED):
+            part = slice(start, start + SUMMED)
+            inside.addmm_(centred[:, part], self._axes[part])
+        points = torch.empty((len(centred), inside.shape[1] + 1))
         points[:, :-1] = inside
+        sq_norms = centred.double().square_().sum(1)
+        outside = (sq_norms - inside.double().square_().sum(1)).clamp_(min=0).sqrt_()
         points[:, -1] = outside - self._middle
-        return points, (sq_norms.sqrt_() * (4 * UNIT)).float()
+        # Of |x|: the products' error, and what that is of the square of the residual norm.
+        moved = sqrt(inside.shape[1]) * (SUMMED + len(self._axes) / SUMMED + 4) * UNIT
+        sq_moved = sq_norms * (2 * moved + moved**2)
+        drift = torch.minimum(sq_moved.sqrt(), sq_moved / outside.clamp_(min=TINY))
+        return points, drift.add_(sq_norms.sqrt_(), alpha=moved + 4 * UNIT).float()
 
 
 def code_products(queries: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:

@@ -3,7 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from engine.products import product
 
 CHUNK_VALUES = 2**20
 """Values projected at a time: 8 MiB as float64."""
@@ -11,7 +14,8 @@ CHUNK_VALUES = 2**20
 
 def principal_axes(centred: NDArray[np.float64]) -> NDArray[np.float64]:
     """Orthonormal axes of rows (n, D) already centred, by falling variance, float64 (D, D), one axis a column."""
-    return np.ascontiguousarray(np.linalg.eigh(centred.T @ centred)[1][:, ::-1])
+    axes: NDArray[np.float64] = torch.linalg.eigh(torch.from_numpy(product(centred.T, centred)))[1].numpy()
+    return np.ascontiguousarray(axes[:, ::-1])
 
 
 def johnson_lindenstrauss(

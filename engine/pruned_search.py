@@ -224,7 +224,7 @@ def best_width(rows: Floats, axes: Doubles, centre: Doubles) -> int:
         if width > D + 1 + DIGITS and width > WIDTHS[0]:
             break
         space = CodeSpace(rows, axes, centre, width)
-        (codes, error), coded = space.rows(rows), space.queries(queries + centre)
+        (codes, error), coded = space.rows(rows), space.queries((queries + centre).astype(np.float32))
         products = code_products(torch.from_numpy(coded.codes), torch.from_numpy(codes)).numpy()
         left = float((products >= space.least(coded, reach, error)[:, None]).sum(1).mean())
         work = M * width + left * (PAIR_COST + VALUE_COST * D)
