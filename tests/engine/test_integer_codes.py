@@ -64,6 +64,29 @@ def test_products_are_whole_numbers_without_saturation(monkeypatch: pytest.Monke
         np.testing.assert_array_equal(code_products(torch.from_numpy(queries), torch.from_numpy(rows)), expected)
 
 
+def test_rounding_of_products_is_allowed_for() -> None:
+    """Long vectors that differ little: what float32 products lose is then more than their distances."""
+    rng = np.random.default_rng(7)
+    sheet = 1e4 * rng.normal(size=(300, 8)) @ rng.normal(size=(8, 700))
+    rows = (sheet + rng.normal(size=sheet.shape)).astype(np.float32)
+    queries = (rows[:100] + 0.01 * rng.normal(size=(100, 700))).astype(np.float32)
+    space = space_of(rows, 64)
+    (codes, error), asked = space.rows(rows), space.queries(queries)
+    products = code_products(torch.from_numpy(asked.codes), torch.from_numpy(codes)).numpy()
+    distances = np.sqrt(((queries[:, None].astype(np.float64) - rows) ** 2).sum(2))
+    for rank in (0, 3, 299):
+        reach = np.sort(distances, axis=1)[:, rank]
+        possible = products >= space.least(asked, reach, error)[:, None]
+        assert possible[distances <= reach[:, None]].all()
+    points, drift = space._points(rows)
+    centred = rows.astype(np.float64) - space._centre
+    exact = centred @ space._axes.double().numpy()
+    residual = np.sqrt(np.maximum((centred**2).sum(1) - (exact**2).sum(1), 0.0)) - space._middle
+    moved = np.sqrt(((points.numpy()[:, :-1] - exact) ** 2).sum(1) + (points.numpy()[:, -1] - residual) ** 2)
+    assert (moved <= drift.numpy()).all()
+    assert (drift.numpy() > 0).all()
+
+
 def test_few_rows_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the pairs, codes leave less than one in fifty, and queries far outside the box do not change that."""
     measured: list[int] = []
