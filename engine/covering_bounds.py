@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.integer_codes import Coded, CodeSpace, code_products
-from engine.products import product
+from engine.projection import with_residual
 from engine.search import FOLD, UNIT
 
 CODE_WIDTH = 64
@@ -99,12 +99,10 @@ class FloatBounds:
 
     def note(self, start: int, centred: NDArray[np.float32]) -> None:
         """See `Bounds`. Points are (Px, e(x), 1), computed in float64."""
-        doubles = centred.astype(np.float64)
-        inside = product(doubles, self._axes)
-        sq_outside = np.einsum("nd,nd->n", doubles, doubles) - np.einsum("nk,nk->n", inside, inside)
-        outside = np.sqrt(np.maximum(sq_outside, 0.0))
-        points = np.concatenate([inside, outside[:, None], np.ones((len(centred), 1))], axis=1)
-        self._points[start : start + len(centred)] = torch.from_numpy(points).to(self._points)
+        points = with_residual(centred.astype(np.float64), self._axes)
+        here = slice(start, start + len(centred))
+        self._points[here, :-1] = torch.from_numpy(points).to(self._points)
+        self._points[here, -1] = 1
 
     def add(self, centres: Tensor) -> None:
         """See `Bounds`. Centres are factors of the bounds: -2 Pc, -2 e(c), |c|^2."""

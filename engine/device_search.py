@@ -24,8 +24,7 @@ import torch
 from torch import Tensor
 
 from engine.device import full_float32
-from engine.products import product
-from engine.projection import principal_axes
+from engine.projection import principal_axes, with_residual
 from engine.search import FOLD, UNIT, Floats, Indices, checked
 
 HALF_UNIT = 2.0**-11
@@ -117,9 +116,7 @@ class DeviceSearch:
         if self._count > len(self._rows):
             self._reserve(self._count if start == 0 else self._count + self._count // 2)
         self._rows[start : self._count] = torch.tensor(rows, dtype=torch.float32)
-        inside = product(centred, self._axes64)
-        outside = np.sqrt(np.maximum(sq_norms - np.einsum("mk,mk->m", inside, inside), 0.0))
-        points = np.concatenate([inside, outside[:, None]], axis=1) * self._scale
+        points = with_residual(centred, self._axes64) * self._scale
         sq_norms *= self._scale**2 * (1 - 5 * self._unit)
         factors = np.concatenate([-2 * points, sq_norms[:, None]], axis=1)
         self._factors[start : self._count] = torch.from_numpy(factors).to(self._factors.dtype)

@@ -20,7 +20,7 @@ integers.
 """
 
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from math import sqrt
 from typing import TypeAlias
@@ -28,6 +28,7 @@ from typing import TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.linalg import vector_norm
 
 from engine.search import UNIT
 
@@ -42,7 +43,7 @@ SLIGHTLY = 1e-5
 """More than the rounding of the few float32 operations on one value, relative to it."""
 TINY = 1e-30
 """Below any residual norm that matters."""
-SUMMED = 64
+SUMMED = 192
 """Dimensions of a product in float32 whose rounding is bounded as one sum."""
 HEADROOM = 1.25
 """The box is so much wider than the rows that it is made for, so that rows like them fit when they join later."""
@@ -96,7 +97,9 @@ class CodeSpace:
         # Turned at random, all axes have about the same spread: the step need not be as wide as the first one asks for.
         drawn = np.random.default_rng(kept.shape[1]).normal(size=(kept.shape[1], kept.shape[1]))
         turn = torch.linalg.qr(torch.from_numpy(drawn))[0]
-        self._axes = (torch.from_numpy(np.ascontiguousarray(kept)) @ turn).float()
+        turned = torch.from_numpy(np.ascontiguousarray(kept)) @ turn
+        self._axes = torch.nn.functional.pad(turned, (0, 1)).float()
+        """float32 (D, K + 1): of what is multiplied with it the last value is free for the residual norm."""
         self._centre = centre.astype(np.float32)
         self._middle = 0.0
         points, _ = self._points(rows)
@@ -109,11 +112,11 @@ class CodeSpace:
     @property
     def width(self) -> int:
         """Values of a code, W."""
-        return len(self._axes.T) + 1 + DIGITS
+        return len(self._axes.T) + DIGITS
 
     def rows(self, rows: Floats) -> tuple[Codes, float]:
         """Codes of rows, float32 (m, D), and the largest error of them, which grows where they lie outside the box."""
-        return self.as_rows(self._coded(rows))
+        return self.as_rows(self.queries(rows))
 
     def as_rows(self, queries: Coded) -> tuple[Codes, float]:
         """The codes of the same vectors as rows, and the largest error of them."""
@@ -132,11 +135,20 @@ class CodeSpace:
 
     def queries(self, queries: Floats) -> Coded:
         """Codes of queries, float32 (n, D), to be multiplied with those of rows."""
-        found = self._coded(queries)
-        codes = np.full((len(queries), self.width), LARGEST, dtype=np.int8)
-        codes[:, :-DIGITS] = found.codes
-        codes[:, -DIGITS] = 1
-        return replace(found, codes=codes)
+        values, drift = self._points(queries)
+        values /= self.step
+        inside = values.clamp(-LARGEST, LARGEST)
+        codes = inside.round()
+        factors = torch.full((len(queries), self.width), LARGEST, dtype=torch.int8)
+        factors[:, :-DIGITS] = codes
+        factors[:, -DIGITS] = 1
+        return Coded(
+            codes=factors.numpy(),
+            sq=codes.square().sum(1).numpy(),
+            error=vector_norm(inside - codes, dim=1).mul_(self.step).numpy(),
+            beyond=vector_norm(values.sub_(inside), dim=1).mul_(self.step).numpy(),
+            drift=drift.numpy(),
+        )
 
     def least(self, queries: Coded, reach: Doubles, error: float) -> NDArray[np.int32]:
         """What the product of a row with each query is at least, int32 (n,), if it lies within `reach`, float64 (n,).
@@ -150,19 +162,6 @@ class CodeSpace:
         least: NDArray[np.int32] = np.maximum(limit, np.iinfo(np.int32).min).astype(np.int32)
         return least
 
-    def _coded(self, vectors: Floats) -> Coded:
-        values, drift = self._points(vectors)
-        values /= self.step
-        inside = values.clamp(-LARGEST, LARGEST)
-        codes = inside.round()
-        return Coded(
-            codes=codes.to(torch.int8).numpy(),
-            sq=codes.square().sum(1).numpy(),
-            error=inside.sub(codes).square_().sum(1).sqrt_().mul_(self.step).numpy(),
-            beyond=values.sub_(inside).square_().sum(1).sqrt_().mul_(self.step).numpy(),
-            drift=drift.numpy(),
-        )
-
     def _points(self, vectors: Floats) -> tuple[torch.Tensor, torch.Tensor]:
         """Axes and residual norm, float32 (n, K + 1), less the middle; and how far rounding may have moved them, (n,).
 
@@ -170,20 +169,19 @@ class CodeSpace:
         would lose more of a small residual norm than a code does.
         """
         centred = torch.from_numpy(vectors - self._centre)
-        inside = centred.new_zeros((len(centred), self._axes.shape[1]))
-        for start in range(0, len(self._axes), SUMMED):
-            part = slice(start, start + SUMMED)
-            inside.addmm_(centred[:, part], self._axes[part])
-        points = torch.empty((len(centred), inside.shape[1] + 1))
-        points[:, :-1] = inside
-        sq_norms = centred.double().square_().sum(1)
-        outside = (sq_norms - inside.double().square_().sum(1)).clamp_(min=0).sqrt_()
+        points = torch.mm(centred[:, :SUMMED], self._axes[:SUMMED])
+        for start in range(SUMMED, len(self._axes), SUMMED):
+            points.addmm_(centred[:, start : start + SUMMED], self._axes[start : start + SUMMED])
+        size = vector_norm(centred, dim=1, dtype=torch.float64)
+        within = vector_norm(points, dim=1, dtype=torch.float64)
+        outside = ((size - within) * (size + within)).clamp_(min=0).sqrt_()
         points[:, -1] = outside - self._middle
         # Of |x|: the products' error, and what that is of the square of the residual norm.
-        moved = sqrt(inside.shape[1]) * (SUMMED + len(self._axes) / SUMMED + 4) * UNIT
-        sq_moved = sq_norms * (2 * moved + moved**2)
-        drift = torch.minimum(sq_moved.sqrt(), sq_moved / outside.clamp_(min=TINY))
-        return points, drift.add_(sq_norms.sqrt_(), alpha=moved + 4 * UNIT).float()
+        D, K = len(self._axes), points.shape[1] - 1
+        moved = sqrt(K) * (min(D, SUMMED) + D / SUMMED + 4) * UNIT
+        part = 2 * moved + moved**2
+        drift = torch.minimum(size * sqrt(part), size.square() * part / outside.clamp_(min=TINY))
+        return points, drift.add_(size, alpha=moved + 4 * UNIT).float()
 
 
 def code_products(queries: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:

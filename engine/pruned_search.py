@@ -137,8 +137,10 @@ class PrunedSearch:
         query_of, column = np.divmod(columns, fold)
         hit, layer = np.divmod(np.flatnonzero(values[query_of, :, column] >= least[query_of, None]), FOLD)
         query_of, row_of = query_of[hit], layer * fold + column[hit]
-        real = row_of < len(self)
-        return query_of[real], row_of[real], far
+        if products.shape[1] > len(self):
+            real = row_of < len(self)
+            query_of, row_of = query_of[real], row_of[real]
+        return query_of, row_of, far
 
     def _nearest_flat(self, queries: Floats) -> tuple[Floats, Indices]:
         """The same for queries so far from all rows that no code tells these apart: by products in float64."""
