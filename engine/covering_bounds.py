@@ -13,6 +13,8 @@ from engine.search import FOLD, UNIT
 
 CODE_WIDTH = 64
 """Values of a code."""
+CODE_FOLD, FOLDED = 8, 160
+"""Of so many centres the products are first reduced to the largest of each few: later steps touch a part of them."""
 AXES = (64, 32, 16)
 """Dimensions of the projection in float32 to choose from."""
 
@@ -55,6 +57,7 @@ class CodeBounds:
         self._space = CodeSpace(sample.astype(np.float32), axes, np.zeros(sample.shape[1]), CODE_WIDTH)
         self._coded = Coded.empty(total, self._space.width)
         self._centres = torch.empty((0, self._space.width), dtype=torch.int8)
+        """And `CODE_FOLD` more, so that any of them can be folded."""
         self._error = 0.0
 
     @property
@@ -69,7 +72,8 @@ class CodeBounds:
     def add(self, centres: Tensor) -> None:
         """See `Bounds`."""
         codes, error = self._space.as_rows(self._coded[centres.numpy()])
-        self._centres = torch.cat([self._centres, torch.from_numpy(codes)])
+        spare = torch.zeros((CODE_FOLD, self._space.width), dtype=torch.int8)
+        self._centres = torch.cat([self._centres[:-CODE_FOLD], torch.from_numpy(codes), spare])
         self._error = max(self._error, error)
 
     def pairs(self, vectors: slice | Tensor, upper: Tensor, centres: slice) -> tuple[Tensor, Tensor]:
@@ -77,9 +81,28 @@ class CodeBounds:
         coded = self._coded[vectors if isinstance(vectors, slice) else vectors.numpy()]
         reach = upper.clamp(min=0).double().sqrt_().numpy()
         least = self._space.least(coded, reach, self._error)
-        products = code_products(torch.from_numpy(coded.codes), self._centres[centres]).numpy()  # (n, s)
-        near, of = np.divmod(np.flatnonzero(products >= least[:, None]), products.shape[1])
-        return torch.from_numpy(near), torch.from_numpy(of)
+        count = centres.stop - centres.start
+        wide = -(-count // CODE_FOLD) * CODE_FOLD if count >= FOLDED else count
+        some = self._centres[centres.start : centres.start + wide]
+        products = code_products(torch.from_numpy(coded.codes), some)  # (n, s), and a few more
+        near, of = _at_least(products, least) if count < FOLDED else _folded_at_least(products, least)
+        asked = of < count
+        return torch.from_numpy(near[asked]), torch.from_numpy(of[asked])
+
+
+def _at_least(products: Tensor, least: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where `products`, int32 (n, s), are at least `least`, (n,): rows and columns, int64 (p,) each."""
+    near, of = np.divmod(np.flatnonzero(products.numpy() >= least[:, None]), products.shape[1])
+    return near, of
+
+
+def _folded_at_least(products: Tensor, least: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The same; s is a multiple of `CODE_FOLD`."""
+    folded = products.view(len(products), CODE_FOLD, -1)
+    fold = folded.shape[2]
+    near, column = np.divmod(np.flatnonzero(folded.amax(1).numpy() >= least[:, None]), fold)
+    hit, layer = np.divmod(np.flatnonzero(folded.numpy()[near, :, column] >= least[near, None]), CODE_FOLD)
+    return near[hit], layer * fold + column[hit]
 
 
 class FloatBounds:
