@@ -57,15 +57,19 @@ async def _measure(sizes: Sizes, folder: Path, broker: KafkaBroker) -> list[Meas
             await crowd.start()
         sent = 0
         for number, fault in enumerate([*faults, None], 1):
-            if fault == "stop":
-                await _two_own(crowd)
             before, sent = sent, number * sizes.frames // (len(faults) + 1)
+            if fault == "stop":
+                await _results(before, crowd, tally)
+                await _two_own(crowd)
+                async with asyncio.TaskGroup() as both:  # the worker is told before there is anything to commit
+                    both.create_task(_stop(crowd, tally, draw))
+                    both.create_task(_send(config, ids, before, sent))
+                continue
             await _send(config, ids, before, sent)
             if fault is not None:
-                half = (before + sent) // 2 if fault != "stop" else before
-                await until(lambda n=half: bool(crowd.running) and len(tally.seen) >= n, f"{half} results")
-                await _FAULTS[fault](crowd, tally, broker, draw)
-        await until(lambda: bool(crowd.running) and len(tally.seen) >= sizes.frames, "every result")
+                await _results((before + sent) // 2, crowd, tally)
+                await (_kill(crowd, draw) if fault == "kill" else _restart(broker, draw))
+        await _results(sizes.frames, crowd, tally)
     fenced = sum(1 for worker in crowd.all for event in worker.logged("away, trying again") if _is_fenced(event))
     return await _counted(config, sizes, ids, fenced)
 
@@ -77,12 +81,16 @@ async def _send(config: KafkaConfig, ids: dict[str, bool], start: int, end: int)
     await produce(config, frames, partition=True)
 
 
-async def _kill(crowd: Crowd, _tally: Tally, _broker: KafkaBroker, draw: random.Random) -> None:
+async def _results(count: int, crowd: Crowd, tally: Tally) -> None:
+    await until(lambda: bool(crowd.running) and len(tally.seen) >= count, f"{count} results")
+
+
+async def _kill(crowd: Crowd, draw: random.Random) -> None:
     draw.choice(crowd.running).send(signal.SIGKILL)
     await crowd.start()
 
 
-async def _stop(crowd: Crowd, tally: Tally, _broker: KafkaBroker, draw: random.Random) -> None:
+async def _stop(crowd: Crowd, tally: Tally, draw: random.Random) -> None:
     """Stop a worker amid a transaction until another has committed results of that partition."""
     worker = draw.choice([worker for worker in crowd.running if worker.owns])
     before = len(worker.logged("in transaction"))
@@ -94,12 +102,9 @@ async def _stop(crowd: Crowd, tally: Tally, _broker: KafkaBroker, draw: random.R
     worker.send(signal.SIGCONT)
 
 
-async def _restart(_crowd: Crowd, _tally: Tally, broker: KafkaBroker, draw: random.Random) -> None:
+async def _restart(broker: KafkaBroker, draw: random.Random) -> None:
     await asyncio.to_thread(broker.stop if draw.random() < 0.5 else broker.kill)
     await asyncio.to_thread(broker.start_broker)
-
-
-_FAULTS = {"kill": _kill, "stop": _stop, "restart": _restart}
 
 
 async def _two_own(crowd: Crowd) -> None:
