@@ -55,6 +55,12 @@ class Peer:
                 self._process.kill()
                 self._process.wait()
 
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        assert self._process is not None
+        return self._process.pid
+
     def ask(self, what: str, **arguments: Any) -> dict[str, Any]:
         """Have the worker do something and return what it says.
 
