@@ -40,8 +40,10 @@ are converted as they are needed. On a GPU it is half of what is free there.
 """
 SAMPLE = 4096
 """Vectors by which the axes are found, and by which the cheaper way is told."""
-PAIR_COST, PASS_COST = 8, 40
-"""In multiply-adds of a matrix product: measuring one value of a pair, and the passes over one bound."""
+PAIR_COST, GATHERED_COST, PASS_COST = 8, 100, 40
+"""In multiply-adds of a matrix product: measuring one value of a pair, the same where vectors have to be converted
+first, and the passes over one bound.
+"""
 
 
 class Covering:
@@ -154,7 +156,8 @@ class Covering:
         upper = self._upper[some].contiguous()
         near, _ = bounds.pairs(some, upper, slice(len(self._centres), len(self._centres) + count))
         left = len(near) / (len(upper) * count)
-        return left * PAIR_COST * len(self._origin) + bounds.width + PASS_COST < len(self._origin)
+        cost = GATHERED_COST if self._floats is None else PAIR_COST
+        return left * cost * len(self._origin) + bounds.width + PASS_COST < len(self._origin)
 
     def _bounds_for(self, sample: NDArray[np.float64], bytes_each: int) -> tuple[Bounds | None, int]:
         """The bounds that pay and fit into so many bytes a vector, and how many they take."""
