@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.integer_codes import Coded, CodeSpace, code_products
+from engine.integer_codes import Coded, CodeSpace, code_products, unfolded
 from engine.projection import with_residual
 from engine.search import FOLD, UNIT
 
@@ -99,10 +99,7 @@ def _at_least(products: Tensor, least: NDArray[np.int32]) -> tuple[NDArray[np.in
 def _folded_at_least(products: Tensor, least: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The same; s is a multiple of `CODE_FOLD`."""
     folded = products.view(len(products), CODE_FOLD, -1)
-    fold = folded.shape[2]
-    near, column = np.divmod(np.flatnonzero(folded.amax(1).numpy() >= least[:, None]), fold)
-    hit, layer = np.divmod(np.flatnonzero(folded.numpy()[near, :, column] >= least[near, None]), CODE_FOLD)
-    return near[hit], layer * fold + column[hit]
+    return unfolded(folded.numpy(), np.flatnonzero(folded.amax(1).numpy() >= least[:, None]), least)
 
 
 class FloatBounds:
@@ -122,7 +119,8 @@ class FloatBounds:
 
     def note(self, start: int, centred: NDArray[np.float32]) -> None:
         """See `Bounds`. Points are (Px, e(x), 1), computed in float64."""
-        points = with_residual(centred.astype(np.float64), self._axes)
+        doubles = centred.astype(np.float64)
+        points = with_residual(doubles, self._axes, np.einsum("nd,nd->n", doubles, doubles))
         here = slice(start, start + len(centred))
         self._points[here, :-1] = torch.from_numpy(points).to(self._points)
         self._points[here, -1] = 1

@@ -116,7 +116,7 @@ class DeviceSearch:
         if self._count > len(self._rows):
             self._reserve(self._count if start == 0 else self._count + self._count // 2)
         self._rows[start : self._count] = torch.tensor(rows, dtype=torch.float32)
-        points = with_residual(centred, self._axes64) * self._scale
+        points = with_residual(centred, self._axes64, sq_norms) * self._scale
         sq_norms *= self._scale**2 * (1 - 5 * self._unit)
         factors = np.concatenate([-2 * points, sq_norms[:, None]], axis=1)
         self._factors[start : self._count] = torch.from_numpy(factors).to(self._factors.dtype)

@@ -192,6 +192,21 @@ def code_products(queries: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     return out.copy_(torch.mm(queries.float(), rows.T.float()))  # sums below 2^24
 
 
+def unfolded(
+    folded: NDArray[np.int32], columns: NDArray[np.int64], least: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """All products that are at least their query's `least`, int32 (n,), by query: queries and rows, int64 (p,) each.
+
+    Args:
+        folded: products, int32 (n, F, fold), of rows layer * fold + column.
+        columns: flat places among (n, fold), ascending, of the columns whose largest product is at least that.
+    """
+    fold = folded.shape[2]
+    query_of, column = np.divmod(columns, fold)
+    hit, layer = np.divmod(np.flatnonzero(folded[query_of, :, column] >= least[query_of, None]), folded.shape[1])
+    return query_of[hit], layer * fold + column[hit]
+
+
 def _room(values: int) -> torch.Tensor:
     """Memory of this thread, int32 (values,): new memory of this size would cost as much as the products."""
     room: torch.Tensor | None = getattr(_KEPT, "room", None)

@@ -18,13 +18,16 @@ def principal_axes(centred: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.ascontiguousarray(axes[:, ::-1])
 
 
-def with_residual(centred: NDArray[np.float64], axes: NDArray[np.float64]) -> NDArray[np.float64]:
+def with_residual(
+    centred: NDArray[np.float64], axes: NDArray[np.float64], sq_norms: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """(Px, e(x)) of vectors x, (n, D), on orthonormal axes P, (D, K), and off them: float64 (n, K + 1).
 
-    e(x) = sqrt(|x|^2 - |Px|^2). No two vectors come to lie farther apart, by Pythagoras and the triangle inequality.
+    e(x) = sqrt(|x|^2 - |Px|^2), with |x|^2 given as `sq_norms`, (n,). No two vectors come to lie farther apart, by
+    Pythagoras and the triangle inequality.
     """
     inside = product(centred, axes)
-    sq_outside = np.einsum("nd,nd->n", centred, centred) - np.einsum("nk,nk->n", inside, inside)
+    sq_outside = sq_norms - np.einsum("nk,nk->n", inside, inside)
     return np.concatenate([inside, np.sqrt(np.maximum(sq_outside, 0.0))[:, None]], axis=1)
 
 

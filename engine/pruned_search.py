@@ -13,7 +13,7 @@ from copy import copy
 import numpy as np
 import torch
 
-from engine.integer_codes import DIGITS, LARGEST, Coded, CodeSpace, Doubles, code_products
+from engine.integer_codes import DIGITS, LARGEST, Coded, CodeSpace, Doubles, code_products, unfolded
 from engine.products import product
 from engine.projection import principal_axes
 from engine.search import FOLD, UNIT, Floats, Indices, checked, nearest_of, sq_pairs
@@ -134,9 +134,7 @@ class PrunedSearch:
             near[far, :] = False
             near[far, first[far] % fold] = True
             columns = np.flatnonzero(near)
-        query_of, column = np.divmod(columns, fold)
-        hit, layer = np.divmod(np.flatnonzero(values[query_of, :, column] >= least[query_of, None]), FOLD)
-        query_of, row_of = query_of[hit], layer * fold + column[hit]
+        query_of, row_of = unfolded(values, columns, least)
         if products.shape[1] > len(self):
             real = row_of < len(self)
             query_of, row_of = query_of[real], row_of[real]

@@ -90,7 +90,10 @@ class _Private:
 
     def _watch(self) -> None:
         while not self._done.wait(0.01):
-            status = self._status.read_text().split()
+            try:
+                status = self._status.read_text().split()
+            except (FileNotFoundError, ProcessLookupError):
+                return
             if "RssAnon:" not in status:  # it has ended, and its memory is gone
                 return
             self.peak_bytes = max(self.peak_bytes, int(status[status.index("RssAnon:") + 1]) * 1024)

@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -21,20 +23,29 @@ def space_of(rows: NDArray[np.float32], width: int = 20) -> CodeSpace:
     return CodeSpace(rows, principal_axes(rows - centre), centre, width)
 
 
+def none_ruled_out(
+    space: CodeSpace, rows: NDArray[np.float32], queries: NDArray[np.float32], ranks: Sequence[int]
+) -> list[float]:
+    """Assert that no row within the distance of each rank is ruled out; of each, the share of pairs that is left."""
+    (codes, error), asked = space.rows(rows), space.queries(queries)
+    products = code_products(torch.from_numpy(asked.codes), torch.from_numpy(codes)).numpy()
+    distances = np.sqrt(((queries[:, None].astype(np.float64) - rows) ** 2).sum(2))
+    left: list[float] = []
+    for rank in ranks:
+        reach = np.sort(distances, axis=1)[:, rank]
+        possible = products >= space.least(asked, reach, error)[:, None]
+        assert possible[distances <= reach[:, None]].all()
+        left.append(float(possible.mean()))
+    return left
+
+
 @pytest.mark.parametrize("far", [1.0, 3.0, 1000.0])
 def test_no_row_within_reach_is_ruled_out(far: float) -> None:
     """A row's product is at least what its true distance asks for, also of queries outside the box."""
     rows, queries = vectors(500, 1), vectors(200, 2, far)
     space = space_of(rows)
-    (codes, error), asked = space.rows(rows), space.queries(queries)
-    products = code_products(torch.from_numpy(asked.codes), torch.from_numpy(codes)).numpy()
-    distances = np.sqrt(((queries[:, None].astype(np.float64) - rows) ** 2).sum(2))
-    for rank in (0, 1, 20, 499):
-        reach = np.sort(distances, axis=1)[:, rank]
-        possible = products >= space.least(asked, reach, error)[:, None]
-        assert possible[distances <= reach[:, None]].all()
-        if rank == 0:
-            assert possible.mean() < 0.2 or far > 10
+    nearest, *_ = none_ruled_out(space, rows, queries, ranks=(0, 1, 20, 499))
+    assert nearest < 0.2 or far > 10
 
 
 def test_rows_outside_the_box_are_not_missed() -> None:
@@ -42,14 +53,8 @@ def test_rows_outside_the_box_are_not_missed() -> None:
     rows = np.concatenate([vectors(500, 3), vectors(50, 4, 3.0), vectors(5, 4, 50.0)])
     queries = np.concatenate([vectors(100, 5), vectors(20, 6, 50.0)])
     space = space_of(rows[:500])
-    (codes, error), asked = space.rows(rows), space.queries(queries)
-    assert error > 10 * space.rows(rows[:500])[1]
-    products = code_products(torch.from_numpy(asked.codes), torch.from_numpy(codes)).numpy()
-    distances = np.sqrt(((queries[:, None].astype(np.float64) - rows) ** 2).sum(2))
-    for rank in (0, 5, 520):
-        reach = np.sort(distances, axis=1)[:, rank]
-        possible = products >= space.least(asked, reach, error)[:, None]
-        assert possible[distances <= reach[:, None]].all()
+    assert space.rows(rows)[1] > 10 * space.rows(rows[:500])[1]
+    none_ruled_out(space, rows, queries, ranks=(0, 5, 520))
 
 
 def test_products_are_whole_numbers_without_saturation(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,13 +76,7 @@ def test_rounding_of_products_is_allowed_for() -> None:
     rows = (sheet + rng.normal(size=sheet.shape)).astype(np.float32)
     queries = (rows[:100] + 0.01 * rng.normal(size=(100, 700))).astype(np.float32)
     space = space_of(rows, 64)
-    (codes, error), asked = space.rows(rows), space.queries(queries)
-    products = code_products(torch.from_numpy(asked.codes), torch.from_numpy(codes)).numpy()
-    distances = np.sqrt(((queries[:, None].astype(np.float64) - rows) ** 2).sum(2))
-    for rank in (0, 3, 299):
-        reach = np.sort(distances, axis=1)[:, rank]
-        possible = products >= space.least(asked, reach, error)[:, None]
-        assert possible[distances <= reach[:, None]].all()
+    none_ruled_out(space, rows, queries, ranks=(0, 3, 299))
     points, drift = space._points(rows)
     centred = rows.astype(np.float64) - space._centre
     exact = centred @ space._axes[:, :-1].double().numpy()
