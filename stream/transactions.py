@@ -38,6 +38,8 @@ _RETRY_MS = 20
 
 # After these a producer is of no more use, and a new one does what was asked.
 _SETTLED_ANEW = (InvalidTxnState, InvalidProducerIdMapping, IllegalOperation)
+_FAILURES = (KafkaError, IllegalOperation)
+"""What aiokafka raises; the second, which is no KafkaError, by a producer that has been fenced amid its sends."""
 
 
 def transactional_id(config: KafkaConfig, partition: TopicPartition) -> str:
@@ -116,7 +118,7 @@ class PartitionTransactions:
             return
         try:
             await self._transact(records, offset)
-        except KafkaError as error:
+        except _FAILURES as error:
             self._give_up()
             raise self.translated(error) from error
         except BaseException:  # cancelled: what was sent meanwhile is anyone's guess
@@ -146,7 +148,7 @@ class PartitionTransactions:
             # The offset travels with the records: one round trip less.
             offsets = producer.send_offsets_to_transaction({self._partition: offset}, self._config.group)
             answers.append(asyncio.ensure_future(offsets))
-        except KafkaError as error:
+        except _FAILURES as error:
             errors.append(error)
         # A transaction does not fail with a record that it loses: it would commit the offset without the result.
         found = await asyncio.gather(*answers, return_exceptions=True)
@@ -200,7 +202,7 @@ class PartitionTransactions:
     def _name(self) -> str:
         return f"partition {self._partition.partition} of {self._partition.topic}"
 
-    def translated(self, error: KafkaError) -> SinkError:
+    def translated(self, error: KafkaError | IllegalOperation) -> SinkError:
         """What an error of Kafka means for this partition."""
         if _is_fenced(error):
             self.end()
@@ -210,7 +212,7 @@ class PartitionTransactions:
         # aiokafka wraps what it did not expect in the plain class, a missing right to commit offsets included.
         if type(error) is KafkaError and isinstance(error.__cause__, TopicAuthorizationFailedError):
             error = TopicAuthorizationFailedError(self._partition.topic)
-        again = is_passing(error) or isinstance(error, _SETTLED_ANEW) or type(error) is KafkaError
+        again = isinstance(error, _SETTLED_ANEW) or type(error) is KafkaError or is_passing(error)
         kind = SinkUnavailableError if again else SinkError
         return kind(f"{self._name}: {describe(error, self._config)}")
 

@@ -134,15 +134,18 @@ def worker(
 
 @asynccontextmanager
 async def running(pipeline: Pipeline, *, drain_s: float = 20) -> AsyncIterator[None]:
-    """Run it meanwhile; at the end it is drained, and must end in order."""
-    run = asyncio.create_task(pipeline.run())
+    """Run it meanwhile; at the end it is drained, and must end in order. Where it fails, so does the waiting."""
     try:
-        yield
-        await pipeline.drain(Deadline(drain_s))
-        await run
-    finally:
-        run.cancel()
-        await asyncio.gather(run, return_exceptions=True)
+        async with asyncio.TaskGroup() as group:
+            run = group.create_task(pipeline.run())
+            try:
+                yield
+                await pipeline.drain(Deadline(drain_s))
+                await run
+            finally:
+                run.cancel()
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
 
 
 async def until(condition: Callable[[], bool], *, seconds: float = 60) -> None:

@@ -9,14 +9,14 @@ from aiokafka.errors import KafkaTimeoutError
 
 from engine.inspection import Verdict
 from stream.cloudevents import read_result
-from stream.config import KafkaConfig, Limits
+from stream.config import MIB, KafkaConfig, Limits
 from stream.deadline import Deadline
-from stream.errors import SinkError
+from stream.errors import LaneLostError, SinkError
 from stream.kafka_ledger import KafkaLedger
 from stream.kafka_sink import KafkaSink
 from stream.kafka_source import KafkaSource
 from stream.pipeline import Pipeline
-from stream.transactions import transactional_id
+from stream.transactions import PartitionTransactions, transactional_id
 from tests.services.kafka import KafkaBroker
 from tests.stream.kafka_help import (
     SESSION,
@@ -140,6 +140,35 @@ async def test_a_worker_that_is_fenced_while_the_partition_is_its_own_takes_it_o
     assert any("another worker has taken it over" in error for _, error in seen.retries)
     assert len(seen.owned) > 1
     await check_once(config, ids)
+
+
+async def test_a_worker_that_is_fenced_between_two_sends_knows_that_it_is(kafka, unique_name, monkeypatch):
+    """The first record's answer tells of it; the second then finds a producer that takes nothing more."""
+    config = await new_topics(kafka, unique_name)
+    partition = TopicPartition(config.frames_topic, 0)
+
+    async def committed() -> None:
+        """Nothing, as nobody commits."""
+
+    send = AIOKafkaProducer.send
+
+    async def send_late(self, topic, *args, **kwargs):
+        if topic == config.dead_letter_topic:
+            await until(self._txn_manager.is_fatal_error)
+        return await send(self, topic, *args, **kwargs)
+
+    monkeypatch.setattr(AIOKafkaProducer, "send", send_late)
+    one, other = (PartitionTransactions(config, partition, committed, max_frame_bytes=MIB) for _ in range(2))
+    await one.take_over()
+    await other.take_over()
+    record = (b"key", b"value", [])
+    with pytest.raises(LaneLostError, match="another worker has taken it over"):
+        await one.commit([(config.results_topic, record), (config.dead_letter_topic, record)], 1, "")
+    await other.commit([(config.results_topic, record)], 1, "")
+    for transactions in (one, other):
+        transactions.end()
+        await transactions.ended(10)
+    assert len(await read_topic(config, config.results_topic)) == 1
 
 
 async def test_a_transaction_that_fails_is_done_again_with_the_same_bytes(kafka, unique_name, monkeypatch):

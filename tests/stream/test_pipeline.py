@@ -158,7 +158,7 @@ async def test_an_engine_that_fails_stops_the_stream():
             sources=[frames_of(*(frame(str(n)) for n in range(6)))],
             engine=ScriptedEngine(fail_on=2, fails_when=lambda: len(sink.outcomes) == 2),
             sinks=[sink],
-            limits=Limits(batch_size=2),
+            limits=Limits(batch_size=2, linger_s=60, decode_threads=1),
         ).run()
     assert sink.ids == ["0", "1"]
     assert sink.log == ["open", "close"]
