@@ -5,9 +5,9 @@ spread over the cores frame by frame, and what one frame costs besides the netwo
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
-from threading import Barrier
+from threading import Barrier, Lock
 from typing import TypeVar
 
 import faiss
@@ -42,6 +42,29 @@ class Cores:
         """`work` of every item, in order; the first error is raised."""
         return list(self._workers.map(work, items))
 
+    def begin(self, work: Callable[[Item], Result], items: Sequence[Item]) -> "Future[list[Result]]":
+        """The same without waiting for it; what is begun later follows on each core without a pause."""
+        answer: Future[list[Result]] = Future()
+        left, turn = len(items), Lock()
+
+        def one_done(_: "Future[Result]") -> None:
+            nonlocal left
+            with turn:
+                left -= 1
+                if left:
+                    return
+            try:
+                found = [done.result() for done in parts]
+            except BaseException as error:
+                answer.set_exception(error)
+            else:
+                answer.set_result(found)
+
+        parts = [self._workers.submit(work, item) for item in items]
+        for part in parts:
+            part.add_done_callback(one_done)
+        return answer
+
 
 @lru_cache(maxsize=1)
 def cores(count: int) -> Cores:
@@ -65,6 +88,21 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item], alike: Callabl
         apart = len(items)
     first = cores(count).map(work, items[:apart]) if apart else []
     return [*first, *(work(item) for item in items[apart:])]
+
+
+def begin(work: Callable[[Item], Result], items: Sequence[Item], alike: Callable[[], bool]) -> "Future[list[Result]]":
+    """`spread` without waiting where every item has a core of its own; else it is done when this returns."""
+    count = torch.get_num_threads()
+    if count > 1 and items and not shares(len(items), count)[1]:
+        return cores(count).begin(work, items)
+    return finished(lambda: spread(work, items, alike))
+
+
+def finished(work: Callable[[], Result]) -> "Future[Result]":
+    """The answer of `work`, which is done first; its error is raised."""
+    answer: Future[Result] = Future()
+    answer.set_result(work())
+    return answer
 
 
 def shares(frames: int, count: int) -> tuple[int, int]:

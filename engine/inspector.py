@@ -1,6 +1,7 @@
 """Judges frames: one backbone pass for all recipes that share it, then each recipe's own bank."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from typing import TypeAlias
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 
 from engine.backbone import FeatureExtractor, Runtime, load_backbone
 from engine.batch_judge import BatchJudge, TensorSearch
-from engine.cores import spread
+from engine.cores import begin, finished
 from engine.device import Precision, resolve_device
 from engine.device_pass import chunk_sizes
 from engine.device_search import DeviceSearch
@@ -94,11 +95,18 @@ class Inspector:
             RecipeError: no bank of a frame's recipe is loaded.
             ImageError: an image is not of its recipe's size.
         """
+        return self.begin(frames, maps=maps).result()
+
+    def begin(self, frames: Sequence[Frame], *, maps: Maps = "none") -> "Future[list[Inspection]]":
+        """`inspect`, answered later: the next frames may be begun meanwhile, and no core waits for the slowest one.
+
+        A bank may be swapped when all that was begun is answered. Raises as `inspect`, at once.
+        """
         passes = [self._pass(frame) for frame in frames]
         if self._batched:
-            return self._inspect_batch(frames, passes, maps)
+            return finished(lambda: self._inspect_batch(frames, passes, maps))
         # Every frame must come out alike on one core and on all, or none may be shared by all.
-        return spread(
+        return begin(
             lambda frame: self._inspect_one(frame, maps),
             frames,
             lambda: all(self._backbones[spec].bits_alike(size_px, options) for spec, size_px, options in set(passes)),

@@ -5,7 +5,8 @@ Frames go first. What is learned runs between batches, in steps (`turns.py`).
 
 import asyncio
 from collections.abc import Collection, Iterator, Sequence
-from typing import Literal, Protocol, TypeAlias
+from concurrent.futures import Future
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from engine.inspection import Embedded, Image, Inspection
 from engine.memory_bank import MemoryBank
@@ -32,6 +33,14 @@ class Engine(Protocol):
 
     def warm_up(self) -> None:
         """Do what makes the first batch slow."""
+
+
+@runtime_checkable
+class OverlappingEngine(Protocol):
+    """An engine that can begin with a batch before it has answered the last."""
+
+    def begin(self, frames: Sequence[tuple[str, Image]], *, maps: Maps = "none") -> "Future[list[Inspection]]":
+        """`inspect`, answered later. While anything is under way nothing else is called but this and `prepare`."""
 
 
 class LearningEngine(Engine, Protocol):
@@ -66,7 +75,7 @@ class EngineThread:
             EngineFailedError: the engine raised, or did not answer for every frame.
         """
         try:
-            inspections = await asyncio.wrap_future(self._turns.call(lambda: self._inspect(frames)))
+            inspections = await asyncio.wrap_future(self._started(frames))
         except Exception as error:  # whatever the engine raises is fatal to the batch, and is named here once
             recipes = ", ".join(sorted({recipe for recipe, _ in frames}))
             raise EngineFailedError(
@@ -76,8 +85,11 @@ class EngineThread:
             raise EngineFailedError(f"the engine gave {len(inspections)} inspections for {len(frames)} frames")
         return inspections
 
-    def _inspect(self, frames: Sequence[tuple[str, Image]]) -> list[Inspection]:
-        return self._engine.inspect(frames, maps=self._maps)
+    def _started(self, frames: Sequence[tuple[str, Image]]) -> "Future[list[Inspection]]":
+        engine, maps = self._engine, self._maps
+        if isinstance(engine, OverlappingEngine):
+            return self._turns.begin(lambda: engine.begin(frames, maps=maps))
+        return self._turns.call(lambda: engine.inspect(frames, maps=maps))
 
     async def between_batches(self, steps: Iterator[None]) -> None:
         """Run an iterator to its end, a step at a time, while no batch waits and once after each batch.

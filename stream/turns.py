@@ -1,7 +1,8 @@
 """A thread that serves two kinds of work by turns: calls, which never wait, and steps of learning between them.
 
 While none waits, steps follow one another, and a call that comes waits for the one that is running. While calls wait,
-steps have a few milliseconds after each of them, so that learning goes on under full load as well.
+steps have a few milliseconds after each of them, so that learning goes on under full load as well. A call may also
+begin what is answered later: the next call need not wait for that, steps do.
 """
 
 import threading
@@ -9,7 +10,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
 STEPS_S = 0.02
@@ -28,7 +30,11 @@ class Turns:
         self._steps_s = steps_s
         self._steps_until = 0.0
         self._changed = threading.Condition()
-        self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._calls: deque[Callable[[], None]] = deque()
+        self._answers: deque[Future[Any]] = deque()
+        """Of these calls."""
+        self._under_way = 0
+        """Calls that have begun and are not answered."""
         self._steps: deque[tuple[Iterator[None], Future[None]]] = deque()
         self._owed = False
         """Whether it is the steps' turn: a call has run, and their time since is not over."""
@@ -38,32 +44,41 @@ class Turns:
     def call(self, work: Callable[[], T]) -> "Future[T]":
         """Run `work` after the calls before it."""
         answer: Future[T] = Future()
-        self._put(self._calls, (work, answer))
+        self._put(answer, self._calls, partial(self._run, work, answer))
+        return answer
+
+    def begin(self, work: Callable[[], "Future[T]"]) -> "Future[T]":
+        """Run `work` after the calls before it have run; its answer is that of the future that it returns."""
+        answer: Future[T] = Future()
+        self._put(answer, self._calls, partial(self._begin, work, answer))
         return answer
 
     def steps(self, work: Iterator[None]) -> "Future[None]":
         """Run `work` step by step between calls, after the steps before it. Cancelling the answer leaves the rest."""
         answer: Future[None] = Future()
-        self._put(self._steps, (work, answer))
+        self._put(answer, self._steps, (work, answer))
         return answer
 
     def close(self) -> None:
         """Let the thread end after what it is doing; what waits is cancelled."""
         with self._changed:
             self._closed = True
-            waiting = [answer for queue in (self._calls, self._steps) for _, answer in queue]
+            waiting = [*self._answers, *(answer for _, answer in self._steps)]
             self._calls.clear()
+            self._answers.clear()
             self._steps.clear()
             self._changed.notify()
         for answer in waiting:
             answer.cancel()
 
-    def _put(self, queue: deque[Any], item: tuple[Any, "Future[Any]"]) -> None:
+    def _put(self, answer: "Future[Any]", queue: deque[Any], item: object) -> None:
         with self._changed:
             if self._closed:
-                item[1].cancel()
+                answer.cancel()
                 return
             queue.append(item)
+            if queue is self._calls:
+                self._answers.append(answer)
             if self._thread.ident is None:
                 self._thread.start()
             self._changed.notify()
@@ -71,17 +86,27 @@ class Turns:
     def _serve(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._calls or self._steps or self._closed)
+                self._changed.wait_for(lambda: self._closed or self._turn is not None)
                 if self._closed:
                     return
-                calls = bool(self._calls) and not (self._steps and self._owed)
-                item = self._calls.popleft() if calls else None
-            if item is not None:
-                _run(*item)
-                self._owed, self._steps_until = True, time.monotonic() + self._steps_s
+                call = self._calls.popleft() if self._turn == "call" else None
+                if call is not None:
+                    self._answers.popleft()
+            if call is not None:
+                call()
             else:
                 self._step()
-                self._owed = time.monotonic() < self._steps_until
+                with self._changed:
+                    self._owed = time.monotonic() < self._steps_until
+
+    @property
+    def _turn(self) -> Literal["call", "step"] | None:
+        """Whose turn it is; nobody's while steps wait for what is under way, or nothing waits."""
+        if not self._steps:
+            return "call" if self._calls else None
+        if self._under_way:
+            return None
+        return "call" if self._calls and not self._owed else "step"
 
     def _step(self) -> None:
         with self._changed:
@@ -102,25 +127,52 @@ class Turns:
         with self._changed:
             if self._steps and self._steps[0][1] is answer:
                 self._steps.popleft()
-        if not answer.cancelled():
-            _settle(answer, error)
+        if not answer.cancelled() and answer.set_running_or_notify_cancel():
+            if error is None:
+                answer.set_result(None)
+            else:
+                answer.set_exception(error)
+
+    def _run(self, work: Callable[[], T], answer: "Future[T]") -> None:
+        if not answer.set_running_or_notify_cancel():
+            return
+        try:
+            found = work()
+        except BaseException as error:
+            self._answered()
+            answer.set_exception(error)
+        else:
+            self._answered()
+            answer.set_result(found)
+
+    def _begin(self, work: Callable[[], "Future[T]"], answer: "Future[T]") -> None:
+        if not answer.set_running_or_notify_cancel():
+            return
+        with self._changed:
+            self._under_way += 1
+        try:
+            later = work()
+        except BaseException as error:
+            self._answered(1)
+            answer.set_exception(error)
+        else:
+            later.add_done_callback(partial(self._pass_on, answer))
+
+    def _pass_on(self, answer: "Future[T]", later: "Future[T]") -> None:
+        self._answered(1)
+        _settle(answer, later)
+
+    def _answered(self, under_way: int = 0) -> None:
+        """A call is answered, and was under way or not: the steps' time begins."""
+        with self._changed:
+            self._under_way -= under_way
+            self._owed, self._steps_until = True, time.monotonic() + self._steps_s
+            self._changed.notify()
 
 
-def _run(work: Callable[[], Any], answer: "Future[Any]") -> None:
-    if not answer.set_running_or_notify_cancel():
-        return
-    try:
-        found = work()
-    except BaseException as error:
-        answer.set_exception(error)
-    else:
-        answer.set_result(found)
-
-
-def _settle(answer: "Future[None]", error: BaseException | None) -> None:
-    if not answer.set_running_or_notify_cancel():
-        return
+def _settle(answer: "Future[T]", found: "Future[T]") -> None:
+    error = found.exception()
     if error is None:
-        answer.set_result(None)
+        answer.set_result(found.result())
     else:
         answer.set_exception(error)

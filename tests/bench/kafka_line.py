@@ -10,13 +10,11 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 from aiokafka import AIOKafkaProducer
 
-from engine.inspection import Image, Inspection
 from stream.cloudevents import frame_headers
 from stream.config import KafkaConfig, Limits
-from stream.engine_thread import Engine, Maps
+from stream.engine_thread import Engine
 from stream.kafka_ledger import KafkaLedger
 from stream.kafka_sink import KafkaSink
 from stream.kafka_source import KafkaSource
@@ -48,7 +46,7 @@ class KafkaLine:
         recipe: str,
         *,
         limits: Limits,
-        waiting: Sequence[bytes] = (),
+        waiting: Sequence[bytes],
         on_first: Callable[[], None] = lambda: None,
         **kafka: Any,
     ) -> None:
@@ -94,7 +92,6 @@ class KafkaLine:
         self._watch.expect(len(self._waiting))
         await self._produce(self._waiting)
         engine, limits = self._parts
-        engine = _Timed(engine, self._watch.inspect_s)
         exactly_once = self._config.delivery == "exactly_once"
         ledger = KafkaLedger(self._config, observer=self._watch) if exactly_once else None
         self._pipeline = Pipeline(
@@ -112,13 +109,6 @@ class KafkaLine:
         await self._running
         await self._producer.stop()
 
-    def seconds(self, jpegs: Sequence[bytes]) -> float:
-        """From the first frame produced until every result is committed."""
-        self._watch.expect(len(jpegs))
-        begin = time.perf_counter()
-        self._call(self._produce(jpegs))
-        return self._watch.wait() - begin
-
     def seconds_of_waiting(self) -> float:
         """From the first frame read until the results of all that waited are committed."""
         end = self._watch.wait()
@@ -135,14 +125,9 @@ class KafkaLine:
         await self._producer.flush()
 
     @property
-    def beyond_engine_s(self) -> float:
-        """From read to committed: the 99th percentile, less the median of what the engine itself takes for a batch."""
-        return float(np.percentile(self._watch.end_to_end_s, 99) - np.median(self._watch.inspect_s))
-
-    def forget(self) -> None:
-        """Begin the latencies afresh, after what was only to warm up."""
-        self._watch.end_to_end_s.clear()
-        self._watch.inspect_s.clear()
+    def end_to_end_s(self) -> Sequence[float]:
+        """From read to committed, of every frame."""
+        return self._watch.end_to_end_s
 
 
 class Stopwatch(NullObserver):
@@ -152,7 +137,6 @@ class Stopwatch(NullObserver):
         self.begin: float | None = None
         self._on_first = on_first
         self.end_to_end_s: list[float] = []
-        self.inspect_s: list[float] = []
         self._done = threading.Event()
         self._left = 0
         self._end = 0.0
@@ -182,17 +166,3 @@ class Stopwatch(NullObserver):
     def stage_seconds(self, stage: str, camera: str, seconds: float) -> None:
         if stage == "end_to_end":
             self.end_to_end_s.append(seconds)
-
-
-class _Timed:
-    """An engine whose batches are timed inside its thread, where none waits for another."""
-
-    def __init__(self, engine: Engine, seconds: list[float]) -> None:
-        self._engine, self._seconds = engine, seconds
-        self.recipes, self.prepare, self.warm_up = engine.recipes, engine.prepare, engine.warm_up
-
-    def inspect(self, frames: Sequence[tuple[str, Image]], *, maps: Maps = "none") -> list[Inspection]:
-        begin = time.perf_counter()
-        found = self._engine.inspect(frames, maps=maps)
-        self._seconds.append(time.perf_counter() - begin)
-        return found

@@ -1,6 +1,8 @@
 """Calls and steps share a thread: calls first, steps for a moment after each."""
 
 import threading
+import time
+from concurrent.futures import Future
 
 import pytest
 
@@ -95,3 +97,42 @@ def test_closing_cancels_what_waits():
     assert waiting.cancelled()
     assert learned.cancelled()
     assert turns.call(lambda: None).cancelled()
+
+
+def test_the_next_call_need_not_wait_for_an_answer_that_comes_later(turns):
+    """Answers come from elsewhere, in any order."""
+    first, second = Future(), Future()
+    answers = [turns.begin(lambda: first), turns.begin(lambda: second)]
+    second.set_result(2)
+    assert answers[1].result(60) == 2
+    assert not answers[0].done()
+    first.set_exception(ValueError("no"))
+    with pytest.raises(ValueError, match="no"):
+        answers[0].result(60)
+    with pytest.raises(ZeroDivisionError):
+        turns.begin(lambda: 1 / 0).result(60)
+
+
+def test_steps_wait_for_what_is_under_way_and_have_their_turn_then(turns):
+    """No step runs beside a call, and no further call begins before a step has run."""
+    log: list[str] = []
+    first, second = Future(), Future()
+
+    def begin(name: str, answer: Future) -> Future:
+        log.append(name)
+        return answer
+
+    answer = turns.begin(lambda: begin("call0", first))
+    turns.call(lambda: None).result(60)  # the first has begun
+    learned = turns.steps(steps(log, "step", 2))
+    after = turns.begin(lambda: begin("call1", second))
+    assert log == ["call0"]
+    first.set_result(0)
+    answer.result(60)
+    while "call1" not in log:
+        time.sleep(0.001)
+    assert log == ["call0", "step0", "call1"]
+    second.set_result(1)
+    after.result(60)
+    learned.result(60)
+    assert log == ["call0", "step0", "call1", "step1"]
