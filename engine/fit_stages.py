@@ -21,7 +21,7 @@ from engine.embeddings import EmbeddingFile
 from engine.errors import EngineError
 from engine.generation_events import StoredFrame
 from engine.inspection import Image
-from engine.judge import score_bands
+from engine.judge import score_of
 from engine.preprocess import prepare
 from engine.quantise import Rows, dequantise, quantise
 from engine.read_ahead import read_ahead
@@ -163,7 +163,7 @@ class FitStages:
                 for (name, _), bands in zip(batch, self.embeddings([i for _, i in batch]), strict=True):
                     patches: list[Rows] = []
                     seen = bands if keep is None else _stored(bands, scale, patches)
-                    scores.append(score_bands(index, scorer, seen)[0].value)
+                    scores.append(score_of(index, scorer, seen).value)
                     if keep is not None:
                         kept.append(keep(name, np.concatenate(patches)))
                 self.report("calibrate", len(scores), len(images))

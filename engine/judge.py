@@ -31,10 +31,15 @@ class Judge:
 
     def judge(self, bands: Iterable[NDArray[np.float32]], grid: tuple[int, int], maps: Maps) -> Inspection:
         """Judge the patches of one frame, in bands from top to bottom, float32 (n, D) each, h*w in all."""
+        recipe, made = self.bank.recipe, None
+        if maps != "all" and self.used is None and (maps == "none" or recipe.tiling is None):
+            kept = list(bands) if maps == "rejects" else []  # where there are no tiles it is one
+            score = score_of(self.index, self._scorer, kept or bands)
+            if maps == "none" or score.value <= self.bank.threshold:
+                return self.inspection(score, grid, None)
+            bands = kept
         score, distances = score_bands(self.index, self._scorer, bands, self.used)
-        made = None
         if maps == "all" or (maps == "rejects" and score.value > self.bank.threshold):
-            recipe = self.bank.recipe
             made = anomaly_map(distances.reshape(grid), recipe.image_size_px, recipe.smoothing_sigma)
         return self.inspection(score, grid, made)
 
@@ -74,6 +79,20 @@ class Judge:
             nearest_row=score.nearest_row,
             anomaly_map=made,
         )
+
+
+def score_of(index: NearestNeighbours, scorer: Scorer, bands: Iterable[NDArray[np.float32]]) -> Score:
+    """The score of a frame alone, by the patches that are farthest; the same as by all of them."""
+    found: list[NDArray[np.float32]] = []
+    embedding, farthest, worst, row, before = np.empty(0, np.float32), -1.0, 0, 0, 0
+    for band in bands:
+        places, distances, nearest = index.farthest(band, scorer.score_patches)
+        if distances[0] > farthest:  # the first of equals stays
+            embedding, farthest = band[places[0]].copy(), float(distances[0])
+            worst, row = before + int(places[0]), int(nearest[0])
+        found.append(distances)
+        before += len(band)
+    return scorer.score_worst(embedding, np.concatenate(found), worst, row)
 
 
 def score_bands(

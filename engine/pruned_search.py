@@ -16,7 +16,7 @@ import torch
 from engine.integer_codes import DIGITS, LARGEST, Coded, CodeSpace, Doubles, code_products, unfolded
 from engine.products import product
 from engine.projection import principal_axes
-from engine.search import FOLD, UNIT, Floats, Indices, checked, nearest_of, sq_pairs
+from engine.search import FOLD, UNIT, Floats, Indices, checked, farthest_of, nearest_of, sq_pairs
 
 BLOCK_VALUES = 2**20
 """Products held at a time: 4 MiB, a share of the last-level cache."""
@@ -36,6 +36,8 @@ FLAT_ROWS = 1024
 """Rows compared so at a time, as float64."""
 MOST_WORSE = 2.0
 """Rows that join outside the box make the bounds of all looser; so much looser, and all are coded anew."""
+FIRST = 8
+"""One in so many rows, the first ones, is looked at to see which queries can not be the farthest."""
 PAIR_COST, VALUE_COST = 15_000, 50
 """Of a pair that is left and each of its values, in multiply-adds of an 8-bit product."""
 
@@ -99,6 +101,42 @@ class PrunedSearch:
             coded = self._space.queries(queries[part])
             sq[part], nearest[part] = find(queries[part], coded, k, block)
         return np.sqrt(sq), nearest
+
+    def farthest(self, queries: Floats, k: int) -> tuple[Indices, Floats, Indices]:
+        """See `NearestNeighbours.farthest`.
+
+        A query's distance to any row bounds that to its nearest from above, so one that has been found nearer to some
+        row than k others are to all of them is done with, as in the Hausdorff distances of Taha and Hanbury (2015).
+        The first rows are a coreset of their own: among an eighth of the bank most queries have a row that is near.
+        """
+        queries = checked(queries, 1, self._rows.shape[1], len(self))
+        block = max(1, BLOCK_VALUES // len(self._codes))
+        step = max(block, CODED_VALUES // queries.shape[1])
+        far, nearest = np.full(len(queries), -1.0, dtype=np.float32), np.zeros(len(queries), dtype=np.int64)
+        for start in range(0, len(queries), step):
+            part = slice(start, start + step)
+            coded = self._space.queries(queries[part])
+            most = np.sqrt(self._among_first(queries[part], coded))
+            order = np.argsort(-most) + start
+            # The first block tells what the others have to exceed.
+            for now in (order[:block], order[block:]):
+                limit = np.partition(far, -k)[-k] if k <= len(far) else -1.0
+                left = now[most[now - start] >= limit]
+                if len(left):
+                    sq, row = self._nearest_one(queries[left], coded[left - start], 1, block)
+                    far[left], nearest[left] = np.sqrt(sq[:, 0]), row[:, 0]
+        return farthest_of(far, nearest, k)
+
+    def _among_first(self, queries: Floats, coded: Coded) -> Floats:
+        """Squared distances, float32 (n,), to a row among the first that is near: upper bounds."""
+        rows = max(1, len(self) // FIRST)
+        sq = np.empty(len(queries), dtype=np.float32)
+        block = max(1, BLOCK_VALUES // rows)
+        for start in range(0, len(queries), block):
+            part = slice(start, start + block)
+            near = code_products(torch.from_numpy(coded.codes[part]), self._codes[:rows]).argmax(1).numpy()
+            sq[part] = sq_pairs(queries[part], np.arange(len(near)), self._rows, near)
+        return sq
 
     def _nearest_one(self, queries: Floats, coded: Coded, _k: int, block: int) -> tuple[Floats, Indices]:
         blocks = [slice(start, start + block) for start in range(0, len(queries), block)]

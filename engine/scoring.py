@@ -34,7 +34,8 @@ class Scorer:
         self._rows = rows
         self._index = index
         self._neighbours = min(neighbours, len(rows))
-        self._score_patches = score_patches
+        self.score_patches = score_patches
+        """k: so many of the farthest patches are looked at."""
         self._neighbours_of: dict[int, NDArray[np.int64]] = {}
 
     def score(
@@ -53,13 +54,13 @@ class Scorer:
     def score_worst(
         self, embedding: NDArray[np.float32], distances: NDArray[np.float32], worst: int, row: int
     ) -> Score:
-        """Score a frame by its worst patch: its embedding, float32 (D,), its number among all `distances`, float32
-        (P,), and its nearest row.
+        """Score a frame by its worst patch: its embedding, float32 (D,), the distances of the k farthest patches or
+        more, float32 (n,), its number, and its nearest row.
         """
-        if self._score_patches > 1:
-            return Score(mean_of_farthest(distances, self._score_patches), worst, row)
+        if self.score_patches > 1:
+            return Score(mean_of_farthest(distances, self.score_patches), worst, row)
         if self._neighbours == 1:
-            return Score(float(distances[worst]), worst, row)
+            return Score(float(distances.max()), worst, row)
         around = self._around(row)
         difference = self._rows[around].astype(np.float64) - embedding
         to_neighbours = np.sqrt(np.einsum("bd,bd->b", difference, difference))

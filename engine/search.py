@@ -47,6 +47,13 @@ class NearestNeighbours(Protocol):
         lowest row. Raises ValueError for a wrong shape, and for k outside 1 ... M.
         """
 
+    def farthest(self, queries: Floats, k: int) -> tuple[Indices, Floats, Indices]:
+        """The k of the queries, float32 (n, D), that lie farthest from the rows; all where there are fewer.
+
+        Returns their numbers, int64 (k,), their distances and nearest rows, float32 and int64 (k,), as `search` gives
+        them, by falling distance; ties go to the lowest query. Raises ValueError for a wrong shape.
+        """
+
 
 def checked(queries: Floats, k: int, dimensions: int, rows: int) -> Floats:
     """`queries` as a contiguous float32 (n, D), or ValueError."""
@@ -81,6 +88,18 @@ def nearest_of(sq: Floats, candidates: Indices, k: int) -> tuple[Floats, Indices
     """The k nearest of each query's candidates, (n, c) -> (n, k); still squared; ties to the lowest row."""
     order = np.lexsort((candidates, sq), axis=1)[:, :k]
     return np.take_along_axis(sq, order, 1), np.take_along_axis(candidates, order, 1)
+
+
+def farthest_of(distances: Floats, nearest: Indices, k: int) -> tuple[Indices, Floats, Indices]:
+    """See `NearestNeighbours.farthest`, of the distances and nearest rows of all queries, (n,) each."""
+    chosen = np.lexsort((np.arange(len(distances)), -distances))[:k]
+    return chosen, distances[chosen], nearest[chosen]
+
+
+def farthest_by_search(index: NearestNeighbours, queries: Floats, k: int) -> tuple[Indices, Floats, Indices]:
+    """See `NearestNeighbours.farthest`: all are searched."""
+    distances, nearest = index.search(queries, 1)
+    return farthest_of(distances[:, 0], nearest[:, 0], k)
 
 
 class FaissSearch:
@@ -132,6 +151,10 @@ class FaissSearch:
             width *= 8
         return np.sqrt(sq), nearest
 
+    def farthest(self, queries: Floats, k: int) -> tuple[Indices, Floats, Indices]:
+        """See `NearestNeighbours.farthest`."""
+        return farthest_by_search(self, queries, k)
+
     def _slack(self, centred: Floats) -> Floats:
         """The error of one proposed squared distance, (n,): (D + 4) u (|q| + |r|)^2, twice for both sides."""
         norms = np.sqrt(np.einsum("nd,nd->n", centred, centred)) + self._norm
@@ -169,6 +192,10 @@ class TorchSearch:
         queries = checked(queries, k, self._rows.shape[1], len(self))
         sq, nearest = self.nearest(torch.tensor(queries, device=self._device), k)
         return np.sqrt(sq.cpu().numpy()), nearest.cpu().numpy()
+
+    def farthest(self, queries: Floats, k: int) -> tuple[Indices, Floats, Indices]:
+        """See `NearestNeighbours.farthest`."""
+        return farthest_by_search(self, queries, k)
 
     @property
     def rows(self) -> torch.Tensor:

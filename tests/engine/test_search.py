@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -149,3 +150,38 @@ def test_a_query_that_cannot_be_answered_is_refused(kind: str) -> None:
         index.search(features(2, 8, 17), 21)
     with pytest.raises(ValueError, match=r"found shape \(2, 9\), expected \(n, 8\)"):
         index.search(features(2, 9, 17), 1)
+
+
+@every_kind
+@pytest.mark.parametrize("k", [1, 5, 80])
+def test_the_farthest_queries_are_those_of_the_whole_search(kind: str, k: int) -> None:
+    """Numbers, distances and rows, by falling distance; of equal queries the first; all where k exceeds them."""
+    rows = features(900, 24, 1)
+    index = KINDS[kind](rows[:500])
+    index.add(rows[500:])
+    queries = np.concatenate([features(60, 24, 2), rows[:4], features(1, 24, 3) + 30, features(60, 24, 2)[::-1]])
+    distances, nearest = index.search(queries, 1)
+    order = np.lexsort((np.arange(len(queries)), -distances[:, 0]))[:k]
+    places, found, near = index.farthest(queries, k)
+    np.testing.assert_array_equal(places, order)
+    np.testing.assert_array_equal(found, distances[order, 0])
+    np.testing.assert_array_equal(near, nearest[order, 0])
+
+
+def test_few_queries_are_searched_for_the_farthest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of good patches with one defect among them hardly any is compared with more than the first rows."""
+    rows = features(8000, 24, 1)
+    index = PrunedSearch(rows)
+    queries = rows[::10] + np.float32(0.25)
+    queries[123] += 40
+    searched: list[int] = []
+    one = PrunedSearch._nearest_one
+
+    def counted(self: PrunedSearch, some: NDArray[np.float32], *more: Any) -> Any:
+        searched.append(len(some))
+        return one(self, some, *more)
+
+    monkeypatch.setattr(PrunedSearch, "_nearest_one", counted)
+    places, _, _ = index.farthest(queries, 1)
+    assert places[0] == 123
+    assert sum(searched) < len(queries) // 4
