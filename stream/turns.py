@@ -1,8 +1,8 @@
 """A thread that serves two kinds of work by turns: calls, which never wait, and steps of learning between them.
 
 While none waits, steps follow one another, and a call that comes waits for the one that is running. While calls wait,
-steps have a few milliseconds after each of them, so that learning goes on under full load as well. A call may also
-begin what is answered later: the next call need not wait for that, steps do.
+steps have a few milliseconds after each of them, or a share of what it took, so that learning goes on under full load
+as well. A call may also begin what is answered later: the next call need not wait for that, steps do.
 """
 
 import threading
@@ -15,7 +15,11 @@ from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
 STEPS_S = 0.02
-"""Time for steps after each call, in seconds: at least one, and none begins later."""
+"""Time for steps after each call, in seconds of this thread on a core: at least one, and none begins later. On a busy
+machine that may take several times as long, but so does all that frames would wait for instead.
+"""
+SHARE = 0.5
+"""After a call that took long they have so much of its time, if that is more."""
 
 
 class Turns:
@@ -23,12 +27,15 @@ class Turns:
 
     Args:
         name: of the thread.
-        steps_s: time for steps after each call while others wait, in seconds; 0: one step.
+        steps_s: time for steps after each call while others wait, in seconds on a core; 0: one step.
+        share: or so much of the time that the call took.
     """
 
-    def __init__(self, name: str, steps_s: float = STEPS_S) -> None:
-        self._steps_s = steps_s
-        self._steps_until = 0.0
+    def __init__(self, name: str, steps_s: float = STEPS_S, share: float = SHARE) -> None:
+        self._steps_s, self._share = steps_s, share
+        self._may_spend_s = 0.0
+        self._spent_s = 0.0
+        """By steps since the last call, on a core."""
         self._changed = threading.Condition()
         self._calls: deque[Callable[[], None]] = deque()
         self._answers: deque[Future[Any]] = deque()
@@ -95,9 +102,11 @@ class Turns:
             if call is not None:
                 call()
             else:
+                began_s = time.thread_time()
                 self._step()
                 with self._changed:
-                    self._owed = time.monotonic() < self._steps_until
+                    self._spent_s += time.thread_time() - began_s
+                    self._owed = self._spent_s < self._may_spend_s
 
     @property
     def _turn(self) -> Literal["call", "step"] | None:
@@ -136,37 +145,40 @@ class Turns:
     def _run(self, work: Callable[[], T], answer: "Future[T]") -> None:
         if not answer.set_running_or_notify_cancel():
             return
+        began_s = time.monotonic()
         try:
             found = work()
         except BaseException as error:
-            self._answered()
+            self._answered(began_s)
             answer.set_exception(error)
         else:
-            self._answered()
+            self._answered(began_s)
             answer.set_result(found)
 
     def _begin(self, work: Callable[[], "Future[T]"], answer: "Future[T]") -> None:
         if not answer.set_running_or_notify_cancel():
             return
+        began_s = time.monotonic()
         with self._changed:
             self._under_way += 1
         try:
             later = work()
         except BaseException as error:
-            self._answered(1)
+            self._answered(began_s, 1)
             answer.set_exception(error)
         else:
-            later.add_done_callback(partial(self._pass_on, answer))
+            later.add_done_callback(partial(self._pass_on, answer, began_s))
 
-    def _pass_on(self, answer: "Future[T]", later: "Future[T]") -> None:
-        self._answered(1)
+    def _pass_on(self, answer: "Future[T]", began_s: float, later: "Future[T]") -> None:
+        self._answered(began_s, 1)
         _settle(answer, later)
 
-    def _answered(self, under_way: int = 0) -> None:
-        """A call is answered, and was under way or not: the steps' time begins."""
+    def _answered(self, began_s: float, under_way: int = 0) -> None:
+        """A call that began then is answered, and was under way or not: the steps' time begins."""
         with self._changed:
             self._under_way -= under_way
-            self._owed, self._steps_until = True, time.monotonic() + self._steps_s
+            self._owed, self._spent_s = True, 0.0
+            self._may_spend_s = max(self._steps_s, self._share * (time.monotonic() - began_s))
             self._changed.notify()
 
 

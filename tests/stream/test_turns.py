@@ -11,7 +11,7 @@ from stream.turns import Turns
 
 @pytest.fixture
 def turns():
-    made = Turns("test", steps_s=0)
+    made = Turns("test", steps_s=0, share=0)
     yield made
     made.close()
 
@@ -47,6 +47,20 @@ def test_quick_steps_follow_one_another_after_a_call():
     call.result(60)
     turns.close()
     assert log == ["step0", "step1", "step2", "call"]
+
+
+def test_steps_have_a_share_of_a_call_that_took_long():
+    """All of them, where they take less than a half of it."""
+    turns, log, gate = Turns("test", steps_s=0, share=0.5), [], threading.Event()
+    turns.call(lambda: gate.wait(60))
+    turns.call(lambda: time.sleep(0.5))
+    call = turns.call(lambda: log.append("call"))
+    learned = turns.steps(steps(log, "step", 40))
+    gate.set()
+    learned.result(60)
+    call.result(60)
+    turns.close()
+    assert log.index("call") > 20
 
 
 def test_a_call_waits_for_one_step_only(turns):
