@@ -166,7 +166,6 @@ def sources_of(
         sources.append(
             KafkaSource(
                 kafka,
-                max_frame_bytes=limits.max_frame_bytes,
                 observer=observer,
                 ledger=ledger,
                 window=limits.max_in_flight,

@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import KafkaError
 
 from stream.cloudevents import read_frame
-from stream.config import MIB, RECORD_HEADROOM_BYTES, KafkaConfig, Limits
+from stream.config import MIB, KafkaConfig, Limits
 from stream.errors import SourceError, SourceUnavailableError
 from stream.failures import Failures
 from stream.frame import Frame, Position
@@ -34,6 +34,8 @@ from stream.ports import Release
 _POLL_MS = 50
 _IDLE_POLL_MS = 1000
 """Where all partitions are asked for: nothing but a new one would be missed."""
+_PARTITION_FETCH_BYTES = MIB
+"""Of one partition in one answer: with a long backlog every answer is as large as it may be."""
 _HEARTBEAT_S = 0.3
 """Heartbeats tell members of a rebalance, and those that know wait for those that do not: so long nobody has frames."""
 _MAX_POLL_INTERVAL_S = 300
@@ -44,7 +46,6 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
 
     Args:
         config: brokers, topic, group and buffers.
-        max_frame_bytes: records up to this size, and the headroom, are fetched whole.
         observer: told of lag, assignment and retries.
         ledger: commits offsets together with results. None: they are committed here.
         window: frames of a partition that may be in flight at once, where there is no ledger.
@@ -55,7 +56,6 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
         self,
         config: KafkaConfig,
         *,
-        max_frame_bytes: int = 32 * MIB,
         observer: Observer | None = None,
         ledger: KafkaLedger | None = None,
         window: int = Limits().max_in_flight,
@@ -64,7 +64,6 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
         self._config = config
         self._ledger = ledger
         self._offsets: Offsets = KafkaOffsets(config, window=window) if ledger is None else ledger
-        self._max_frame_bytes = max_frame_bytes
         self._observer = observer or NullObserver()
         self._consumer: AIOKafkaConsumer | None = None
         self._holdings = Holdings(
@@ -98,7 +97,6 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
         """
         if self._ledger is not None:
             self._ledger.bind(self._holdings.lost)
-        record_bytes = self._max_frame_bytes + RECORD_HEADROOM_BYTES
         consumer = AIOKafkaConsumer(
             **client_options(self._config),
             group_id=self._config.group,
@@ -108,8 +106,9 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
             session_timeout_ms=round(self._config.session_timeout_s * 1000),
             heartbeat_interval_ms=round(min(_HEARTBEAT_S, self._config.session_timeout_s / 4) * 1000),
             max_poll_interval_ms=_MAX_POLL_INTERVAL_S * 1000,
-            max_partition_fetch_bytes=record_bytes,
-            fetch_max_bytes=max(self._config.fetch_max_bytes, record_bytes),
+            # What waits in Kafka stays there. A larger record still comes, alone (KIP-74).
+            max_partition_fetch_bytes=_PARTITION_FETCH_BYTES,
+            fetch_max_bytes=self._config.fetch_max_bytes,
             partition_assignment_strategy=(self._assignor,),
         )
         try:
