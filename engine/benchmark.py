@@ -153,7 +153,8 @@ def benchmark(
         laps.end("backbone")
         channels = sum(m.numel() for m in feature_maps)
         with torch.inference_mode():
-            yield patches.embed(feature_maps, recipe.image_size_px, tiled.options)[0][0]
+            embeddings = patches.embed(feature_maps, recipe.image_size_px, tiled.options)[0][0]
+        yield embeddings
 
     def searched(image: Image, laps: _Laps) -> Iterator[NDArray[np.float32]]:
         for band in embedded(image, laps):

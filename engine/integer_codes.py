@@ -211,7 +211,8 @@ def _room(values: int) -> torch.Tensor:
     """Memory of this thread, int32 (values,): new memory of this size would cost as much as the products."""
     room: torch.Tensor | None = getattr(_KEPT, "room", None)
     if room is None or len(room) < values:
-        room = _KEPT.room = torch.empty(values, dtype=torch.int32)
+        with torch.inference_mode(False):  # whoever asks first: others may not write to it otherwise
+            room = _KEPT.room = torch.empty(values, dtype=torch.int32)
     return room[:values]
 
 

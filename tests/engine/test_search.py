@@ -1,8 +1,10 @@
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from engine.device_search import DeviceSearch
@@ -166,6 +168,20 @@ def test_the_farthest_queries_are_those_of_the_whole_search(kind: str, k: int) -
     np.testing.assert_array_equal(places, order)
     np.testing.assert_array_equal(found, distances[order, 0])
     np.testing.assert_array_equal(near, nearest[order, 0])
+
+
+def test_a_search_in_inference_mode_leaves_the_others_alone() -> None:
+    """What a thread keeps between searches may be used in either mode, whichever came first."""
+    rows = features(300, 24, 1)
+    index = PrunedSearch(rows)
+
+    def search() -> None:
+        with torch.inference_mode():
+            index.search(rows[:40], 1)
+        index.search(rows[:40], 1)
+
+    with ThreadPoolExecutor(1) as fresh:
+        fresh.submit(search).result(60)
 
 
 def test_few_queries_are_searched_for_the_farthest(monkeypatch: pytest.MonkeyPatch) -> None:
