@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import mean, stdev
 
 from rich.table import Table
 
@@ -35,6 +36,37 @@ class Row:
         return None if self.goal is None else self.ratio >= self.goal
 
 
+INDIFFERENT = 0.01
+"""By so much an average of chance may miss its goal, if it can be told at all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AverageRow(Row):
+    """A figure of chance, as which rows a coreset keeps: `spread` is the 95 % interval of the ratio of averages.
+
+    Of two sides that are alike one is ahead by chance. So the goal is met where the interval reaches it, and is narrow
+    enough to show that it is not missed by more than `INDIFFERENT`.
+    """
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the goal is met; None where there is none."""
+        return None if self.goal is None else self.spread[1] >= self.goal <= self.spread[0] + INDIFFERENT
+
+
+def from_averages(figure: str, ours: Sequence[float], peer: Sequence[float], *, goal: float, unit: str) -> AverageRow:
+    """A figure of chance from values of both sides; the interval is that of normal errors, to first order."""
+    ratio = mean(ours) / mean(peer)
+    error = ratio * math.hypot(*(_relative_error(values) for values in (ours, peer)))
+    spread = (ratio - 1.96 * error, ratio + 1.96 * error)
+    return AverageRow(figure=figure, ours=mean(ours), peer=mean(peer), ratio=ratio, goal=goal, unit=unit, spread=spread)
+
+
+def _relative_error(values: Sequence[float]) -> float:
+    """Of their mean; 0 where there is but one."""
+    return stdev(values) / math.sqrt(len(values)) / mean(values) if len(values) > 1 else 0.0
+
+
 def from_times(figure: str, comparison: Comparison, *, goal: float, unit: str = "s", work: float | None = None) -> Row:
     """A figure of speed. With `work` (frames, say), ours and peer are given as work per second, else in seconds."""
     ours, peer = comparison.ours_s, comparison.peer_s
@@ -60,7 +92,11 @@ def from_values(
 
 def table(rows: Sequence[Row], title: str) -> Table:
     """The figures as a table."""
-    result = Table(title=title, title_justify="left", caption="ratio: how many times better ours is; [quartiles]")
+    result = Table(
+        title=title,
+        title_justify="left",
+        caption="ratio: how many times better ours is; [quartiles]; of averages [95 %]",
+    )
     for name in ("figure", "ours", "peer", "unit", "ratio", "goal", ""):
         result.add_column(name, justify="left" if name in ("figure", "unit", "") else "right")
     for row in rows:
