@@ -95,7 +95,7 @@ def table(rows: Sequence[Row], title: str) -> Table:
     result = Table(
         title=title,
         title_justify="left",
-        caption="ratio: how many times better ours is; [quartiles]; of averages [95 %]",
+        caption=r"ratio: how many times better ours is; \[quartiles]; of averages \[95 % interval]",
     )
     for name in ("figure", "ours", "peer", "unit", "ratio", "goal", ""):
         result.add_column(name, justify="left" if name in ("figure", "unit", "") else "right")
