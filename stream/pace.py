@@ -7,6 +7,7 @@ long for a batch gets the next one shortly before it is free, however many frame
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from math import inf, isfinite
 from time import monotonic
 
 _WEIGHT = 0.2
@@ -69,10 +70,15 @@ class Pace:
         while self._longest_s is not None and (early_s := self._expected_wait_s() - self._longest_s) > 0:
             self._changed.clear()
             with suppress(TimeoutError):
-                async with asyncio.timeout(early_s):
+                async with asyncio.timeout(early_s if isfinite(early_s) else None):
                     await self._changed.wait()
 
     def _expected_wait_s(self) -> float:
-        """How long a frame that is read now will wait until the engine begins with its batch, seconds."""
+        """How long a frame that is read now will wait until the engine begins with its batch, seconds.
+
+        Until a batch has shown what a frame takes, no second one is read: it might wait for anything.
+        """
+        if not self._frame_s and self._undecided >= self._batch_size:
+            return inf
         batches_before = (self._undecided - self._inspected) // self._batch_size
         return max(0.0, self._free_at_s - monotonic()) + batches_before * self._batch_size * self._frame_s

@@ -73,3 +73,15 @@ def test_a_batch_begins_where_those_before_it_are_full():
         assert not pace.begins_batch
         pace.read()
         assert pace.begins_batch
+
+
+async def test_one_batch_is_read_before_anything_is_known_of_the_engine():
+    """Its first batch may take seconds, and the frames behind it would have waited for longer than they may."""
+    pace = Pace(10.0, batch_size=2)
+    await _read(pace)
+    await _read(pace)
+    reading = asyncio.create_task(_read(pace))
+    await asyncio.sleep(0.05)
+    assert not reading.done()
+    await _engine(pace)
+    assert await reading < 1
