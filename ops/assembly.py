@@ -78,6 +78,7 @@ def limits_of(settings: Settings) -> Limits:
         max_in_flight=limits.max_in_flight,
         max_in_flight_bytes=limits.max_in_flight_bytes,
         max_wait_s=limits.max_wait_s,
+        commit_interval_s=limits.commit_interval_s,
         decode_threads=limits.decode_threads,
     )
 

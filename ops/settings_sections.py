@@ -63,6 +63,9 @@ class LimitSettings(Section):
     max_wait_s: float | None = Field(default=None, gt=0, le=3600, examples=[0.25])
     """A frame is read only when it is expected to wait at most so long for the engine, in seconds: live cameras give
     fresher frames then; unset: whenever there is room."""
+    commit_interval_s: float = Field(default=_LIMITS.commit_interval_s, ge=0, le=60)
+    """Results of a partition that come sooner after one another, in seconds, are committed together while others of it
+    are in flight: more of it costs the brokers less, 0 shows every result as soon as may be."""
     max_in_flight_bytes: int = Field(default=_LIMITS.max_in_flight_bytes, ge=MIB)
     """The same in bytes of encoded images and received pixels."""
     decode_threads: int = Field(default=_LIMITS.decode_threads, ge=1, le=256)

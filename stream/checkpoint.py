@@ -8,7 +8,9 @@ whatever flushes a lane holds exactly the results that its new position covers, 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import TypeAlias
 
 from stream.errors import LaneLostError
@@ -45,6 +47,12 @@ class Lane:
         """Whether somebody waits to flush what is settled until then."""
         self.flush_scope: asyncio.Timeout | None = None
         """Of the flush under way: expires when the lane is abandoned."""
+        self.flush_from_s = 0.0
+        """When the next flush may begin, by `time.monotonic`."""
+        self.settled = 0
+        """Outcomes since the last flush."""
+        self.enough = asyncio.Event()
+        """Whether the next flush need not wait."""
         self.empty = asyncio.Event()
         self.empty.set()
         self.watermark: Position | None = None
@@ -99,11 +107,14 @@ class Checkpoint:
     `flush` makes outcomes durable, and with them the position of the last one; when it returns they are. It is called
     in a lane's order, once at a time for a lane, for several lanes at once: while it waits, the lane's next outcomes
     collect. Where it raises LaneLostError the lane is abandoned. `on_leave` is told of every outcome that
-    is no longer in flight, flushed or abandoned.
+    is no longer in flight, flushed or abandoned. A flush of a lane with positions begins `interval_s` after the
+    last, unless `at_once` outcomes have come, or nothing else of the lane is in flight.
     """
 
     flush: Callable[[Sequence[Outcome]], Awaitable[None]]
     on_leave: Callable[[Outcome], None]
+    interval_s: float = 0.0
+    at_once: int = 1
     _lanes: dict[LaneKey, Lane] = field(default_factory=dict)
 
     def arrive(self, frame: Frame) -> Place:
@@ -123,14 +134,21 @@ class Checkpoint:
         """
         place.outcome = outcome
         lane = place.lane
+        lane.settled += 1
+        if self._suffices(lane):
+            lane.enough.set()
         if lane.flush_due and not until_left:
             return
         lane.flush_due = True
         async with lane.flushing:
             try:
+                if place.position is not None and not until_left:
+                    await self._pause(lane)
                 await asyncio.sleep(0)  # the rest of the batch settles in the same turn of the loop, and goes with it
             finally:
                 lane.flush_due = False
+            lane.flush_from_s, lane.settled = monotonic() + self.interval_s, 0
+            lane.enough.clear()
             ready = lane.take_ready()
             if not ready:
                 return
@@ -148,6 +166,16 @@ class Checkpoint:
             lane.leave()
             for left in ready:
                 self.on_leave(left)
+
+    async def _pause(self, lane: Lane) -> None:
+        """Wait until a lane's next flush may begin."""
+        if (left_s := lane.flush_from_s - monotonic()) > 0 and not self._suffices(lane):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await lane.enough.wait()
+
+    def _suffices(self, lane: Lane) -> bool:
+        return lane.settled >= self.at_once or lane.settled >= lane.open
 
     @property
     def lanes(self) -> Collection[Lane]:

@@ -49,6 +49,9 @@ class Limits:
     """Frames between source and checkpoint; when reached, sources are not read."""
     max_wait_s: float | None = None
     """A frame is read only when it is expected to wait for the engine at most so long. None: when there is room."""
+    commit_interval_s: float = 0.1
+    """Results of a partition that come sooner after one another are committed together, while others of it are in
+    flight, and at most a quarter of `max_in_flight`: a commit costs the brokers about as much as several frames."""
     max_in_flight_bytes: int = 512 * MIB
     """Encoded bytes and received pixels of the frames in flight; when reached, sources are not read."""
     decode_threads: int = 2
@@ -64,7 +67,7 @@ class Limits:
                     f"Limits.frame_references has {prefix!r}, expected an absolute path, or a URI such as"
                     " s3://bucket/frames"
                 )
-        _at_least(self, 0, "linger_s")
+        _at_least(self, 0, "linger_s", "commit_interval_s")
         if self.max_in_flight < self.batch_size:
             raise ConfigError(
                 f"Limits.max_in_flight is {self.max_in_flight}, expected at least batch_size ({self.batch_size}):"

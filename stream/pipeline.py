@@ -86,7 +86,9 @@ class Pipeline:
         self._room = Room(limits.max_in_flight, limits.max_in_flight_bytes)
         self._pace = Pace(limits.max_wait_s, batch_size=limits.batch_size)
         self._gate = Gate()
-        self._checkpoint = Checkpoint(self._flush, self._left)
+        self._checkpoint = Checkpoint(
+            self._flush, self._left, limits.commit_interval_s, at_once=limits.max_in_flight // 4
+        )
         self._owners: dict[LaneKey, ReplayableSource] = {}
         self._intakes: list[asyncio.Task[None]] = []
         self._work: asyncio.Task[None] | None = None

@@ -1,5 +1,6 @@
 import asyncio
 from datetime import UTC, datetime
+from time import monotonic
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -174,3 +175,29 @@ async def test_whoever_wants_to_stay_until_its_outcome_has_left_does():
     goes_on.set()
     await asyncio.gather(*settling)
     assert flushed == ["0/0", "0/1", "0/2", "0/3"]
+
+
+async def test_what_comes_soon_after_a_flush_goes_together():
+    """The first outcome at once, the next ones when the interval is over, or when they are many, or all that came."""
+    flushed: list[list[str]] = []
+
+    async def flush(outcomes):
+        flushed.append([o.result.frame_id for o in outcomes])
+
+    checkpoint = Checkpoint(flush, lambda _: None, 0.3, at_once=3)
+    made = [outcome(0, number) for number in range(6)]
+    places = [checkpoint.arrive(one.frame) for one in made]
+    begin = monotonic()
+    await checkpoint.settle(places[0], made[0])
+    assert flushed == [["0/0"]]
+    await asyncio.gather(*(checkpoint.settle(places[number], made[number]) for number in (1, 2)))
+    assert monotonic() - begin > 0.25
+    assert flushed[1:] == [["0/1", "0/2"]]
+    begin = monotonic()
+    await asyncio.gather(*(checkpoint.settle(places[number], made[number]) for number in (3, 4, 5)))
+    assert monotonic() - begin < 0.25
+    assert flushed[2:] == [["0/3", "0/4", "0/5"]]
+    last = outcome(0, 6)
+    await checkpoint.settle(checkpoint.arrive(last.frame), last)
+    assert monotonic() - begin < 0.25
+    assert flushed[3:] == [["0/6"]]
