@@ -1,6 +1,6 @@
 """Judges one frame with one recipe's bank: nearest rows, score, verdict, and a map where one is wanted."""
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -14,6 +14,8 @@ from engine.search import NearestNeighbours
 
 Maps: TypeAlias = Literal["none", "rejects", "all"]
 """For which frames an anomaly map is made: passes seldom need one."""
+Found: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]
+"""Patches of a band, by number, their distances, and the row nearest to each."""
 SLICE_ROWS = 2048
 """Rows that join an index at a time, where frames wait meanwhile."""
 
@@ -83,16 +85,7 @@ class Judge:
 
 def score_of(index: NearestNeighbours, scorer: Scorer, bands: Iterable[NDArray[np.float32]]) -> Score:
     """The score of a frame alone, by the patches that are farthest; the same as by all of them."""
-    found: list[NDArray[np.float32]] = []
-    embedding, farthest, worst, row, before = np.empty(0, np.float32), -1.0, 0, 0, 0
-    for band in bands:
-        places, distances, nearest = index.farthest(band, scorer.score_patches)
-        if distances[0] > farthest:  # the first of equals stays
-            embedding, farthest = band[places[0]].copy(), float(distances[0])
-            worst, row = before + int(places[0]), int(nearest[0])
-        found.append(distances)
-        before += len(band)
-    return scorer.score_worst(embedding, np.concatenate(found), worst, row)
+    return _scored(scorer, bands, lambda band: index.farthest(band, scorer.score_patches))[0]
 
 
 def score_bands(
@@ -105,17 +98,29 @@ def score_bands(
 
     `used`, bool (M,), is set where a row is a patch's nearest.
     """
-    found: list[NDArray[np.float32]] = []
-    embedding, farthest, worst, row, before = np.empty(0, np.float32), -1.0, 0, 0, 0
-    for band in bands:
+
+    def search(band: NDArray[np.float32]) -> Found:
         distances, nearest = index.search(band, 1)
         if used is not None:
             used[nearest[:, 0]] = True
-        place = int(distances[:, 0].argmax())
-        if distances[place, 0] > farthest:  # the first of equals stays
-            embedding, farthest = band[place].copy(), float(distances[place, 0])
-            worst, row = before + place, int(nearest[place, 0])
-        found.append(distances[:, 0])
+        return np.arange(len(band)), distances[:, 0], nearest[:, 0]
+
+    return _scored(scorer, bands, search)
+
+
+def _scored(
+    scorer: Scorer, bands: Iterable[NDArray[np.float32]], find: Callable[[NDArray[np.float32]], Found]
+) -> tuple[Score, NDArray[np.float32]]:
+    """The score by the patches that are found in each band, and the distances of all of these."""
+    found: list[NDArray[np.float32]] = []
+    embedding, farthest, worst, row, before = np.empty(0, np.float32), -1.0, 0, 0, 0
+    for band in bands:
+        places, distances, nearest = find(band)
+        most = int(distances.argmax())
+        if distances[most] > farthest:  # the first of equals stays
+            embedding, farthest = band[places[most]].copy(), float(distances[most])
+            worst, row = before + int(places[most]), int(nearest[most])
+        found.append(distances)
         before += len(band)
     everywhere = np.concatenate(found)
     return scorer.score_worst(embedding, everywhere, worst, row), everywhere

@@ -13,6 +13,8 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Any, Literal, TypeVar
 
+from engine.cores import finished
+
 T = TypeVar("T")
 STEPS_S = 0.02
 """Time for steps after each call, in seconds of this thread on a core: at least one, and none begins later. On a busy
@@ -37,9 +39,7 @@ class Turns:
         self._spent_s = 0.0
         """By steps since the last call, on a core."""
         self._changed = threading.Condition()
-        self._calls: deque[Callable[[], None]] = deque()
-        self._answers: deque[Future[Any]] = deque()
-        """Of these calls."""
+        self._calls: deque[tuple[Callable[[], Future[Any]], Future[Any]]] = deque()
         self._under_way = 0
         """Calls that have begun and are not answered."""
         self._steps: deque[tuple[Iterator[None], Future[None]]] = deque()
@@ -50,42 +50,37 @@ class Turns:
 
     def call(self, work: Callable[[], T]) -> "Future[T]":
         """Run `work` after the calls before it."""
-        answer: Future[T] = Future()
-        self._put(answer, self._calls, partial(self._run, work, answer))
-        return answer
+        return self.begin(lambda: finished(work))
 
     def begin(self, work: Callable[[], "Future[T]"]) -> "Future[T]":
         """Run `work` after the calls before it have run; its answer is that of the future that it returns."""
         answer: Future[T] = Future()
-        self._put(answer, self._calls, partial(self._begin, work, answer))
+        self._put(self._calls, (work, answer))
         return answer
 
     def steps(self, work: Iterator[None]) -> "Future[None]":
         """Run `work` step by step between calls, after the steps before it. Cancelling the answer leaves the rest."""
         answer: Future[None] = Future()
-        self._put(answer, self._steps, (work, answer))
+        self._put(self._steps, (work, answer))
         return answer
 
     def close(self) -> None:
         """Let the thread end after what it is doing; what waits is cancelled."""
         with self._changed:
             self._closed = True
-            waiting = [*self._answers, *(answer for _, answer in self._steps)]
+            waiting = [answer for queue in (self._calls, self._steps) for _, answer in queue]
             self._calls.clear()
-            self._answers.clear()
             self._steps.clear()
             self._changed.notify()
         for answer in waiting:
             answer.cancel()
 
-    def _put(self, answer: "Future[Any]", queue: deque[Any], item: object) -> None:
+    def _put(self, queue: deque[Any], item: tuple[Any, "Future[Any]"]) -> None:
         with self._changed:
             if self._closed:
-                answer.cancel()
+                item[1].cancel()
                 return
             queue.append(item)
-            if queue is self._calls:
-                self._answers.append(answer)
             if self._thread.ident is None:
                 self._thread.start()
             self._changed.notify()
@@ -97,10 +92,8 @@ class Turns:
                 if self._closed:
                     return
                 call = self._calls.popleft() if self._turn == "call" else None
-                if call is not None:
-                    self._answers.popleft()
             if call is not None:
-                call()
+                self._begin(*call)
             else:
                 began_s = time.thread_time()
                 self._step()
@@ -142,19 +135,6 @@ class Turns:
             else:
                 answer.set_exception(error)
 
-    def _run(self, work: Callable[[], T], answer: "Future[T]") -> None:
-        if not answer.set_running_or_notify_cancel():
-            return
-        began_s = time.monotonic()
-        try:
-            found = work()
-        except BaseException as error:
-            self._answered(began_s)
-            answer.set_exception(error)
-        else:
-            self._answered(began_s)
-            answer.set_result(found)
-
     def _begin(self, work: Callable[[], "Future[T]"], answer: "Future[T]") -> None:
         if not answer.set_running_or_notify_cancel():
             return
@@ -164,19 +144,19 @@ class Turns:
         try:
             later = work()
         except BaseException as error:
-            self._answered(began_s, 1)
+            self._answered(began_s)
             answer.set_exception(error)
         else:
             later.add_done_callback(partial(self._pass_on, answer, began_s))
 
     def _pass_on(self, answer: "Future[T]", began_s: float, later: "Future[T]") -> None:
-        self._answered(began_s, 1)
+        self._answered(began_s)
         _settle(answer, later)
 
-    def _answered(self, began_s: float, under_way: int = 0) -> None:
-        """A call that began then is answered, and was under way or not: the steps' time begins."""
+    def _answered(self, began_s: float) -> None:
+        """A call that began then is answered: the steps' time begins."""
         with self._changed:
-            self._under_way -= under_way
+            self._under_way -= 1
             self._owed, self._spent_s = True, 0.0
             self._may_spend_s = max(self._steps_s, self._share * (time.monotonic() - began_s))
             self._changed.notify()

@@ -85,10 +85,6 @@ class KafkaLine:
     async def _start(self) -> None:
         partitions = Partitions(frames=PARTITIONS, results=2)
         await ensure_topics(self._config, max_frame_bytes=FRAME_BYTES, partitions=partitions, replication=1)
-        self._producer = AIOKafkaProducer(
-            bootstrap_servers=self._config.bootstrap_servers, max_request_size=2 * FRAME_BYTES
-        )
-        await self._producer.start()
         self._watch.expect(len(self._waiting))
         await self._produce(self._waiting)
         engine, limits = self._parts
@@ -107,7 +103,6 @@ class KafkaLine:
     async def _stop(self) -> None:
         await self._pipeline.drain()
         await self._running
-        await self._producer.stop()
 
     def seconds_of_waiting(self) -> float:
         """From the first frame read until the results of all that waited are committed."""
@@ -115,14 +110,15 @@ class KafkaLine:
         return end - self._watch.begin
 
     async def _produce(self, jpegs: Sequence[bytes]) -> None:
-        for number, jpeg in enumerate(jpegs):
-            partition = number % PARTITIONS
-            camera = f"camera-{partition}"
-            headers = frame_headers(frame_id=uuid.uuid4().hex, camera=camera, time=datetime.now(UTC))
-            await self._producer.send(
-                self._config.frames_topic, jpeg, key=camera.encode(), headers=headers, partition=partition
-            )
-        await self._producer.flush()
+        brokers = self._config.bootstrap_servers
+        async with AIOKafkaProducer(bootstrap_servers=brokers, max_request_size=2 * FRAME_BYTES) as producer:
+            for number, jpeg in enumerate(jpegs):
+                partition = number % PARTITIONS
+                camera = f"camera-{partition}"
+                headers = frame_headers(frame_id=uuid.uuid4().hex, camera=camera, time=datetime.now(UTC))
+                await producer.send(
+                    self._config.frames_topic, jpeg, key=camera.encode(), headers=headers, partition=partition
+                )
 
     @property
     def end_to_end_s(self) -> Sequence[float]:

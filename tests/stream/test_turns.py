@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 
 import pytest
@@ -36,30 +37,28 @@ def test_one_step_runs_after_each_call_while_calls_wait(turns):
     assert log == ["step0", "call0", "step1", "call1", "step2", "call2", "call3"]
 
 
-def test_quick_steps_follow_one_another_after_a_call():
-    """While calls wait, steps go on for their time, here without end, before the next call has its turn."""
-    turns, log, gate = Turns("test", steps_s=60), [], threading.Event()
+def order_of(turns: Turns, count: int, before: Callable[[], None] = lambda: None) -> list[str]:
+    """In which order a call and so many steps run that all wait for the call before."""
+    log, gate = [], threading.Event()
     turns.call(lambda: gate.wait(60))
+    turns.call(before)
     call = turns.call(lambda: log.append("call"))
-    learned = turns.steps(steps(log, "step", 3))
+    learned = turns.steps(steps(log, "step", count))
     gate.set()
     learned.result(60)
     call.result(60)
     turns.close()
-    assert log == ["step0", "step1", "step2", "call"]
+    return log
+
+
+def test_quick_steps_follow_one_another_after_a_call():
+    """While calls wait, steps go on for their time, here without end, before the next call has its turn."""
+    assert order_of(Turns("test", steps_s=60), 3) == ["step0", "step1", "step2", "call"]
 
 
 def test_steps_have_a_share_of_a_call_that_took_long():
     """All of them, where they take less than a half of it."""
-    turns, log, gate = Turns("test", steps_s=0, share=0.5), [], threading.Event()
-    turns.call(lambda: gate.wait(60))
-    turns.call(lambda: time.sleep(0.5))
-    call = turns.call(lambda: log.append("call"))
-    learned = turns.steps(steps(log, "step", 40))
-    gate.set()
-    learned.result(60)
-    call.result(60)
-    turns.close()
+    log = order_of(Turns("test", steps_s=0, share=0.5), 40, before=lambda: time.sleep(0.5))
     assert log.index("call") > 20
 
 
