@@ -1,8 +1,8 @@
-"""Applies updates to a bank until it is killed: `python -m tests.chaos.updater STORE COUNT`.
+"""Applies updates to a bank until it is killed: `python -m tests.chaos.updater STORE`.
 
-For each line on standard input, the number of the first update that is not settled, it forks a process that applies
-updates from there on, as feedback would come again. That process says of each that it is settled once it is stored.
-Forking spares every life the seconds that imports take.
+For each line on standard input, the number of the first update that is not settled and of the first that is not to be
+applied, it forks a process that applies those between, as feedback would come again. That process says of each that it
+is settled once it is stored. Forking spares every life the seconds that imports take.
 """
 
 import os
@@ -31,21 +31,22 @@ def apply(learner: Learner, number: int) -> bool:
     return True
 
 
-def main(url: str, count: int) -> None:
+def main(url: str) -> None:
     """Serve standard input until it ends."""
     for line in sys.stdin:
         pid = os.fork()
         if pid == 0:
-            _live(url, int(line), count)
+            first, end = map(int, line.split())
+            _live(url, first, end)
         _say(f"started {pid}")
         os.waitpid(pid, 0)
         _say("ended")
 
 
-def _live(url: str, first: int, count: int) -> None:
+def _live(url: str, first: int, end: int) -> None:
     try:
         learner = Learner.open(GenerationStore(url))
-        for number in range(first, count):
+        for number in range(first, end):
             _say(f"settled {number}" if apply(learner, number) else f"known {number}")
     finally:
         os._exit(0)
@@ -56,4 +57,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1])

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -82,21 +82,26 @@ def measure(sizes: Sizes) -> list[Measured]:
 
 def _killed(store: GenerationStore, sizes: Sizes, update_s: float) -> _Found:
     draw, found, settled = random.Random(sizes.seed), _Found(), 0
-    # A life opens the store, which takes about as long as two updates, and lasts for about its share of updates.
-    longest_s = update_s * (2 + 2 * sizes.updates / sizes.kills)
-    command = [sys.executable, "-m", "tests.chaos.updater", store.where, str(sizes.updates)]
+    # A life is killed within the time of one update, after so many were settled that each has its share. None gets more
+    # than twice its share, so that none is through before its end comes, however slow the machine is at times.
+    most = max(2, 2 * sizes.updates // sizes.kills)
+    command = [sys.executable, "-m", "tests.chaos.updater", store.where]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as nursery:
         assert nursery.stdin is not None
         assert nursery.stdout is not None
         while settled < sizes.updates:
-            print(settled, file=nursery.stdin, flush=True)
+            doomed = found.kills < sizes.kills
+            end = min(settled + most, sizes.updates) if doomed else sizes.updates
+            print(settled, end, file=nursery.stdin, flush=True)
             started = nursery.stdout.readline().split()
-            if found.kills < sizes.kills:
-                time.sleep(draw.uniform(0, longest_s))
+            lines = iter(nursery.stdout.readline, "ended\n")
+            seen = list(islice(lines, draw.randrange(most))) if doomed else []
+            if doomed:
+                time.sleep(draw.uniform(0, update_s))
                 with suppress(ProcessLookupError):  # it had nothing left to do
                     os.kill(int(started[1]), signal.SIGKILL)
                     found.kills += 1
-            for line in iter(nursery.stdout.readline, "ended\n"):
+            for line in chain(seen, lines):
                 word, number = line.split()
                 settled = int(number) + 1
                 found.again += word == "known"
