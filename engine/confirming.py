@@ -7,11 +7,12 @@ from engine.errors import LearningError
 from engine.feedback import Confirmation
 from engine.generation_events import ConfirmedDefect, ConfirmedGood, Held, StoredFrame
 from engine.online_coreset import learning
-from engine.update_guard import reason_to_hold
 
 
 def confirm_good(now: Newest, request: Confirmation) -> Generator[None, None, Draft]:
-    """Learn a frame; it is held where the guard says so, unless a second person has approved it.
+    """Learn a frame; one that would hide a known defect, or looks like a slip to a recipe that asks for it, is held.
+
+    A second person may approve it then, or at once.
 
     A frame that has been learned already changes no row.
 
@@ -35,7 +36,9 @@ def confirm_good(now: Newest, request: Confirmation) -> Generator[None, None, Dr
         **now.by(request, confirmed_by),
     )
     preview = yield from now.preview(references, state, event)
-    why = None if approved_by else reason_to_hold(preview)
+    why = None
+    if approved_by is None:
+        why = preview.hold or now.doubt(references, request.frame, patches)
     if why is None:
         return now.draft(event, state, preview, delta.kept, {request.frame: patches})
     held = Held(frame=event.frame, score=event.score, held=why, **now.by(request))

@@ -20,6 +20,7 @@ from engine.memory_bank import MemoryBank
 from engine.online_coreset import OnlineCoreset
 from engine.quantise import Rows
 from engine.reference_frames import ReferenceFrames
+from engine.slip import reason_to_doubt
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -117,6 +118,23 @@ class Newest:
                 threshold_before=self.bank.threshold,
             )
         )
+
+    def doubt(self, references: ReferenceFrames, frame: str, patches: Rows) -> str | None:
+        """Why a frame that is said to be good looks like a slip of the finger, or None; see `engine.slip`.
+
+        Args:
+            references: in step with the rows, which do not know the frame.
+            frame: its name.
+            patches: int16 (P, D).
+        """
+        recipe = self.bank.recipe
+        others = [n for n, other in enumerate(references.frames) if other.kind == "defect" and other.name != frame]
+        if recipe.hold_slips is None or not others:
+            return None
+        measured = ReferenceFrames(references.state).with_frame(frame, "reject", patches)
+        score = float(measured.scores(self.bank.scale, recipe.neighbours, recipe.score_patches)[0])
+        defects = [references.frames[number] for number in others]
+        return reason_to_doubt(measured.frames[0], score, defects, self._scores(references)[others], recipe.hold_slips)
 
     def draft(
         self,

@@ -19,6 +19,7 @@ LATER_OPTIONS = frozenset(
         "projection",
         "row_budget",
         "admission",
+        "hold_slips",
         "unused_days",
         "levelling",
         "centring",

@@ -70,5 +70,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """A learned threshold rests on the stream's good frames too, as first seen: it follows the line, and promises no
     rate (`engine.learned_threshold`).
     """
+    hold_slips: float | None = None
+    """The share of defects, confirmed as good by mistake, that wait for a second person, by their likeness to known
+    ones (`engine.slip`); good frames wait too. None: only what would hide a known defect waits.
+    """
     unused_days: int | None = None
     """Rows that were no frame's nearest on this many days of inspection age out (`engine.ageing`); None: never."""

@@ -23,6 +23,8 @@ def check_recipe(recipe: Recipe) -> None:
         raise RecipeError(f"{name}: row_budget is {recipe.row_budget}, expected 1 or more")
     if not 0.5 <= recipe.admission <= 1:
         raise RecipeError(f"{name}: admission is {recipe.admission:g}, expected 0.5 to 1")
+    if recipe.hold_slips is not None and not 0 < recipe.hold_slips < 1:
+        raise RecipeError(f"{name}: hold_slips is {recipe.hold_slips:g}, expected between 0 and 1")
     if recipe.unused_days is not None and recipe.unused_days < 1:
         raise RecipeError(f"{name}: unused_days is {recipe.unused_days}, expected 1 or more")
     if min(recipe.image_size_px) < 32:

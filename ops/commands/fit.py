@@ -103,6 +103,13 @@ def fit(
     admission: Annotated[
         float, typer.Option(help="Learning adds patches farther than this share of the covering radius, 0.5 to 1.")
     ] = 0.85,
+    hold_slips: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of defects, confirmed as good by mistake, that wait for a second person; good frames wait too.",
+            show_default="only what would hide a known defect waits",
+        ),
+    ] = None,
     unused_days: Annotated[
         int | None, typer.Option(help="Rows unused on so many days of inspection age out.", show_default="never")
     ] = None,
@@ -172,6 +179,7 @@ def fit(
         stream_scores=stream_scores,
         row_budget=row_budget,
         admission=admission,
+        hold_slips=hold_slips,
         unused_days=unused_days,
     )
     with progress_bars(STAGES) as report:

@@ -23,6 +23,7 @@ FIGURES = {
     "memory": "memory:memory",
     "accuracy": "accuracy:accuracy",
     "learning": "learning:learning",
+    "guard": "guard:guard",
     "calibration": "calibration:calibration",
     "pipeline": "pipeline:pipeline",
     "exactly_once": "pipeline:exactly_once",

@@ -108,7 +108,7 @@ def test_a_rate_that_cannot_be_promised(recipe: Recipe, count: int, rate: float,
     "change",
     [{"coreset_fraction": 0.0}, {"coreset_fraction": 1.5}, {"neighbours": 0}, {"smoothing_sigma": -1.0},
      {"image_size_px": (8, 64)}, {"false_reject_rate": 1.0}, {"score_patches": 0}, {"patch_stride_px": 0},
-     {"row_budget": 0}, {"admission": 0.4}, {"unused_days": 0}],
+     {"row_budget": 0}, {"admission": 0.4}, {"unused_days": 0}, {"hold_slips": 1.0}],
 )  # fmt: skip
 def test_impossible_recipes(recipe: Recipe, change: dict[str, float]) -> None:
     """A recipe out of range is refused with the field, what was found and what was expected."""

@@ -37,7 +37,7 @@ def test_options_at_their_defaults_leave_it_as_it_was() -> None:
 
 
 @pytest.mark.parametrize(
-    "option", [{"tiling": Tiling()}, {"row_budget": 500}, {"admission": 0.7}, {"unused_days": 30},
+    "option", [{"tiling": Tiling()}, {"row_budget": 500}, {"admission": 0.7}, {"unused_days": 30}, {"hold_slips": 0.8},
      {"levelling": True}, {"centring": True}, {"patch_stride_px": 16}, {"score_patches": 5}, {"stream_scores": True}]
 )  # fmt: skip
 def test_options_in_use_change_it(option: dict[str, Any]) -> None:
