@@ -32,7 +32,7 @@ KNOWN, SLIPS = 10, 50
 ORDERS = 2
 """Orders of the five that are gone through: unlearning one slip after another takes its time."""
 SHARES = (0.4, 0.8)
-"""What a recipe may ask to be held (`hold_slips`): what costs about a tenth of the good frames, and nearly all slips."""
+"""What a recipe may ask to be held (`hold_slips`): what costs about a tenth of the good frames, and nearly all."""
 
 
 @dataclass(frozen=True)
