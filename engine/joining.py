@@ -11,7 +11,6 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.exact_distances import sq_norms
 from engine.products import product
 from engine.quantise import Rows
 
@@ -82,7 +81,7 @@ class _Mutual:
 
     def __init__(self, patches: Rows) -> None:
         self._values = patches.astype(np.float64)
-        self._norms = sq_norms(patches)
+        self._norms = np.einsum("pd,pd->p", self._values, self._values)
         self._made: dict[int, NDArray[np.float64]] = {}
 
     def sq_from(self, patch: int, sq: NDArray[np.float64]) -> NDArray[np.float64]:

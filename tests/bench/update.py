@@ -25,13 +25,15 @@ from tests.bench.timing import Comparison
 PRODUCT = "magnetic_tile"
 PATCHES = 784
 ROWS = 3000
+FITTED = ROWS * 100 // PATCHES + 1
+"""Frames whose 1 %, a recipe's default, is so many rows."""
 FRAMES_EVER = 1000
 DEFAULT_ADMISSION = 0.85
 
 
 def update(bench: Bench) -> list[Row]:
-    """One frame learned, into a bank of 3,000 rows and its index, against coreset and index of the same data anew."""
-    fitted, scale = _fitted(bench)
+    """One frame learned, into a 1 % bank of 3,000 rows and its index, against coreset and index of the same data anew."""
+    fitted, scale = _fitted(bench, FITTED)
     frames = _altered(bench, scale, 4 if bench.quick else 20)
     first = _begin(fitted, 300 if bench.quick else ROWS, scale, budget=2 * ROWS)
     bench.say(f"{len(fitted)} x {fitted.shape[1]} fitted, {len(first.rows)} rows; both from embeddings in memory")
@@ -150,9 +152,9 @@ def _radius(vectors: Rows, rows: Rows, scale: float) -> float:
     return scale * float(np.sqrt(covering.farthest()[1]))
 
 
-def _fitted(bench: Bench) -> tuple[Rows, float]:
+def _fitted(bench: Bench, frames: int = workload.FITTED) -> tuple[Rows, float]:
     weights = efficientnet_lite0("2", "3")
-    paths = workload.fitted_paths(bench, PRODUCT)[0]
+    paths = workload.fitted_paths(bench, PRODUCT, frames)[0]
     bench.say(f"{len(paths)} good images of {PRODUCT}; EfficientNet-Lite0, strides 8 and 16: {weights.stated}")
     patches, scale = stored_patches(bench, weights, paths)
     return np.asarray(patches), scale

@@ -133,11 +133,11 @@ def bank_of(
     return report.bank
 
 
-def fitted_paths(bench: Bench, product: str) -> tuple[list[Path], list[Path]]:
-    """Good images of `train/good` to fit to, `FITTED` of them or all but the others, and to calibrate with."""
+def fitted_paths(bench: Bench, product: str, count: int = FITTED) -> tuple[list[Path], list[Path]]:
+    """Good images of `train/good` to fit to, `count` of them or all but the others, and to calibrate with."""
     paths = sorted((bench.data / product / "train" / GOOD).iterdir())
     drawn = [paths[i] for i in np.random.default_rng(SEED).permutation(len(paths))]
-    return drawn[CALIBRATION:][: 20 if bench.quick else FITTED], drawn[:CALIBRATION]
+    return drawn[CALIBRATION:][: 20 if bench.quick else count], drawn[:CALIBRATION]
 
 
 def held_out(bench: Bench, product: str, count: int | None) -> tuple[list[Path], NDArray[np.bool_]]:
