@@ -32,7 +32,7 @@ DEFAULT_ADMISSION = 0.85
 
 
 def update(bench: Bench) -> list[Row]:
-    """One frame learned, into a 1 % bank of 3,000 rows and its index, against coreset and index of the same data anew."""
+    """One frame learned, into a 1 % bank of 3,000 rows and its index, against coreset and index of all of it anew."""
     fitted, scale = _fitted(bench, FITTED)
     frames = _altered(bench, scale, 4 if bench.quick else 20)
     first = _begin(fitted, 300 if bench.quick else ROWS, scale, budget=2 * ROWS)
