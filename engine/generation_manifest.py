@@ -88,7 +88,7 @@ def manifest_name(generation: int) -> str:
 
 def encode(manifest: Manifest) -> tuple[Manifest, bytes]:
     """The manifest with its checksum, and its file."""
-    signed = msgspec.structs.replace(manifest, checksum=_checksum(manifest))
+    signed = msgspec.structs.replace(manifest, checksum=_checksum(msgspec.to_builtins(manifest)))
     return signed, msgspec.json.format(msgspec.json.encode(signed), indent=2) + b"\n"
 
 
@@ -114,7 +114,8 @@ def decode(content: bytes, path: str, number: int) -> Manifest:
         raise BankFileError(f"{path}: altered or foreign: {error}") from error
     if manifest.generation != number:
         raise BankFileError(f"{path}: describes generation {manifest.generation}, its name says {number}")
-    if manifest.version > 1 and manifest.checksum != (found := _checksum(manifest)):
+    # Of what is in the file, not of what this release makes of it: it may know options that the file was made without.
+    if manifest.version > 1 and manifest.checksum != (found := _checksum(head)):
         raise BankFileError(f"{path}: altered: its content has SHA-256 {found}, it states {manifest.checksum}")
     for name in (manifest.tensors, manifest.log.name if manifest.log else "log"):
         if "/" in name or name.startswith("."):
@@ -122,6 +123,5 @@ def decode(content: bytes, path: str, number: int) -> Manifest:
     return manifest
 
 
-def _checksum(manifest: Manifest) -> str:
-    unsigned = msgspec.structs.replace(manifest, checksum="")
-    return hashlib.sha256(msgspec.json.encode(unsigned)).hexdigest()
+def _checksum(content: dict[str, Any]) -> str:
+    return hashlib.sha256(msgspec.json.encode(content | {"checksum": ""})).hexdigest()

@@ -1,5 +1,6 @@
 """What both sides are given: images of real parts, backbones with the same weights, banks with the same rows."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,6 +130,7 @@ def bank_of(
         device="cpu",
     )
     bench.say("  " + ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in report.seconds.items()))
+    shutil.rmtree(folder, ignore_errors=True)  # of another recipe, or from before banks were as they are
     save_bank(report.bank, folder)
     return report.bank
 

@@ -1,5 +1,6 @@
 """Generations on disk: what was written is what is read, and nothing else is accepted."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from engine.errors import BankFileError
 from engine.fit import FitReport
 from engine.generation_events import RolledBack
 from engine.generation_store import GenerationStore
+from engine.memory_bank import LATER_OPTIONS
 
 
 @pytest.fixture
@@ -41,6 +43,18 @@ def test_newest_generation(fitted: FitReport, saved: Path) -> None:
     store.create(later, event=RolledBack(to=1), before=(store.manifest(), fitted.bank))
     assert (load_bank(saved).generation, load_bank(saved, 1).generation) == (2, 1)
     assert load_bank(saved).sha256 == load_bank(saved, 1).sha256
+
+
+def test_a_manifest_of_a_release_that_knew_fewer_options(fitted: FitReport, saved: Path) -> None:
+    """Options of a recipe that came later have their defaults, and the sums of what was written then still hold."""
+    path = saved / "generation-000001.json"
+    manifest = json.loads(path.read_text())
+    for option in LATER_OPTIONS:
+        del manifest["recipe"][option]
+    compact = json.dumps(manifest | {"checksum": ""}, separators=(",", ":"), ensure_ascii=False)
+    manifest["checksum"] = hashlib.sha256(compact.encode()).hexdigest()
+    path.write_text(json.dumps(manifest, indent=2))
+    assert load_bank(saved).sha256 == fitted.bank.sha256
 
 
 def test_a_generation_never_changes(fitted: FitReport, saved: Path) -> None:
