@@ -1,3 +1,4 @@
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -9,7 +10,16 @@ from numpy.typing import NDArray
 
 from engine.device_search import DeviceSearch
 from engine.pruned_search import PrunedSearch
-from engine.search import FaissSearch, NearestNeighbours, SearchKind, TorchSearch, make_search
+from engine.search import (
+    FaissSearch,
+    Floats,
+    Indices,
+    NearestNeighbours,
+    SearchKind,
+    TorchSearch,
+    _seconds,
+    make_search,
+)
 
 KINDS: dict[str, Callable[[NDArray[np.float32]], NearestNeighbours]] = {
     "faiss": FaissSearch,
@@ -122,6 +132,19 @@ def test_every_kind_can_be_made_by_name(kind: SearchKind) -> None:
     np.testing.assert_array_equal(make_search(kind, rows).search(rows[5:6], 1)[1], [[5]])
     with pytest.raises(ValueError, match=r"\(0, 16\)"):
         make_search(kind, rows[:0])
+
+
+def test_a_search_that_has_to_wait_for_a_core_is_not_taken_for_a_slow_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`auto` counts time on a core: it picks alike on a machine where others are busy."""
+    index, queries = FaissSearch(features(1200, 16, 15)), features(10, 16, 16)
+    searched = index.search
+
+    def waiting(queries: Floats, k: int) -> tuple[Floats, Indices]:
+        time.sleep(0.2)
+        return searched(queries, k)
+
+    monkeypatch.setattr(index, "search", waiting)
+    assert _seconds(index, queries) < 0.1
 
 
 @pytest.mark.parametrize("half", [False, True])
