@@ -36,6 +36,7 @@ def confirm_good(now: Newest, request: Confirmation) -> Generator[None, None, Dr
         **now.by(request, confirmed_by),
     )
     preview = yield from now.preview(references, state, event)
+    yield
     why = None
     if approved_by is None:
         why = preview.hold or now.doubt(references, request.frame, patches)
