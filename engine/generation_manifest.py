@@ -14,7 +14,7 @@ from engine.errors import BankFileError
 from engine.generation_events import Event, Fitted, StoredFrame
 from engine.memory_bank import FrameOrigin
 from engine.online_coreset import OnlineCoreset
-from engine.recipe import Recipe
+from engine.recipe import Recipe, stated
 
 FORMAT: Literal["patchline memory bank"] = "patchline memory bank"
 VERSION = 2
@@ -88,8 +88,10 @@ def manifest_name(generation: int) -> str:
 
 def encode(manifest: Manifest) -> tuple[Manifest, bytes]:
     """The manifest with its checksum, and its file."""
-    signed = msgspec.structs.replace(manifest, checksum=_checksum(msgspec.to_builtins(manifest)))
-    return signed, msgspec.json.format(msgspec.json.encode(signed), indent=2) + b"\n"
+    content = msgspec.to_builtins(manifest) | {"recipe": stated(manifest.recipe)}
+    content["checksum"] = _checksum(content)
+    text = msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
+    return msgspec.structs.replace(manifest, checksum=content["checksum"]), text
 
 
 def decode(content: bytes, path: str, number: int) -> Manifest:

@@ -11,24 +11,7 @@ from numpy.typing import NDArray
 from engine.calibration import Calibration
 from engine.errors import EngineError
 from engine.quantise import Rows, dequantise
-from engine.recipe import Recipe
-
-LATER_OPTIONS = frozenset(
-    {
-        "tiling",
-        "projection",
-        "row_budget",
-        "admission",
-        "hold_slips",
-        "unused_days",
-        "levelling",
-        "centring",
-        "patch_stride_px",
-        "score_patches",
-        "stream_scores",
-    }
-)
-"""Options of a recipe that banks were made without: at their defaults they leave a bank's SHA-256 as it was."""
+from engine.recipe import Recipe, stated
 
 
 class FrameOrigin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,12 +70,8 @@ class MemoryBank:
         generation and the time: two banks with one SHA-256 judge alike, and came from the same patches.
         """
         digest = hashlib.sha256(b"patchline memory bank 1\n")
-        recipe = msgspec.to_builtins(self.recipe)
-        for option in msgspec.structs.fields(Recipe):
-            if option.name in LATER_OPTIONS and getattr(self.recipe, option.name) == option.default:
-                del recipe[option.name]
         header = {
-            "recipe": recipe,
+            "recipe": stated(self.recipe),
             "scale": self.scale,
             "frames": [frame.name for frame in self.frames],
             "grid": self.grid,

@@ -1,8 +1,25 @@
 """A recipe: how one product view is inspected. It travels inside the memory bank's manifest."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
+
+LATER_OPTIONS = frozenset(
+    {
+        "tiling",
+        "projection",
+        "row_budget",
+        "admission",
+        "hold_slips",
+        "unused_days",
+        "levelling",
+        "centring",
+        "patch_stride_px",
+        "score_patches",
+        "stream_scores",
+    }
+)
+"""Options that banks were made without: at their defaults a bank does not name them, and is what it was before."""
 
 
 class Backbone(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -76,3 +93,15 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """
     unused_days: int | None = None
     """Rows that were no frame's nearest on this many days of inspection age out (`engine.ageing`); None: never."""
+
+
+def stated(recipe: Recipe) -> dict[str, Any]:
+    """What a bank says of its recipe: all but the later options that it does not use.
+
+    So its SHA-256 is what it was before there were such options, and earlier releases read it.
+    """
+    content: dict[str, Any] = msgspec.to_builtins(recipe)
+    for option in msgspec.structs.fields(Recipe):
+        if option.name in LATER_OPTIONS and getattr(recipe, option.name) == option.default:
+            del content[option.name]
+    return content

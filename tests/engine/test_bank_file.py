@@ -5,6 +5,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -13,7 +14,7 @@ from engine.errors import BankFileError
 from engine.fit import FitReport
 from engine.generation_events import RolledBack
 from engine.generation_store import GenerationStore
-from engine.memory_bank import LATER_OPTIONS
+from engine.recipe import LATER_OPTIONS
 
 
 @pytest.fixture
@@ -45,12 +46,13 @@ def test_newest_generation(fitted: FitReport, saved: Path) -> None:
     assert load_bank(saved).sha256 == load_bank(saved, 1).sha256
 
 
-def test_a_manifest_of_a_release_that_knew_fewer_options(fitted: FitReport, saved: Path) -> None:
-    """Options of a recipe that came later have their defaults, and the sums of what was written then still hold."""
+def test_releases_that_know_more_options_or_fewer_read_each_other(fitted: FitReport, saved: Path) -> None:
+    """A later option is named only where it is in use; and a manifest that names all of them, or none, is whole."""
     path = saved / "generation-000001.json"
     manifest = json.loads(path.read_text())
-    for option in LATER_OPTIONS:
-        del manifest["recipe"][option]
+    assert not LATER_OPTIONS & manifest["recipe"].keys()
+    manifest["recipe"] = msgspec.to_builtins(fitted.bank.recipe)
+    assert manifest["recipe"].keys() >= LATER_OPTIONS
     compact = json.dumps(manifest | {"checksum": ""}, separators=(",", ":"), ensure_ascii=False)
     manifest["checksum"] = hashlib.sha256(compact.encode()).hexdigest()
     path.write_text(json.dumps(manifest, indent=2))
