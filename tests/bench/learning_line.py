@@ -29,6 +29,8 @@ from tests.services.kafka import KafkaBroker
 
 RECIPE = "tile"
 FRAME_BYTES = 2**20
+WAITING = 64
+"""Frames for each worker that wait or are in flight while capacity is measured: some batches, and a commit of them."""
 
 
 class LearningLine:
@@ -49,9 +51,11 @@ class LearningLine:
             await self._send(producer)
 
     async def capacity(self, frames: int, producer: AIOKafkaProducer) -> float:
-        """Frames a second of all workers together, when there are always more."""
-        before = len(self.latencies)
-        for _ in range(frames):
+        """Frames a second of all workers together when there are always more, sent one by one as under a load."""
+        before, waiting = len(self.latencies), WAITING * len(self.workers)
+        for number in range(frames):
+            while len(self.latencies) < before + number - waiting:
+                await asyncio.sleep(0.005)
             await self._send(producer)
         while len(self.latencies) < before + frames:
             await asyncio.sleep(0.05)
