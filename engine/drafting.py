@@ -128,8 +128,10 @@ class Newest:
             patches: int16 (P, D).
         """
         recipe = self.bank.recipe
+        if recipe.hold_slips is None:
+            return None
         others = [n for n, other in enumerate(references.frames) if other.kind == "defect" and other.name != frame]
-        if recipe.hold_slips is None or not others:
+        if not others:
             return None
         measured = ReferenceFrames(references.state).with_frame(frame, "reject", patches)
         score = float(measured.scores(self.bank.scale, recipe.neighbours, recipe.score_patches)[0])

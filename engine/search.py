@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.cores import cores
+from engine.cores import spread
 from engine.device import full_float32
 
 Floats: TypeAlias = NDArray[np.float32]
@@ -266,5 +266,4 @@ def _seconds(index: NearestNeighbours, queries: Floats) -> float:
         index.search(queries, 1)
         return thread_time() - start
 
-    count = torch.get_num_threads()
-    return min(cores(count).map(search, range(TIMES)) if count > 1 else map(search, range(TIMES)))
+    return min(spread(search, range(TIMES), alike=lambda: False))

@@ -32,12 +32,10 @@ def reason_to_doubt(
     Args:
         frame: in step with the rows, which do not know it.
         score: its anomaly score.
-        defects: known defects, in step with the same rows, the newest last.
+        defects: known defects, one or more, in step with the same rows, the newest last.
         scores: theirs, float64 (n,).
         share: of slips that are to be held, above 0 and below 1.
     """
-    if not defects:
-        return None
     parts = [_farthest(defect) for defect in defects[-AT_MOST:]]
     patches = [part for part, _ in parts]
     found = _doubt(_farthest(frame), score, patches)

@@ -69,11 +69,12 @@ def guard(bench: Bench) -> list[Row]:
         f"piece with the fit (about {good}), in one drawn order; {len(orders)} orders, lights {', '.join(names)}; the "
         f"recipe of `learning`, which holds what would hide a known defect, and so large a share of slips:"
     )
-    rows = []
+    rows, everything = [], list[Line]()
     with remembered(bench.build / "embeddings"):
         for share in SHARES[-1:] if bench.quick else SHARES:
             lines = _lines(bench, lights, orders, names, share)
             bench.say(f"{share:.0%}: {_summary(lines)}")
+            everything += lines
             label = f"{100 * share:.0f}"
             rows += [
                 from_values(f"guard_{label}_slips", held(lines, good=False), 0.90, unit="share", goal=1.0),
@@ -81,7 +82,7 @@ def guard(bench: Bench) -> list[Row]:
                     f"guard_{label}_good", held(lines, good=True), 0.10, unit="share", less_is_better=True, goal=1.0
                 ),
             ]
-    unlearned = fmean(line.unlearned for line in lines)
+    unlearned = fmean(line.unlearned for line in everything)
     return [*rows, from_values("guard_unlearned", unlearned, 1.0, unit="share of lines, bit for bit", goal=1.0)]
 
 

@@ -95,8 +95,9 @@ def _killed(store: GenerationStore, sizes: Sizes, update_s: float) -> _Found:
             print(settled, end, file=nursery.stdin, flush=True)
             started = nursery.stdout.readline().split()
             lines = iter(nursery.stdout.readline, "ended\n")
-            seen = list(islice(lines, draw.randrange(most))) if doomed else []
+            seen: list[str] = []
             if doomed:
+                seen = list(islice(lines, draw.randrange(most)))
                 time.sleep(draw.uniform(0, update_s))
                 with suppress(ProcessLookupError):  # it had nothing left to do
                     os.kill(int(started[1]), signal.SIGKILL)
