@@ -1,0 +1,187 @@
+"""The steps of `engine.device_search` for queries in half precision on a GPU, three kernels without a wait for the host.
+
+The first makes the queries' points. The second makes the bounds and keeps of each `FOLD` rows the least alone: no bound
+is written to memory, 1/FOLD of them are. The third takes each query's least bounds in rising order and measures rows,
+exactly, until the next bound is more than the least distance found.
+
+Written in Triton (Tillet et al. 2019), which PyTorch brings along for CUDA.
+"""
+
+import triton
+import triton.language as tl
+
+LAYER_BITS = tl.constexpr(15)
+"""The lowest bits of a bound, where the least of `FOLD` keeps which of them it was."""
+
+
+@triton.jit
+def points_kernel(
+    queries,
+    centre,
+    axes,
+    offset,
+    factors,
+    terms,
+    count,
+    scale,
+    centre_norm,
+    axes_scale,
+    relative,
+    root_width,
+    largest_norm,
+    smallest_shrink,
+    D: tl.constexpr,
+    WIDTH: tl.constexpr,
+    K: tl.constexpr,
+    BLOCK: tl.constexpr,
+    CHUNK: tl.constexpr,
+):
+    """Points of `BLOCK` queries: factors, half (n, K), and squared norm, error and shrink, float32 (3, n)."""
+    number = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    there = number < count
+    column = tl.arange(0, K)
+    inside = tl.zeros((BLOCK, K), dtype=tl.float32)
+    sq_norm = tl.zeros((BLOCK,), dtype=tl.float32)
+    sq_whole = tl.zeros((BLOCK,), dtype=tl.float32)
+    for start in range(0, D, CHUNK):
+        at = start + tl.arange(0, CHUNK)
+        held = at < D
+        Q = tl.load(queries + number.to(tl.int64)[:, None] * D + at[None, :], there[:, None] & held[None, :], 0.0)
+        part = axes + at[:, None] * K + column[None, :]
+        inside = tl.dot(Q, tl.load(part, held[:, None], 0.0), inside)
+        inside = tl.dot(Q, tl.load(part + D * K, held[:, None], 0.0), inside)
+        values = Q.to(tl.float32)
+        centred = values - tl.load(centre + at, held, 0.0)[None, :]
+        sq_norm += tl.sum(centred * centred, 1)
+        sq_whole += tl.sum(values * values, 1)
+    inside = inside * axes_scale - tl.load(offset + column)[None, :]  # 0 beyond WIDTH
+    outside = tl.sqrt(tl.maximum(sq_norm - tl.sum(inside * inside, 1), 0.0))
+    off = relative * root_width * (tl.sqrt(sq_whole) + centre_norm)
+    lost = 2 * relative * sq_norm + 2 * off * tl.sqrt(sq_norm) + off * off
+    error = off + lost / tl.maximum(tl.maximum(outside, tl.sqrt(lost)), 1e-30)
+    points = tl.where(column[None, :] == WIDTH, outside[:, None], inside) * scale
+    sq_scaled = tl.sum(points * points, 1)
+    beyond = (sq_scaled > (largest_norm / smallest_shrink) * (largest_norm / smallest_shrink)) | (sq_scaled != sq_scaled)
+    points = tl.where(beyond[:, None], 0.0, points)
+    error = tl.where(beyond, float("inf"), error)
+    shrink = tl.exp2(tl.floor(tl.log2(largest_norm / tl.maximum(tl.sqrt(sq_scaled), 1e-30))))
+    shrink = tl.minimum(tl.maximum(shrink, smallest_shrink), 1.0)
+    shrink = tl.where(beyond, smallest_shrink, shrink)
+    points = tl.where(column[None, :] == WIDTH + 1, 1.0, points) * shrink[:, None]
+    tl.store(factors + number[:, None] * K + column[None, :], points.to(tl.float16), there[:, None])
+    tl.store(terms + number, tl.where(beyond, 0.0, sq_scaled), there)
+    tl.store(terms + count + number, error, there)
+    tl.store(terms + 2 * count + number, shrink, there)
+
+
+@triton.jit
+def least_kernel(
+    factors,
+    row_factors,
+    least,
+    count,
+    fold,
+    K: tl.constexpr,
+    FOLD: tl.constexpr,
+    BLOCK: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    STAGES: tl.constexpr,
+):
+    """The least bound of rows `column`, `column + fold`, ...: float32 (n, fold), its layer in the lowest bits."""
+    number = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    k = tl.arange(0, K)
+    there, held = number < count, column < fold
+    points = tl.load(factors + number[:, None] * K + k[None, :], there[:, None], 0.0)
+    found = tl.full((BLOCK, COLUMNS), float("inf"), dtype=tl.float32)
+    for layer in tl.range(0, FOLD, num_stages=STAGES):
+        rows = tl.load(row_factors + (layer * fold + column)[None, :] * K + k[:, None], held[None, :], 0.0)
+        bounds = tl.dot(points, rows).to(tl.int32, bitcast=True)
+        bounds = (bounds & ~LAYER_BITS) | layer
+        found = tl.minimum(found, bounds.to(tl.float32, bitcast=True))  # NaN, as of rows not there, is passed over
+    at = number.to(tl.int64)[:, None] * fold + column[None, :]
+    tl.store(least + at, found, there[:, None] & held[None, :])
+
+
+@triton.jit
+def _sq(q, rows, row, at, D: tl.constexpr):
+    """The squared distance of a query, float32 (DIMENSIONS,), and a row."""
+    difference = q - tl.load(rows + row.to(tl.int64) * D + at, at < D, 0.0)
+    return tl.sum(difference * difference, 0)
+
+
+@triton.jit
+def nearest_kernel(
+    queries,
+    rows,
+    factors,
+    row_factors,
+    least,
+    terms,
+    sq_out,
+    row_out,
+    count,
+    row_count,
+    fold,
+    scale,
+    sq_relative,
+    sq_norm_share,
+    slack,
+    underflow,
+    D: tl.constexpr,
+    DIMENSIONS: tl.constexpr,
+    K: tl.constexpr,
+    FOLD: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """The nearest row of one query, the lowest of equals, and its squared distance."""
+    number = tl.program_id(0)
+    at, k, layers, columns = tl.arange(0, DIMENSIONS), tl.arange(0, K), tl.arange(0, FOLD), tl.arange(0, COLUMNS)
+    q = tl.load(queries + number.to(tl.int64) * D + at, at < D, 0.0).to(tl.float32)
+    point = tl.load(factors + number * K + k).to(tl.float32)
+    own_least = least + number.to(tl.int64) * fold
+    sq_point, error = tl.load(terms + number), tl.load(terms + count + number)
+    shrink = tl.load(terms + 2 * count + number)
+
+    lowest, row = float("inf"), 0
+    for start in range(0, fold, COLUMNS):
+        bounds = tl.load(own_least + start + columns, start + columns < fold, float("inf"))
+        bound, column = tl.min(bounds, 0, return_indices=True)
+        first = (bound.to(tl.int32, bitcast=True) & LAYER_BITS) * fold + start + column
+        row = tl.where(bound < lowest, first, row)
+        lowest = tl.minimum(lowest, bound)
+    row = tl.minimum(row, row_count - 1)
+    best = _sq(q, rows, row, at, D)
+    measured = row
+    limit = _limit(best, error, scale, sq_relative, sq_norm_share, sq_point, shrink, underflow, slack)
+
+    for start in range(0, fold, COLUMNS):
+        bounds = tl.load(own_least + start + columns, start + columns < fold, float("inf"))
+        bound, column = tl.min(bounds, 0, return_indices=True)
+        while bound <= limit:
+            of = layers * fold + start + column
+            values = tl.load(row_factors + of[:, None] * K + k[None, :]).to(tl.float32)
+            each = tl.sum(values * point[None, :], 1)
+            each = tl.where((of < row_count) & (of != measured), each, float("inf"))
+            each_least, layer = tl.min(each, 0, return_indices=True)
+            while each_least <= limit:
+                candidate = layer * fold + start + column
+                sq = _sq(q, rows, candidate, at, D)
+                nearer = (sq < best) | ((sq == best) & (candidate < row))
+                row = tl.where(nearer, candidate, row)
+                best = tl.where(nearer, sq, best)
+                limit = _limit(best, error, scale, sq_relative, sq_norm_share, sq_point, shrink, underflow, slack)
+                each = tl.where(layers == layer, float("inf"), each)
+                each_least, layer = tl.min(each, 0, return_indices=True)
+            bounds = tl.where(columns == column, float("inf"), bounds)
+            bound, column = tl.min(bounds, 0, return_indices=True)
+    tl.store(sq_out + number, best)
+    tl.store(row_out + number, row.to(tl.int64))
+
+
+@triton.jit
+def _limit(sq, error, scale, sq_relative, sq_norm_share, sq_point, shrink, underflow, slack):
+    """See `DeviceSearch._limit`; finite, so that what is not there stays beyond it, and none where `sq` is not."""
+    farthest = (tl.sqrt(sq * sq_relative) + error) * scale
+    limit = (farthest * farthest * (1 + 1e-6) - sq_norm_share * sq_point) * shrink + underflow
+    return tl.where(sq < float("inf"), tl.minimum(limit + tl.abs(limit) * slack, 3e38), -float("inf"))
