@@ -19,7 +19,7 @@ from torch import Tensor, fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import feature_extraction as torchvision_features
 
-from engine import folding, fusion, openvino_network, patches, weights, winograd
+from engine import cuda_fusion, folding, fused_patches, fusion, openvino_network, patches, weights, winograd
 from engine.cores import cores, spread
 from engine.device import Precision, backbone_dtype, full_float32
 from engine.device_pass import DevicePass, chunk_size
@@ -53,8 +53,9 @@ class FeatureExtractor:
         self.weight_bytes = weight_bytes
         self._network = network
         self._alike: dict[tuple[tuple[int, ...], PatchOptions], bool] = {}
-        self._mean = torch.tensor(spec.mean, device=device).view(1, 3, 1, 1)
-        self._std = torch.tensor(spec.std, device=device).view(1, 3, 1, 1)
+        self._mean = torch.tensor(spec.mean, device=device)
+        self._std = torch.tensor(spec.std, device=device)
+        self._kernels = fused_patches.kernels(device)
         self._grids: dict[tuple[tuple[int, ...], PatchOptions], tuple[int, int]] = {}
         self._passes: dict[PatchOptions, DevicePass] = {}
 
@@ -125,9 +126,12 @@ class FeatureExtractor:
     def _embeddings(self, options: PatchOptions, pixels: Tensor) -> Tensor:
         """From pixels on the device, uint8 (B, H, W, 3), to (B, h*w, D); notes the grid."""
         H, W = pixels.shape[1:3]
-        embeddings, self._grids[(H, W), options] = patches.embed(
-            self.feature_maps(self._normalised(pixels)), (H, W), options
-        )
+        feature_maps = self.feature_maps(self._normalised(pixels))
+        if self._kernels is not None and fused_patches.fits(feature_maps, options):
+            embeddings, grid = fused_patches.embed(self._kernels, feature_maps)
+        else:
+            embeddings, grid = patches.embed(feature_maps, (H, W), options)
+        self._grids[(H, W), options] = grid
         return embeddings
 
     @torch.inference_mode()
@@ -137,8 +141,10 @@ class FeatureExtractor:
         return self._normalised(torch.tensor(pixels, device=self.device))
 
     def _normalised(self, pixels: Tensor) -> Tensor:
+        if self._kernels is not None:
+            return fused_patches.normalised(self._kernels, pixels, self._mean, self._std, self.dtype)
         x = pixels.permute(0, 3, 1, 2)  # (B, H, W, C) -> (B, C, H, W)
-        return ((x.float() - self._mean) / self._std).to(self.dtype)
+        return ((x.float() - self._mean.view(3, 1, 1)) / self._std.view(3, 1, 1)).to(self.dtype)
 
     @torch.inference_mode()
     def feature_maps(self, x: Tensor) -> list[Tensor]:
@@ -200,7 +206,9 @@ def _network(graph: fx.GraphModule, device: torch.device, runtime: Runtime) -> N
     for parameter in graph.parameters():  # not `graph.to`, which stops at constants of five dimensions
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    return fusion.fuse(graph) if device.type == "cpu" and fusion.available() else graph
+    if device.type == "cuda":
+        return cuda_fusion.fuse(graph)
+    return fusion.fuse(graph) if fusion.available() else graph
 
 
 def _suits_openvino(graph: fx.GraphModule) -> bool:

@@ -1,9 +1,10 @@
 """Judges the frames of a batch together on a device: search, scores and maps as a few large tensor operations.
 
-Embeddings never leave the device; the host waits for the scores and the maps of a batch, never for a frame.
+Embeddings never leave the device; the host waits for the scores and the maps of a batch, never for a frame. Where no
+map and no row's use is wanted, only the patches that a frame's score hangs on are searched to the end.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import isfinite
 from typing import Protocol, runtime_checkable
 
@@ -14,6 +15,7 @@ from engine.anomaly_map import REFERENCE_HEIGHT_PX, axis_operator
 from engine.errors import EngineError
 from engine.inspection import Inspection
 from engine.judge import Judge, Maps
+from engine.row_neighbours import RowNeighbours
 from engine.scoring import Score
 
 
@@ -31,6 +33,14 @@ class TensorSearch(Protocol):
         Returns squared L2 distances, float32 (n, k), ascending, and row numbers, int64 (n, k); ties go to the lowest.
         """
 
+    def farthest_of_frames(self, frames: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """The k patches of each frame that lie farthest from the rows, among all its patches, float (B, P, D).
+
+        Returns squared L2 distances, float32 (B, P), and row numbers, int64 (B, P): of the k farthest patches and of
+        all that lie as far, those to the nearest row; of the others those to the nearest or some other row, which are
+        less.
+        """
+
 
 class BatchJudge:
     """One recipe's bank on a device, with an index over it there."""
@@ -40,6 +50,7 @@ class BatchJudge:
         self._index = index
         self._score_patches = judge.bank.recipe.score_patches
         self._neighbours = min(judge.bank.recipe.neighbours, len(judge.bank.rows))
+        self._around = RowNeighbours(index.rows)
         self._used = None
         if judge.used is not None:
             self._used = torch.zeros(len(judge.used), dtype=torch.bool, device=index.rows.device)
@@ -47,13 +58,23 @@ class BatchJudge:
     @torch.inference_mode()
     def judge(self, embeddings: Tensor, grid: tuple[int, int], maps: Maps) -> list[Inspection]:
         """Judge the frames of a batch, float (B, h*w, D) on the device."""
-        B, P, D = embeddings.shape
-        sq, rows = self._index.nearest(embeddings.reshape(B * P, D), 1)
-        self._note(rows)
-        sq, rows = sq.view(B, P), rows.view(B, P)
+        B = len(embeddings)
+        whole = maps == "all" or self._used is not None
+        if whole:
+            sq, rows = self._search(embeddings)
+        else:
+            sq, rows = self._index.farthest_of_frames(embeddings, self._score_patches)
         worst = _worst(sq)
         every = torch.arange(B, device=worst.device)
-        return self._inspections(sq, worst, embeddings[every, worst], rows[every, worst], grid, maps)
+        return self._inspections(
+            sq,
+            worst,
+            embeddings[every, worst],
+            rows[every, worst],
+            grid,
+            maps,
+            lambda wanted: sq[wanted] if whole else self._search(embeddings[wanted])[0],
+        )
 
     @torch.inference_mode()
     def judge_bands(self, bands: Iterable[Tensor], grid: tuple[int, int], maps: Maps) -> Inspection:
@@ -68,7 +89,7 @@ class BatchJudge:
         _, worst, embedding, row = found[of]
         before = sum(len(sq) for sq, *_ in found[:of])
         all_sq = torch.cat([sq for sq, *_ in found])[None]
-        return self._inspections(all_sq, worst + before, embedding, row, grid, maps)[0]
+        return self._inspections(all_sq, worst + before, embedding, row, grid, maps, lambda _: all_sq)[0]
 
     def note_used(self) -> None:
         """Tell the judge which rows have been a patch's nearest on the device since the last call."""
@@ -76,30 +97,52 @@ class BatchJudge:
             self._judge.used |= self._used.cpu().numpy()
             self._used.zero_()
 
+    def _search(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """The nearest row of every patch of frames, (B, P, D): squared distances and rows, (B, P)."""
+        sq, rows = self._index.nearest(embeddings.flatten(0, 1), 1)
+        self._note(rows)
+        return sq.view(embeddings.shape[:2]), rows.view(embeddings.shape[:2])
+
     def _note(self, rows: Tensor) -> None:
         if self._used is not None:
             self._used[rows.flatten()] = True
 
     def _inspections(
-        self, sq: Tensor, worst: Tensor, embeddings: Tensor, nearest: Tensor, grid: tuple[int, int], maps: Maps
+        self,
+        sq: Tensor,
+        worst: Tensor,
+        embeddings: Tensor,
+        nearest: Tensor,
+        grid: tuple[int, int],
+        maps: Maps,
+        sq_of: Callable[[list[int]], Tensor],
     ) -> list[Inspection]:
         """What is said of frames.
 
         Args:
-            sq: float32 (B, h*w), squared distances of patches to their nearest rows.
+            sq: float32 (B, h*w), squared distances of patches to their nearest rows; of those that the score hangs on.
             worst: int64 (B,), each frame's worst patch; `embeddings`, (B, D), what it is; `nearest`, (B,), its row.
             grid: (h, w).
             maps: for which frames a map is made.
+            sq_of: squared distances of all patches of some frames, float32 (n, h*w).
 
         Raises:
             EngineError: a score is not finite.
         """
+        proven = torch.ones((), dtype=torch.bool, device=sq.device)
         if self._score_patches > 1:
             scores = sq.sqrt().topk(min(self._score_patches, sq.shape[1]), dim=1).values.double().mean(1)
+        elif self._neighbours == 1:
+            scores = _distances(embeddings, self._index.rows[nearest])
         else:
-            scores = self._scores(embeddings.double(), nearest)
-        host = torch.stack([scores, worst.double(), nearest.double()]).cpu().tolist()  # waits for the device
-        found = [Score(score, int(patch), int(row)) for score, patch, row in zip(*host, strict=True)]
+            around, proven = self._around.around(nearest, self._neighbours)
+            scores = self._scores(embeddings, nearest, around)
+        said = torch.stack([scores, worst.double(), nearest.double(), proven.double().expand(len(scores))])
+        host = said.cpu().tolist()  # waits for the device
+        if not all(host[3]):
+            rows = self._index.rows[nearest]
+            host[0] = self._scores(embeddings, nearest, self._index.nearest(rows, self._neighbours)[1]).tolist()
+        found = [Score(score, int(patch), int(row)) for score, patch, row in zip(*host[:3], strict=True)]
         if not all(isfinite(score.value) for score in found):
             raise EngineError(
                 f"recipe {self._judge.bank.recipe.name!r}: a frame's score is not finite; "
@@ -111,21 +154,19 @@ class BatchJudge:
             for position, score in enumerate(found)
             if maps == "all" or (maps == "rejects" and score.value > threshold)
         ]
-        made = dict(zip(wanted, self._maps(sq[wanted].sqrt(), grid).cpu().numpy(), strict=True)) if wanted else {}
+        made = dict(zip(wanted, self._maps(sq_of(wanted).sqrt(), grid).cpu().numpy(), strict=True)) if wanted else {}
         return [self._judge.inspection(score, grid, made.get(position)) for position, score in enumerate(found)]
 
-    def _scores(self, worst: Tensor, nearest: Tensor) -> Tensor:
-        """Eq. 6-7 of each frame, float64 (B,), from its worst patch, float64 (B, D), and that patch's nearest row."""
+    def _scores(self, worst: Tensor, nearest: Tensor, around: Tensor) -> Tensor:
+        """Eq. 6-7 of each frame, float64 (B,), from its worst patch, float (B, D), that patch's nearest row, (B,), and
+        the rows around it, (B, b).
+        """
         rows = self._index.rows
-        s_star = (worst - rows[nearest]).square().sum(1).sqrt()
-        b = self._neighbours
-        if b == 1:
-            return s_star
-        _, around = self._index.nearest(rows[nearest], b)
-        around = around.clone()
+        s_star = _distances(worst, rows[nearest])
         # m* is among its own neighbours, also where more than b rows equal it.
-        around[:, -1] = torch.where((around == nearest[:, None]).any(1), around[:, -1], nearest)
-        to_neighbours = (worst[:, None] - rows[around]).square().sum(2).sqrt()
+        last = torch.where((around == nearest[:, None]).any(1), around[:, -1], nearest)
+        around = torch.cat([around[:, :-1], last[:, None]], dim=1)
+        to_neighbours = _distances(worst[:, None], rows[around])
         largest = to_neighbours.amax(1)
         weight = 1.0 - (s_star - largest).exp() / (to_neighbours - largest[:, None]).exp().sum(1)
         return weight * s_star
@@ -140,6 +181,11 @@ class BatchJudge:
             for cells, pixels in zip(grid, (H, W), strict=True)
         )
         return rows @ distances.view(-1, *grid) @ columns.T
+
+
+def _distances(a: Tensor, b: Tensor) -> Tensor:
+    """L2 distances along the last dimension, float64."""
+    return (a.double() - b.double()).square().sum(-1).sqrt()
 
 
 def _worst(sq: Tensor) -> Tensor:

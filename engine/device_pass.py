@@ -9,6 +9,8 @@ On the CPU the same steps run one after the other.
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from typing import TypeAlias
 
 import torch
@@ -22,8 +24,15 @@ Forward: TypeAlias = Callable[[Tensor], Tensor]
 
 CHUNK_PIXELS = 32 * 224 * 224
 """Pixels of a full chunk: enough to keep a large GPU busy, and so few that the first copy is short."""
+COPIERS = 4
 SLOTS = 2
 """Chunks on their way to the device: one uploads while the next is copied."""
+
+
+@lru_cache(maxsize=1)
+def _copiers() -> ThreadPoolExecutor:
+    """Threads that copy images: one alone copies more slowly than a large GPU computes."""
+    return ThreadPoolExecutor(COPIERS, thread_name_prefix="patchline-copy")
 
 
 def chunk_size(size_px: tuple[int, ...]) -> int:
@@ -105,8 +114,11 @@ class _Slot:
         if self._uploads is not None:
             self._uploaded.synchronize()
         pixels = self._host.numpy()
-        for place, image in enumerate(images):
-            pixels[place] = image
+        if self._uploads is None:
+            for place, image in enumerate(images):
+                pixels[place] = image
+        else:
+            list(_copiers().map(pixels.__setitem__, range(len(images)), images))
         if self._uploads is not None:
             with torch.cuda.stream(self._uploads):
                 self._uploads.wait_event(self._taken)

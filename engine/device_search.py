@@ -17,19 +17,17 @@ sums of D products, which err by less than 8 sqrt(D) u each (Higham and Mary 201
 
 from copy import copy
 from math import frexp, sqrt
-from types import ModuleType
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from engine import fused_search
 from engine.device import full_float32
 from engine.projection import principal_axes, with_residual
 from engine.search import FOLD, UNIT, Floats, Indices, checked, farthest_by_search
 
-Floats64: TypeAlias = NDArray[np.float64]
 HALF_UNIT = 2.0**-11
 """Unit round-off of half precision."""
 COLUMNS = 128
@@ -50,44 +48,10 @@ PAIR_VALUES = 2**26
 """Values of differences held at a time: 256 MiB."""
 
 
-AXES_SCALE = 2.0**10
-"""Of axes as two halves, so that what the second holds does not fall below half precision's range."""
-LEAST_VALUES = 2**25
-"""Least bounds held at a time: 128 MiB."""
-POINTS = {"BLOCK": 64, "CHUNK": 64, "num_warps": 4, "num_stages": 3}
-LEAST = {"BLOCK": 128, "COLUMNS": 128, "STAGES": 3, "num_warps": 8}
-NEAREST = {"COLUMNS": 1024, "num_warps": 1}
-"""Tiles of the kernels."""
-
-
-def search_kernels() -> ModuleType | None:
-    """The kernels, where Triton is at hand."""
-    try:
-        from engine import search_kernels as kernels
-    except ImportError:
-        return None
-    return kernels
-
-
-class _Halves(NamedTuple):
-    """What the kernels make points of."""
-
-    axes: Tensor
-    """The axes times `AXES_SCALE` as sums of two halves, (2, D, K), zeros beyond the axes."""
-    offset: Tensor
-    """The centre on the axes, float32 (K,)."""
-    centre_norm: float
-
-    @classmethod
-    def of(cls, centre: Floats64, axes: Floats64, columns: int, device: torch.device) -> "_Halves":
-        whole = np.zeros((len(axes), columns))
-        whole[:, : axes.shape[1]] = axes * AXES_SCALE
-        high = whole.astype(np.float16)
-        low = (whole - high).astype(np.float16)
-        offset = np.zeros(columns, dtype=np.float32)
-        offset[: axes.shape[1]] = centre @ axes
-        halves = torch.from_numpy(np.stack([high, low])).to(device)
-        return cls(halves, torch.from_numpy(offset).to(device), float(np.linalg.norm(centre)))
+FUSED_COLUMNS = 64
+"""The same of bounds that are not written."""
+ROW_MULTIPLE = max(FOLD, fused_search.FOLD)
+"""Rows for which there is room come in multiples of this."""
 
 
 class _Points(NamedTuple):
@@ -112,25 +76,26 @@ class DeviceSearch:
     def __init__(
         self, rows: Floats, device: str = "cpu", *, half: bool | None = None, fused: bool | None = None
     ) -> None:
-        """`half`: bounds in half precision; None: on a GPU. `fused`: by the kernels, for what these can do; None: on a
-        GPU where Triton is at hand.
+        """`half`: bounds in half precision; None: on a GPU. `fused`: by the kernels of `engine.fused_search` what these
+        can do; None: on a GPU, where Triton is at hand.
         """
         self._device = torch.device(device)
         on_gpu = self._device.type == "cuda"
         self._half = on_gpu if half is None else half
-        self._kernels = search_kernels() if (on_gpu if fused is None else fused) and self._half else None
+        kernels = fused_search.kernels() if self._half and (on_gpu if fused is None else fused) else None
         self._block_values = 2**29 if on_gpu else 2**21  # 1 GiB of bounds, or a share of the CPU's cache
         dimensions = rows.shape[1]
         centre = rows.mean(0, dtype=np.float64)
         sample = rows[:: max(1, len(rows) // SAMPLE)].astype(np.float64) - centre
-        width = max(1, min(COLUMNS, dimensions // 2) // ALIGNMENT * ALIGNMENT - 2)
+        most = COLUMNS if kernels is None else FUSED_COLUMNS
+        width = max(1, min(most, dimensions // 2) // ALIGNMENT * ALIGNMENT - 2)
         axes = principal_axes(sample)[:, :width]
-        self._columns = axes.shape[1] + 2
-        if self._kernels is not None:
-            self._columns = max(16, 1 << (self._columns - 1).bit_length())
-            self._halves = _Halves.of(centre, axes, self._columns, self._device)
         self._centre64, self._axes64 = centre, axes
         self._centre, self._axes = (torch.from_numpy(a).to(self._device, torch.float32) for a in (centre, axes))
+        self._fused = None
+        if kernels is not None:
+            limits = fused_search.Range(self._unit, LARGEST_NORM, SMALLEST_SHRINK, UNDERFLOW)
+            self._fused = fused_search.FusedSearch(kernels, centre, axes, limits, self._device)
         self._scale = 1.0
         self._rows = torch.empty((0, dimensions), device=self._device)  # with room to grow
         self._factors = torch.empty((0, 0), device=self._device)
@@ -189,8 +154,8 @@ class DeviceSearch:
 
         Returns squared L2 distances, float32 (n, k), ascending, and row numbers, int64 (n, k); ties go to the lowest.
         """
-        if k == 1 and self._kernels is not None and queries.dtype == torch.float16:
-            return self._nearest_fused(self._kernels, queries.contiguous())
+        if k == 1 and self._fused is not None and queries.dtype == torch.float16:
+            return self._fused.nearest(self._held, queries)
         find = self._nearest_one if k == 1 else self._nearest_some
         found = []
         with full_float32(self._device):
@@ -201,6 +166,23 @@ class DeviceSearch:
                 found.append(find(Q, bounds, points, k))
         sq, rows = zip(*found, strict=True)
         return torch.cat(sq), torch.cat(rows)
+
+    @torch.inference_mode()
+    def farthest_of_frames(self, frames: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """The k patches of each frame that lie farthest from the rows, among all its patches, float (B, P, D).
+
+        Returns squared L2 distances, float32 (B, P), and row numbers, int64 (B, P): of the k farthest patches and of
+        all that lie as far, those to the nearest row, ties to the lowest; of the others those to the nearest or some
+        other row, which are less.
+        """
+        if self._fused is not None and frames.dtype == torch.float16:
+            return self._fused.farthest(self._held, frames, k)
+        sq, rows = self.nearest(frames.flatten(0, 1), 1)
+        return sq.view(frames.shape[:2]), rows.view(frames.shape[:2])
+
+    @property
+    def _held(self) -> fused_search.Index:
+        return fused_search.Index(self._count, self._scale, self._rows, self._factors)
 
     @property
     def _unit(self) -> float:
@@ -235,34 +217,6 @@ class DeviceSearch:
         limit = limit * points.shrink + (UNDERFLOW if self._half else 0.0)
         limit += limit.abs() * (2 * HALF_UNIT if self._half else 2 * UNIT)  # so that it is not rounded down
         return limit.clamp(max=torch.finfo(self._factors.dtype).max * 0.9).to(self._factors.dtype)
-
-    def _nearest_fused(self, kernels: ModuleType, Q: Tensor) -> tuple[Tensor, Tensor]:
-        """The nearest row of each query, half (n, D), by `engine.search_kernels`: the host does not wait."""
-        n, D, K, fold = len(Q), Q.shape[1], self._columns, len(self._factors) // FOLD
-        sq = torch.empty((n, 1), device=self._device)
-        row = torch.empty((n, 1), device=self._device, dtype=torch.int64)
-        step = min(n, max(1, LEAST_VALUES // fold))
-        factors = torch.empty((step, K), device=self._device, dtype=torch.float16)
-        terms = torch.empty((3, step), device=self._device)
-        least = torch.empty((step, fold), device=self._device)
-        width = self._axes.shape[1]
-        for start in range(0, n, step):
-            part = Q[start : start + step]
-            count = len(part)
-            kernels.points_kernel[(-(-count // POINTS["BLOCK"]),)](
-                part, self._centre, self._halves.axes, self._halves.offset, factors, terms, count,
-                self._scale, self._halves.centre_norm, 1 / AXES_SCALE, (D // 16 + 16) * 2.0**-22, sqrt(width),
-                LARGEST_NORM, SMALLEST_SHRINK, D, width, K, **POINTS,
-            )  # fmt: skip
-            kernels.least_kernel[-(-count // LEAST["BLOCK"]), -(-fold // LEAST["COLUMNS"])](
-                factors, self._factors, least, count, fold, K, FOLD, **LEAST
-            )
-            kernels.nearest_kernel[(count,)](
-                part, self._rows, factors, self._factors, least, terms, sq[start:], row[start:], count, len(self), fold,
-                self._scale, 1 + 2 * (D + 4) * UNIT, 1 - 2 * self._unit, 2.0**-17, UNDERFLOW,
-                D, max(16, 1 << (D - 1).bit_length()), K, FOLD, **NEAREST,
-            )  # fmt: skip
-        return sq, row
 
     def _nearest_one(self, Q: Tensor, bounds: Tensor, points: "_Points", _k: int) -> tuple[Tensor, Tensor]:
         n, fold = len(Q), bounds.shape[1] // FOLD
@@ -305,11 +259,12 @@ class DeviceSearch:
 
     def _reserve(self, rows: int) -> None:
         """Room for `rows`; rows that are not there yet are infinitely far."""
-        rows = -(-rows // FOLD) * FOLD
+        rows = -(-rows // ROW_MULTIPLE) * ROW_MULTIPLE
         grown = torch.zeros((rows, self._rows.shape[1]), device=self._device)
         grown[: len(self._rows)] = self._rows
         dtype = torch.float16 if self._half else torch.float32
-        factors = torch.zeros((rows, self._columns), device=self._device, dtype=dtype)
+        columns = self._axes.shape[1] + 2 if self._fused is None else self._fused.columns
+        factors = torch.zeros((rows, columns), device=self._device, dtype=dtype)
         factors[:, self._axes.shape[1] + 1] = torch.inf
         if len(self._factors):
             factors[: len(self._factors)] = self._factors

@@ -211,6 +211,11 @@ class TorchSearch:
         sq, nearest = (torch.cat(parts) for parts in zip(*found, strict=True))
         return sq, nearest
 
+    def farthest_of_frames(self, frames: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ARG002
+        """The nearest row of every patch of frames, float (B, P, D): squared distances and rows, (B, P)."""
+        sq, nearest = self.nearest(frames.flatten(0, 1), 1)
+        return sq.view(frames.shape[:2]), nearest.view(frames.shape[:2])
+
     def _search_block(self, Q: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         centred = Q - self._centre
         sq_norms = centred.square().sum(1)

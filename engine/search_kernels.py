@@ -1,17 +1,17 @@
-"""The steps of `engine.device_search` for queries in half precision on a GPU, three kernels without a wait for the host.
+"""The steps of the search in half precision on a GPU as kernels: see `engine.fused_search`, which starts them.
 
-The first makes the queries' points. The second makes the bounds and keeps of each `FOLD` rows the least alone: no bound
-is written to memory, 1/FOLD of them are. The third takes each query's least bounds in rising order and measures rows,
-exactly, until the next bound is more than the least distance found.
-
-Written in Triton (Tillet et al. 2019), which PyTorch brings along for CUDA.
+Written in Triton (Tillet et al. 2019), which PyTorch brings along for CUDA. Where TRITON_INTERPRET=1 is set before this
+module is imported, they run on a CPU, slowly.
 """
+
+# mypy: disable-error-code="no-untyped-def,untyped-decorator"
+# What a kernel is given are pointers, numbers and constants of the compilation, for which Triton has no types.
 
 import triton
 import triton.language as tl
 
-LAYER_BITS = tl.constexpr(15)
-"""The lowest bits of a bound, where the least of `FOLD` keeps which of them it was."""
+LAYER_BITS: tl.constexpr = tl.constexpr(31)
+"""The lowest bits of a bound, in which the least of a fold keeps which of its rows it is of."""
 
 
 @triton.jit
@@ -54,19 +54,20 @@ def points_kernel(
         centred = values - tl.load(centre + at, held, 0.0)[None, :]
         sq_norm += tl.sum(centred * centred, 1)
         sq_whole += tl.sum(values * values, 1)
-    inside = inside * axes_scale - tl.load(offset + column)[None, :]  # 0 beyond WIDTH
+    inside = inside * axes_scale - tl.load(offset + column)[None, :]  # 0 beyond the axes
     outside = tl.sqrt(tl.maximum(sq_norm - tl.sum(inside * inside, 1), 0.0))
+    # What the products may have lost of the point inside, then of the squared residual norm, and so of that norm.
     off = relative * root_width * (tl.sqrt(sq_whole) + centre_norm)
-    lost = 2 * relative * sq_norm + 2 * off * tl.sqrt(sq_norm) + off * off
+    lost = relative * sq_norm + 2 * off * tl.sqrt(sq_norm) + off * off
     error = off + lost / tl.maximum(tl.maximum(outside, tl.sqrt(lost)), 1e-30)
     points = tl.where(column[None, :] == WIDTH, outside[:, None], inside) * scale
     sq_scaled = tl.sum(points * points, 1)
-    beyond = (sq_scaled > (largest_norm / smallest_shrink) * (largest_norm / smallest_shrink)) | (sq_scaled != sq_scaled)
+    range_ = largest_norm / smallest_shrink
+    beyond = (sq_scaled > range_ * range_) | (sq_scaled != sq_scaled)
     points = tl.where(beyond[:, None], 0.0, points)
     error = tl.where(beyond, float("inf"), error)
     shrink = tl.exp2(tl.floor(tl.log2(largest_norm / tl.maximum(tl.sqrt(sq_scaled), 1e-30))))
-    shrink = tl.minimum(tl.maximum(shrink, smallest_shrink), 1.0)
-    shrink = tl.where(beyond, smallest_shrink, shrink)
+    shrink = tl.where(beyond, smallest_shrink, tl.minimum(tl.maximum(shrink, smallest_shrink), 1.0))
     points = tl.where(column[None, :] == WIDTH + 1, 1.0, points) * shrink[:, None]
     tl.store(factors + number[:, None] * K + column[None, :], points.to(tl.float16), there[:, None])
     tl.store(terms + number, tl.where(beyond, 0.0, sq_scaled), there)
@@ -87,7 +88,7 @@ def least_kernel(
     COLUMNS: tl.constexpr,
     STAGES: tl.constexpr,
 ):
-    """The least bound of rows `column`, `column + fold`, ...: float32 (n, fold), its layer in the lowest bits."""
+    """The least bound of rows `column`, `column + fold`, ...: float32 (n, fold), which of them in its lowest bits."""
     number = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     k = tl.arange(0, K)
@@ -104,22 +105,45 @@ def least_kernel(
 
 
 @triton.jit
-def _sq(q, rows, row, at, D: tl.constexpr):
-    """The squared distance of a query, float32 (DIMENSIONS,), and a row."""
-    difference = q - tl.load(rows + row.to(tl.int64) * D + at, at < D, 0.0)
-    return tl.sum(difference * difference, 0)
+def first_kernel(
+    queries,
+    rows,
+    least,
+    sq_out,
+    row_out,
+    row_count,
+    fold,
+    D: tl.constexpr,
+    DIMENSIONS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """The row with the least bound of one query, and its squared distance."""
+    number, columns, at = tl.program_id(0), tl.arange(0, COLUMNS), tl.arange(0, DIMENSIONS)
+    q = tl.load(queries + number.to(tl.int64) * D + at, at < D, 0.0).to(tl.float32)
+    lowest, row = float("inf"), 0
+    for start in range(0, fold, COLUMNS):
+        bounds = tl.load(least + number.to(tl.int64) * fold + start + columns, start + columns < fold, float("inf"))
+        bound, column = tl.min(bounds, 0, return_indices=True)
+        first = (bound.to(tl.int32, bitcast=True) & LAYER_BITS) * fold + start + column
+        row = tl.where(bound < lowest, first, row)
+        lowest = tl.minimum(lowest, bound)
+    row = tl.minimum(row, row_count - 1)
+    tl.store(sq_out + number, _sq(q, rows, row, at, D))
+    tl.store(row_out + number, row.to(tl.int64))
 
 
 @triton.jit
-def nearest_kernel(
+def refine_kernel(
+    numbers,
+    enough,
     queries,
     rows,
     factors,
     row_factors,
     least,
     terms,
-    sq_out,
-    row_out,
+    sq_of,
+    row_of,
     count,
     row_count,
     fold,
@@ -128,55 +152,63 @@ def nearest_kernel(
     sq_norm_share,
     slack,
     underflow,
+    frame_queries,
+    NUMBERED: tl.constexpr,
     D: tl.constexpr,
     DIMENSIONS: tl.constexpr,
     K: tl.constexpr,
     FOLD: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """The nearest row of one query, the lowest of equals, and its squared distance."""
+    """The nearest row of one query, the lowest of equals, and its squared distance, from some row and its own.
+
+    Its number is looked up where `NUMBERED`; else nothing is done where the distance is less than its frame's `enough`.
+    """
     number = tl.program_id(0)
-    at, k, layers, columns = tl.arange(0, DIMENSIONS), tl.arange(0, K), tl.arange(0, FOLD), tl.arange(0, COLUMNS)
-    q = tl.load(queries + number.to(tl.int64) * D + at, at < D, 0.0).to(tl.float32)
-    point = tl.load(factors + number * K + k).to(tl.float32)
-    own_least = least + number.to(tl.int64) * fold
-    sq_point, error = tl.load(terms + number), tl.load(terms + count + number)
-    shrink = tl.load(terms + 2 * count + number)
-
-    lowest, row = float("inf"), 0
-    for start in range(0, fold, COLUMNS):
-        bounds = tl.load(own_least + start + columns, start + columns < fold, float("inf"))
-        bound, column = tl.min(bounds, 0, return_indices=True)
-        first = (bound.to(tl.int32, bitcast=True) & LAYER_BITS) * fold + start + column
-        row = tl.where(bound < lowest, first, row)
-        lowest = tl.minimum(lowest, bound)
-    row = tl.minimum(row, row_count - 1)
-    best = _sq(q, rows, row, at, D)
-    measured = row
-    limit = _limit(best, error, scale, sq_relative, sq_norm_share, sq_point, shrink, underflow, slack)
-
-    for start in range(0, fold, COLUMNS):
-        bounds = tl.load(own_least + start + columns, start + columns < fold, float("inf"))
-        bound, column = tl.min(bounds, 0, return_indices=True)
-        while bound <= limit:
-            of = layers * fold + start + column
-            values = tl.load(row_factors + of[:, None] * K + k[None, :]).to(tl.float32)
-            each = tl.sum(values * point[None, :], 1)
-            each = tl.where((of < row_count) & (of != measured), each, float("inf"))
-            each_least, layer = tl.min(each, 0, return_indices=True)
-            while each_least <= limit:
-                candidate = layer * fold + start + column
-                sq = _sq(q, rows, candidate, at, D)
-                nearer = (sq < best) | ((sq == best) & (candidate < row))
-                row = tl.where(nearer, candidate, row)
-                best = tl.where(nearer, sq, best)
-                limit = _limit(best, error, scale, sq_relative, sq_norm_share, sq_point, shrink, underflow, slack)
-                each = tl.where(layers == layer, float("inf"), each)
-                each_least, layer = tl.min(each, 0, return_indices=True)
-            bounds = tl.where(columns == column, float("inf"), bounds)
+    if NUMBERED:
+        number = tl.load(numbers + number).to(tl.int32)
+    best = tl.load(sq_of + number)
+    wanted = best == best
+    if not NUMBERED:
+        wanted = wanted & (best >= tl.load(enough + number // frame_queries))
+    if wanted:
+        at, k, layers, columns = tl.arange(0, DIMENSIONS), tl.arange(0, K), tl.arange(0, FOLD), tl.arange(0, COLUMNS)
+        q = tl.load(queries + number.to(tl.int64) * D + at, at < D, 0.0).to(tl.float32)
+        point = tl.load(factors + number * K + k).to(tl.float32)
+        sq_point, error = tl.load(terms + number), tl.load(terms + count + number)
+        shrink = tl.load(terms + 2 * count + number)
+        row = tl.load(row_of + number).to(tl.int32)
+        measured = row
+        limit = _limit(best, error, scale, sq_relative, sq_norm_share, sq_point, shrink, underflow, slack)
+        for start in range(0, fold, COLUMNS):
+            bounds = tl.load(least + number.to(tl.int64) * fold + start + columns, start + columns < fold, float("inf"))
             bound, column = tl.min(bounds, 0, return_indices=True)
-    tl.store(sq_out + number, best)
-    tl.store(row_out + number, row.to(tl.int64))
+            while bound <= limit:
+                of = layers * fold + start + column
+                values = tl.load(row_factors + of[:, None] * K + k[None, :]).to(tl.float32)
+                each = tl.sum(values * point[None, :], 1)
+                each = tl.where((of < row_count) & (of != measured), each, float("inf"))
+                each_least, layer = tl.min(each, 0, return_indices=True)
+                while each_least <= limit:
+                    candidate = layer * fold + start + column
+                    sq = _sq(q, rows, candidate, at, D)
+                    nearer = (sq < best) | ((sq == best) & (candidate < row))
+                    row = tl.where(nearer, candidate, row)
+                    best = tl.where(nearer, sq, best)
+                    limit = _limit(best, error, scale, sq_relative, sq_norm_share, sq_point, shrink, underflow, slack)
+                    each = tl.where(layers == layer, float("inf"), each)
+                    each_least, layer = tl.min(each, 0, return_indices=True)
+                bounds = tl.where(columns == column, float("inf"), bounds)
+                bound, column = tl.min(bounds, 0, return_indices=True)
+        tl.store(sq_of + number, best)
+        tl.store(row_of + number, row.to(tl.int64))
+
+
+@triton.jit
+def _sq(q, rows, row, at, D: tl.constexpr):
+    """The squared distance of a query, float32 (DIMENSIONS,), and a row."""
+    difference = q - tl.load(rows + row.to(tl.int64) * D + at, at < D, 0.0)
+    return tl.sum(difference * difference, 0)
 
 
 @triton.jit

@@ -1,9 +1,10 @@
 """Measure the GPU path in one go: `python -m tests.bench.gpu`. It needs a CUDA GPU, and says so where there is none.
 
 WideResNet-50 at 224 px, half precision, a 10 % bank of 16,384 rows of 1,536 values: frames/s of the engine from
-prepared images to verdicts, the floor, and the share of time in each stage. Weights are random; the rows are patches of
-random textures, and so are the queries, so that the search has as much to do as with real ones. With `--device cpu` and
-small sizes and another backbone the same code runs anywhere, and its figures mean nothing.
+prepared images to verdicts, the floor, and the share of time in each stage. Weights are random. With
+`--fitted` and `--inspected` the rows are a coreset of the patches of real images; else both are random textures, whose
+patches all lie about as far from each other, the hardest there is for the search. With `--device cpu` and small sizes
+and another backbone the same code runs anywhere, and its figures mean nothing.
 """
 
 import argparse
@@ -15,17 +16,20 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import torch
 
 from engine.backbone import count_flop, load_backbone
 from engine.benchmark import measure_floor, synthetic_images
 from engine.calibration import calibrate
+from engine.coreset import greedy_coreset
 from engine.device import resolve_device
 from engine.device_pass import chunk_size
 from engine.inspection import Image
 from engine.inspector import Inspector
 from engine.memory_bank import FrameOrigin, MemoryBank
 from engine.patches import PLAIN
+from engine.preprocess import prepare
 from engine.quantise import quantise, scale_for
 from engine.recipe import Backbone, Recipe
 from engine.weights import random_backbone
@@ -34,6 +38,7 @@ ROWS = 16_384
 GOAL_FRAMES_PER_S = 5_000.0
 GOAL_SEARCH_SHARE = 0.1
 OUT = Path("build/gpu.json")
+SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,6 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--size", type=int, default=224, help="height and width of the frames in pixels")
     parser.add_argument("--backbone", default="wide_resnet50_2", help="a ResNet of torchvision")
+    parser.add_argument("--fitted", type=Path, help="folder of images of good parts")
+    parser.add_argument("--inspected", type=Path, help="folder of other images of the same product")
     parser.add_argument("--rows", type=int, default=ROWS, help="rows of the bank")
     parser.add_argument("--out", type=Path, default=OUT, help="JSON file of the figures")
     options = parser.parse_args(arguments)
@@ -59,14 +66,16 @@ def main(arguments: list[str] | None = None) -> int:
         f"{machine.device}, torch {torch.__version__}: {machine.flop_per_s / 1e12:.3g} TFLOP/s in matrix products "
         f"({machine.precision}), so at most {floor:,.0f} frames/s through the backbone"
     )
+    fitted, inspected = workload(options.fitted, options.inspected, size_px, options.rows)
     inspector = Inspector(
-        {"bench": bank(options.rows, size_px, str(device), backbone)}, device=str(device), runtime="torch"
+        {"bench": bank(fitted, options.rows, size_px, str(device), backbone)}, device=str(device), runtime="torch"
     )
     inspector._batched = True
     inspector.warm_up()
     found = []
     for batch in options.batch:
-        seconds = stages(inspector, synthetic_images(size_px, batch, seed=1), options.repeats)
+        frames = [inspected[number % len(inspected)] for number in range(batch)]
+        seconds = stages(inspector, frames, options.repeats)
         whole = seconds.pop("end to end")
         shares = {name: value / sum(seconds.values()) for name, value in seconds.items()}
         print(
@@ -85,23 +94,44 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def bank(rows: int, size_px: tuple[int, int], device: str, backbone: Backbone) -> MemoryBank:
-    """A bank of random patches of synthetic textures, embedded by the backbone."""
+def workload(
+    fitted: Path | None, inspected: Path | None, size_px: tuple[int, int], rows: int
+) -> tuple[list[Image], list[Image]]:
+    """Images to fit and images to inspect, RGB uint8 (H, W, 3)."""
+    if fitted is None or inspected is None:
+        patches = size_px[0] * size_px[1] // 64
+        return synthetic_images(size_px, 1 + 10 * rows // patches), synthetic_images(size_px, 64, seed=1)
+    return read(fitted, size_px), read(inspected, size_px)
+
+
+def read(folder: Path, size_px: tuple[int, int]) -> list[Image]:
+    """All images of a folder."""
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise SystemExit(f"{folder}: found no image, expected some of {', '.join(SUFFIXES)}")
+    return [prepare(np.asarray(PIL.Image.open(path).convert("RGB")), size_px) for path in paths]
+
+
+def bank(images: list[Image], rows: int, size_px: tuple[int, int], device: str, backbone: Backbone) -> MemoryBank:
+    """A bank of at most `rows` of the images' patches, by greedy k-center."""
     recipe = Recipe(name="bench", backbone=backbone, image_size_px=size_px, false_reject_rate=0.2)
     extractor = load_backbone(recipe.backbone, resolve_device(device), "torch")
-    textures = synthetic_images(size_px, 1 + 10 * rows // (size_px[0] * size_px[1] // 64))
     together = extractor.together(size_px)
-    parts = [extractor.embed(textures[i : i + together])[0] for i in range(0, len(textures), together)]
+    parts = [extractor.embed(images[i : i + together])[0] for i in range(0, len(images), together)]
     patches = torch.cat([part.cpu() for part in parts]).flatten(0, 1).numpy()
-    chosen = np.sort(np.random.default_rng(0).permutation(len(patches))[:rows])
     scale = scale_for(float(np.abs(patches).max()))
+    stored = quantise(patches, scale)
+    start = time.perf_counter()
+    chosen = greedy_coreset(stored, min(rows, len(stored)), seed=0, device=device).indices
+    print(f"coreset: {len(chosen)} of {stored.shape[0]} x {stored.shape[1]} in {time.perf_counter() - start:.2f} s")
+    chosen = np.sort(chosen)
     grid = extractor.grid(size_px)
     return MemoryBank(
         recipe=recipe,
         generation=1,
-        rows=quantise(patches[chosen], scale),
+        rows=stored[chosen],
         scale=scale,
-        frames=tuple(FrameOrigin(name=f"texture-{number}") for number in range(len(textures))),
+        frames=tuple(FrameOrigin(name=f"image-{number}") for number in range(len(images))),
         row_frame=(chosen // (grid[0] * grid[1])).astype(np.int32),
         row_patch=(chosen % (grid[0] * grid[1])).astype(np.int32),
         grid=grid,
@@ -120,7 +150,6 @@ def stages(inspector: Inspector, frames: list[Image], repeats: int) -> dict[str,
     judge = inspector._batch_judge("bench")
     named = [("bench", frame) for frame in frames]
     embeddings, grid = extractor.embed_batch(frames)
-    queries = embeddings.flatten(0, 1)
     full = chunk_size(frames[0].shape)
     launches = [
         extractor._passes[PLAIN]
@@ -131,7 +160,7 @@ def stages(inspector: Inspector, frames: list[Image], repeats: int) -> dict[str,
     work: dict[str, Callable[[], object]] = {
         "backbone": lambda: [launch() for launch in launches],
         "embed": lambda: extractor.embed_batch(frames),
-        "search": lambda: judge._index.nearest(queries, 1),
+        "search": lambda: judge._index.farthest_of_frames(embeddings, 1),
         "judge": lambda: judge.judge(embeddings, grid, "none"),
         "end to end": lambda: inspector.inspect(named),
     }

@@ -1,0 +1,178 @@
+"""The search of `engine.device_search` for queries in half precision, by kernels: the host never waits.
+
+One kernel makes the queries' points, by products in half precision with the axes as sums of two halves. One makes the
+bounds and keeps of each `FOLD` rows the least alone: 1/FOLD of the bounds are written to memory. One measures for each
+query the row with the least bound, and one goes through the other rows by rising bound, measuring, until a bound is
+more than the least distance found.
+
+A frame's score hangs on its farthest patches alone. What the first measured row gives is an upper bound of a patch's
+distance; once the patches with the largest bounds are searched to the end, all whose bound is less than theirs are out
+of it.
+
+Rounding: products in half precision are exact in float32, and of a sum of D of them, accumulated 16 at a time, at most
+(D / 16 + 16) 2^-22 of |q| |axis| is lost, truncation included (Fasi et al. 2021 measured how tensor cores add); two
+halves leave 2^-22 of an axis.
+"""
+
+from dataclasses import dataclass
+from math import sqrt
+from types import ModuleType
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engine.search import UNIT
+
+Doubles: TypeAlias = NDArray[np.float64]
+FOLD = 32
+"""Rows of which the least bound is kept."""
+AXES_SCALE = 2.0**10
+"""Of the axes, so that what their second halves hold does not fall below half precision's range."""
+LEAST_VALUES = 2**25
+"""Least bounds held at a time: 128 MiB."""
+SLACK = 2.0**-17
+"""What the lowest bits of a bound, and float32, may change of it and of the limit."""
+POINTS = {"BLOCK": 64, "CHUNK": 64, "num_warps": 4, "num_stages": 3}
+LEAST = {"BLOCK": 128, "COLUMNS": 64, "STAGES": 4, "num_warps": 4}
+FIRST = {"COLUMNS": 512, "num_warps": 1}
+REFINE = {"COLUMNS": 512, "num_warps": 1}
+"""Tiles of the kernels, as they measure fastest on a Hopper GPU."""
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """What an index over rows has for the kernels: see `engine.device_search`."""
+
+    count: int
+    scale: float
+    rows: Tensor
+    """Float32 (M', D), `count` of them and room for more."""
+    factors: Tensor
+    """Half (M', K), M' a multiple of `FOLD`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Of half precision, for points: see `engine.device_search`."""
+
+    unit: float
+    largest_norm: float
+    smallest_shrink: float
+    underflow: float
+
+
+def kernels() -> ModuleType | None:
+    """`engine.search_kernels`, where Triton is at hand."""
+    try:
+        from engine import search_kernels
+    except ImportError:
+        return None
+    return search_kernels
+
+
+class FusedSearch:
+    """The kernels for one index, whose axes stay."""
+
+    def __init__(self, made: ModuleType, centre: Doubles, axes: Doubles, limits: Range, device: torch.device) -> None:
+        self._kernels = made
+        self._range = limits
+        self._device = device
+        self._width = axes.shape[1]
+        self.columns = max(16, 1 << (self._width + 1).bit_length())
+        """K: the values of a point, of 1, and zeros up to a power of two."""
+        whole = np.zeros((len(axes), self.columns))
+        whole[:, : self._width] = axes * AXES_SCALE
+        high = whole.astype(np.float16)
+        self._axes = torch.from_numpy(np.stack([high, (whole - high).astype(np.float16)])).to(device)
+        offset = np.zeros(self.columns, dtype=np.float32)
+        offset[: self._width] = centre @ axes
+        self._offset = torch.from_numpy(offset).to(device)
+        self._centre = torch.from_numpy(centre.astype(np.float32)).to(device)
+        self._centre_norm = float(np.linalg.norm(centre))
+
+    def nearest(self, index: Index, Q: Tensor) -> tuple[Tensor, Tensor]:
+        """The nearest row of each query, half (n, D): see `DeviceSearch.nearest`, k = 1."""
+        every = torch.full((1,), -torch.inf, device=self._device)
+        parts = torch.split(Q, self._together(index))
+        found = [self._begin(index, part.contiguous()) for part in parts]
+        for begun in found:
+            begun.refine(enough=every, frame_queries=len(Q))
+        sq, row = (torch.cat(tensors)[:, None] for tensors in zip(*((b.sq, b.row) for b in found), strict=True))
+        return sq, row
+
+    def farthest(self, index: Index, frames: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Of each frame, half (B, P, D), the k farthest patches: see `DeviceSearch.farthest_of_frames`."""
+        P = frames.shape[1]
+        k = min(k, P)
+        found = []
+        for part in torch.split(frames, max(1, self._together(index) // P)):
+            begun = self._begin(index, part.flatten(0, 1).contiguous())
+            upper = begun.sq.view(len(part), P)
+            first = torch.arange(0, len(begun.sq), P, device=self._device)[:, None]
+            largest = (upper.argmax(1)[:, None] if k == 1 else upper.topk(k, dim=1).indices) + first
+            begun.refine(numbers=largest.flatten())
+            begun.refine(enough=begun.sq[largest].amin(1), frame_queries=P)
+            found.append((upper, begun.row.view(len(part), P)))
+        sq, row = (torch.cat(tensors) for tensors in zip(*found, strict=True))
+        return sq, row
+
+    @staticmethod
+    def _together(index: Index) -> int:
+        return max(1, LEAST_VALUES // (len(index.factors) // FOLD))
+
+    def _begin(self, index: Index, Q: Tensor) -> "_Begun":
+        n, D = Q.shape
+        K, fold, of = self.columns, len(index.factors) // FOLD, self._range
+        factors = torch.empty((n, K), device=self._device, dtype=torch.float16)
+        terms = torch.empty((3, n), device=self._device)
+        least = torch.empty((n, fold), device=self._device)
+        begun = _Begun(self, index, Q, factors, terms, least)
+        self._kernels.points_kernel[(-(-n // POINTS["BLOCK"]),)](
+            Q, self._centre, self._axes, self._offset, factors, terms, n,
+            index.scale, self._centre_norm, 1 / AXES_SCALE, (D // 16 + 16) * 2.0**-22, sqrt(self._width),
+            of.largest_norm, of.smallest_shrink, D, self._width, K, **POINTS,
+        )  # fmt: skip
+        self._kernels.least_kernel[-(-n // LEAST["BLOCK"]), -(-fold // LEAST["COLUMNS"])](
+            factors, index.factors, least, n, fold, K, FOLD, **LEAST
+        )
+        self._kernels.first_kernel[(n,)](
+            Q, index.rows, least, begun.sq, begun.row, index.count, fold, D, _power_of_two(D), **FIRST
+        )
+        return begun
+
+    def refine(self, begun: "_Begun", numbers: Tensor | None, enough: Tensor | None, frame_queries: int) -> None:
+        """Search on; see `_Begun.refine`."""
+        index, (n, D) = begun.index, begun.Q.shape
+        none = begun.row
+        self._kernels.refine_kernel[(n if numbers is None else len(numbers),)](
+            none if numbers is None else numbers, none if enough is None else enough,
+            begun.Q, index.rows, begun.factors, index.factors, begun.least, begun.terms, begun.sq, begun.row,
+            n, index.count, begun.least.shape[1], index.scale,
+            1 + 2 * (D + 4) * UNIT, 1 - 2 * self._range.unit, SLACK, self._range.underflow, frame_queries,
+            numbers is not None, D, _power_of_two(D), self.columns, FOLD, **REFINE,
+        )  # fmt: skip
+
+
+class _Begun:
+    """Queries with their points and least bounds, and of each a row and its squared distance."""
+
+    def __init__(
+        self, search: FusedSearch, index: Index, Q: Tensor, factors: Tensor, terms: Tensor, least: Tensor
+    ) -> None:
+        self.index, self.Q, self.factors, self.terms, self.least = index, Q, factors, terms, least
+        self._search = search
+        self.sq = torch.empty(len(Q), device=Q.device)
+        self.row = torch.empty(len(Q), device=Q.device, dtype=torch.int64)
+
+    def refine(self, *, numbers: Tensor | None = None, enough: Tensor | None = None, frame_queries: int = 1) -> None:
+        """Find the nearest rows of some queries: of those with these numbers, or of all that lie at least `enough`,
+        float32 (frames,), of their own frame, of so many queries, from the row that they have.
+        """
+        self._search.refine(self, numbers, enough, frame_queries)
+
+
+def _power_of_two(count: int) -> int:
+    return max(16, 1 << (count - 1).bit_length())
