@@ -16,11 +16,13 @@ import torch
 import torchvision
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
+from torch.nn.functional import pad
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import feature_extraction as torchvision_features
 
 from engine import cuda_fusion, folding, fused_patches, fusion, openvino_network, patches, weights, winograd
 from engine.cores import cores, spread
+from engine.cuda_fusion import COLOURS
 from engine.device import Precision, backbone_dtype, full_float32
 from engine.device_pass import DevicePass, chunk_size
 from engine.errors import RecipeError, WeightsError
@@ -41,17 +43,24 @@ SLOWLY_DRAWN = ("googlenet", "inception_v3")
 class FeatureExtractor:
     """Patch embeddings of prepared images. On a CPU any number of threads may use it, on a GPU one at a time.
 
-    `weight_bytes` is what a forward pass reads of weights.
+    `weight_bytes` is what a forward pass reads of weights; `channels` what the network takes: zeros beyond the third.
     """
 
     def __init__(
-        self, spec: Backbone, network: Network, device: torch.device, dtype: torch.dtype, weight_bytes: int
+        self,
+        spec: Backbone,
+        network: Network,
+        device: torch.device,
+        dtype: torch.dtype,
+        weight_bytes: int,
+        channels: int = COLOURS,
     ) -> None:
         self.spec = spec
         self.device = device
         self.dtype = dtype
         self.weight_bytes = weight_bytes
         self._network = network
+        self._channels = channels
         self._alike: dict[tuple[tuple[int, ...], PatchOptions], bool] = {}
         self._mean = torch.tensor(spec.mean, device=device)
         self._std = torch.tensor(spec.std, device=device)
@@ -136,15 +145,16 @@ class FeatureExtractor:
 
     @torch.inference_mode()
     def normalise(self, pixels: NDArray[np.uint8]) -> Tensor:
-        """RGB uint8 (B, H, W, 3) to what the network takes, (B, 3, H, W) channels-last on its device."""
+        """RGB uint8 (B, H, W, 3) to what the network takes, (B, C, H, W) channels-last on its device."""
         # A copy: torch warns of memory that it may not write to, which frames often are.
         return self._normalised(torch.tensor(pixels, device=self.device))
 
     def _normalised(self, pixels: Tensor) -> Tensor:
         if self._kernels is not None:
-            return fused_patches.normalised(self._kernels, pixels, self._mean, self._std, self.dtype)
+            return fused_patches.normalised(self._kernels, pixels, self._mean, self._std, self._channels, self.dtype)
         x = pixels.permute(0, 3, 1, 2)  # (B, H, W, C) -> (B, C, H, W)
-        return ((x.float() - self._mean.view(3, 1, 1)) / self._std.view(3, 1, 1)).to(self.dtype)
+        x = ((x.float() - self._mean.view(3, 1, 1)) / self._std.view(3, 1, 1)).to(self.dtype)
+        return x if self._channels == x.shape[1] else pad(x, (0, 0, 0, 0, 0, self._channels - x.shape[1]))
 
     @torch.inference_mode()
     def feature_maps(self, x: Tensor) -> list[Tensor]:
@@ -187,7 +197,9 @@ def load_backbone(
     dtype = backbone_dtype(device, precision)
     graph = graph.to(device, dtype)
     weight_bytes = sum(parameter.nbytes for parameter in graph.parameters())
-    return FeatureExtractor(spec, _network(graph, device, runtime), device, dtype, weight_bytes)
+    network = _network(graph, device, runtime)
+    channels = cuda_fusion.widen_input(graph) if device.type == "cuda" else COLOURS
+    return FeatureExtractor(spec, network, device, dtype, weight_bytes, channels)
 
 
 def count_flop(spec: Backbone, size_px: tuple[int, int]) -> int:

@@ -5,18 +5,23 @@ map and no row's use is wanted, only the patches that a frame's score hangs on a
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from math import isfinite
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from engine.anomaly_map import REFERENCE_HEIGHT_PX, axis_operator
 from engine.errors import EngineError
+from engine.fetching import fetching
 from engine.inspection import Inspection
 from engine.judge import Judge, Maps
 from engine.row_neighbours import RowNeighbours
 from engine.scoring import Score
+
+Answer: TypeAlias = Callable[[], list[Inspection]]
+"""Waits for the device; raises EngineError where a frame's score is not finite."""
 
 
 @runtime_checkable
@@ -45,7 +50,9 @@ class TensorSearch(Protocol):
 class BatchJudge:
     """One recipe's bank on a device, with an index over it there."""
 
-    def __init__(self, judge: Judge, index: TensorSearch) -> None:
+    def __init__(self, judge: Judge, index: TensorSearch, turn: AbstractContextManager[object] | None = None) -> None:
+        """`turn`: held by whoever tells the device something, where answers are asked for by another thread."""
+        self._turn = turn or nullcontext()
         self._judge = judge
         self._index = index
         self._score_patches = judge.bank.recipe.score_patches
@@ -55,9 +62,13 @@ class BatchJudge:
         if judge.used is not None:
             self._used = torch.zeros(len(judge.used), dtype=torch.bool, device=index.rows.device)
 
-    @torch.inference_mode()
     def judge(self, embeddings: Tensor, grid: tuple[int, int], maps: Maps) -> list[Inspection]:
         """Judge the frames of a batch, float (B, h*w, D) on the device."""
+        return self.begin(embeddings, grid, maps)()
+
+    @torch.inference_mode()
+    def begin(self, embeddings: Tensor, grid: tuple[int, int], maps: Maps) -> Answer:
+        """`judge` without waiting for the device: the answer waits, and may be asked for by another thread."""
         B = len(embeddings)
         whole = maps == "all" or self._used is not None
         if whole:
@@ -89,7 +100,7 @@ class BatchJudge:
         _, worst, embedding, row = found[of]
         before = sum(len(sq) for sq, *_ in found[:of])
         all_sq = torch.cat([sq for sq, *_ in found])[None]
-        return self._inspections(all_sq, worst + before, embedding, row, grid, maps, lambda _: all_sq)[0]
+        return self._inspections(all_sq, worst + before, embedding, row, grid, maps, lambda _: all_sq)()[0]
 
     def note_used(self) -> None:
         """Tell the judge which rows have been a patch's nearest on the device since the last call."""
@@ -116,8 +127,8 @@ class BatchJudge:
         grid: tuple[int, int],
         maps: Maps,
         sq_of: Callable[[list[int]], Tensor],
-    ) -> list[Inspection]:
-        """What is said of frames.
+    ) -> Answer:
+        """What is said of frames, once the device has found it.
 
         Args:
             sq: float32 (B, h*w), squared distances of patches to their nearest rows; of those that the score hangs on.
@@ -126,8 +137,7 @@ class BatchJudge:
             maps: for which frames a map is made.
             sq_of: squared distances of all patches of some frames, float32 (n, h*w).
 
-        Raises:
-            EngineError: a score is not finite.
+        The answer raises EngineError where a score is not finite.
         """
         proven = torch.ones((), dtype=torch.bool, device=sq.device)
         if self._score_patches > 1:
@@ -137,25 +147,35 @@ class BatchJudge:
         else:
             around, proven = self._around.around(nearest, self._neighbours)
             scores = self._scores(embeddings, nearest, around)
-        said = torch.stack([scores, worst.double(), nearest.double(), proven.double().expand(len(scores))])
-        host = said.cpu().tolist()  # waits for the device
-        if not all(host[3]):
-            rows = self._index.rows[nearest]
-            host[0] = self._scores(embeddings, nearest, self._index.nearest(rows, self._neighbours)[1]).tolist()
-        found = [Score(score, int(patch), int(row)) for score, patch, row in zip(*host[:3], strict=True)]
-        if not all(isfinite(score.value) for score in found):
-            raise EngineError(
-                f"recipe {self._judge.bank.recipe.name!r}: a frame's score is not finite; "
-                f"the backbone's features may exceed the range of half precision, which precision float32 does not"
-            )
-        threshold = self._judge.bank.threshold
-        wanted = [
-            position
-            for position, score in enumerate(found)
-            if maps == "all" or (maps == "rejects" and score.value > threshold)
-        ]
-        made = dict(zip(wanted, self._maps(sq_of(wanted).sqrt(), grid).cpu().numpy(), strict=True)) if wanted else {}
-        return [self._judge.inspection(score, grid, made.get(position)) for position, score in enumerate(found)]
+        said = fetching(torch.stack([scores, worst.double(), nearest.double(), proven.double().expand(len(scores))]))
+
+        @torch.inference_mode()
+        def answer() -> list[Inspection]:
+            values, patches, rows, all_proven = said().tolist()
+            if not all(all_proven):
+                with self._turn:
+                    certain = self._index.nearest(self._index.rows[nearest], self._neighbours)[1]
+                    values = self._scores(embeddings, nearest, certain).tolist()
+            found = [Score(*of) for of in zip(values, map(int, patches), map(int, rows), strict=True)]
+            if not all(isfinite(score.value) for score in found):
+                raise EngineError(
+                    f"recipe {self._judge.bank.recipe.name!r}: a frame's score is not finite; the backbone's features "
+                    f"may exceed the range of half precision, which precision float32 does not"
+                )
+            threshold = self._judge.bank.threshold
+            wanted = [
+                position
+                for position, score in enumerate(found)
+                if maps == "all" or (maps == "rejects" and score.value > threshold)
+            ]
+            made = {}
+            if wanted:
+                with self._turn:
+                    drawn = self._maps(sq_of(wanted).sqrt(), grid).cpu().numpy()
+                made = dict(zip(wanted, drawn, strict=True))
+            return [self._judge.inspection(score, grid, made.get(position)) for position, score in enumerate(found)]
+
+        return answer
 
     def _scores(self, worst: Tensor, nearest: Tensor, around: Tensor) -> Tensor:
         """Eq. 6-7 of each frame, float64 (B,), from its worst patch, float (B, D), that patch's nearest row, (B,), and

@@ -14,6 +14,8 @@ from torch.nn import functional
 
 NOMINAL_PX = 224
 """Image height and width by which shapes are told."""
+COLOURS, WIDE = 3, 4
+"""Channels of an image, and what tensor cores take faster."""
 SUMS = (operator.add, operator.iadd, torch.add)
 RELUS = (torch.relu, functional.relu)
 
@@ -81,6 +83,31 @@ def fuse(graph: fx.GraphModule) -> fx.GraphModule:
     graph.recompile()
     graph.delete_all_unused_submodules()
     return graph
+
+
+@torch.no_grad()
+def widen_input(graph: fx.GraphModule) -> int:
+    """Let a network of images take `WIDE` channels, where only convolutions read them; how many it takes then.
+
+    What is in those beyond the third is multiplied by 0.
+    """
+    image = next(node for node in graph.graph.nodes if node.op == "placeholder")
+    readers = [(_module(graph, user), user) for user in image.users]
+    convolutions = [
+        module._convolution if isinstance(module, FusedConvolution) else module
+        for module, user in readers
+        if _calls(graph, user) == 1
+    ]
+    if len(convolutions) < len(readers) or any(
+        not isinstance(module, nn.Conv2d) or module.groups > 1 for module in convolutions
+    ):
+        return COLOURS
+    for convolution in cast(list[nn.Conv2d], convolutions):
+        missing = WIDE - convolution.in_channels
+        weight = functional.pad(convolution.weight, (0, 0, 0, 0, 0, missing))
+        convolution.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last), requires_grad=False)
+        convolution.in_channels = WIDE
+    return WIDE
 
 
 def _convolves(module: nn.Module | None) -> bool:

@@ -26,7 +26,7 @@ def kernels(device: torch.device) -> ModuleType | None:
 
 
 def normalised(
-    made: ModuleType, pixels: Tensor, mean: Tensor, std: Tensor, dtype: torch.dtype, channels: int = 3
+    made: ModuleType, pixels: Tensor, mean: Tensor, std: Tensor, channels: int, dtype: torch.dtype
 ) -> Tensor:
     """uint8 (B, H, W, 3) to (B, channels, H, W) of `dtype`, channels-last, zeros beyond the three.
 
@@ -36,7 +36,7 @@ def normalised(
     out = torch.empty((B, H, W, channels), device=pixels.device, dtype=dtype)
     count = B * H * W
     made.normalise_kernel[(-(-count // NORMALISE["BLOCK"]),)](
-        pixels, mean, std, out, count, C, 1 << (channels - 1).bit_length(), **NORMALISE
+        pixels, mean, std, out, count, C, channels, 1 << (channels - 1).bit_length(), **NORMALISE
     )
     return out.permute(0, 3, 1, 2)
 

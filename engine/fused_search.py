@@ -38,8 +38,11 @@ SLACK = 2.0**-17
 POINTS = {"BLOCK": 64, "CHUNK": 64, "num_warps": 4, "num_stages": 3}
 LEAST = {"BLOCK": 128, "COLUMNS": 64, "STAGES": 4, "num_warps": 4}
 FIRST = {"COLUMNS": 512, "num_warps": 1}
-REFINE = {"COLUMNS": 512, "num_warps": 1}
+REFINE_ALL = {"COLUMNS": 128, "SPLIT": 2, "num_warps": 1}
+REFINE_SOME = {"COLUMNS": 64, "SPLIT": 8, "num_warps": 1}
 """Tiles of the kernels, as they measure fastest on a Hopper GPU."""
+PROGRAMS = 16
+"""Programs for each multiprocessor that search on; on a CPU, in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,9 @@ class FusedSearch:
         self._kernels = made
         self._range = limits
         self._device = device
+        on_gpu = device.type == "cuda"
+        multiprocessors = torch.cuda.get_device_properties(device).multi_processor_count if on_gpu else 1
+        self._programs = PROGRAMS * multiprocessors
         self._width = axes.shape[1]
         self.columns = max(16, 1 << (self._width + 1).bit_length())
         """K: the values of a point, of 1, and zeros up to a power of two."""
@@ -95,13 +101,14 @@ class FusedSearch:
 
     def nearest(self, index: Index, Q: Tensor) -> tuple[Tensor, Tensor]:
         """The nearest row of each query, half (n, D): see `DeviceSearch.nearest`, k = 1."""
-        every = torch.full((1,), -torch.inf, device=self._device)
-        parts = torch.split(Q, self._together(index))
-        found = [self._begin(index, part.contiguous()) for part in parts]
-        for begun in found:
-            begun.refine(enough=every, frame_queries=len(Q))
-        sq, row = (torch.cat(tensors)[:, None] for tensors in zip(*((b.sq, b.row) for b in found), strict=True))
-        return sq, row
+        found = []
+        for part in torch.split(Q, self._together(index)):
+            begun = self._begin(index, part.contiguous())
+            every = torch.arange(len(part), device=self._device)
+            self._refine(begun, every, torch.full((1,), len(part), device=self._device), REFINE_ALL)
+            found.append(begun.nearest)
+        sq, row = _unpacked(torch.cat(found))
+        return sq[:, None], row[:, None]
 
     def farthest(self, index: Index, frames: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Of each frame, half (B, P, D), the k farthest patches: see `DeviceSearch.farthest_of_frames`."""
@@ -110,14 +117,20 @@ class FusedSearch:
         found = []
         for part in torch.split(frames, max(1, self._together(index) // P)):
             begun = self._begin(index, part.flatten(0, 1).contiguous())
-            upper = begun.sq.view(len(part), P)
-            first = torch.arange(0, len(begun.sq), P, device=self._device)[:, None]
-            largest = (upper.argmax(1)[:, None] if k == 1 else upper.topk(k, dim=1).indices) + first
-            begun.refine(numbers=largest.flatten())
-            begun.refine(enough=begun.sq[largest].amin(1), frame_queries=P)
-            found.append((upper, begun.row.view(len(part), P)))
-        sq, row = (torch.cat(tensors) for tensors in zip(*found, strict=True))
-        return sq, row
+            n = len(begun.nearest)
+            upper = begun.nearest.view(len(part), P)
+            largest = upper.argmax(1, keepdim=True) if k == 1 else upper.topk(k, dim=1).indices
+            numbers = (largest + torch.arange(0, n, P, device=self._device)[:, None]).flatten()
+            self._refine(begun, numbers, torch.full((1,), len(numbers), device=self._device), REFINE_SOME)
+            enough = upper.gather(1, largest).amin(1, keepdim=True) >> 32 << 32
+            others = (upper >= enough).scatter_(1, largest, False).flatten()
+            places = others.cumsum(0)
+            every = torch.arange(n, device=self._device)
+            numbers = torch.empty(n + 1, device=self._device, dtype=torch.int64)
+            numbers.scatter_(0, torch.where(others, places - 1, n), every)
+            self._refine(begun, numbers, places[-1:], REFINE_SOME)
+            found.append(upper)
+        return _unpacked(torch.cat(found))
 
     @staticmethod
     def _together(index: Index) -> int:
@@ -129,7 +142,7 @@ class FusedSearch:
         factors = torch.empty((n, K), device=self._device, dtype=torch.float16)
         terms = torch.empty((3, n), device=self._device)
         least = torch.empty((n, fold), device=self._device)
-        begun = _Begun(self, index, Q, factors, terms, least)
+        nearest = torch.empty(n, device=self._device, dtype=torch.int64)
         self._kernels.points_kernel[(-(-n // POINTS["BLOCK"]),)](
             Q, self._centre, self._axes, self._offset, factors, terms, n,
             index.scale, self._centre_norm, 1 / AXES_SCALE, (D // 16 + 16) * 2.0**-22, sqrt(self._width),
@@ -138,40 +151,36 @@ class FusedSearch:
         self._kernels.least_kernel[-(-n // LEAST["BLOCK"]), -(-fold // LEAST["COLUMNS"])](
             factors, index.factors, least, n, fold, K, FOLD, **LEAST
         )
-        self._kernels.first_kernel[(n,)](
-            Q, index.rows, least, begun.sq, begun.row, index.count, fold, D, _power_of_two(D), **FIRST
-        )
-        return begun
+        self._kernels.first_kernel[(n,)](Q, index.rows, least, nearest, index.count, fold, D, _power_of_two(D), **FIRST)
+        return _Begun(index, Q, factors, terms, least, nearest)
 
-    def refine(self, begun: "_Begun", numbers: Tensor | None, enough: Tensor | None, frame_queries: int) -> None:
-        """Search on; see `_Begun.refine`."""
+    def _refine(self, begun: "_Begun", numbers: Tensor, total: Tensor, tiles: dict[str, int]) -> None:
+        """Find the nearest rows of the first `total`, int64 (1,), of the queries `numbers`, int64, on the device."""
         index, (n, D) = begun.index, begun.Q.shape
-        none = begun.row
-        self._kernels.refine_kernel[(n if numbers is None else len(numbers),)](
-            none if numbers is None else numbers, none if enough is None else enough,
-            begun.Q, index.rows, begun.factors, index.factors, begun.least, begun.terms, begun.sq, begun.row,
+        self._kernels.refine_kernel[(min(len(numbers) * tiles["SPLIT"], self._programs),)](
+            numbers, total, begun.Q, index.rows, begun.factors, index.factors, begun.least, begun.terms, begun.nearest,
             n, index.count, begun.least.shape[1], index.scale,
-            1 + 2 * (D + 4) * UNIT, 1 - 2 * self._range.unit, SLACK, self._range.underflow, frame_queries,
-            numbers is not None, D, _power_of_two(D), self.columns, FOLD, **REFINE,
+            1 + 2 * (D + 4) * UNIT, 1 - 2 * self._range.unit, SLACK, self._range.underflow,
+            D, _power_of_two(D), self.columns, FOLD, **tiles,
         )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
 class _Begun:
-    """Queries with their points and least bounds, and of each a row and its squared distance."""
+    """Queries, half (n, D), with their points and least bounds, and of each a row and its squared distance."""
 
-    def __init__(
-        self, search: FusedSearch, index: Index, Q: Tensor, factors: Tensor, terms: Tensor, least: Tensor
-    ) -> None:
-        self.index, self.Q, self.factors, self.terms, self.least = index, Q, factors, terms, least
-        self._search = search
-        self.sq = torch.empty(len(Q), device=Q.device)
-        self.row = torch.empty(len(Q), device=Q.device, dtype=torch.int64)
+    index: Index
+    Q: Tensor
+    factors: Tensor
+    terms: Tensor
+    least: Tensor
+    nearest: Tensor
+    """Int64 (n,): the bits of a squared distance, float32, then the row."""
 
-    def refine(self, *, numbers: Tensor | None = None, enough: Tensor | None = None, frame_queries: int = 1) -> None:
-        """Find the nearest rows of some queries: of those with these numbers, or of all that lie at least `enough`,
-        float32 (frames,), of their own frame, of so many queries, from the row that they have.
-        """
-        self._search.refine(self, numbers, enough, frame_queries)
+
+def _unpacked(nearest: Tensor) -> tuple[Tensor, Tensor]:
+    """Squared distances, float32, and rows, int64, of the same shape."""
+    return (nearest >> 32).to(torch.int32).view(torch.float32), nearest & 0xFFFFFFFF
 
 
 def _power_of_two(count: int) -> int:

@@ -1,15 +1,17 @@
 """Judges frames: one backbone pass for all recipes that share it, then each recipe's own bank."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from threading import RLock
 from typing import TypeAlias
 
 import numpy as np
 import torch
 
 from engine.backbone import FeatureExtractor, Runtime, load_backbone
-from engine.batch_judge import BatchJudge, TensorSearch
-from engine.cores import begin, finished
+from engine.batch_judge import Answer, BatchJudge, TensorSearch
+from engine.cores import begin
 from engine.device import Precision, resolve_device
 from engine.device_pass import chunk_sizes
 from engine.device_search import DeviceSearch
@@ -64,6 +66,9 @@ class Inspector:
         self._tiled: dict[str, TiledExtractor] = {}
         self._batch_judges: dict[str, BatchJudge] = {}
         self._used: dict[str, dict[str, set[int]]] = {}
+        self._turn = RLock()
+        """Held by the thread that tells the device something, where there is one."""
+        self._answers = ThreadPoolExecutor(1, thread_name_prefix="patchline-answers")
         for name, bank in banks.items():
             spec = bank.recipe.backbone
             if spec not in self._backbones:
@@ -95,16 +100,19 @@ class Inspector:
             RecipeError: no bank of a frame's recipe is loaded.
             ImageError: an image is not of its recipe's size.
         """
+        if self._batched:
+            return self._begin_batch(frames, [self._pass(frame) for frame in frames], maps)()
         return self.begin(frames, maps=maps).result()
 
     def begin(self, frames: Sequence[Frame], *, maps: Maps = "none") -> "Future[list[Inspection]]":
-        """`inspect`, answered later: the next frames may be begun meanwhile, and no core waits for the slowest one.
+        """`inspect`, answered later: the next frames may be begun meanwhile, so that no core waits for the slowest one,
+        nor a device for the host.
 
         A bank may be swapped when all that was begun is answered. Raises as `inspect`, at once.
         """
         passes = [self._pass(frame) for frame in frames]
         if self._batched:
-            return finished(lambda: self._inspect_batch(frames, passes, maps))
+            return self._answers.submit(self._begin_batch(frames, passes, maps))
         # Every frame must come out alike on one core and on all, or none may be shared by all.
         return begin(
             lambda frame: self._inspect_one(frame, maps),
@@ -199,28 +207,37 @@ class Inspector:
         judge = self._judge(name)
         return judge.judge((band.cpu().numpy() for band in self._tiled[name].bands(image)), judge.bank.grid, maps)
 
-    def _inspect_batch(self, frames: Sequence[Frame], passes: Sequence[Pass], maps: Maps) -> list[Inspection]:
+    def _begin_batch(self, frames: Sequence[Frame], passes: Sequence[Pass], maps: Maps) -> Answer:
         """One backbone pass for all frames that share it, then each recipe's frames together."""
         shared: dict[Pass, list[int]] = {}
-        inspections: dict[int, Inspection] = {}
-        for position, of in enumerate(passes):
-            if self._judge(frames[position][0]).bank.recipe.tiling is not None:
+        begun: list[tuple[list[int], Answer]] = []
+        with self._turn:
+            for position, of in enumerate(passes):
                 name, image = frames[position]
+                if self._judge(name).bank.recipe.tiling is None:
+                    shared.setdefault(of, []).append(position)
+                    continue
                 bands, grid = self._tiled[name].bands(image), self._judge(name).bank.grid
-                inspections[position] = self._batch_judge(name).judge_bands(bands, grid, maps)
-                continue
-            shared.setdefault(of, []).append(position)
-        for (spec, _, options), positions in shared.items():
-            images = [frames[position][1] for position in positions]
-            embeddings, grid = self._backbones[spec].embed_batch(images, options)
-            recipes: dict[str, list[int]] = {}
-            for place, position in enumerate(positions):
-                recipes.setdefault(frames[position][0], []).append(place)
-            for name, places in recipes.items():
-                own = embeddings if len(recipes) == 1 else embeddings[places]
-                judged = self._batch_judge(name).judge(own, grid, maps)
-                inspections.update(zip((positions[place] for place in places), judged, strict=True))
-        return [inspections[position] for position in range(len(frames))]
+                judged = [self._batch_judge(name).judge_bands(bands, grid, maps)]
+                begun.append(([position], partial(list, judged)))
+            for (spec, _, options), positions in shared.items():
+                images = [frames[position][1] for position in positions]
+                embeddings, grid = self._backbones[spec].embed_batch(images, options)
+                recipes: dict[str, list[int]] = {}
+                for place, position in enumerate(positions):
+                    recipes.setdefault(frames[position][0], []).append(place)
+                for name, places in recipes.items():
+                    own = embeddings if len(recipes) == 1 else embeddings[places]
+                    answer = self._batch_judge(name).begin(own, grid, maps)
+                    begun.append(([positions[place] for place in places], answer))
+
+        def answers() -> list[Inspection]:
+            inspections: dict[int, Inspection] = {}
+            for positions, answer in begun:
+                inspections.update(zip(positions, answer(), strict=True))
+            return [inspections[position] for position in range(len(frames))]
+
+        return answers
 
     def _batch_judge(self, name: str) -> BatchJudge:
         if name not in self._batch_judges:
@@ -228,7 +245,7 @@ class Inspector:
             index = judge.index  # what grows with the bank, where it is on the device
             rows = judge.bank.values
             on_device = index if isinstance(index, TensorSearch) else DeviceSearch(rows(), str(self._device))
-            self._batch_judges[name] = BatchJudge(judge, on_device)
+            self._batch_judges[name] = BatchJudge(judge, on_device, self._turn)
         return self._batch_judges[name]
 
     def _judge(self, recipe: str) -> Judge:

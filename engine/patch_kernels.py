@@ -12,8 +12,10 @@ import triton.language as tl
 
 
 @triton.jit
-def normalise_kernel(pixels, mean, std, out, count, C: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr):
-    """(pixel - mean) / std of uint8 (count, C), to (count, WIDE), zeros beyond the channels."""
+def normalise_kernel(
+    pixels, mean, std, out, count, C: tl.constexpr, CHANNELS: tl.constexpr, WIDE: tl.constexpr, BLOCK: tl.constexpr
+):
+    """(pixel - mean) / std of uint8 (count, C), to (count, CHANNELS), zeros beyond C."""
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     channel = tl.arange(0, WIDE)
     there, held = at < count, channel < C
@@ -22,7 +24,8 @@ def normalise_kernel(pixels, mean, std, out, count, C: tl.constexpr, WIDE: tl.co
     values -= tl.load(mean + channel, held, 0.0)[None, :]
     values /= tl.load(std + channel, held, 1.0)[None, :]
     values = tl.where(held[None, :], values, 0.0).to(out.dtype.element_ty)
-    tl.store(out + at[:, None] * WIDE + channel[None, :], values, there[:, None])
+    given = channel < CHANNELS
+    tl.store(out + at[:, None] * CHANNELS + channel[None, :], values, there[:, None] & given[None, :])
 
 
 @triton.jit

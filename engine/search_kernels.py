@@ -109,41 +109,39 @@ def first_kernel(
     queries,
     rows,
     least,
-    sq_out,
-    row_out,
+    nearest,
     row_count,
     fold,
     D: tl.constexpr,
     DIMENSIONS: tl.constexpr,
     COLUMNS: tl.constexpr,
 ):
-    """The row with the least bound of one query, and its squared distance."""
+    """The row with the least bound of one query and its squared distance, as `_packed`."""
     number, columns, at = tl.program_id(0), tl.arange(0, COLUMNS), tl.arange(0, DIMENSIONS)
     q = tl.load(queries + number.to(tl.int64) * D + at, at < D, 0.0).to(tl.float32)
+    own_least = least + number.to(tl.int64) * fold
     lowest, row = float("inf"), 0
     for start in range(0, fold, COLUMNS):
-        bounds = tl.load(least + number.to(tl.int64) * fold + start + columns, start + columns < fold, float("inf"))
+        bounds = tl.load(own_least + start + columns, start + columns < fold, float("inf"))
         bound, column = tl.min(bounds, 0, return_indices=True)
         first = (bound.to(tl.int32, bitcast=True) & LAYER_BITS) * fold + start + column
         row = tl.where(bound < lowest, first, row)
         lowest = tl.minimum(lowest, bound)
     row = tl.minimum(row, row_count - 1)
-    tl.store(sq_out + number, _sq(q, rows, row, at, D))
-    tl.store(row_out + number, row.to(tl.int64))
+    tl.store(nearest + number, _packed(_sq(q, rows, row, at, D), row))
 
 
 @triton.jit
 def refine_kernel(
     numbers,
-    enough,
+    total,
     queries,
     rows,
     factors,
     row_factors,
     least,
     terms,
-    sq_of,
-    row_of,
+    nearest,
     count,
     row_count,
     fold,
@@ -152,56 +150,59 @@ def refine_kernel(
     sq_norm_share,
     slack,
     underflow,
-    frame_queries,
-    NUMBERED: tl.constexpr,
     D: tl.constexpr,
     DIMENSIONS: tl.constexpr,
     K: tl.constexpr,
     FOLD: tl.constexpr,
     COLUMNS: tl.constexpr,
+    SPLIT: tl.constexpr,
 ):
-    """The nearest row of one query, the lowest of equals, and its squared distance, from some row and its own.
+    """The nearest rows of queries, the lowest of equals, as `_packed`, from some rows as `first_kernel` leaves them.
 
-    Its number is looked up where `NUMBERED`; else nothing is done where the distance is less than its frame's `enough`.
+    Which queries, int64, and how many of them, are read from memory. Each is shared by `SPLIT` programs, which take
+    columns of its least bounds in turn and tell each other the least distance.
     """
-    number = tl.program_id(0)
-    if NUMBERED:
-        number = tl.load(numbers + number).to(tl.int32)
-    best = tl.load(sq_of + number)
-    wanted = best == best
-    if not NUMBERED:
-        wanted = wanted & (best >= tl.load(enough + number // frame_queries))
-    if wanted:
-        at, k, layers, columns = tl.arange(0, DIMENSIONS), tl.arange(0, K), tl.arange(0, FOLD), tl.arange(0, COLUMNS)
-        q = tl.load(queries + number.to(tl.int64) * D + at, at < D, 0.0).to(tl.float32)
-        point = tl.load(factors + number * K + k).to(tl.float32)
+    k, layers, columns, at = tl.arange(0, K), tl.arange(0, FOLD), tl.arange(0, COLUMNS), tl.arange(0, DIMENSIONS)
+    for item in range(tl.program_id(0), tl.load(total).to(tl.int32) * SPLIT, tl.num_programs(0)):
+        number = tl.load(numbers + item // SPLIT).to(tl.int32)
         sq_point, error = tl.load(terms + number), tl.load(terms + count + number)
         shrink = tl.load(terms + 2 * count + number)
-        row = tl.load(row_of + number).to(tl.int32)
-        measured = row
+        own_least = least + number.to(tl.int64) * fold
+        best = tl.load(nearest + number)
         limit = _limit(best, error, scale, sq_relative, sq_norm_share, sq_point, shrink, underflow, slack)
-        for start in range(0, fold, COLUMNS):
-            bounds = tl.load(least + number.to(tl.int64) * fold + start + columns, start + columns < fold, float("inf"))
+        for start in range(item % SPLIT * COLUMNS, fold, SPLIT * COLUMNS):
+            bounds = tl.load(own_least + start + columns, start + columns < fold, float("inf"))
             bound, column = tl.min(bounds, 0, return_indices=True)
-            while bound <= limit:
-                of = layers * fold + start + column
-                values = tl.load(row_factors + of[:, None] * K + k[None, :]).to(tl.float32)
-                each = tl.sum(values * point[None, :], 1)
-                each = tl.where((of < row_count) & (of != measured), each, float("inf"))
-                each_least, layer = tl.min(each, 0, return_indices=True)
-                while each_least <= limit:
-                    candidate = layer * fold + start + column
-                    sq = _sq(q, rows, candidate, at, D)
-                    nearer = (sq < best) | ((sq == best) & (candidate < row))
-                    row = tl.where(nearer, candidate, row)
-                    best = tl.where(nearer, sq, best)
-                    limit = _limit(best, error, scale, sq_relative, sq_norm_share, sq_point, shrink, underflow, slack)
-                    each = tl.where(layers == layer, float("inf"), each)
+            if bound <= limit:
+                q = tl.load(queries + number.to(tl.int64) * D + at, at < D, 0.0).to(tl.float32)
+                point = tl.load(factors + number * K + k).to(tl.float32)
+                while bound <= limit:
+                    of = layers * fold + start + column
+                    values = tl.load(row_factors + of[:, None] * K + k[None, :]).to(tl.float32)
+                    each = tl.sum(values * point[None, :], 1)
+                    measured = (best & 0xFFFFFFFF).to(tl.int32)
+                    each = tl.where((of < row_count) & (of != measured), each, float("inf"))
                     each_least, layer = tl.min(each, 0, return_indices=True)
-                bounds = tl.where(columns == column, float("inf"), bounds)
-                bound, column = tl.min(bounds, 0, return_indices=True)
-        tl.store(sq_of + number, best)
-        tl.store(row_of + number, row.to(tl.int64))
+                    while each_least <= limit:
+                        row = layer * fold + start + column
+                        found = _packed(_sq(q, rows, row, at, D), row)
+                        if found < best:
+                            best = tl.minimum(found, tl.atomic_min(nearest + number, found))
+                        else:
+                            best = tl.minimum(best, tl.load(nearest + number, volatile=True))
+                        limit = _limit(
+                            best, error, scale, sq_relative, sq_norm_share, sq_point, shrink, underflow, slack
+                        )
+                        each = tl.where(layers == layer, float("inf"), each)
+                        each_least, layer = tl.min(each, 0, return_indices=True)
+                    bounds = tl.where(columns == column, float("inf"), bounds)
+                    bound, column = tl.min(bounds, 0, return_indices=True)
+
+
+@triton.jit
+def _packed(sq, row):
+    """A squared distance and a row as one int64: the least of some is the nearest, of equals the lowest row."""
+    return (sq.to(tl.int32, bitcast=True).to(tl.int64) << 32) | row.to(tl.int64)
 
 
 @triton.jit
@@ -212,8 +213,9 @@ def _sq(q, rows, row, at, D: tl.constexpr):
 
 
 @triton.jit
-def _limit(sq, error, scale, sq_relative, sq_norm_share, sq_point, shrink, underflow, slack):
-    """See `DeviceSearch._limit`; finite, so that what is not there stays beyond it, and none where `sq` is not."""
+def _limit(best, error, scale, sq_relative, sq_norm_share, sq_point, shrink, underflow, slack):
+    """See `DeviceSearch._limit`; finite, so that what is not there stays beyond it, and none where no row is near."""
+    sq = (best >> 32).to(tl.int32).to(tl.float32, bitcast=True)
     farthest = (tl.sqrt(sq * sq_relative) + error) * scale
     limit = (farthest * farthest * (1 + 1e-6) - sq_norm_share * sq_point) * shrink + underflow
     return tl.where(sq < float("inf"), tl.minimum(limit + tl.abs(limit) * slack, 3e38), -float("inf"))

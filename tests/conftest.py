@@ -7,12 +7,16 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.services.kafka import KafkaBroker
 from tests.services.process import REPOSITORY, ServiceUnavailableError
 from tests.services.prometheus import PrometheusServer
 from tests.services.redis import RedisServer
 from tests.services.rtsp import RtspServer
+
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # read when Triton is first imported, by timm for one
 
 
 def _unavailable(error: ServiceUnavailableError) -> None:

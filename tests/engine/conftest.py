@@ -4,11 +4,15 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+import torch
 
 from engine.fit import FitReport, fit
 from engine.inspection import Image
 from engine.recipe import Recipe
 from engine.weights import random_backbone
+
+KERNEL_DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+"""Where kernels run; without a GPU Triton's interpreter runs them (see tests/conftest.py)."""
 
 
 def texture(seed: int, size_px: tuple[int, int] = (64, 64)) -> Image:
