@@ -26,6 +26,7 @@ from torch import Tensor
 from engine import fused_search
 from engine.device import full_float32
 from engine.projection import principal_axes, with_residual
+from engine.row_groups import RowGroups
 from engine.search import FOLD, UNIT, Floats, Indices, checked, farthest_by_search
 
 HALF_UNIT = 2.0**-11
@@ -93,6 +94,7 @@ class DeviceSearch:
         self._centre64, self._axes64 = centre, axes
         self._centre, self._axes = (torch.from_numpy(a).to(self._device, torch.float32) for a in (centre, axes))
         self._fused = None
+        self._groups: RowGroups | None = None
         if kernels is not None:
             limits = fused_search.Range(self._unit, LARGEST_NORM, SMALLEST_SHRINK, UNDERFLOW)
             self._fused = fused_search.FusedSearch(kernels, centre, axes, limits, self._device)
@@ -109,7 +111,7 @@ class DeviceSearch:
         """See `NearestNeighbours.anew`: the axes stay."""
         other = copy(self)
         other._rows, other._factors = self._rows[:0], self._factors[:0]
-        other._count = 0
+        other._count, other._groups = 0, None
         other.add(rows)
         return other
 
@@ -137,6 +139,12 @@ class DeviceSearch:
         sq_norms *= self._scale**2 * (1 - 5 * self._unit)
         factors = np.concatenate([-2 * points, sq_norms[:, None]], axis=1)
         self._factors[start : self._count, : factors.shape[1]] = torch.from_numpy(factors).to(self._factors.dtype)
+        if self._fused is None:
+            return
+        if self._groups is None or start == 0:
+            self._groups = RowGroups(self._factors, self._count, self._axes.shape[1] + 1)
+        else:
+            self._groups = self._groups.add(self._factors, start, self._count)
 
     def search(self, queries: Floats, k: int) -> tuple[Floats, Indices]:
         """See `NearestNeighbours.search`."""
@@ -154,8 +162,8 @@ class DeviceSearch:
 
         Returns squared L2 distances, float32 (n, k), ascending, and row numbers, int64 (n, k); ties go to the lowest.
         """
-        if k == 1 and self._fused is not None and queries.dtype == torch.float16:
-            return self._fused.nearest(self._held, queries)
+        if k == 1 and self._fused is not None and self._groups is not None and queries.dtype == torch.float16:
+            return self._fused.nearest(self._held(self._groups), queries)
         find = self._nearest_one if k == 1 else self._nearest_some
         found = []
         with full_float32(self._device):
@@ -175,14 +183,13 @@ class DeviceSearch:
         all that lie as far, those to the nearest row, ties to the lowest; of the others those to the nearest or some
         other row, which are less.
         """
-        if self._fused is not None and frames.dtype == torch.float16:
-            return self._fused.farthest(self._held, frames, k)
+        if self._fused is not None and self._groups is not None and frames.dtype == torch.float16:
+            return self._fused.farthest(self._held(self._groups), frames, k)
         sq, rows = self.nearest(frames.flatten(0, 1), 1)
         return sq.view(frames.shape[:2]), rows.view(frames.shape[:2])
 
-    @property
-    def _held(self) -> fused_search.Index:
-        return fused_search.Index(self._count, self._scale, self._rows, self._factors)
+    def _held(self, groups: RowGroups) -> fused_search.Index:
+        return fused_search.Index(self._count, self._scale, self._rows, self._factors, groups)
 
     @property
     def _unit(self) -> float:

@@ -1,13 +1,14 @@
 """The search of `engine.device_search` for queries in half precision, by kernels: the host never waits.
 
-One kernel makes the queries' points, by products in half precision with the axes as sums of two halves. One makes the
-bounds and keeps of each `FOLD` rows the least alone: 1/FOLD of the bounds are written to memory. One measures for each
-query the row with the least bound, and one goes through the other rows by rising bound, measuring, until a bound is
-more than the least distance found.
+One kernel makes the queries' points, by products in half precision with the axes as sums of two halves. For each query
+the two groups of rows (`engine.row_groups`) with the nearest centres are found, and of their rows the one with the
+least bound is measured: it lies nearly as near as the nearest. From there queries are searched to the end: one kernel
+makes their bounds and keeps of each `FOLD` rows the least alone, so that 1/FOLD of the bounds are written to memory;
+one goes through the rows by rising bound, measuring, until a bound is more than the least distance found.
 
-A frame's score hangs on its farthest patches alone. What the first measured row gives is an upper bound of a patch's
-distance; once the patches with the largest bounds are searched to the end, all whose bound is less than theirs are out
-of it.
+A frame's score hangs on its farthest patches alone. The first measured row gives an upper bound of a patch's distance.
+Once the patches with the largest of these are searched to the end, all whose upper bound is less than what was found
+are out of it: of real frames, nine in ten and more.
 
 Rounding: products in half precision are exact in float32, and of a sum of D of them, accumulated 16 at a time, at most
 (D / 16 + 16) 2^-22 of |q| |axis| is lost, truncation included (Fasi et al. 2021 measured how tensor cores add); two
@@ -24,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.row_groups import GROUPS, RowGroups
 from engine.search import UNIT
 
 Doubles: TypeAlias = NDArray[np.float64]
@@ -31,15 +33,16 @@ FOLD = 32
 """Rows of which the least bound is kept."""
 AXES_SCALE = 2.0**10
 """Of the axes, so that what their second halves hold does not fall below half precision's range."""
-LEAST_VALUES = 2**25
-"""Least bounds held at a time: 128 MiB."""
+LEAST_VALUES = 2**26
+"""Least bounds for which there is room at a time: 256 MiB."""
 SLACK = 2.0**-17
 """What the lowest bits of a bound, and float32, may change of it and of the limit."""
 POINTS = {"BLOCK": 64, "CHUNK": 64, "num_warps": 4, "num_stages": 3}
-LEAST = {"BLOCK": 128, "COLUMNS": 64, "STAGES": 4, "num_warps": 4}
-FIRST = {"COLUMNS": 512, "num_warps": 1}
-REFINE_ALL = {"COLUMNS": 128, "SPLIT": 2, "num_warps": 1}
-REFINE_SOME = {"COLUMNS": 64, "SPLIT": 8, "num_warps": 1}
+NEAR_GROUPS = {"BLOCK": 64, "CHUNK": 128, "num_warps": 4}
+FIRST = {"NEAR": 2, "num_warps": 1}
+LEAST = {"BLOCK": 128, "COLUMNS": 32, "STAGES": 3, "num_warps": 4}
+REFINE_ALL = {"COLUMNS": 128, "SPLIT": 4, "num_warps": 1}
+REFINE_SOME = {"COLUMNS": 32, "SPLIT": 16, "num_warps": 1}
 """Tiles of the kernels, as they measure fastest on a Hopper GPU."""
 PROGRAMS = 16
 """Programs for each multiprocessor that search on; on a CPU, in all."""
@@ -55,6 +58,7 @@ class Index:
     """Float32 (M', D), `count` of them and room for more."""
     factors: Tensor
     """Half (M', K), M' a multiple of `FOLD`."""
+    groups: RowGroups
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +109,7 @@ class FusedSearch:
         for part in torch.split(Q, self._together(index)):
             begun = self._begin(index, part.contiguous())
             every = torch.arange(len(part), device=self._device)
-            self._refine(begun, every, torch.full((1,), len(part), device=self._device), REFINE_ALL)
+            self._search(begun, every, torch.full((1,), len(part), device=self._device), REFINE_ALL)
             found.append(begun.nearest)
         sq, row = _unpacked(torch.cat(found))
         return sq[:, None], row[:, None]
@@ -121,14 +125,14 @@ class FusedSearch:
             upper = begun.nearest.view(len(part), P)
             largest = upper.argmax(1, keepdim=True) if k == 1 else upper.topk(k, dim=1).indices
             numbers = (largest + torch.arange(0, n, P, device=self._device)[:, None]).flatten()
-            self._refine(begun, numbers, torch.full((1,), len(numbers), device=self._device), REFINE_SOME)
+            self._search(begun, numbers, torch.full((1,), len(numbers), device=self._device), REFINE_SOME)
             enough = upper.gather(1, largest).amin(1, keepdim=True) >> 32 << 32
             others = (upper >= enough).scatter_(1, largest, False).flatten()
             places = others.cumsum(0)
             every = torch.arange(n, device=self._device)
             numbers = torch.empty(n + 1, device=self._device, dtype=torch.int64)
             numbers.scatter_(0, torch.where(others, places - 1, n), every)
-            self._refine(begun, numbers, places[-1:], REFINE_SOME)
+            self._search(begun, numbers[:-1], places[-1:], REFINE_SOME)
             found.append(upper)
         return _unpacked(torch.cat(found))
 
@@ -138,42 +142,50 @@ class FusedSearch:
 
     def _begin(self, index: Index, Q: Tensor) -> "_Begun":
         n, D = Q.shape
-        K, fold, of = self.columns, len(index.factors) // FOLD, self._range
+        K, of = self.columns, self._range
         factors = torch.empty((n, K), device=self._device, dtype=torch.float16)
         terms = torch.empty((3, n), device=self._device)
-        least = torch.empty((n, fold), device=self._device)
+        near = torch.empty((n, 2), device=self._device, dtype=torch.int32)
         nearest = torch.empty(n, device=self._device, dtype=torch.int64)
         self._kernels.points_kernel[(-(-n // POINTS["BLOCK"]),)](
             Q, self._centre, self._axes, self._offset, factors, terms, n,
             index.scale, self._centre_norm, 1 / AXES_SCALE, (D // 16 + 16) * 2.0**-22, sqrt(self._width),
             of.largest_norm, of.smallest_shrink, D, self._width, K, **POINTS,
         )  # fmt: skip
-        self._kernels.least_kernel[-(-n // LEAST["BLOCK"]), -(-fold // LEAST["COLUMNS"])](
-            factors, index.factors, least, n, fold, K, FOLD, **LEAST
+        self._kernels.near_groups_kernel[(-(-n // NEAR_GROUPS["BLOCK"]),)](
+            factors, index.groups.centres, near, n, GROUPS, K, **NEAR_GROUPS
         )
-        self._kernels.first_kernel[(n,)](Q, index.rows, least, nearest, index.count, fold, D, _power_of_two(D), **FIRST)
-        return _Begun(index, Q, factors, terms, least, nearest)
+        self._kernels.first_kernel[(n,)](
+            Q, index.rows, factors, index.factors, near, index.groups.members, nearest,
+            D, _power_of_two(D), K, index.groups.size, **FIRST,
+        )  # fmt: skip
+        return _Begun(index, Q, factors, terms, nearest)
 
-    def _refine(self, begun: "_Begun", numbers: Tensor, total: Tensor, tiles: dict[str, int]) -> None:
+    def _search(self, begun: "_Begun", numbers: Tensor, total: Tensor, tiles: dict[str, int]) -> None:
         """Find the nearest rows of the first `total`, int64 (1,), of the queries `numbers`, int64, on the device."""
         index, (n, D) = begun.index, begun.Q.shape
+        K, fold = self.columns, len(index.factors) // FOLD
+        least = torch.empty((len(numbers), fold), device=self._device)
+        work = -(-len(numbers) // LEAST["BLOCK"]) * -(-fold // LEAST["COLUMNS"])
+        self._kernels.least_kernel[(min(work, self._programs),)](
+            numbers, total, begun.factors, index.factors, least, fold, K, FOLD, **LEAST
+        )
         self._kernels.refine_kernel[(min(len(numbers) * tiles["SPLIT"], self._programs),)](
-            numbers, total, begun.Q, index.rows, begun.factors, index.factors, begun.least, begun.terms, begun.nearest,
-            n, index.count, begun.least.shape[1], index.scale,
+            numbers, total, begun.Q, index.rows, begun.factors, index.factors, least, begun.terms, begun.nearest,
+            n, index.count, fold, index.scale,
             1 + 2 * (D + 4) * UNIT, 1 - 2 * self._range.unit, SLACK, self._range.underflow,
-            D, _power_of_two(D), self.columns, FOLD, **tiles,
+            D, _power_of_two(D), K, FOLD, **tiles,
         )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class _Begun:
-    """Queries, half (n, D), with their points and least bounds, and of each a row and its squared distance."""
+    """Queries, half (n, D), with their points, and of each a row and its squared distance."""
 
     index: Index
     Q: Tensor
     factors: Tensor
     terms: Tensor
-    least: Tensor
     nearest: Tensor
     """Int64 (n,): the bits of a squared distance, float32, then the row."""
 

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 
 LAYER_BITS: tl.constexpr = tl.constexpr(31)
-"""The lowest bits of a bound, in which the least of a fold keeps which of its rows it is of."""
+"""The lowest bits of a bound, in which the least of a fold keeps which of its rows it is of: ties are broken by it."""
 
 
 @triton.jit
@@ -76,11 +76,68 @@ def points_kernel(
 
 
 @triton.jit
+def near_groups_kernel(
+    factors, centres, near, count, groups, K: tl.constexpr, BLOCK: tl.constexpr, CHUNK: tl.constexpr
+):
+    """The two groups whose centres are nearest to each point, the nearest first: int32 (n, 2)."""
+    number = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    there, k, chunk = number < count, tl.arange(0, K), tl.arange(0, CHUNK)
+    points = tl.load(factors + number[:, None] * K + k[None, :], there[:, None], 0.0)
+    least, second = tl.full((BLOCK,), float("inf"), tl.float32), tl.full((BLOCK,), float("inf"), tl.float32)
+    group, other = tl.zeros((BLOCK,), tl.int32), tl.zeros((BLOCK,), tl.int32)
+    for start in range(0, groups, CHUNK):
+        bounds = tl.dot(points, tl.load(centres + (start + chunk)[None, :] * K + k[:, None]))
+        bounds = tl.where(bounds == bounds, bounds, float("inf"))  # NaN, of groups not there
+        first_here, at = tl.min(bounds, 1, return_indices=True)
+        second_here, next_at = tl.min(
+            tl.where(chunk[None, :] == at[:, None], float("inf"), bounds), 1, return_indices=True
+        )
+        nearer = first_here < least
+        # The second of both is the loser of the firsts or the second of the winner's side.
+        loser, loser_at = tl.where(nearer, least, first_here), tl.where(nearer, group, start + at)
+        runner, runner_at = tl.where(nearer, second_here, second), tl.where(nearer, start + next_at, other)
+        second, other = tl.minimum(loser, runner), tl.where(loser < runner, loser_at, runner_at)
+        least, group = tl.minimum(least, first_here), tl.where(nearer, start + at, group)
+    tl.store(near + number * 2, group, there)
+    tl.store(near + number * 2 + 1, other, there)
+
+
+@triton.jit
+def first_kernel(
+    queries,
+    rows,
+    factors,
+    row_factors,
+    near,
+    members,
+    nearest,
+    D: tl.constexpr,
+    DIMENSIONS: tl.constexpr,
+    K: tl.constexpr,
+    MEMBERS: tl.constexpr,
+    NEAR: tl.constexpr,
+):
+    """Of one query's `NEAR` groups the row with the least bound, and its squared distance, as `_packed`."""
+    number, at, k, member = tl.program_id(0), tl.arange(0, DIMENSIONS), tl.arange(0, K), tl.arange(0, MEMBERS)
+    point = tl.load(factors + number * K + k).to(tl.float32)
+    lowest, row = float("inf"), 0
+    for turn in tl.static_range(NEAR):
+        of = tl.load(members + tl.load(near + number * 2 + turn) * MEMBERS + member)
+        values = tl.load(row_factors + of[:, None] * K + k[None, :]).to(tl.float32)
+        bound, place = tl.min(tl.sum(values * point[None, :], 1), 0, return_indices=True)
+        row = tl.where(bound < lowest, tl.sum(tl.where(member == place, of, 0), 0), row)
+        lowest = tl.minimum(lowest, bound)
+    q = tl.load(queries + number.to(tl.int64) * D + at, at < D, 0.0).to(tl.float32)
+    tl.store(nearest + number, _packed(_sq(q, rows, row, at, D), row))
+
+
+@triton.jit
 def least_kernel(
+    numbers,
+    total,
     factors,
     row_factors,
     least,
-    count,
     fold,
     K: tl.constexpr,
     FOLD: tl.constexpr,
@@ -88,47 +145,25 @@ def least_kernel(
     COLUMNS: tl.constexpr,
     STAGES: tl.constexpr,
 ):
-    """The least bound of rows `column`, `column + fold`, ...: float32 (n, fold), which of them in its lowest bits."""
-    number = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
-    k = tl.arange(0, K)
-    there, held = number < count, column < fold
-    points = tl.load(factors + number[:, None] * K + k[None, :], there[:, None], 0.0)
-    found = tl.full((BLOCK, COLUMNS), float("inf"), dtype=tl.float32)
-    for layer in tl.range(0, FOLD, num_stages=STAGES):
-        rows = tl.load(row_factors + (layer * fold + column)[None, :] * K + k[:, None], held[None, :], 0.0)
-        bounds = tl.dot(points, rows).to(tl.int32, bitcast=True)
-        bounds = (bounds & ~LAYER_BITS) | layer
-        found = tl.minimum(found, bounds.to(tl.float32, bitcast=True))  # NaN, as of rows not there, is passed over
-    at = number.to(tl.int64)[:, None] * fold + column[None, :]
-    tl.store(least + at, found, there[:, None] & held[None, :])
+    """The least bound of rows `column`, `column + fold`, ...: float32 (n, fold), which of them in its lowest bits.
 
-
-@triton.jit
-def first_kernel(
-    queries,
-    rows,
-    least,
-    nearest,
-    row_count,
-    fold,
-    D: tl.constexpr,
-    DIMENSIONS: tl.constexpr,
-    COLUMNS: tl.constexpr,
-):
-    """The row with the least bound of one query and its squared distance, as `_packed`."""
-    number, columns, at = tl.program_id(0), tl.arange(0, COLUMNS), tl.arange(0, DIMENSIONS)
-    q = tl.load(queries + number.to(tl.int64) * D + at, at < D, 0.0).to(tl.float32)
-    own_least = least + number.to(tl.int64) * fold
-    lowest, row = float("inf"), 0
-    for start in range(0, fold, COLUMNS):
-        bounds = tl.load(own_least + start + columns, start + columns < fold, float("inf"))
-        bound, column = tl.min(bounds, 0, return_indices=True)
-        first = (bound.to(tl.int32, bitcast=True) & LAYER_BITS) * fold + start + column
-        row = tl.where(bound < lowest, first, row)
-        lowest = tl.minimum(lowest, bound)
-    row = tl.minimum(row, row_count - 1)
-    tl.store(nearest + number, _packed(_sq(q, rows, row, at, D), row))
+    Of which queries, int64, and of how many, is read from memory; bounds are in the order of these.
+    """
+    k, wanted = tl.arange(0, K), tl.load(total).to(tl.int32)
+    blocks = tl.cdiv(fold, COLUMNS)
+    for item in range(tl.program_id(0), tl.cdiv(wanted, BLOCK) * blocks, tl.num_programs(0)):
+        place = item // blocks * BLOCK + tl.arange(0, BLOCK)
+        column = item % blocks * COLUMNS + tl.arange(0, COLUMNS)
+        there, held = place < wanted, column < fold
+        number = tl.load(numbers + place, there, 0).to(tl.int32)
+        points = tl.load(factors + number[:, None] * K + k[None, :], there[:, None], 0.0)
+        found = tl.full((BLOCK, COLUMNS), float("inf"), dtype=tl.float32)
+        for layer in tl.range(0, FOLD, num_stages=STAGES):
+            rows = tl.load(row_factors + (layer * fold + column)[None, :] * K + k[:, None], held[None, :], 0.0)
+            bounds = tl.dot(points, rows).to(tl.int32, bitcast=True)
+            bounds = (bounds & ~LAYER_BITS) | layer
+            found = tl.minimum(found, bounds.to(tl.float32, bitcast=True))  # passes over NaN, as of rows not there
+        tl.store(least + place.to(tl.int64)[:, None] * fold + column[None, :], found, there[:, None] & held[None, :])
 
 
 @triton.jit
@@ -159,15 +194,16 @@ def refine_kernel(
 ):
     """The nearest rows of queries, the lowest of equals, as `_packed`, from some rows as `first_kernel` leaves them.
 
-    Which queries, int64, and how many of them, are read from memory. Each is shared by `SPLIT` programs, which take
-    columns of its least bounds in turn and tell each other the least distance.
+    Of which queries, int64, and of how many, is read from memory, as for `least_kernel`. Each is shared by `SPLIT`
+    programs, which take columns of its least bounds in turn and tell each other the least distance.
     """
     k, layers, columns, at = tl.arange(0, K), tl.arange(0, FOLD), tl.arange(0, COLUMNS), tl.arange(0, DIMENSIONS)
     for item in range(tl.program_id(0), tl.load(total).to(tl.int32) * SPLIT, tl.num_programs(0)):
-        number = tl.load(numbers + item // SPLIT).to(tl.int32)
+        place = tl.full((), 0, dtype=tl.int64) + item // SPLIT
+        number = tl.load(numbers + place).to(tl.int32)
         sq_point, error = tl.load(terms + number), tl.load(terms + count + number)
         shrink = tl.load(terms + 2 * count + number)
-        own_least = least + number.to(tl.int64) * fold
+        own_least = least + place * fold
         best = tl.load(nearest + number)
         limit = _limit(best, error, scale, sq_relative, sq_norm_share, sq_point, shrink, underflow, slack)
         for start in range(item % SPLIT * COLUMNS, fold, SPLIT * COLUMNS):

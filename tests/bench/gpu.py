@@ -83,9 +83,9 @@ def main(arguments: list[str] | None = None) -> int:
         whole, streamed = seconds.pop("end to end"), seconds.pop("streamed")
         shares = {name: value / sum(seconds.values()) for name, value in seconds.items()}
         print(
-            f"batch {batch}: {batch / streamed:,.1f} frames/s, each batch begun while the one before is computed (goal "
-            f"{GOAL_FRAMES_PER_S:,.0f}), {batch / streamed / floor:.0%} of the floor; {batch / whole:,.1f} one after the "
-            f"other; search {shares['search']:.0%} (goal {GOAL_SEARCH_SHARE:.0%})"
+            f"batch {batch}: {batch / streamed:,.1f} frames/s, each batch begun while the one before is computed "
+            f"(goal {GOAL_FRAMES_PER_S:,.0f}), {batch / streamed / floor:.0%} of the floor; {batch / whole:,.1f} one "
+            f"after the other; search {shares['search']:.0%} (goal {GOAL_SEARCH_SHARE:.0%})"
         )
         for name, value in seconds.items():
             print(f"  {name:20s} {1e6 * value / batch:10.1f} us a frame, {shares[name]:4.0%}")

@@ -44,7 +44,7 @@ def test_the_nearest_rows_are_those_of_float64(rows: int, dimensions: int) -> No
 
 def test_rows_that_join_are_found_and_of_equal_rows_the_lowest() -> None:
     """An index grows beyond the room that it had; every row is its own nearest, and its first copy is that of all."""
-    rows = np.rint(features(80, 24, 3)).astype(np.float32)  # halves hold it exactly
+    rows = np.rint(features(80, 40, 3)).astype(np.float32)  # halves hold it exactly
     index = index_of(rows[:50])
     index.add(rows[50:])
     index.add(np.concatenate([rows[::-1], rows]))
@@ -55,8 +55,8 @@ def test_rows_that_join_are_found_and_of_equal_rows_the_lowest() -> None:
 
 def test_queries_of_any_size_are_answered() -> None:
     """Queries far beyond the rows find theirs; what is not finite is infinitely far from all, or nowhere."""
-    rows = features(200, 24, 4) / 64
-    queries = np.concatenate([features(4, 24, 5) / 64, 2000 * features(3, 24, 6), np.zeros((4, 24))])
+    rows = features(200, 40, 4) / 64
+    queries = np.concatenate([features(4, 40, 5) / 64, 2000 * features(3, 40, 6), np.zeros((4, 40))])
     queries[-3, 5], queries[-2, 3], queries[-1] = np.inf, np.nan, 60_000
     sq, nearest = index_of(rows).nearest(halves(queries), 1)
     finite = [0, 1, 2, 3, 4, 5, 6, 7, 10]
@@ -101,8 +101,9 @@ def test_few_rows_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = features(500, 152, 11)
     index = index_of(rows)
     assert index._fused is not None
+    assert index._groups is not None
     queries = halves(features(64, 152, 12))
-    begun = index._fused._begin(index._held, queries)
+    begun = index._fused._begin(index._held(index._groups), queries)
     centred = queries.cpu().double() - torch.from_numpy(index._centre64)
     inside = centred @ torch.from_numpy(index._axes64.copy())
     outside = (centred.square().sum(1) - inside.square().sum(1)).sqrt()
@@ -135,7 +136,7 @@ def test_a_batch_in_half_precision_is_judged_as_its_frames(maps: str, score_patc
 @pytest.mark.parametrize("rows", [5, 300])
 def test_neighbours_of_rows_are_those_of_the_search(rows: int) -> None:
     """Ties to the lowest row; where more rows are alike than are proposed, it is said that nothing is proven."""
-    values = torch.from_numpy(features(rows, 24, 14)).to(KERNEL_DEVICE)
+    values = torch.from_numpy(features(rows, 40, 14)).to(KERNEL_DEVICE)
     numbers = torch.tensor([0, 3, 3, rows - 1], device=KERNEL_DEVICE)
     around, proven = RowNeighbours(values).around(numbers, 5)
     _, expected = DeviceSearch(values.cpu().numpy(), KERNEL_DEVICE).nearest(values[numbers], 5)
