@@ -20,7 +20,7 @@ from torch.nn.functional import pad
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import feature_extraction as torchvision_features
 
-from engine import cuda_fusion, folding, fused_patches, fusion, openvino_network, patches, weights, winograd
+from engine import cuda_fusion, folding, fusion, openvino_network, patches, weights, winograd
 from engine.cores import cores, spread
 from engine.cuda_fusion import COLOURS
 from engine.device import Precision, backbone_dtype, full_float32
@@ -29,6 +29,7 @@ from engine.errors import RecipeError, WeightsError
 from engine.feature_maps import as_map, channels_first
 from engine.illumination import level
 from engine.inspection import Image
+from engine.kernel_compiler import compiles
 from engine.patches import PLAIN, PatchOptions
 from engine.preprocess import check_image
 from engine.recipe import Backbone
@@ -64,7 +65,7 @@ class FeatureExtractor:
         self._alike: dict[tuple[tuple[int, ...], PatchOptions], bool] = {}
         self._mean = torch.tensor(spec.mean, device=device)
         self._std = torch.tensor(spec.std, device=device)
-        self._kernels = fused_patches.kernels(device)
+        self._fuses = compiles(device)
         self._grids: dict[tuple[tuple[int, ...], PatchOptions], tuple[int, int]] = {}
         self._passes: dict[PatchOptions, DevicePass] = {}
 
@@ -136,12 +137,19 @@ class FeatureExtractor:
         """From pixels on the device, uint8 (B, H, W, 3), to (B, h*w, D); notes the grid."""
         H, W = pixels.shape[1:3]
         feature_maps = self.feature_maps(self._normalised(pixels))
-        if self._kernels is not None and fused_patches.fits(feature_maps, options):
-            embeddings, grid = fused_patches.embed(self._kernels, feature_maps)
-        else:
-            embeddings, grid = patches.embed(feature_maps, (H, W), options)
-        self._grids[(H, W), options] = grid
+        embeddings, self._grids[(H, W), options] = self._patches(feature_maps, (H, W), options)
         return embeddings
+
+    def _patches(
+        self, feature_maps: Sequence[Tensor], size_px: tuple[int, int], options: PatchOptions
+    ) -> tuple[Tensor, tuple[int, int]]:
+        """See `patches.embed`."""
+        if self._fuses:
+            from engine import fused_patches  # it needs Triton
+
+            if fused_patches.fits(feature_maps, options):
+                return fused_patches.embed(feature_maps)
+        return patches.embed(feature_maps, size_px, options)
 
     @torch.inference_mode()
     def normalise(self, pixels: NDArray[np.uint8]) -> Tensor:
@@ -150,8 +158,10 @@ class FeatureExtractor:
         return self._normalised(torch.tensor(pixels, device=self.device))
 
     def _normalised(self, pixels: Tensor) -> Tensor:
-        if self._kernels is not None:
-            return fused_patches.normalised(self._kernels, pixels, self._mean, self._std, self._channels, self.dtype)
+        if self._fuses:
+            from engine import fused_patches  # it needs Triton
+
+            return fused_patches.normalised(pixels, self._mean, self._std, self._channels, self.dtype)
         x = pixels.permute(0, 3, 1, 2)  # (B, H, W, C) -> (B, C, H, W)
         x = ((x.float() - self._mean.view(3, 1, 1)) / self._std.view(3, 1, 1)).to(self.dtype)
         return x if self._channels == x.shape[1] else pad(x, (0, 0, 0, 0, 0, self._channels - x.shape[1]))

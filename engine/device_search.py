@@ -25,6 +25,7 @@ from torch import Tensor
 
 from engine import fused_search
 from engine.device import full_float32
+from engine.kernel_compiler import compiles
 from engine.projection import principal_axes, with_residual
 from engine.row_groups import RowGroups
 from engine.search import FOLD, UNIT, Floats, Indices, checked, farthest_by_search
@@ -78,26 +79,26 @@ class DeviceSearch:
         self, rows: Floats, device: str = "cpu", *, half: bool | None = None, fused: bool | None = None
     ) -> None:
         """`half`: bounds in half precision; None: on a GPU. `fused`: by the kernels of `engine.fused_search` what these
-        can do; None: on a GPU, where Triton is at hand.
+        can do; None: where they can be compiled.
         """
         self._device = torch.device(device)
         on_gpu = self._device.type == "cuda"
         self._half = on_gpu if half is None else half
-        kernels = fused_search.kernels() if self._half and (on_gpu if fused is None else fused) else None
+        fuses = self._half and (compiles(self._device) if fused is None else fused)
         self._block_values = 2**29 if on_gpu else 2**21  # 1 GiB of bounds, or a share of the CPU's cache
         dimensions = rows.shape[1]
         centre = rows.mean(0, dtype=np.float64)
         sample = rows[:: max(1, len(rows) // SAMPLE)].astype(np.float64) - centre
-        most = COLUMNS if kernels is None else FUSED_COLUMNS
+        most = FUSED_COLUMNS if fuses else COLUMNS
         width = max(1, min(most, dimensions // 2) // ALIGNMENT * ALIGNMENT - 2)
         axes = principal_axes(sample)[:, :width]
         self._centre64, self._axes64 = centre, axes
         self._centre, self._axes = (torch.from_numpy(a).to(self._device, torch.float32) for a in (centre, axes))
         self._fused = None
         self._groups: RowGroups | None = None
-        if kernels is not None:
+        if fuses:
             limits = fused_search.Range(self._unit, LARGEST_NORM, SMALLEST_SHRINK, UNDERFLOW)
-            self._fused = fused_search.FusedSearch(kernels, centre, axes, limits, self._device)
+            self._fused = fused_search.FusedSearch(centre, axes, limits, self._device)
         self._scale = 1.0
         self._rows = torch.empty((0, dimensions), device=self._device)  # with room to grow
         self._factors = torch.empty((0, 0), device=self._device)

@@ -1,11 +1,11 @@
 """`engine.patches.embed` and the normalisation of pixels on a GPU, by kernels: each map is read and written once."""
 
 from collections.abc import Sequence
-from types import ModuleType
 
 import torch
 from torch import Tensor
 
+from engine import patch_kernels
 from engine.patches import Grid, PatchOptions
 
 NORMALISE = {"BLOCK": 512, "num_warps": 4}
@@ -14,20 +14,7 @@ CHANNELS = 256
 """Tiles of the kernels."""
 
 
-def kernels(device: torch.device) -> ModuleType | None:
-    """`engine.patch_kernels`, for a GPU where Triton is at hand."""
-    if device.type != "cuda":
-        return None
-    try:
-        from engine import patch_kernels
-    except ImportError:
-        return None
-    return patch_kernels
-
-
-def normalised(
-    made: ModuleType, pixels: Tensor, mean: Tensor, std: Tensor, channels: int, dtype: torch.dtype
-) -> Tensor:
+def normalised(pixels: Tensor, mean: Tensor, std: Tensor, channels: int, dtype: torch.dtype) -> Tensor:
     """uint8 (B, H, W, 3) to (B, channels, H, W) of `dtype`, channels-last, zeros beyond the three.
 
     `mean` and `std` are float32 (3,), of pixel values.
@@ -35,7 +22,7 @@ def normalised(
     B, H, W, C = pixels.shape
     out = torch.empty((B, H, W, channels), device=pixels.device, dtype=dtype)
     count = B * H * W
-    made.normalise_kernel[(-(-count // NORMALISE["BLOCK"]),)](
+    patch_kernels.normalise_kernel[(-(-count // NORMALISE["BLOCK"]),)](
         pixels, mean, std, out, count, C, channels, 1 << (channels - 1).bit_length(), **NORMALISE
     )
     return out.permute(0, 3, 1, 2)
@@ -47,7 +34,7 @@ def fits(feature_maps: Sequence[Tensor], options: PatchOptions) -> bool:
     return plain and all(m.is_contiguous(memory_format=torch.channels_last) for m in feature_maps)
 
 
-def embed(made: ModuleType, feature_maps: Sequence[Tensor]) -> tuple[Tensor, Grid]:
+def embed(feature_maps: Sequence[Tensor]) -> tuple[Tensor, Grid]:
     """See `engine.patches.embed`, of maps (B, C_i, h_i, w_i), channels-last, with no options."""
     h, w = max((tuple(m.shape[-2:]) for m in feature_maps), key=lambda hw: hw[0] * hw[1])
     B, first = len(feature_maps[0]), feature_maps[0]
@@ -60,11 +47,11 @@ def embed(made: ModuleType, feature_maps: Sequence[Tensor]) -> tuple[Tensor, Gri
         whole = (rows, columns) == (h, w)
         pooled = joined if whole else torch.empty_like(feature_map)
         stride, start = (D, offset) if whole else (C, 0)
-        made.pool_kernel[-(-columns // CELLS["CELLS"]) * blocks, rows, B](
+        patch_kernels.pool_kernel[-(-columns // CELLS["CELLS"]) * blocks, rows, B](
             feature_map, pooled, rows, columns, stride, start, C, CHANNELS, **CELLS
         )
         if not whole:
-            made.resize_kernel[-(-w // CELLS["CELLS"]) * blocks, h, B](
+            patch_kernels.resize_kernel[-(-w // CELLS["CELLS"]) * blocks, h, B](
                 pooled, joined, rows, columns, h, w, D, offset, C, CHANNELS, **CELLS
             )
         offset += C

@@ -17,7 +17,6 @@ halves leave 2^-22 of an axis.
 
 from dataclasses import dataclass
 from math import sqrt
-from types import ModuleType
 from typing import TypeAlias
 
 import numpy as np
@@ -75,20 +74,14 @@ class Range:
     underflow: float
 
 
-def kernels() -> ModuleType | None:
-    """`engine.search_kernels`, where Triton is at hand."""
-    try:
-        from engine import search_kernels
-    except ImportError:
-        return None
-    return search_kernels
-
-
 class FusedSearch:
     """The kernels for one index, whose axes stay."""
 
-    def __init__(self, made: ModuleType, centre: Doubles, axes: Doubles, limits: Range, device: torch.device) -> None:
-        self._kernels = made
+    def __init__(self, centre: Doubles, axes: Doubles, limits: Range, device: torch.device) -> None:
+        """Raises ImportError where Triton is not installed."""
+        from engine import search_kernels
+
+        self._kernels = search_kernels
         self._range = limits
         self._device = device
         on_gpu = device.type == "cuda"

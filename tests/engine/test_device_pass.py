@@ -10,6 +10,7 @@ from engine.backbone import load_backbone
 from engine.cuda_graph import graphed
 from engine.device import Precision, backbone_dtype, full_float32
 from engine.device_pass import DevicePass, chunk_size, chunk_sizes
+from engine.kernel_compiler import compiles
 from engine.weights import random_backbone
 from tests.engine.conftest import texture
 
@@ -96,3 +97,12 @@ def test_a_graph_computes_from_what_its_input_holds() -> None:
     for value in (0.0, 2.0, 3.0):
         held.fill_(value)
         assert launch().tolist() == [(value + 1) ** 2] * 3
+
+
+def test_what_kernels_need_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU without a C compiler inspects without kernels, and a warning says why; a CPU needs none."""
+    monkeypatch.delenv("CC", raising=False)
+    monkeypatch.setenv("PATH", "")
+    assert not compiles(torch.device("cpu"))
+    with pytest.warns(RuntimeWarning, match="inspection on cuda is slow: .*no C compiler is on the PATH, expected gcc"):
+        assert not compiles(torch.device("cuda"))

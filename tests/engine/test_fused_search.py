@@ -18,7 +18,7 @@ from tests.engine.conftest import KERNEL_DEVICE
 from tests.engine.test_batch_judge import GRID, bank
 from tests.engine.test_search import features, plain
 
-pytestmark = pytest.mark.skipif(fused_search.kernels() is None, reason="Triton is not installed")
+pytest.importorskip("triton", reason="Triton is not installed")
 
 
 def index_of(rows: NDArray[np.float32]) -> DeviceSearch:
