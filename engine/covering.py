@@ -19,8 +19,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.adjacency import strides
 from engine.covering_bounds import AXES, CODE_WIDTH, Bounds, CodeBounds, FloatBounds, rounding
 from engine.device import full_float32
+from engine.nearest_centre import CENTRE, OPEN, NearestCentres, flat_nonzero
 from engine.projection import principal_axes
 from engine.search import FOLD, UNIT, sq_pairs
 
@@ -32,6 +34,10 @@ MEASURED_VALUES = 2**19
 """Values of vectors measured at a time: what lies between the steps stays in the cache."""
 GATHER_VALUES = 2**24
 """Values of vectors converted at a time on a CPU: 64 MiB, however few centres they are compared with."""
+RANGE = 1024
+FEW = 512
+EVERY, HINTS = 8, 4
+SELECTED = 2**20
 PART = 2**22
 """Vectors whose distances are looked through at a time."""
 CACHE_BYTES = 2**29
@@ -58,8 +64,7 @@ class Covering:
         cache_bytes = torch.cuda.mem_get_info(self._device)[0] // 2 if on_gpu else CACHE_BYTES
         total, dimensions = vectors.shape
         self._centres = np.empty(0, dtype=np.int64)
-        self._lower = torch.full((total,), torch.inf, device=self._device)
-        self._upper = torch.full((total,), torch.inf, device=self._device)
+        self._nearest = NearestCentres(total, self._device)
         sample = vectors[:: max(1, total // SAMPLE)].astype(np.float64)
         self._origin = np.rint(sample.mean(0)).astype(np.float32)  # distances stay, norms and so errors shrink
         self._sq_norms = torch.empty(total, device=self._device)
@@ -69,6 +74,10 @@ class Covering:
         step = max(1, MEASURED_VALUES // dimensions)
         for start in range(0, total, step):
             self._measure(slice(start, min(start + step, total)))
+        self._error = (dimensions + 3) * UNIT
+        self._lazy = not on_gpu and (self._floats is not None or self._bounds is not None)
+        self._strides = strides(vectors) if self._lazy else ()
+        self._stale, self._left = 1.0, 0.0
 
     def __len__(self) -> int:
         return len(self._vectors)
@@ -78,43 +87,52 @@ class Covering:
         if not len(rows):
             return
         centres = torch.from_numpy(rows).to(self._device)
+        known = len(self._centres)
+        self._centres = np.concatenate([self._centres, rows])
+        places = slice(known, len(self._centres))
         with full_float32(self._device):
             if self._bounds is not None:
                 self._bounds.add(centres)
-            if self._bounds is not None and self._prunes(self._bounds, len(rows)):
-                self._add_pruned(self._bounds, centres)
-            else:
-                self._add_directly(centres)
-        self._lower[centres] = -torch.inf
-        self._upper[centres] = -torch.inf
-        self._centres = np.concatenate([self._centres, rows])
+            if not self._lazy:
+                self._compare_all(places)
+            elif not known:
+                for start, stop in self._steps(len(self), places):
+                    self._compare(slice(start, stop), places)
+        self._nearest.upper[centres] = -torch.inf
+        self._nearest.place[centres] = torch.arange(known, places.stop, dtype=torch.int32, device=self._device)
+        self._nearest.seen[centres] = CENTRE
+        self._left /= 2
 
     def top(self, size: int) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
         """The about `size` farthest vectors: rows ascending, exact squared distances, and what no other exceeds.
 
         Rows are none where all vectors are centres.
         """
-        if size >= len(self):
-            picked, bar = torch.arange(len(self), device=self._device), -1.0
-        else:
-            values = torch.empty(0, device=self._device)
-            picked = torch.empty(0, dtype=torch.int64, device=self._device)
-            for part in self._parts():
-                largest, at = self._upper[part].topk(min(size + 1, len(self._upper[part])))
-                values, order = torch.cat([values, largest]).topk(min(size + 1, len(values) + len(largest)))
-                picked = torch.cat([picked, at + part.start])[order]
-            picked, bar = picked[:size], float(values[size])
-        rows = np.sort(picked[self._upper[picked] > -torch.inf].cpu().numpy())
-        return rows, self._exact(rows), bar
+        count, step = max(size, int(size * self._stale)), max(1, len(self) // SELECTED)
+        while True:
+            rows, bar = self._nearest.highest(count, list(self._parts()), step)
+            full, stale = self._refresh(rows, bar)
+            if 2 * len(full) >= size or not stale:
+                break
+            count = int(count * min(max(2.0, size / max(1, len(full))), 4.0))
+        self._stale = max(1.0, len(rows) / max(1, len(full)), self._stale / 2)
+        if len(full) > size:
+            upper = self._nearest.upper[full]
+            values, picked = upper.topk(size + 1)
+            full, bar = full[picked[:size]].sort().values, float(values[size])
+        found = full.cpu().numpy()
+        return found, self._exact(found), bar
 
     def farthest(self) -> tuple[int, float]:
         """The vector farthest from all centres, the lowest of equals, and its exact squared distance."""
-        self.top(min(SAMPLE, len(self)))  # narrows the bounds of those that matter
-        least = self._lower.max()
-        if not torch.isfinite(least):
+        rows, sq, bar = self.top(min(FEW, len(self)))
+        if not len(rows):
             return int(self._centres[0]), 0.0  # every vector is a centre
-        rows = (self._upper >= least).nonzero()[:, 0].cpu().numpy()
-        sq = self._exact(rows)
+        if sq.max() <= bar:
+            least = float(sq.max()) * (1 - 4 * UNIT)
+            found = torch.cat([flat_nonzero(self._nearest.upper[part] >= least) + part.start for part in self._parts()])
+            rows = self._refresh(found, least)[0].cpu().numpy()
+            sq = self._exact(rows)
         best = int(sq.argmax())
         return int(rows[best]), float(sq[best])
 
@@ -124,40 +142,85 @@ class Covering:
         norms = X.square().sum(1)
         return (norms + norms[:, None]).addmm_(X, X.T, alpha=-2).cpu().numpy()
 
-    def _add_directly(self, centres: Tensor) -> None:
-        C, sq_norms = self._values(centres), self._sq_norms[centres]
-        step = max(256, min(self._chunk_values // len(C), self._gather_values // C.shape[1]))
-        for part in self._parts():
-            least = self._sq_norms[part].clone()
-            for start in range(0, len(least), step):
-                X = self._values(slice(part.start + start, min(part.start + start + step, part.stop)))
-                least[start : start + step] += torch.addmm(sq_norms, X, C.T, alpha=-2).amin(1)
-            slack = rounding(least, len(self._origin), self._sq_norms[part])
-            torch.minimum(self._upper[part], least + slack, out=self._upper[part])
-            torch.minimum(self._lower[part], least.sub_(slack), out=self._lower[part])
+    def _refresh(self, rows: Tensor, bar: float) -> tuple[Tensor, int]:
+        """Bring `rows`, int64 (r,) ascending, up to date, but for those that turn out to lie below `bar`.
 
-    def _add_pruned(self, bounds: Bounds, centres: Tensor) -> None:
-        step = max(256, self._chunk_values // len(centres))
-        places = slice(len(self._centres), len(self._centres) + len(centres))
-        for start in range(0, len(self), step):
-            part = slice(start, min(start + step, len(self)))
-            near, of = bounds.pairs(part, self._upper[part], places)
-            near += start
-            sq = self._sq(near, centres[of])
-            error = (len(self._origin) + 3) * UNIT
-            self._upper.scatter_reduce_(0, near, sq * (1 + error), "amin")
-            self._lower.scatter_reduce_(0, near, sq * (1 - error), "amin")
+        Returns those that do not, ascending, and how many had something to be compared with.
+        """
+        total, nearest = len(self._centres), self._nearest
+        stale = rows[nearest.seen[rows] < total]
+        count = len(stale)
+        with full_float32(self._device):
+            for every in (EVERY, 1) if self._strides else (1,):
+                if not len(stale):
+                    break
+                if self._strides:
+                    stale = self._hinted(stale, bar)
+                self._catch_up(stale[::every], bar)
+                stale = stale[(nearest.upper[stale] >= bar) & (nearest.seen[stale] < total)]
+        return rows[nearest.upper[rows] >= bar] if count else rows, count
 
-    def _prunes(self, bounds: Bounds, count: int) -> bool:
-        """Whether bounds rule out so many of a sample's pairs that measuring the others is cheaper than products."""
-        if len(self._centres) <= bounds.width or count < FOLD:
-            return False
-        some = slice(None, None, max(1, len(self) // SAMPLE))
-        upper = self._upper[some].contiguous()
-        near, _ = bounds.pairs(some, upper, slice(len(self._centres), len(self._centres) + count))
-        left = len(near) / (len(upper) * count)
+    def _hinted(self, rows: Tensor, bar: float) -> Tensor:
+        """Bring `rows` near the centres that those beside them are near to; what is left of them above `bar`."""
+        centres = torch.from_numpy(self._centres)
+        for _ in range(HINTS):
+            at, places = self._nearest.hints(rows, self._strides)
+            if not len(at):
+                break
+            before = len(rows)
+            self._nearest.offer(rows, at, places, self._sq(rows[at], centres[places]), self._error)
+            rows = rows[self._nearest.upper[rows] >= bar]
+            if before - len(rows) < before // 8:
+                break
+        return rows
+
+    def _catch_up(self, rows: Tensor, bar: float) -> None:
+        """Compare `rows` with centres in order, until no more are left or they fall below `bar`."""
+        total, seen = len(self._centres), self._nearest.seen[rows]
+        start = int(seen.min()) if len(seen) else total
+        while start < total:
+            stop = total if total - start < 3 * RANGE // 2 else start + RANGE
+            late = rows[seen < stop]
+            for at, to in self._steps(len(late), slice(start, stop)):
+                self._compare(late[at:to], slice(start, stop))
+            seen.clamp_(min=stop)
+            left = self._nearest.upper[rows] >= bar
+            rows, seen = rows[left], seen[left]
+            start = int(seen.min()) if len(seen) else total
+
+    def _compare(self, rows: slice | Tensor, places: slice) -> None:
+        """Compare vectors with a range of centres."""
+        at, of = self._pairs(rows, places)
+        of += places.start
+        sq = self._sq(at + rows.start if isinstance(rows, slice) else rows[at], torch.from_numpy(self._centres)[of])
+        self._nearest.offer(rows, at, of, sq, self._error)
+        self._nearest.seen[rows] = places.stop
+
+    def _pairs(self, rows: slice | Tensor, places: slice) -> tuple[Tensor, Tensor]:
+        """Pairs of vectors and a range of centres that may be nearer than what is known, as places in the two."""
+        upper = self._nearest.upper[rows]
+        count = places.stop - places.start
+        if self._bounds is not None and self._pays(self._bounds, places):
+            at, of = self._bounds.pairs(rows, upper, places)
+            self._left = len(at) / (len(upper) * count)
+            return at, of
+        centres = torch.from_numpy(self._centres[places])
+        sq_norms = self._sq_norms[rows]
+        products = torch.addmm(self._sq_norms[centres], self._values(rows), self._values(centres).T, alpha=-2)
+        upper = torch.minimum(upper, products.amin(1).add_(sq_norms))
+        limit = upper + rounding(upper, 2 * len(self._origin), sq_norms) - sq_norms
+        found = flat_nonzero(products <= limit[:, None])
+        return found // count, found % count
+
+    def _pays(self, bounds: Bounds, places: slice) -> bool:
         cost = GATHERED_COST if self._floats is None else PAIR_COST
-        return left * cost * len(self._origin) + bounds.width + PASS_COST < len(self._origin)
+        if not places.start or places.stop <= bounds.width or places.stop - places.start < FOLD:
+            return False
+        return self._left * cost * len(self._origin) + bounds.width + PASS_COST < len(self._origin)
+
+    def _steps(self, count: int, places: slice) -> Iterator[tuple[int, int]]:
+        step = max(256, min(self._chunk_values // (places.stop - places.start), self._gather_values // len(self._origin)))
+        return ((start, min(start + step, count)) for start in range(0, count, step))
 
     def _bounds_for(self, sample: NDArray[np.float64], bytes_each: int) -> tuple[Bounds | None, int]:
         """The bounds that pay and fit into so many bytes a vector, and how many they take."""
@@ -176,18 +239,25 @@ class Covering:
 
     def _exact(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Exact squared distances of `rows` to their nearest centres, float64 (r,); the bounds become narrow."""
+        at = torch.from_numpy(rows).to(self._device)
+        place = self._nearest.place[at].cpu().numpy()
         sq = np.empty(len(rows))
         step = max(256, self._chunk_values // SAMPLE)
-        for start in range(0, len(rows), step):
-            sq[start : start + step] = self._measured(rows[start : start + step])
-        at = torch.from_numpy(rows).to(self._device)
-        known = torch.from_numpy(sq).to(self._device, torch.float32)
-        self._upper[at] = known * (1 + 2 * UNIT)
-        self._lower[at] = known * (1 - 2 * UNIT)
+        unclear = np.flatnonzero(place < 0)
+        for start in range(0, len(unclear), step):
+            some = unclear[start : start + step]
+            sq[some], place[some] = self._measured(rows[some])
+        clear = np.flatnonzero(place >= 0)
+        for start in range(0, len(clear), FEW):
+            some = clear[start : start + FEW]
+            difference = self._vectors[rows[some]].astype(np.float64) - self._vectors[self._centres[place[some]]]
+            sq[some] = np.einsum("nd,nd->n", difference, difference)
+        self._nearest.place[at] = torch.from_numpy(place).to(self._device)
+        self._nearest.upper[at] = torch.from_numpy(sq).to(self._device, torch.float32) * (1 + 2 * UNIT)
         return sq
 
-    def _measured(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Exact squared distances of a few rows to their nearest centres, float64 (r,)."""
+    def _measured(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Exact squared distances of a few rows to their nearest centres, float64 (r,), and these, int64 (r,)."""
         at = torch.from_numpy(rows).to(self._device)
         centres = torch.from_numpy(self._centres).to(self._device)
         with full_float32(self._device):
@@ -196,16 +266,18 @@ class Covering:
         least = torch.full((len(at),), torch.inf, device=self._device).scatter_reduce_(0, near, sq, "amin")
         left = sq <= least[near] * (1 + 4 * (len(self._origin) + 3) * UNIT)  # whatever their rounding
         near_rows, of_rows = near[left].cpu().numpy(), of[left].cpu().numpy()
-        exact = np.full(len(rows), np.inf)
+        exact, place = np.full(len(rows), np.inf), np.full(len(rows), OPEN)
         for start in range(0, len(near_rows), SAMPLE):
             x, c = near_rows[start : start + SAMPLE], of_rows[start : start + SAMPLE]
             difference = self._vectors[rows[x]].astype(np.float64) - self._vectors[self._centres[c]]
-            np.minimum.at(exact, x, np.einsum("nd,nd->n", difference, difference))
-        return exact
+            sq = np.einsum("nd,nd->n", difference, difference)
+            np.minimum.at(exact, x, sq)
+            place[x[sq == exact[x]]] = c[sq == exact[x]]
+        return exact, place
 
     def _rivals(self, rows: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
         """Pairs of `rows` (r,) and `centres` (s,) that no bound rules out, as places in the two, int64 (p,) each."""
-        upper = self._upper[rows]
+        upper = self._nearest.upper[rows]
         found = []
         for start in range(0, len(centres), SAMPLE):
             part = slice(start, min(start + SAMPLE, len(centres)))
