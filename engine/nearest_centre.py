@@ -4,9 +4,13 @@ A vector that is compared late is compared less: its upper bound holds whatever 
 what is asked for, nothing else about the vector matters.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from torch import Tensor
+
+from engine.search import UNIT
 
 CENTRE = torch.iinfo(torch.int32).max
 """Centres are compared with all others: nothing is left to be found of them."""
@@ -54,7 +58,18 @@ class NearestCentres:
         """Take in that the nearest of some centres lies at `sq`, give or take `slack`, float32 (n,) each."""
         upper = self.upper[rows]
         self.place[rows].masked_fill_(sq - slack <= upper, OPEN)
-        torch.minimum(upper, sq + slack, out=upper)
+        torch.minimum(upper, (sq + slack).clamp_(min=0), out=upper)
+
+    def know(self, rows: Tensor, places: Tensor, sq: Tensor) -> None:
+        """Take in the nearest centres of vectors compared with all, and the exact squared distances, float64 (n,)."""
+        self.place[rows] = places.to(self.place)
+        self.upper[rows] = sq.to(self.upper) * (1 + 2 * UNIT)
+
+    def add(self, centres: Tensor, places: slice) -> None:
+        """Make vectors, int64 (s,), the centres of these places."""
+        self.upper[centres] = -torch.inf
+        self.place[centres] = torch.arange(places.start, places.stop).to(self.place)
+        self.seen[centres] = CENTRE
 
     def hints(self, rows: Tensor, strides: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """The nearest centres of the vectors at `strides`: places among `rows`, int64 (n,), and of centres, (p,).
@@ -63,10 +78,13 @@ class NearestCentres:
         """
         place, seen, last = self.place[rows], self.seen[rows], len(self.place) - 1
         beside = torch.stack([self.place[(rows + stride).clamp_(0, last)] for stride in strides])  # (strides, n)
-        at = flat_nonzero((beside >= seen) & (beside != place))
+        asked = (beside >= seen) & (beside != place)
+        for one in range(1, len(strides)):
+            asked[one] &= (beside[:one] != beside[one]).all(0)
+        at = flat_nonzero(asked)
         return at % len(rows), beside.view(-1)[at]
 
-    def highest(self, count: int, parts: list[slice], step: int) -> tuple[Tensor, float]:
+    def highest(self, count: int, parts: Iterator[slice], step: int) -> tuple[Tensor, float]:
         """About the `count` vectors of the largest upper bounds that are no centres, ascending; all others are lower.
 
         Args:
@@ -80,7 +98,11 @@ class NearestCentres:
         some = self.upper[::step].cpu().numpy()
         rank = len(some) - max(1, count // step)
         bar = max(-1.0, float(np.partition(some, rank)[rank])) if rank > 0 else -1.0
-        return torch.cat([flat_nonzero(self.upper[part] >= bar) + part.start for part in parts]), bar
+        return self.at_least(bar, parts), bar
+
+    def at_least(self, bar: float, parts: Iterator[slice]) -> Tensor:
+        """The vectors whose upper bounds are no less than that, int64 (r,) ascending."""
+        return torch.cat([flat_nonzero(self.upper[part] >= bar) + part.start for part in parts])
 
 
 def flat_nonzero(mask: Tensor) -> Tensor:

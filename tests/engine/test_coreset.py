@@ -50,8 +50,8 @@ def test_vectors_at_the_ends_of_the_range_are_no_exception() -> None:
 @pytest.mark.parametrize(("pairs", "passes"), [(0, 0), (0, 10**9)])
 def test_both_ways_to_compare_choose_the_same(pairs: int, passes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds and measured pairs alone, or products in all dimensions alone: the rows are those of plain greedy."""
-    monkeypatch.setattr("engine.covering.PAIR_COST", pairs)
-    monkeypatch.setattr("engine.covering.PASS_COST", passes)
+    monkeypatch.setattr("engine.covering_distances.PAIR_COST", pairs)
+    monkeypatch.setattr("engine.covering_distances.PASS_COST", passes)
     vectors = features(2000, 96, 9)
     found = greedy_coreset(vectors, 500, seed=0)
     rows, radius = plain_greedy(vectors, 500, 0)
@@ -105,7 +105,7 @@ def test_vectors_beyond_the_cache_are_converted_as_needed(monkeypatch: pytest.Mo
     """Without room for float32 values or projected points, the rows are the same."""
     vectors = features(2000, 96, 4)
     expected = greedy_coreset(vectors, 150, seed=0)
-    monkeypatch.setattr("engine.covering.CACHE_BYTES", 0)
+    monkeypatch.setattr("engine.covering_distances.CACHE_BYTES", 0)
     found = greedy_coreset(vectors, 150, seed=0)
     np.testing.assert_array_equal(found.indices, expected.indices)
     assert found.radius == expected.radius
