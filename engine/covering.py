@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.adjacency import strides
-from engine.covering_distances import SAMPLE, Distances
+from engine.covering_distances import CHUNK_VALUES, SAMPLE, Distances
 from engine.device import full_float32
 from engine.nearest_centre import OPEN, NearestCentres
 from engine.search import UNIT
@@ -151,10 +151,13 @@ class Covering:
         total, seen = self._known, self._nearest.seen[rows]
         while len(rows) and (start := int(seen.min())) < total:
             places = slice(start, total if total - start < RANGE * 3 // 2 else start + RANGE)
-            late = rows[seen < places.stop]
-            for part in self._distances.steps(slice(0, len(late)), places.stop - start):
-                self._compare(late[part], places)
-            seen.clamp_(min=places.stop)
+            count = places.stop - start
+            # Others were compared with half of these centres or more; but a few are not worth products of their own.
+            late = seen < (places.stop if len(rows) * count <= CHUNK_VALUES else start + (count + 1) // 2)
+            some = rows[late]
+            for part in self._distances.steps(slice(0, len(some)), count):
+                self._compare(some[part], places)
+            seen[late] = places.stop
             left = self._nearest.upper[rows] >= bar
             rows, seen = rows[left], seen[left]
 
