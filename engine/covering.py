@@ -6,7 +6,8 @@ only for the few vectors that may be the next centre. Whatever else is made for 
 An upper bound stays one whatever centres come. So a vector is compared with centres only once its bound is among the
 largest: with those that vectors beside it in the array are near to (`engine.adjacency`), then with all that it was not
 compared with before, in order. Most vectors soon lie nearer to a centre than any vector that is chosen later, and are
-left alone. Where a vector would have to be read for that, and on a GPU, new centres are compared with all vectors.
+left alone. Where a vector would have to be read for that, where its place says nothing about it (without hints a late
+comparison has so loose a bound that nothing is gained), and on a GPU, new centres are compared with all vectors.
 
 Floor for M centres, N vectors and blocks of s: the products of M vectors with all centres before them, N of the first
 ones with a few, and M s among those of a block in float64.
@@ -51,8 +52,7 @@ class Covering:
         self._total = len(vectors)
         self._nearest = NearestCentres(self._total, self._device)
         self._distances = Distances(vectors, self._device)
-        self._lazy = self._device.type in LAZY_ON and self._distances.kept
-        self._strides = strides(vectors) if self._lazy else ()
+        self._strides = strides(vectors) if self._device.type in LAZY_ON and self._distances.kept else ()
         self._stale = 1.0
 
     def __len__(self) -> int:
@@ -61,7 +61,7 @@ class Covering:
     @property
     def lazy(self) -> bool:
         """Whether a new centre costs nothing for vectors that lie far from mattering, so that small blocks do."""
-        return self._lazy
+        return bool(self._strides)
 
     def add(self, rows: NDArray[np.int64]) -> None:
         """Make `rows`, int64 (s,), centres."""
@@ -70,7 +70,7 @@ class Covering:
         centres, places = torch.from_numpy(rows).to(self._device), slice(self._known, self._known + len(rows))
         with full_float32(self._device):
             self._distances.add(centres)
-            if not self._lazy:
+            if not self.lazy:
                 self._compare_all(places)
             elif not places.start:
                 for part in self._distances.steps(slice(0, len(self)), len(rows)):
@@ -125,9 +125,8 @@ class Covering:
         count, every = len(stale), EVERY
         with full_float32(self._device):
             while len(stale):
-                if self._strides:
-                    stale = self._hinted(stale, bar)
-                if not self._strides or len(stale) <= ENOUGH * wanted:
+                stale = self._hinted(stale, bar)
+                if len(stale) <= ENOUGH * wanted:
                     every = 1
                 self._catch_up(stale[::every], bar)
                 stale = stale[(nearest.upper[stale] >= bar) & (nearest.seen[stale] < total)]

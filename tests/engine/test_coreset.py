@@ -110,6 +110,7 @@ def test_vectors_near_a_centre_are_left_alone(monkeypatch: pytest.MonkeyPatch) -
     """Nine of ten vectors lie nearer together than any that is chosen, and meet few of the centres."""
     vectors = features(10000, 96, 12)
     vectors[1000:] = vectors[0] + vectors[1000:] // 500
+    monkeypatch.setattr("engine.covering.strides", lambda _: (1, -1))
     assert comparisons(vectors, 400, monkeypatch) < len(vectors) * 400 // 4
 
 
@@ -117,7 +118,7 @@ def test_vectors_beside_each_other_share_what_is_compared(monkeypatch: pytest.Mo
     """Patches of frames in their order need fewer comparisons than if nothing were known of those beside them."""
     vectors = (frames(20, 32, 5, 12) @ np.random.default_rng(1).integers(-3, 4, size=(5, 96))).astype(np.int16)
     hinted = comparisons(vectors, 400, monkeypatch)
-    monkeypatch.setattr("engine.covering.strides", lambda _: ())
+    monkeypatch.setattr("engine.covering.HINTS", 0)
     assert hinted < 0.9 * comparisons(vectors, 400, monkeypatch)
 
 
