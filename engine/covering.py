@@ -164,8 +164,12 @@ class Covering:
         """Compare vectors with centres. All before these have been compared with them."""
         by_bounds = places.start > 0 and self._distances.pays(places)
         at, of = self._distances.pairs(rows, self._nearest.upper[rows], places, by_bounds)
-        sq = self._distances.sq(at + rows.start if isinstance(rows, slice) else rows[at], of)
-        self._nearest.offer(rows, at, of, sq, self._distances.error)
+        near = at + rows.start if isinstance(rows, slice) else rows[at]
+        sq = self._distances.sq(near, of)
+        if self.lazy:
+            self._nearest.offer(rows, at, of, sq, self._distances.error)
+        else:
+            self._nearest.lower(near, sq, self._distances.error)
         self._nearest.seen[rows] = places.stop
 
     def _compare_all(self, places: slice) -> None:

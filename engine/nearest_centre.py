@@ -54,6 +54,11 @@ class NearestCentres:
         self.place[rows] = torch.where(farther, place, found)
         self.upper[rows] = torch.minimum(upper, least * (1 + error))
 
+    def lower(self, rows: Tensor, sq: Tensor, error: float) -> None:
+        """Take in squared distances of vectors, int64 (p,), in any order, to some centres; which, is left open."""
+        self.upper.scatter_reduce_(0, rows, sq * (1 + error), "amin")
+        self.place[rows] = OPEN
+
     def bound(self, rows: slice, sq: Tensor, slack: Tensor) -> None:
         """Take in that the nearest of some centres lies at `sq`, give or take `slack`, float32 (n,) each."""
         upper = self.upper[rows]
