@@ -23,7 +23,10 @@ from engine.projection import johnson_lindenstrauss
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with (centres chosen, centres wanted)."""
 
-SMALLEST_BLOCK, LARGEST_BLOCK = 512, 2048
+SMALLEST_BLOCK, LARGEST_BLOCK, LARGEST_LAZY_BLOCK = 512, 2048, 1024
+"""Vectors among which the next centres are found at a time: where a block costs little by itself, the distances within
+it are what it costs, and grow by the square.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +81,11 @@ def greedy_coreset(
 def _greedy(covering: Covering, count: int, seed: int, progress: Progress | None) -> NDArray[np.int64]:
     chosen = [int(np.random.default_rng(seed).integers(len(covering)))]
     covering.add(np.array(chosen))
-    size = SMALLEST_BLOCK
+    size, largest = SMALLEST_BLOCK, LARGEST_LAZY_BLOCK if covering.lazy else LARGEST_BLOCK
     while len(chosen) < count:
         block = _choose_block(covering, size, count - len(chosen))
         if len(block) * 2 > size:
-            size = min(size * 2, LARGEST_BLOCK)
+            size = min(size * 2, largest)
         elif len(block) * 8 < size:
             size = max(size // 2, SMALLEST_BLOCK)
         if not block:  # rounding or equal distances leave the order open: one exact step over all

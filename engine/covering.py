@@ -1,15 +1,16 @@
 """How far every vector lies from a growing set of centres: float32 bounds every distance, exact integers decide.
 
-Of each vector 12 bytes are kept: its squared norm, a lower and an upper bound of its squared distance to the nearest
-centre, rounding included. The exact distance is found only for the few vectors that may be the next centre. Whatever
-else is made for all vectors is made in parts.
+Of each vector 16 bytes are kept: its squared norm, and what `engine.nearest_centre` knows. The exact distance is found
+only for the few vectors that may be the next centre. Whatever else is made for all vectors is made in parts.
 
-New centres are compared with all vectors in one of two ways. While most vectors move, products in all D dimensions are
-the cheapest; of their results only the least is looked at. Once a new centre moves few vectors, cheap lower bounds
-(`engine.covering_bounds`) rule out most pairs, and only the others are measured, as sums of squared differences. A
-sample of the vectors says which way is cheaper.
+An upper bound stays one whatever centres come. So a vector is compared with centres only once its bound is among the
+largest: with those that vectors beside it in the array are near to (`engine.adjacency`), then with all that it was not
+compared with before, in order. Most vectors soon lie nearer to a centre than any vector that is chosen later, and are
+left alone. Where a vector would have to be read for that, where its place says nothing about it (without hints a late
+comparison has so loose a bound that nothing is gained), and on a GPU, new centres are compared with all vectors.
 
-Floor for N vectors and M centres: the N M bounds, of 2 W operations each, and a pass over them in cache.
+Floor for M centres, N vectors and blocks of s: the products of M vectors with all centres before them, N of the first
+ones with a few, and M s among those of a block in float64.
 """
 
 from collections.abc import Iterator
@@ -19,236 +20,184 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.covering_bounds import AXES, CODE_WIDTH, Bounds, CodeBounds, FloatBounds, rounding
+from engine.adjacency import strides
+from engine.covering_distances import CHUNK_VALUES, SAMPLE, Distances
 from engine.device import full_float32
-from engine.projection import principal_axes
-from engine.search import FOLD, UNIT, sq_pairs
+from engine.nearest_centre import OPEN, NearestCentres
+from engine.search import UNIT
 
-CHUNK_VALUES = 2**21
-"""Bounds or distances computed at a time on a CPU: 8 MiB, a share of the last-level cache."""
-GPU_CHUNK_VALUES = 2**28
-"""The same on a GPU, 1 GiB: the host waits once for each chunk, never for a centre."""
-MEASURED_VALUES = 2**19
-"""Values of vectors measured at a time: what lies between the steps stays in the cache."""
-GATHER_VALUES = 2**24
-"""Values of vectors converted at a time on a CPU: 64 MiB, however few centres they are compared with."""
 PART = 2**22
 """Vectors whose distances are looked through at a time."""
-CACHE_BYTES = 2**29
-"""What is kept for speed alone: what bounds are made of and, where room is left, the vectors as float32. Else they
-are converted as they are needed. On a GPU it is half of what is free there.
+SELECTED = 2**20
+"""Vectors that tell above which bound the farthest lie."""
+RANGE = 2048
+"""Centres that vectors are compared with before those are left out that have turned out to be near enough."""
+EVERY, ENOUGH = 8, 4
+"""Where more than `ENOUGH` times as many vectors as asked for are to be compared, one in `EVERY` of them comes first:
+those beside it may do with what it finds.
 """
-SAMPLE = 4096
-"""Vectors by which the axes are found, and by which the cheaper way is told."""
-PAIR_COST, GATHERED_COST, PASS_COST = 8, 100, 40
-"""In multiply-adds of a matrix product: measuring one value of a pair, the same where vectors have to be converted
-first, and the passes over one bound.
-"""
+HINTS = 2
+"""How often in a row vectors ask those beside them."""
+FEW = 512
+"""Vectors looked at where one is sought, and measured at a time."""
+LAZY_ON = ("cpu",)
+"""Devices on which to pick vectors costs little beside comparing them."""
 
 
 class Covering:
     """Distances of `vectors`, int16 (N, D), to the centres added so far."""
 
     def __init__(self, vectors: NDArray[np.int16], device: str = "cpu") -> None:
-        self._vectors = vectors
         self._device = torch.device(device)
-        on_gpu = self._device.type == "cuda"
-        self._chunk_values = GPU_CHUNK_VALUES if on_gpu else CHUNK_VALUES
-        self._gather_values = GPU_CHUNK_VALUES if on_gpu else GATHER_VALUES
-        cache_bytes = torch.cuda.mem_get_info(self._device)[0] // 2 if on_gpu else CACHE_BYTES
-        total, dimensions = vectors.shape
-        self._centres = np.empty(0, dtype=np.int64)
-        self._lower = torch.full((total,), torch.inf, device=self._device)
-        self._upper = torch.full((total,), torch.inf, device=self._device)
-        sample = vectors[:: max(1, total // SAMPLE)].astype(np.float64)
-        self._origin = np.rint(sample.mean(0)).astype(np.float32)  # distances stay, norms and so errors shrink
-        self._sq_norms = torch.empty(total, device=self._device)
-        self._bounds, bytes_each = self._bounds_for(sample - self._origin, cache_bytes // total)
-        keep = dimensions * 4 + bytes_each <= cache_bytes // total
-        self._floats = torch.empty((total, dimensions), device=self._device) if keep else None
-        step = max(1, MEASURED_VALUES // dimensions)
-        for start in range(0, total, step):
-            self._measure(slice(start, min(start + step, total)))
+        self._total = len(vectors)
+        self._nearest = NearestCentres(self._total, self._device)
+        self._distances = Distances(vectors, self._device)
+        self._strides = strides(vectors) if self._device.type in LAZY_ON and self._distances.kept else ()
+        self._stale = 1.0
 
     def __len__(self) -> int:
-        return len(self._vectors)
+        return self._total
+
+    @property
+    def lazy(self) -> bool:
+        """Whether a new centre costs nothing for vectors that lie far from mattering, so that small blocks do."""
+        return bool(self._strides)
 
     def add(self, rows: NDArray[np.int64]) -> None:
         """Make `rows`, int64 (s,), centres."""
         if not len(rows):
             return
-        centres = torch.from_numpy(rows).to(self._device)
+        centres, places = torch.from_numpy(rows).to(self._device), slice(self._known, self._known + len(rows))
         with full_float32(self._device):
-            if self._bounds is not None:
-                self._bounds.add(centres)
-            if self._bounds is not None and self._prunes(self._bounds, len(rows)):
-                self._add_pruned(self._bounds, centres)
-            else:
-                self._add_directly(centres)
-        self._lower[centres] = -torch.inf
-        self._upper[centres] = -torch.inf
-        self._centres = np.concatenate([self._centres, rows])
+            self._distances.add(centres)
+            if not self.lazy:
+                self._compare_all(places)
+            elif not places.start:
+                for part in self._distances.steps(slice(0, len(self)), len(rows)):
+                    self._compare(part, places)
+        self._nearest.add(centres, places)
 
     def top(self, size: int) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
         """The about `size` farthest vectors: rows ascending, exact squared distances, and what no other exceeds.
 
         Rows are none where all vectors are centres.
         """
-        if size >= len(self):
-            picked, bar = torch.arange(len(self), device=self._device), -1.0
-        else:
-            values = torch.empty(0, device=self._device)
-            picked = torch.empty(0, dtype=torch.int64, device=self._device)
-            for part in self._parts():
-                largest, at = self._upper[part].topk(min(size + 1, len(self._upper[part])))
-                values, order = torch.cat([values, largest]).topk(min(size + 1, len(values) + len(largest)))
-                picked = torch.cat([picked, at + part.start])[order]
-            picked, bar = picked[:size], float(values[size])
-        rows = np.sort(picked[self._upper[picked] > -torch.inf].cpu().numpy())
-        return rows, self._exact(rows), bar
+        count, step = max(size, int(size * self._stale)), max(1, len(self) // SELECTED)
+        while True:
+            rows, bar = self._nearest.highest(count, self._parts(), step)
+            full, compared = self._refresh(rows, bar, size)
+            if 2 * len(full) >= size or not compared:
+                break
+            count = int(count * min(max(2.0, size / max(1, len(full))), 4.0))
+        self._stale = max(len(rows) / max(1, len(full)), self._stale / 2, 1.0)
+        if len(full) > size:
+            largest, picked = self._nearest.upper[full].topk(size + 1)
+            full, bar = full[picked[:size]].sort().values, float(largest[size])
+        return full.cpu().numpy(), self._exact(full), bar
 
     def farthest(self) -> tuple[int, float]:
         """The vector farthest from all centres, the lowest of equals, and its exact squared distance."""
-        self.top(min(SAMPLE, len(self)))  # narrows the bounds of those that matter
-        least = self._lower.max()
-        if not torch.isfinite(least):
-            return int(self._centres[0]), 0.0  # every vector is a centre
-        rows = (self._upper >= least).nonzero()[:, 0].cpu().numpy()
-        sq = self._exact(rows)
+        rows, sq, bar = self.top(min(FEW, len(self)))
+        if not len(rows):
+            return int(self._distances.centres[0]), 0.0  # every vector is a centre
+        if sq.max() <= bar:  # others may lie as far
+            least = float(sq.max()) * (1 - 4 * UNIT)
+            full, _ = self._refresh(self._nearest.at_least(least, self._parts()), least, FEW)
+            rows, sq = full.cpu().numpy(), self._exact(full)
         best = int(sq.argmax())
         return int(rows[best]), float(sq[best])
 
     def sq_mutual(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Exact squared distances among `rows`, float64 (r, r)."""
-        X = torch.from_numpy(self._vectors[rows].astype(np.float64) - self._origin).to(self._device)
-        norms = X.square().sum(1)
-        return (norms + norms[:, None]).addmm_(X, X.T, alpha=-2).cpu().numpy()
+        return self._distances.mutual(rows)
 
-    def _add_directly(self, centres: Tensor) -> None:
-        C, sq_norms = self._values(centres), self._sq_norms[centres]
-        step = max(256, min(self._chunk_values // len(C), self._gather_values // C.shape[1]))
-        for part in self._parts():
-            least = self._sq_norms[part].clone()
-            for start in range(0, len(least), step):
-                X = self._values(slice(part.start + start, min(part.start + start + step, part.stop)))
-                least[start : start + step] += torch.addmm(sq_norms, X, C.T, alpha=-2).amin(1)
-            slack = rounding(least, len(self._origin), self._sq_norms[part])
-            torch.minimum(self._upper[part], least + slack, out=self._upper[part])
-            torch.minimum(self._lower[part], least.sub_(slack), out=self._lower[part])
+    @property
+    def _known(self) -> int:
+        return len(self._distances.centres)
 
-    def _add_pruned(self, bounds: Bounds, centres: Tensor) -> None:
-        step = max(256, self._chunk_values // len(centres))
-        places = slice(len(self._centres), len(self._centres) + len(centres))
-        for start in range(0, len(self), step):
-            part = slice(start, min(start + step, len(self)))
-            near, of = bounds.pairs(part, self._upper[part], places)
-            near += start
-            sq = self._sq(near, centres[of])
-            error = (len(self._origin) + 3) * UNIT
-            self._upper.scatter_reduce_(0, near, sq * (1 + error), "amin")
-            self._lower.scatter_reduce_(0, near, sq * (1 - error), "amin")
+    def _refresh(self, rows: Tensor, bar: float, wanted: int) -> tuple[Tensor, int]:
+        """Compare `rows`, int64 (r,) ascending, with all centres, but for those that turn out to lie below `bar`.
 
-    def _prunes(self, bounds: Bounds, count: int) -> bool:
-        """Whether bounds rule out so many of a sample's pairs that measuring the others is cheaper than products."""
-        if len(self._centres) <= bounds.width or count < FOLD:
-            return False
-        some = slice(None, None, max(1, len(self) // SAMPLE))
-        upper = self._upper[some].contiguous()
-        near, _ = bounds.pairs(some, upper, slice(len(self._centres), len(self._centres) + count))
-        left = len(near) / (len(upper) * count)
-        cost = GATHERED_COST if self._floats is None else PAIR_COST
-        return left * cost * len(self._origin) + bounds.width + PASS_COST < len(self._origin)
+        Returns those that do not, ascending, and how many had not been compared with all before.
+        """
+        nearest, total = self._nearest, self._known
+        stale = rows[nearest.seen[rows] < total]
+        count, every = len(stale), EVERY
+        with full_float32(self._device):
+            while len(stale):
+                stale = self._hinted(stale, bar)
+                if len(stale) <= ENOUGH * wanted:
+                    every = 1
+                self._catch_up(stale[::every], bar)
+                stale = stale[(nearest.upper[stale] >= bar) & (nearest.seen[stale] < total)]
+                every = max(1, every // 2)
+        return rows[nearest.upper[rows] >= bar], count
 
-    def _bounds_for(self, sample: NDArray[np.float64], bytes_each: int) -> tuple[Bounds | None, int]:
-        """The bounds that pay and fit into so many bytes a vector, and how many they take."""
-        dimensions = sample.shape[1]
-        if self._device.type == "cpu":
-            if dimensions < CODE_WIDTH or bytes_each < CodeBounds.BYTES:
-                return None, 0
-            return CodeBounds(len(self), sample, principal_axes(sample)), CodeBounds.BYTES
-        width = next((K for K in AXES if dimensions >= 8 * K and bytes_each >= (K + 2) * 4), 0)
-        if not width:
-            return None, 0
-        return FloatBounds(principal_axes(sample)[:, :width], self._sq_norms), (width + 2) * 4
+    def _hinted(self, rows: Tensor, bar: float) -> Tensor:
+        """Compare `rows` with the centres that those beside them are near to; returns those still above `bar`."""
+        for _ in range(HINTS):
+            at, places = self._nearest.hints(rows, self._strides)
+            if not len(at):
+                break
+            self._nearest.offer(rows, at, places, self._distances.sq(rows[at], places), self._distances.error)
+            before, rows = len(rows), rows[self._nearest.upper[rows] >= bar]
+            if before - len(rows) < before // 8:
+                break
+        return rows
+
+    def _catch_up(self, rows: Tensor, bar: float) -> None:
+        """Compare `rows` with centres in order, until none are left or they fall below `bar`."""
+        total, seen = self._known, self._nearest.seen[rows]
+        while len(rows) and (start := int(seen.min())) < total:
+            places = slice(start, total if total - start < RANGE * 3 // 2 else start + RANGE)
+            count = places.stop - start
+            # Others were compared with half of these centres or more; but a few are not worth products of their own.
+            late = seen < (places.stop if len(rows) * count <= CHUNK_VALUES else start + (count + 1) // 2)
+            some = rows[late]
+            for part in self._distances.steps(slice(0, len(some)), count):
+                self._compare(some[part], places)
+            seen[late] = places.stop
+            left = self._nearest.upper[rows] >= bar
+            rows, seen = rows[left], seen[left]
+
+    def _compare(self, rows: slice | Tensor, places: slice) -> None:
+        """Compare vectors with centres. All before these have been compared with them."""
+        by_bounds = places.start > 0 and self._distances.pays(places)
+        at, of = self._distances.pairs(rows, self._nearest.upper[rows], places, by_bounds)
+        near = at + rows.start if isinstance(rows, slice) else rows[at]
+        sq = self._distances.sq(near, of)
+        if self.lazy:
+            self._nearest.offer(rows, at, of, sq, self._distances.error)
+        else:
+            self._nearest.lower(near, sq, self._distances.error)
+        self._nearest.seen[rows] = places.stop
+
+    def _compare_all(self, places: slice) -> None:
+        """Compare all vectors with centres; a sample says by which way."""
+        count = places.stop - places.start
+        if places.start and self._distances.pays(places):
+            some = slice(0, None, max(1, len(self) // SAMPLE))
+            self._distances.pairs(some, self._nearest.upper[some].contiguous(), places, by_bounds=True)
+            if self._distances.pays(places):
+                for part in self._distances.steps(slice(0, len(self)), count):
+                    self._compare(part, places)
+                return
+        for part in self._distances.steps(slice(0, len(self)), count):
+            self._nearest.bound(part, *self._distances.least(part, places))
+            self._nearest.seen[part] = places.stop
+
+    def _exact(self, full: Tensor) -> NDArray[np.float64]:
+        """Exact squared distances to the nearest centres of vectors compared with all; the bounds become narrow."""
+        rows, place = full.cpu().numpy(), self._nearest.place[full].cpu().numpy().astype(np.int64)
+        with full_float32(self._device):
+            unclear = np.flatnonzero(place == OPEN)
+            for start in range(0, len(unclear), FEW):
+                at = unclear[start : start + FEW]
+                some = torch.from_numpy(rows[at]).to(self._device)
+                place[at] = self._distances.nearest(some, self._nearest.upper[some])[1]
+        sq = self._distances.exact(rows, place)
+        self._nearest.know(full, torch.from_numpy(place), torch.from_numpy(sq))
+        return sq
 
     def _parts(self) -> Iterator[slice]:
         return (slice(start, min(start + PART, len(self))) for start in range(0, len(self), PART))
-
-    def _exact(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Exact squared distances of `rows` to their nearest centres, float64 (r,); the bounds become narrow."""
-        sq = np.empty(len(rows))
-        step = max(256, self._chunk_values // SAMPLE)
-        for start in range(0, len(rows), step):
-            sq[start : start + step] = self._measured(rows[start : start + step])
-        at = torch.from_numpy(rows).to(self._device)
-        known = torch.from_numpy(sq).to(self._device, torch.float32)
-        self._upper[at] = known * (1 + 2 * UNIT)
-        self._lower[at] = known * (1 - 2 * UNIT)
-        return sq
-
-    def _measured(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Exact squared distances of a few rows to their nearest centres, float64 (r,)."""
-        at = torch.from_numpy(rows).to(self._device)
-        centres = torch.from_numpy(self._centres).to(self._device)
-        with full_float32(self._device):
-            near, of = self._rivals(at, centres)
-        sq = self._sq(at[near], centres[of])
-        least = torch.full((len(at),), torch.inf, device=self._device).scatter_reduce_(0, near, sq, "amin")
-        left = sq <= least[near] * (1 + 4 * (len(self._origin) + 3) * UNIT)  # whatever their rounding
-        near_rows, of_rows = near[left].cpu().numpy(), of[left].cpu().numpy()
-        exact = np.full(len(rows), np.inf)
-        for start in range(0, len(near_rows), SAMPLE):
-            x, c = near_rows[start : start + SAMPLE], of_rows[start : start + SAMPLE]
-            difference = self._vectors[rows[x]].astype(np.float64) - self._vectors[self._centres[c]]
-            np.minimum.at(exact, x, np.einsum("nd,nd->n", difference, difference))
-        return exact
-
-    def _rivals(self, rows: Tensor, centres: Tensor) -> tuple[Tensor, Tensor]:
-        """Pairs of `rows` (r,) and `centres` (s,) that no bound rules out, as places in the two, int64 (p,) each."""
-        upper = self._upper[rows]
-        found = []
-        for start in range(0, len(centres), SAMPLE):
-            part = slice(start, min(start + SAMPLE, len(centres)))
-            if self._bounds is not None:
-                near, of = self._bounds.pairs(rows, upper, part)
-            else:
-                C, sq_centres = self._values(centres[part]), self._sq_norms[centres[part]]
-                sq = torch.addmm(sq_centres, self._values(rows), C.T, alpha=-2)
-                sq_norms = self._sq_norms[rows]
-                limit = upper + rounding(upper, 2 * len(self._origin), sq_norms) - sq_norms
-                near, of = (sq <= limit[:, None]).nonzero(as_tuple=True)
-            found.append((near, of + start))
-        near, of = (torch.cat(parts) for parts in zip(*found, strict=True))
-        return near, of
-
-    def _sq(self, rows: Tensor, centres: Tensor) -> Tensor:
-        """Squared distances of pairs, float32 (p,), as sums of squared differences: each within (D + 1) u of itself."""
-        if self._floats is not None and self._device.type == "cpu":
-            floats = self._floats.numpy()
-            return torch.from_numpy(sq_pairs(floats, rows.numpy(), floats, centres.numpy()))
-        sq = torch.empty(len(rows), device=self._device)
-        step = max(1, 2 * self._chunk_values // len(self._origin))
-        for start in range(0, len(rows), step):
-            part = slice(start, start + step)
-            sq[part] = (self._values(rows[part]) - self._values(centres[part])).square_().sum(1)
-        return sq
-
-    def _values(self, rows: slice | Tensor) -> Tensor:
-        """Vectors less the origin, float32 (n, D): exact, since both are integers below 2^24."""
-        if self._floats is not None:
-            return self._floats[rows]
-        picked = self._vectors[rows if isinstance(rows, slice) else rows.cpu().numpy()]
-        origin = torch.from_numpy(self._origin).to(self._device)
-        picked = np.require(picked, requirements=("C", "W"))  # torch wants memory that it might write to
-        return torch.from_numpy(picked).to(self._device, torch.float32).sub_(origin)
-
-    def _measure(self, part: slice) -> None:
-        """Norms of some vectors, and what bounds are made of."""
-        centred = self._vectors[part].astype(np.float32)  # exact, as in `_values`
-        centred -= self._origin
-        sq_norms = torch.from_numpy(centred).double().square_().sum(1)
-        self._sq_norms[part] = sq_norms.to(self._device, torch.float32)
-        if self._floats is not None:
-            self._floats[part] = torch.from_numpy(centred).to(self._device)
-        if self._bounds is not None:
-            self._bounds.note(part.start, centred)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.integer_codes import Coded, CodeSpace, code_products, unfolded
-from engine.projection import with_residual
+from engine.projection import principal_axes, with_residual
 from engine.search import FOLD, UNIT
 
 CODE_WIDTH = 64
@@ -143,6 +143,25 @@ class FloatBounds:
         near, column = (bounds.amin(1) <= limit[:, None]).nonzero(as_tuple=True)
         hit, layer = (bounds[near, :, column] <= limit[near, None]).nonzero(as_tuple=True)
         return near[hit], layer * bounds.shape[2] + column[hit]
+
+
+def make_bounds(sample: NDArray[np.float64], sq_norms: Tensor, bytes_each: int) -> tuple[Bounds | None, int]:
+    """The bounds that pay and fit into so many bytes a vector, and how many they take.
+
+    Args:
+        sample: some of the vectors less the origin, float64 (n, D).
+        sq_norms: float32 (N,) on the device, to be filled with those of all vectors less the origin.
+        bytes_each: room for each of all vectors.
+    """
+    dimensions = sample.shape[1]
+    if sq_norms.device.type == "cpu":
+        if dimensions < CODE_WIDTH or bytes_each < CodeBounds.BYTES:
+            return None, 0
+        return CodeBounds(len(sq_norms), sample, principal_axes(sample)), CodeBounds.BYTES
+    width = next((K for K in AXES if dimensions >= 8 * K and bytes_each >= (K + 2) * 4), 0)
+    if not width:
+        return None, 0
+    return FloatBounds(principal_axes(sample)[:, :width], sq_norms), (width + 2) * 4
 
 
 def rounding(sq: Tensor, width: int, sq_norms: Tensor) -> Tensor:

@@ -2,12 +2,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from engine.coreset import greedy_coreset
 from engine.covering import Covering
+from engine.covering_bounds import Bounds, FloatBounds
+from engine.covering_distances import Distances
+from engine.projection import principal_axes
+from tests.engine.test_adjacency import frames
 
 
 def features(count: int, dimensions: int, seed: int) -> NDArray[np.int16]:
@@ -50,13 +55,71 @@ def test_vectors_at_the_ends_of_the_range_are_no_exception() -> None:
 @pytest.mark.parametrize(("pairs", "passes"), [(0, 0), (0, 10**9)])
 def test_both_ways_to_compare_choose_the_same(pairs: int, passes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds and measured pairs alone, or products in all dimensions alone: the rows are those of plain greedy."""
-    monkeypatch.setattr("engine.covering.PAIR_COST", pairs)
-    monkeypatch.setattr("engine.covering.PASS_COST", passes)
+    monkeypatch.setattr("engine.covering_distances.PAIR_COST", pairs)
+    monkeypatch.setattr("engine.covering_distances.PASS_COST", passes)
     vectors = features(2000, 96, 9)
     found = greedy_coreset(vectors, 500, seed=0)
     rows, radius = plain_greedy(vectors, 500, 0)
     assert found.indices.tolist() == rows
     assert found.radius == radius
+
+
+@pytest.mark.parametrize("bounds", ["codes", "floats", "none"])
+def test_where_all_vectors_are_compared_at_once_the_rows_are_the_same(
+    bounds: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, by either kind of bounds, and where nothing is kept of the vectors."""
+
+    def floats(sample: NDArray[np.float64], sq_norms: torch.Tensor, _: int) -> tuple[Bounds, int]:
+        return FloatBounds(principal_axes(sample)[:, :16], sq_norms), 0
+
+    monkeypatch.setattr("engine.covering.LAZY_ON", ())
+    monkeypatch.setattr("engine.covering_distances.PASS_COST", 0)
+    if bounds == "floats":
+        monkeypatch.setattr("engine.covering_distances.make_bounds", floats)
+    if bounds == "none":
+        monkeypatch.setattr("engine.covering_distances.CACHE_BYTES", 0)
+    vectors = features(2000, 160, 11)
+    found = greedy_coreset(vectors, 400, seed=0)
+    rows, radius = plain_greedy(vectors, 400, 0)
+    assert found.indices.tolist() == rows
+    assert found.radius == radius
+
+
+def comparisons(vectors: NDArray[np.int16], count: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """How many pairs of a vector and a centre are compared, by bounds or products, for the rows of plain greedy."""
+    compared: list[int] = []
+    pairs = Distances.pairs
+
+    def counted(
+        self: Distances, rows: slice | torch.Tensor, upper: torch.Tensor, places: slice, by_bounds: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        compared.append(len(upper) * (places.stop - places.start))
+        return pairs(self, rows, upper, places, by_bounds)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Distances, "pairs", counted)
+        found = greedy_coreset(vectors, count, seed=0)
+    rows, radius = plain_greedy(vectors, count, 0)
+    assert found.indices.tolist() == rows
+    assert found.radius == radius
+    return sum(compared)
+
+
+def test_vectors_near_a_centre_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nine of ten vectors lie nearer together than any that is chosen, and meet few of the centres."""
+    vectors = features(10000, 96, 12)
+    vectors[1000:] = vectors[0] + vectors[1000:] // 500
+    monkeypatch.setattr("engine.covering.strides", lambda _: (1, -1))
+    assert comparisons(vectors, 400, monkeypatch) < len(vectors) * 400 // 4
+
+
+def test_vectors_beside_each_other_share_what_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patches of frames in their order need fewer comparisons than if nothing were known of those beside them."""
+    vectors = (frames(20, 32, 5, 12) @ np.random.default_rng(1).integers(-3, 4, size=(5, 96))).astype(np.int16)
+    hinted = comparisons(vectors, 400, monkeypatch)
+    monkeypatch.setattr("engine.covering.HINTS", 0)
+    assert hinted < 0.9 * comparisons(vectors, 400, monkeypatch)
 
 
 def test_a_few_vectors_far_from_all_do_not_blur_the_others() -> None:
@@ -105,7 +168,7 @@ def test_vectors_beyond_the_cache_are_converted_as_needed(monkeypatch: pytest.Mo
     """Without room for float32 values or projected points, the rows are the same."""
     vectors = features(2000, 96, 4)
     expected = greedy_coreset(vectors, 150, seed=0)
-    monkeypatch.setattr("engine.covering.CACHE_BYTES", 0)
+    monkeypatch.setattr("engine.covering_distances.CACHE_BYTES", 0)
     found = greedy_coreset(vectors, 150, seed=0)
     np.testing.assert_array_equal(found.indices, expected.indices)
     assert found.radius == expected.radius
