@@ -57,7 +57,7 @@ def fit(
     """Fit a memory bank to images of good parts.
 
     The same images, recipe and seed give the same bank on the same machine. A fit on 20,000 images takes the memory of
-    one on 200, but for the bank itself and 12 bytes a patch; the embeddings need 2 bytes a value on disk.
+    one on 200, but for the bank itself and 16 bytes a patch; the embeddings need 2 bytes a value on disk.
 
     Args:
         images: (name, RGB uint8 (H, W, 3)) of good parts, at any size; read once, on a thread of its own. Where they
