@@ -32,8 +32,6 @@ FOLD = 32
 """Rows of which the least bound is kept."""
 AXES_SCALE = 2.0**10
 """Of the axes, so that what their second halves hold does not fall below half precision's range."""
-TRIED = 8
-"""Patches of a frame that are searched to the end first: their distances leave the fewer others."""
 LEAST_VALUES = 2**26
 """Least bounds for which there is room at a time: 256 MiB."""
 SLACK = 2.0**-17
@@ -120,10 +118,10 @@ class FusedSearch:
             begun = self._begin(index, part.flatten(0, 1).contiguous())
             n = len(begun.nearest)
             upper = begun.nearest.view(len(part), P)
-            largest = upper.topk(min(P, max(k, TRIED)), dim=1).indices
+            largest = upper.argmax(1, keepdim=True) if k == 1 else upper.topk(k, dim=1).indices
             numbers = (largest + torch.arange(0, n, P, device=self._device)[:, None]).flatten()
             self._search(begun, numbers, torch.full((1,), len(numbers), device=self._device), REFINE_SOME)
-            enough = upper.gather(1, largest).topk(k, dim=1).values[:, -1:] >> 32 << 32
+            enough = upper.gather(1, largest).amin(1, keepdim=True) >> 32 << 32
             others = (upper >= enough).scatter_(1, largest, False).flatten()
             places = others.cumsum(0)
             every = torch.arange(n, device=self._device)

@@ -7,6 +7,7 @@ from torch import nn
 
 from engine import cuda_fusion
 from engine.backbone import FeatureExtractor, load_backbone
+from engine.device import full_float32
 from engine.inspection import Image
 from engine.weights import random_backbone
 from tests.engine.conftest import KERNEL_DEVICE, texture
@@ -44,7 +45,7 @@ def test_a_fused_network_gives_the_maps_of_the_plain_one(
         if isinstance(module, nn.Conv2d) and module.bias is not None:
             module.bias.data = torch.randn(module.bias.shape, generator=noise).to(KERNEL_DEVICE)
     x = torch.randn(2, 3, 64, 96, generator=noise).to(KERNEL_DEVICE).contiguous(memory_format=torch.channels_last)
-    with torch.inference_mode():
+    with torch.inference_mode(), full_float32(torch.device(KERNEL_DEVICE)):
         expected = [output.clone() for output in graph(x)]
         cuda_fusion.fuse(graph)
         assert sum(isinstance(module, cuda_fusion.FusedConvolution) for module in graph.modules()) == fused

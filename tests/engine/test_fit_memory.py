@@ -75,10 +75,10 @@ print(json.dumps(found))
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="anonymous memory is told apart on Linux only")
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
-    """A fit takes 12 bytes more of its own for each further patch.
+    """A fit takes 16 bytes more of its own for each further patch.
 
-    Of 120 images more, those prepared would be 18 MB, and their embeddings 39 MB as 16-bit integers. At 12 bytes the
-    82 million patches of 20,000 images at 512 px are 1 GB.
+    Of 120 images more, those prepared would be 18 MB, and their embeddings 39 MB as 16-bit integers. At 16 bytes the
+    82 million patches of 20,000 images at 512 px are 1.3 GB.
     """
     threads = {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
     at_once = {"MALLOC_MMAP_THRESHOLD_": "262144"}  # arrays are given back when freed, and leave no holes
@@ -93,6 +93,6 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     few, many = found["fits"]
-    assert many - few < 12 * (0.8 * 120 * 56 * 56) + 2**23
+    assert many - few < 16 * (0.8 * 120 * 56 * 56) + 2**23
     few, many = found["coresets"]
-    assert many - few < 13 * (2**21 - 2**19) + 2**22
+    assert many - few < 17 * (2**21 - 2**19) + 2**22
