@@ -73,7 +73,7 @@ class Service:
         self._metrics = Metrics(max_cameras=settings.limits.max_camera_labels)
         self._metrics.expect(list(settings.cameras))
         self._conditions = AlarmConditions(alarm_rule_of(settings))
-        self._observer = Fan([self._metrics, self._state, self._conditions, LogObserver()])
+        self._observer = Fan([self._metrics, self._state, self._conditions, _Settled(), LogObserver()])
         self._api = FeedbackApi(on=settings.http.token is not None)
         self._http = HttpServer(
             self._metrics.registry,
@@ -144,7 +144,6 @@ class Service:
         loop = await asyncio.to_thread(loop_of, settings, engine, evidence, observer)
         drift = await asyncio.to_thread(drift_of, settings, engine, observer)
         self._api.desk = desk_of(settings, loop, evidence)
-        _spare_what_stays()
         return Pipeline(
             sources=sources_of(settings, observer, ledger, self._conditions.present),
             engine=engine,
@@ -178,21 +177,24 @@ class Service:
         self._draining = asyncio.create_task(self._pipeline.drain(Deadline(self._settings.limits.drain_s)))
 
 
-def _spare_what_stays() -> None:
-    """Keep what lives as long as the process out of garbage collection.
-
-    The modules of torch alone are half a million objects, and every thread waits while a full collection looks at them:
-    a third of a second, in the midst of frames.
-    """
-    gc.collect()
-    gc.freeze()
-
-
 def _exit_after(seconds: float) -> None:
     """End the process with 1 unless it has ended by then: Python waits for threads that hang in a library."""
     timer = threading.Timer(seconds, os._exit, [1])
     timer.daemon = True
     timer.start()
+
+
+class _Settled(NullObserver):
+    """Keeps what was made until the first frame, and mostly lives as long as the process, out of garbage collection.
+
+    The modules of torch alone are half a million objects, and every thread waits while a full collection looks at them:
+    a third of a second, in the midst of frames.
+    """
+
+    def ready(self, ready: bool) -> None:
+        if ready:
+            gc.collect()
+            gc.freeze()
 
 
 class _State(NullObserver):

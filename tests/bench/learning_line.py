@@ -40,8 +40,11 @@ class LearningLine:
         self.workers = workers
         self.latencies: list[tuple[float, float]] = []
         """Of each result: when it was read (monotonic) and the frame's latency, in seconds."""
+        self.latency_of: dict[int, float] = {}
+        """The same latencies, by the frame's number."""
+        self.sent = 0
+        """Frames so far: the next one's number."""
         self._config, self._tiles, self._inbox = config, tiles, inbox
-        self._sent = 0
 
     async def send(self, rate: float, seconds: float, producer: AIOKafkaProducer) -> None:
         """Frames at a steady rate, to all partitions in turn."""
@@ -64,12 +67,12 @@ class LearningLine:
         return (frames - frames // 4 - 1) / (last - first)
 
     async def _send(self, producer: AIOKafkaProducer) -> None:
-        partition = self._sent % 6
+        partition = self.sent % 6
         headers = frame_headers(
-            frame_id=f"frame-{self._sent}", camera=f"cam-{partition}", time=datetime.now(UTC), recipe=RECIPE
+            frame_id=f"frame-{self.sent}", camera=f"cam-{partition}", time=datetime.now(UTC), recipe=RECIPE
         )
-        tile = self._tiles[self._sent % len(self._tiles)]
-        self._sent += 1
+        tile = self._tiles[self.sent % len(self._tiles)]
+        self.sent += 1
         await producer.send(self._config.frames_topic, tile, headers=headers, partition=partition)
 
     async def tap(self, image: bytes) -> tuple[float, FeedbackReply]:
@@ -192,4 +195,7 @@ async def _read(config: KafkaConfig, line: LearningLine) -> None:
     )
     async with reader:
         async for record in reader:
-            line.latencies.append((time.monotonic(), json.loads(record.value)["latency_ms"] / 1000))
+            result = json.loads(record.value)
+            latency_s = result["latency_ms"] / 1000
+            line.latencies.append((time.monotonic(), latency_s))
+            line.latency_of[int(result["frame_id"].removeprefix("frame-"))] = latency_s
