@@ -188,13 +188,15 @@ class _Settled(NullObserver):
     """Keeps what was made until the first frame, and mostly lives as long as the process, out of garbage collection.
 
     The modules of torch alone are half a million objects, and every thread waits while a full collection looks at them:
-    a third of a second, in the midst of frames.
+    a third of a second, in the midst of frames. At the end it is given back: native modules look for what they leave.
     """
 
     def ready(self, ready: bool) -> None:
         if ready:
             gc.collect()
             gc.freeze()
+        else:
+            gc.unfreeze()
 
 
 class _State(NullObserver):
