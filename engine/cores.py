@@ -4,11 +4,13 @@ Cores that share one frame wait for each other at every layer; cores with a fram
 spread over the cores frame by frame, and what one frame costs besides the network overlaps with the next one's network.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
+from itertools import repeat
 from threading import Barrier, Lock
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import faiss
 import torch
@@ -23,6 +25,7 @@ class Cores:
     def __init__(self, count: int) -> None:
         self.count = count
         self._workers = ThreadPoolExecutor(count, thread_name_prefix="patchline-core")
+        self._next: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         everyone = Barrier(count + 1)
 
         def start() -> None:
@@ -40,7 +43,7 @@ class Cores:
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
         """`work` of every item, in order; the first error is raised."""
-        return list(self._workers.map(work, items))
+        return list(self._workers.map(self._after_next, repeat(work), items))
 
     def begin(self, work: Callable[[Item], Result], items: Sequence[Item]) -> "Future[list[Result]]":
         """The same without waiting for it; what is begun later follows on each core without a pause."""
@@ -60,10 +63,34 @@ class Cores:
             else:
                 answer.set_result(found)
 
-        parts = [self._workers.submit(work, item) for item in items]
+        parts = [self._workers.submit(self._after_next, work, item) for item in items]
         for part in parts:
             part.add_done_callback(one_done)
         return answer
+
+    def next(self, work: Callable[[], Result]) -> "Future[Result]":
+        """`work` on the core that is free first, before all items that wait."""
+        answer: Future[Result] = Future()
+        self._next.append((work, answer))
+        self._workers.submit(self._run_next)
+        return answer
+
+    def _after_next(self, work: Callable[[Item], Result], item: Item) -> Result:
+        self._run_next()
+        return work(item)
+
+    def _run_next(self) -> None:
+        while self._next:
+            try:
+                work, answer = self._next.popleft()
+            except IndexError:  # another core has taken it
+                return
+            try:
+                found = work()
+            except BaseException as error:
+                answer.set_exception(error)
+            else:
+                answer.set_result(found)
 
 
 @lru_cache(maxsize=1)
@@ -96,6 +123,14 @@ def begin(work: Callable[[Item], Result], items: Sequence[Item], alike: Callable
     if count > 1 and items and not shares(len(items), count)[1]:
         return cores(count).begin(work, items)
     return finished(lambda: spread(work, items, alike))
+
+
+def begin_next(work: Callable[[], Result]) -> "Future[Result]":
+    """`work` on one core, with one thread, before all items that wait for a core; where there is one, it is done when
+    this returns.
+    """
+    count = torch.get_num_threads()
+    return cores(count).next(work) if count > 1 else finished(work)
 
 
 def finished(work: Callable[[], Result]) -> "Future[Result]":

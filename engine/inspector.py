@@ -1,17 +1,17 @@
 """Judges frames: one backbone pass for all recipes that share it, then each recipe's own bank."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from threading import RLock
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import torch
 
 from engine.backbone import FeatureExtractor, Runtime, load_backbone
 from engine.batch_judge import Answer, BatchJudge, TensorSearch
-from engine.cores import begin
+from engine.cores import begin, begin_next, finished
 from engine.device import Precision, resolve_device
 from engine.device_pass import chunk_sizes
 from engine.device_search import DeviceSearch
@@ -26,6 +26,7 @@ from engine.recipe import Backbone
 from engine.search import SearchKind, make_search
 from engine.tiling import TiledExtractor
 
+Result = TypeVar("Result")
 Pass: TypeAlias = tuple[Backbone, tuple[int, int], PatchOptions]
 """What frames must share to go through the backbone together: its specification, the size of what it sees, and what
 becomes of its feature maps.
@@ -138,6 +139,20 @@ class Inspector:
         embeddings = np.concatenate([band.float().cpu().numpy() for band in self._tiled[recipe].bands(image)])
         score, nearest = judge.measure(embeddings)
         return Embedded(quantise(embeddings, judge.bank.scale), nearest, score.value)
+
+    def begin_embed(self, recipe: str, image: Image) -> "Future[Rows]":
+        """`embed`, answered later: a frame among those that are inspected, on one core. See `begin`."""
+        return self._begin_one(lambda: self.embed(recipe, image))
+
+    def begin_embed_to_learn(self, recipe: str, image: Image) -> "Future[Embedded]":
+        """`embed_to_learn`, answered later, as `begin_embed`."""
+        return self._begin_one(lambda: self.embed_to_learn(recipe, image))
+
+    def _begin_one(self, work: Callable[[], Result]) -> "Future[Result]":
+        if not self._batched:
+            return begin_next(work)
+        with self._turn:
+            return finished(work)
 
     def swap(self, recipe: str, bank: MemoryBank) -> None:
         """Judge by another generation of a recipe's bank from the next `inspect` on; see `swapping`."""

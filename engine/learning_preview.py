@@ -94,6 +94,7 @@ def previewing(
         threshold_before: the threshold as it is, where `threshold_of` gives only what would be.
     """
     after = yield from references.following(state)
+    yield
     was, will = scores(references), scores(after)
     yield
     calibration = np.array([reference.kind == "calibration" for reference in references.frames], dtype=bool)

@@ -6,6 +6,7 @@ read again by the next worker.
 """
 
 import asyncio
+import gc
 import os
 import signal
 import threading
@@ -72,7 +73,7 @@ class Service:
         self._metrics = Metrics(max_cameras=settings.limits.max_camera_labels)
         self._metrics.expect(list(settings.cameras))
         self._conditions = AlarmConditions(alarm_rule_of(settings))
-        self._observer = Fan([self._metrics, self._state, self._conditions, LogObserver()])
+        self._observer = Fan([self._metrics, self._state, self._conditions, _Settled(), LogObserver()])
         self._api = FeedbackApi(on=settings.http.token is not None)
         self._http = HttpServer(
             self._metrics.registry,
@@ -181,6 +182,21 @@ def _exit_after(seconds: float) -> None:
     timer = threading.Timer(seconds, os._exit, [1])
     timer.daemon = True
     timer.start()
+
+
+class _Settled(NullObserver):
+    """Keeps what was made until the first frame, and mostly lives as long as the process, out of garbage collection.
+
+    The modules of torch alone are half a million objects, and every thread waits while a full collection looks at them:
+    a third of a second, in the midst of frames. At the end it is given back: native modules look for what they leave.
+    """
+
+    def ready(self, ready: bool) -> None:
+        if ready:
+            gc.collect()
+            gc.freeze()
+        else:
+            gc.unfreeze()
 
 
 class _State(NullObserver):

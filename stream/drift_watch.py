@@ -1,9 +1,10 @@
-"""Watches each camera for drift: its latest scores, and the mean embeddings of frames sampled between batches."""
+"""Watches each camera for drift: its latest scores, and the mean embeddings of frames sampled among them."""
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,7 @@ class DriftWatch(NullObserver):
     """An observer of the stream and a `Companion` of the pipeline.
 
     Args:
-        engine: embeds sampled frames, on its own thread, between batches.
+        engine: embeds sampled frames, among those that it judges.
         references: calibration by recipe; recipes without one are not watched.
         window: frames of a camera whose scores are compared.
         every_s: a frame of each camera is sampled, and its drift told, so often.
@@ -82,15 +83,10 @@ class DriftWatch(NullObserver):
             for name, camera in list(self._cameras.items()):
                 if camera.latest is None:
                     continue
-                await thread.between_batches(self._embed(camera))
+                latest, camera.latest = camera.latest, None
+                patches = await thread.among_frames(partial(self._engine.begin_embed, camera.recipe, latest))
+                camera.embeddings.append(await asyncio.to_thread(patches.mean, 0, np.float64))
                 if len(camera.scores) >= min(MIN_SCORES, self._window):
                     scores, embeddings = np.array(camera.scores), np.stack(camera.embeddings)
                     drift = await asyncio.to_thread(self._references[camera.recipe].compare, scores, embeddings)
                     self._observer.drift(name, camera.recipe, drift)
-
-    def _embed(self, camera: _Camera) -> Iterator[None]:
-        if camera.latest is not None:
-            patches = self._engine.embed(camera.recipe, camera.latest)
-            camera.embeddings.append(patches.mean(0, dtype=np.float64))
-            camera.latest = None
-        yield

@@ -4,9 +4,9 @@ Frames go first. What is learned runs between batches, in steps (`turns.py`).
 """
 
 import asyncio
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from engine.inspection import Embedded, Image, Inspection
 from engine.memory_bank import MemoryBank
@@ -14,6 +14,7 @@ from engine.quantise import Rows
 from stream.errors import EngineFailedError
 from stream.turns import Turns
 
+Answer = TypeVar("Answer")
 Maps: TypeAlias = Literal["none", "rejects", "all"]
 """For which frames the anomaly map is kept."""
 
@@ -40,17 +41,21 @@ class OverlappingEngine(Protocol):
     """An engine that can begin with a batch before it has answered the last."""
 
     def begin(self, frames: Sequence[tuple[str, Image]], *, maps: Maps = "none") -> "Future[list[Inspection]]":
-        """`inspect`, answered later. While anything is under way nothing else is called but this and `prepare`."""
+        """`inspect`, answered later. While anything is under way nothing else is called but this and `prepare`, and
+        what begins an embedding.
+        """
 
 
 class LearningEngine(Engine, Protocol):
     """An engine whose banks can be exchanged. Called from the engine's thread only."""
 
-    def embed(self, recipe: str, prepared: Image) -> Rows:
-        """The patches of a prepared image as the recipe's bank stores them, int16 (P, D)."""
+    def begin_embed(self, recipe: str, prepared: Image) -> "Future[Rows]":
+        """The patches of a prepared image as the recipe's bank stores them, int16 (P, D); answered later, as by
+        `OverlappingEngine.begin`.
+        """
 
-    def embed_to_learn(self, recipe: str, prepared: Image) -> Embedded:
-        """The patches, and what the bank that judges now says of them."""
+    def begin_embed_to_learn(self, recipe: str, prepared: Image) -> "Future[Embedded]":
+        """The patches, and what the bank that judges now says of them; answered later."""
 
     def swapping(self, recipe: str, bank: MemoryBank) -> Iterator[None]:
         """Make another generation ready, in steps; it judges from the end of the last."""
@@ -91,8 +96,16 @@ class EngineThread:
             return self._turns.begin(lambda: engine.begin(frames, maps=maps))
         return self._turns.call(lambda: engine.inspect(frames, maps=maps))
 
+    async def among_frames(self, begin: Callable[[], "Future[Answer]"]) -> Answer:
+        """The answer to what `begin` begins after the batches before it, as if it were one of them.
+
+        Raises:
+            Exception: whatever `begin` or its answer raised; the engine goes on.
+        """
+        return await asyncio.wrap_future(self._turns.begin(begin))
+
     async def between_batches(self, steps: Iterator[None]) -> None:
-        """Run an iterator to its end, a step at a time, while no batch waits and once after each batch.
+        """Run an iterator to its end, a step at a time, while no batch waits, and some even so.
 
         Raises:
             Exception: whatever a step raised; the engine goes on.

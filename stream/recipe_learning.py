@@ -6,12 +6,12 @@ The learner's steps run on the engine's thread between batches; the store is rea
 import asyncio
 from collections import deque
 from collections.abc import Iterator
+from functools import partial
 
 from engine.feedback import Confirmation, Proposal, Unlearning
-from engine.inspection import Image
+from engine.inspection import Embedded, Image
 from engine.learner import Learner
 from engine.memory_bank import MemoryBank
-from engine.quantise import Rows
 from stream.decode import Decoder
 from stream.engine_thread import EngineThread, LearningEngine
 from stream.errors import FeedbackError, UnreadableError
@@ -87,20 +87,19 @@ class RecipeLearning:
             steps = learner.unlearn(Unlearning(feedback_id=feedback.feedback_id, frame=feedback.frame_id, **by))
         else:
             image, score = await self._seen(feedback)
-            steps = self._confirming(learner, feedback, image, score, by)
+            found = None
+            if image is not None:
+                found = await thread.among_frames(partial(self._engine.begin_embed_to_learn, self._recipe, image))
+            steps = self._confirming(learner, feedback, found, score, by)
         await thread.between_batches(steps)
         assert learner.proposal is not None  # noqa: S101 - the steps have ended
         return learner.proposal
 
     def _confirming(
-        self, learner: Learner, feedback: Feedback, image: Image | None, score: float | None, by: dict[str, str]
+        self, learner: Learner, feedback: Feedback, found: Embedded | None, score: float | None, by: dict[str, str]
     ) -> Iterator[None]:
-        """Embed the image and learn from it, all in one turn's steps: each turn may wait for a batch."""
-        found = None
-        if image is not None:
-            found = self._engine.embed_to_learn(self._recipe, image)
-            score = found.score if score is None else score
-            yield
+        if found is not None and score is None:
+            score = found.score
         confirmation = Confirmation(
             feedback_id=feedback.feedback_id,
             frame=feedback.frame_id,
@@ -111,7 +110,7 @@ class RecipeLearning:
             **by,
         )
         good = feedback.verdict is FeedbackVerdict.CONFIRM_GOOD
-        yield from learner.confirm_good(confirmation) if good else learner.confirm_defect(confirmation)
+        return learner.confirm_good(confirmation) if good else learner.confirm_defect(confirmation)
 
     async def warm_up(self, thread: EngineThread) -> None:
         """Measure the reference frames against the bank, which the first update would otherwise wait for."""
@@ -139,17 +138,12 @@ class RecipeLearning:
                 image = await self._decoded(found, frame_id)
             except FeedbackError:  # it has expired meanwhile
                 continue
-            patches: list[Rows] = []
-            await thread.between_batches(self._embedding(image, patches))
+            patches = await thread.among_frames(partial(self._engine.begin_embed, self._recipe, image))
             async with self.lock:
-                (await self.learner()).note_reject(frame_id, patches[0])
+                (await self.learner()).note_reject(frame_id, patches)
             self._noted[frame_id] = None
             if len(self._noted) > REJECTS_NOTED:
                 del self._noted[next(iter(self._noted))]
-
-    def _embedding(self, image: Image, into: list[Rows]) -> Iterator[None]:
-        into.append(self._engine.embed(self._recipe, image))
-        yield
 
     async def _seen(self, feedback: Feedback) -> tuple[Image | None, float | None]:
         """The frame's image, None where it only waits in quarantine, and its score as first seen, if that is kept."""

@@ -1,8 +1,9 @@
 """A thread that serves two kinds of work by turns: calls, which never wait, and steps of learning between them.
 
-While none waits, steps follow one another, and a call that comes waits for the one that is running. While calls wait,
-steps have a few milliseconds after each of them, or a share of what it took, so that learning goes on under full load
-as well. A call may also begin what is answered later: the next call need not wait for that, steps do.
+Steps run while no call waits and none is under way; a call that comes waits for the one that is running. Where calls
+leave no such time, steps earn a share of it: once they have earned enough, no further call begins until they have spent
+it, so that learning goes on under full load as well. A call may also begin what is answered later: the next call need
+not wait for that, steps do.
 """
 
 import threading
@@ -16,12 +17,14 @@ from typing import Any, Literal, TypeVar
 from engine.cores import finished
 
 T = TypeVar("T")
-STEPS_S = 0.02
-"""Time for steps after each call, in seconds of this thread on a core: at least one, and none begins later. On a busy
-machine that may take several times as long, but so does all that frames would wait for instead.
+STEPS_S = 0.01
+"""Time that steps take from waiting calls at once, in seconds of this thread on a core: at least one step, and none
+begins later. On a busy machine that may take several times as long, but so does all that frames would wait for instead.
 """
-SHARE = 0.5
-"""After a call that took long they have so much of its time, if that is more."""
+SHARE = 0.35
+"""Of the time in which calls would have it all."""
+FIRST_S = 0.05
+"""So long steps that have just come wait at most for calls that have not begun."""
 
 
 class Turns:
@@ -29,22 +32,25 @@ class Turns:
 
     Args:
         name: of the thread.
-        steps_s: time for steps after each call while others wait, in seconds on a core; 0: one step.
-        share: or so much of the time that the call took.
+        steps_s: time that steps take from waiting calls at once, in seconds on a core; 0: one step after each call.
+        share: of the time that steps wait they earn so much.
+        first_s: steps have their first turn after so long.
     """
 
-    def __init__(self, name: str, steps_s: float = STEPS_S, share: float = SHARE) -> None:
-        self._steps_s, self._share = steps_s, share
-        self._may_spend_s = 0.0
-        self._spent_s = 0.0
-        """By steps since the last call, on a core."""
+    def __init__(self, name: str, steps_s: float = STEPS_S, share: float = SHARE, first_s: float = FIRST_S) -> None:
+        self._steps_s, self._share, self._first_s = steps_s, share, first_s
+        self._earned_s = 0.0
+        """By steps that wait, until `_earned_at_s`, less what they have spent, on a core."""
+        self._earned_at_s = 0.0
+        self._has_begun = False
+        """Whether a call has begun since the last step."""
         self._changed = threading.Condition()
         self._calls: deque[tuple[Callable[[], Future[Any]], Future[Any]]] = deque()
         self._under_way = 0
         """Calls that have begun and are not answered."""
         self._steps: deque[tuple[Iterator[None], Future[None]]] = deque()
-        self._owed = False
-        """Whether it is the steps' turn: a call has run, and their time since is not over."""
+        self._spending = False
+        """Whether it is the steps' turn although calls may wait."""
         self._closed = False
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
 
@@ -61,7 +67,11 @@ class Turns:
     def steps(self, work: Iterator[None]) -> "Future[None]":
         """Run `work` step by step between calls, after the steps before it. Cancelling the answer leaves the rest."""
         answer: Future[None] = Future()
-        self._put(self._steps, (work, answer))
+        with self._changed:
+            if not self._steps:
+                self._earned_s, self._earned_at_s = self._steps_s - self._share * self._first_s, time.monotonic()
+                self._spending = False
+            self._put(self._steps, (work, answer))
         return answer
 
     def close(self) -> None:
@@ -88,27 +98,43 @@ class Turns:
     def _serve(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._closed or self._turn is not None)
+                while not self._closed and (turn := self._turn) is None:
+                    self._changed.wait()
                 if self._closed:
                     return
-                call = self._calls.popleft() if self._turn == "call" else None
+                call = self._calls.popleft() if turn == "call" else None
+                self._has_begun = turn == "call"
             if call is not None:
                 self._begin(*call)
             else:
                 began_s = time.thread_time()
                 self._step()
-                with self._changed:
-                    self._spent_s += time.thread_time() - began_s
-                    self._owed = self._spent_s < self._may_spend_s
+                self._spend(time.thread_time() - began_s)
 
     @property
     def _turn(self) -> Literal["call", "step"] | None:
         """Whose turn it is; nobody's while steps wait for what is under way, or nothing waits."""
-        if not self._steps:
-            return "call" if self._calls else None
-        if self._under_way:
-            return None
-        return "call" if self._calls and not self._owed else "step"
+        if self._calls and not (self._steps and self._steps_may_spend()):
+            return "call"
+        return "step" if self._steps and not self._under_way else None
+
+    def _steps_may_spend(self) -> bool:
+        """Whether steps go before the calls that wait."""
+        if self._has_begun and not self._spending:
+            self._spending = self._earn() >= self._steps_s
+        return self._spending
+
+    def _earn(self) -> float:
+        now = time.monotonic()
+        self._earned_s += self._share * (now - self._earned_at_s)
+        self._earned_at_s = now
+        return self._earned_s
+
+    def _spend(self, seconds: float) -> None:
+        """A step has taken so long. What it took of time that was nobody else's costs no more than has been earned."""
+        with self._changed:
+            self._earned_s = max(0.0, self._earn() - seconds)
+            self._spending = self._spending and self._earned_s > 0
 
     def _step(self) -> None:
         with self._changed:
@@ -138,27 +164,23 @@ class Turns:
     def _begin(self, work: Callable[[], "Future[T]"], answer: "Future[T]") -> None:
         if not answer.set_running_or_notify_cancel():
             return
-        began_s = time.monotonic()
         with self._changed:
             self._under_way += 1
         try:
             later = work()
         except BaseException as error:
-            self._answered(began_s)
+            self._answered()
             answer.set_exception(error)
         else:
-            later.add_done_callback(partial(self._pass_on, answer, began_s))
+            later.add_done_callback(partial(self._pass_on, answer))
 
-    def _pass_on(self, answer: "Future[T]", began_s: float, later: "Future[T]") -> None:
-        self._answered(began_s)
+    def _pass_on(self, answer: "Future[T]", later: "Future[T]") -> None:
+        self._answered()
         _settle(answer, later)
 
-    def _answered(self, began_s: float) -> None:
-        """A call that began then is answered: the steps' time begins."""
+    def _answered(self) -> None:
         with self._changed:
             self._under_way -= 1
-            self._owed, self._spent_s = True, 0.0
-            self._may_spend_s = max(self._steps_s, self._share * (time.monotonic() - began_s))
             self._changed.notify()
 
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from engine.cores import Cores, begin
+from engine.cores import Cores, begin, begin_next
 
 
 @pytest.fixture
@@ -34,6 +34,34 @@ def test_the_first_error_is_the_answer(cores):
 
     with pytest.raises(ValueError, match="no 1"):
         cores.begin(work, [0, 1, 2]).result(60)
+
+
+def test_what_is_next_goes_before_all_that_waits(cores):
+    """On whichever core is free first; the items that waited follow in their order."""
+    log, gates = [], [threading.Event(), threading.Event()]
+
+    def work(item: int) -> int:
+        if item < 2:
+            gates[item].wait(60)
+        log.append(item)
+        return item
+
+    waiting = cores.begin(work, [0, 1, 2, 3])
+    urgent = cores.next(lambda: log.append("next"))
+    failing = cores.next(lambda: 1 / 0)
+    gates[1].set()
+    urgent.result(60)
+    with pytest.raises(ZeroDivisionError):
+        failing.result(60)
+    gates[0].set()
+    assert waiting.result(60) == [0, 1, 2, 3]
+    assert log.index("next") < log.index(2)
+
+
+def test_what_is_next_runs_at_once_on_idle_cores(cores):
+    """No item has to come first."""
+    assert cores.next(lambda: 7).result(60) == 7
+    assert begin_next(lambda: 7).result(60) == 7
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5])

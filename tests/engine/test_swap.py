@@ -66,6 +66,10 @@ def test_embeddings_are_what_the_bank_stores(fitted: FitReport) -> None:
     values = inspector._tiled["texture"].bands(image)
     found = inspector.embed_to_learn("texture", image)
     assert np.array_equal(found.patches, patches)
+    later, under_way = inspector.begin_embed_to_learn("texture", image), inspector.begin([("texture", image)] * 4)
+    assert np.array_equal(later.result(60).patches, patches)
+    assert np.array_equal(inspector.begin_embed("texture", image).result(60), patches)
+    assert len(under_way.result(60)) == 4
     assert found.score == pytest.approx(inspector.inspect([("texture", image)])[0].score, rel=1e-4)
     assert np.array_equal(patches, quantise(np.concatenate([band.numpy() for band in values]), fitted.bank.scale))
     inspector.swap("texture", with_rows(fitted.bank, np.concatenate([fitted.bank.rows, patches])))

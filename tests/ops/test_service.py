@@ -1,6 +1,7 @@
 """The service as a process: what it does when its sources end, and when it is told to stop."""
 
 import fcntl
+import gc
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ import pytest
 import redis
 import yaml
 
+from ops.service import _Settled
 from tests.ops.conftest import PATCHLINE, patchline
 from tests.services.process import free_port
 
@@ -173,3 +175,14 @@ def wait_until(process: "subprocess.Popen[bytes]", log_file: Path, holds: Callab
         assert process.poll() is None, log_file.read_text()
         assert time.monotonic() < until, log_file.read_text()
         time.sleep(0.1)
+
+
+def test_what_was_made_before_the_first_frame_is_no_garbage():
+    """No collection looks at it until the last one has been taken."""
+    settled = _Settled()
+    try:
+        settled.ready(True)
+        assert gc.get_freeze_count() > 10_000
+    finally:
+        settled.ready(False)
+    assert gc.get_freeze_count() == 0

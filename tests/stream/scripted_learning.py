@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from engine.cores import finished
 from engine.errors import GenerationConflictError
 from engine.inspection import Embedded
 from stream.feedback_inbox import LocalInbox
@@ -109,11 +110,11 @@ class LearningScriptedEngine(ScriptedEngine):
         super().__init__()
         self.world = world
 
-    def embed(self, recipe, prepared):
-        return np.zeros((4, 2), np.int16)
+    def begin_embed(self, recipe, prepared):
+        return finished(lambda: np.zeros((4, 2), np.int16))
 
-    def embed_to_learn(self, recipe, prepared):
-        return Embedded(self.embed(recipe, prepared), np.zeros(4, np.int64), 9.5)
+    def begin_embed_to_learn(self, recipe, prepared):
+        return finished(lambda: Embedded(np.zeros((4, 2), np.int16), np.zeros(4, np.int64), 9.5))
 
     def swapping(self, recipe, bank) -> Iterator[None]:
         yield

@@ -4,6 +4,7 @@ import asyncio
 
 import numpy as np
 
+from engine.cores import finished
 from engine.drift import Drift, DriftReference
 from engine.inspection import Verdict
 from stream.drift_watch import DriftWatch
@@ -15,8 +16,8 @@ from tests.stream.scripted import ScriptedEngine, frame, picture
 class Embedding(ScriptedEngine):
     """A frame's patches all have its brightness."""
 
-    def embed(self, recipe, prepared):
-        return np.full((4, 3), int(prepared.mean()), np.int16)
+    def begin_embed(self, recipe, prepared):
+        return finished(lambda: np.full((4, 3), int(prepared.mean()), np.int16))
 
 
 class Told(NullObserver):

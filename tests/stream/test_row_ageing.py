@@ -27,10 +27,10 @@ class UsedEngine(ScriptedEngine):
         used, self.used = self.used, {}
         return used
 
-    def embed(self, recipe, prepared):
+    def begin_embed(self, recipe, prepared):
         raise AssertionError
 
-    embed_to_learn = embed
+    begin_embed_to_learn = begin_embed
 
     def swapping(self, recipe, bank) -> Iterator[None]:
         yield

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 
@@ -51,14 +52,51 @@ def order_of(turns: Turns, count: int, before: Callable[[], None] = lambda: None
     return log
 
 
-def test_quick_steps_follow_one_another_after_a_call():
+def test_quick_steps_follow_one_another_once_they_have_earned_it():
     """While calls wait, steps go on for their time, here without end, before the next call has its turn."""
-    assert order_of(Turns("test", steps_s=60), 3) == ["step0", "step1", "step2", "call"]
+    assert order_of(Turns("test", steps_s=60, first_s=0), 3) == ["step0", "step1", "step2", "call"]
+
+
+def test_steps_leave_waiting_calls_alone_at_first():
+    """What has just come has its turn in time that is nobody else's, here after all calls."""
+    assert order_of(Turns("test", steps_s=60, share=0.5, first_s=60), 3) == ["call", "step0", "step1", "step2"]
+
+
+def test_steps_do_not_keep_a_call_from_beginning_beside_another():
+    """Until they have earned time, calls follow one another without a pause; steps run when none is under way."""
+    turns = Turns("test", steps_s=60, share=0.5, first_s=60)
+    log: list[str] = []
+    first, second = Future(), Future()
+    answers = [turns.begin(lambda: first)]
+    turns.call(lambda: None).result(60)  # the first has begun
+    learned = turns.steps(steps(log, "step", 2))
+    answers.append(turns.begin(lambda: second))
+    assert turns.call(lambda: len(log)).result(60) == 0  # so has the second
+    first.set_result(0)
+    second.set_result(0)
+    learned.result(60)
+    turns.close()
+    assert log == ["step0", "step1"]
+
+
+def test_steps_that_calls_never_leave_time_earn_it():
+    """Each call is handed in before the last has run, and still the steps end."""
+    turns = Turns("test", steps_s=0.001, share=0.2, first_s=0.01)
+    log: list[str] = []
+    turns.call(lambda: None).result(60)
+    learned = turns.steps(steps(log, "step", 5))
+    calls = deque([turns.call(lambda: time.sleep(0.002)) for _ in range(8)])
+    until = time.monotonic() + 60
+    while not learned.done() and time.monotonic() < until:
+        calls.append(turns.call(lambda: time.sleep(0.002)))
+        calls.popleft().result(60)
+    turns.close()
+    assert learned.done()
 
 
 def test_steps_have_a_share_of_a_call_that_took_long():
-    """All of them, where they take less than a half of it."""
-    log = order_of(Turns("test", steps_s=0, share=0.5), 40, before=lambda: time.sleep(0.5))
+    """All of them, where they take less than a half of it, and have waited for it."""
+    log = order_of(Turns("test", steps_s=0.1, share=0.5), 40, before=lambda: time.sleep(0.5))
     assert log.index("call") > 20
 
 
