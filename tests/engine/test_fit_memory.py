@@ -14,15 +14,16 @@ import json, sys, threading
 from collections.abc import Sequence
 from pathlib import Path
 import numpy as np
-import engine.covering, engine.projection
+import engine.covering, engine.covering_distances, engine.projection
 from engine.coreset import greedy_coreset
 from engine.fit import fit
 from engine.recipe import Recipe
 from engine.weights import random_backbone
 
 # Memory that is taken for speed, up to a fixed size.
-engine.covering.CACHE_BYTES = 2**20
-engine.covering.CHUNK_VALUES = engine.covering.GATHER_VALUES = engine.covering.PART = 2**18
+engine.covering_distances.CACHE_BYTES = 2**20
+engine.covering_distances.CHUNK_VALUES = engine.covering_distances.GATHER_VALUES = engine.covering.PART = 2**18
+engine.covering_distances.MEASURED_VALUES = 2**18
 engine.projection.CHUNK_VALUES = 2**18
 folder, side = Path(sys.argv[1]), 224
 tiles = np.random.default_rng(0).integers(0, 255, (4, 14, 14, 3), dtype=np.uint8)
