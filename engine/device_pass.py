@@ -24,14 +24,14 @@ Forward: TypeAlias = Callable[[Tensor], Tensor]
 
 CHUNK_PIXELS = 32 * 224 * 224
 """Pixels of a full chunk: enough to keep a large GPU busy, and so few that the first copy is short."""
-COPIERS = 4
 SLOTS = 2
 """Chunks on their way to the device: one uploads while the next is copied."""
+COPIERS = 4
+"""Threads that copy images: one alone copies more slowly than a large GPU computes."""
 
 
 @lru_cache(maxsize=1)
 def _copiers() -> ThreadPoolExecutor:
-    """Threads that copy images: one alone copies more slowly than a large GPU computes."""
     return ThreadPoolExecutor(COPIERS, thread_name_prefix="patchline-copy")
 
 

@@ -34,6 +34,10 @@ HALF_UNIT = 2.0**-11
 """Unit round-off of half precision."""
 COLUMNS = 128
 """Most columns of a product of bounds: tensor cores make a bound of so many in the time that it takes to write it."""
+FUSED_COLUMNS = 64
+"""The same of bounds that are not written."""
+ROW_MULTIPLE = max(FOLD, fused_search.FOLD)
+"""Rows for which there is room come in multiples of this."""
 ALIGNMENT = 8
 """Tensor cores want columns in multiples of this."""
 SAMPLE = 8192
@@ -48,12 +52,6 @@ UNDERFLOW = 2.0**-12
 """What a bound of such points may lose to the lower end of that range."""
 PAIR_VALUES = 2**26
 """Values of differences held at a time: 256 MiB."""
-
-
-FUSED_COLUMNS = 64
-"""The same of bounds that are not written."""
-ROW_MULTIPLE = max(FOLD, fused_search.FOLD)
-"""Rows for which there is room come in multiples of this."""
 
 
 class _Points(NamedTuple):
