@@ -19,24 +19,19 @@ from engine.inspection import Inspection
 from engine.judge import Judge, Maps
 from engine.row_neighbours import RowNeighbours
 from engine.scoring import Score
+from engine.search import TensorNearest, nearest_of_frames
 
 Answer: TypeAlias = Callable[[], list[Inspection]]
 """Waits for the device; raises EngineError where a frame's score is not finite."""
 
 
 @runtime_checkable
-class TensorSearch(Protocol):
-    """An index whose queries and answers are tensors on its device."""
+class TensorSearch(TensorNearest, Protocol):
+    """An index for whole frames on its device."""
 
     @property
     def rows(self) -> Tensor:
         """The rows of the index, float32 (M, D)."""
-
-    def nearest(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """The k nearest rows of each query, float (n, D).
-
-        Returns squared L2 distances, float32 (n, k), ascending, and row numbers, int64 (n, k); ties go to the lowest.
-        """
 
     def farthest_of_frames(self, frames: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """The k patches of each frame that lie farthest from the rows, among all its patches, float (B, P, D).
@@ -110,9 +105,9 @@ class BatchJudge:
 
     def _search(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """The nearest row of every patch of frames, (B, P, D): squared distances and rows, (B, P)."""
-        sq, rows = self._index.nearest(embeddings.flatten(0, 1), 1)
+        sq, rows = nearest_of_frames(self._index, embeddings)
         self._note(rows)
-        return sq.view(embeddings.shape[:2]), rows.view(embeddings.shape[:2])
+        return sq, rows
 
     def _note(self, rows: Tensor) -> None:
         if self._used is not None:

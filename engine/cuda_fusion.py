@@ -9,8 +9,10 @@ from typing import cast
 
 import torch
 from torch import Tensor, fx, nn
-from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
+from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn import functional
+
+from engine.graph_surgery import absorb, calls, module_of, only_user, replace_module, settle, shape_of
 
 NOMINAL_PX = 224
 """Image height and width by which shapes are told."""
@@ -55,33 +57,25 @@ def fuse(graph: fx.GraphModule) -> fx.GraphModule:
     output = next(node for node in graph.graph.nodes if node.op == "output")
     tapped = set(output.all_input_nodes)
     for node in list(graph.graph.nodes):
-        convolution = _module(graph, node)
-        if not _convolves(convolution) or _calls(graph, node) > 1:
+        convolution = module_of(graph, node)
+        if not _convolves(convolution) or calls(graph, node) > 1:
             continue
         absorbed = [node]
-        user = _only_user(node, tapped)
+        user = only_user(node, tapped)
         added = None if user is None else _other_side(user, node)
         if user is not None and added is not None:
             absorbed.append(user)
-            user = _only_user(user, tapped)
+            user = only_user(user, tapped)
         if user is None or not _is_relu(graph, user):
             continue
         absorbed.append(user)
         convolution = cast(nn.Conv2d, convolution)
         if added is not None:
             _take_bias(graph, added, convolution, tapped)
-        _replace(graph, cast(str, node.target), FusedConvolution(convolution))
-        with graph.graph.inserting_before(user):
-            fused = graph.graph.call_module(node.target, (node.args[0],) if added is None else (node.args[0], added))
-        fused.meta = user.meta
-        user.replace_all_uses_with(fused)
-        if user in tapped:
-            tapped.add(fused)
-        for gone in reversed(absorbed):
-            graph.graph.erase_node(gone)
-    graph.graph.lint()
-    graph.recompile()
-    graph.delete_all_unused_submodules()
+        replace_module(graph, cast(str, node.target), FusedConvolution(convolution))
+        source = cast(fx.Node, node.args[0])
+        absorb(graph, absorbed, (source,) if added is None else (source, added), user, tapped)
+    settle(graph)
     return graph
 
 
@@ -92,11 +86,11 @@ def widen_input(graph: fx.GraphModule) -> int:
     What is in those beyond the third is multiplied by 0.
     """
     image = next(node for node in graph.graph.nodes if node.op == "placeholder")
-    readers = [(_module(graph, user), user) for user in image.users]
+    readers = [(module_of(graph, user), user) for user in image.users]
     convolutions = [
         module._convolution if isinstance(module, FusedConvolution) else module
         for module, user in readers
-        if _calls(graph, user) == 1
+        if calls(graph, user) == 1
     ]
     if len(convolutions) < len(readers) or any(
         not isinstance(module, nn.Conv2d) or module.groups > 1 for module in convolutions
@@ -125,15 +119,15 @@ def _other_side(user: fx.Node, node: fx.Node) -> fx.Node | None:
     if user.op != "call_function" or user.target not in SUMS or user.kwargs or len(user.args) != 2:
         return None
     (other,) = [side for side in user.args if side is not node] or [None]
-    if not isinstance(other, fx.Node) or _shape(other) is None or _shape(other) != _shape(node):
+    if not isinstance(other, fx.Node) or shape_of(other) is None or shape_of(other) != shape_of(node):
         return None
     return other
 
 
 def _take_bias(graph: fx.GraphModule, added: fx.Node, convolution: nn.Conv2d, tapped: set[fx.Node]) -> None:
     """Add the bias of the convolution that `added` is, if nothing else reads it, to that of `convolution`."""
-    other = _module(graph, added)
-    if not _convolves(other) or _only_user(added, tapped) is None or _calls(graph, added) > 1:
+    other = module_of(graph, added)
+    if not _convolves(other) or only_user(added, tapped) is None or calls(graph, added) > 1:
         return
     other = cast(nn.Conv2d, other)
     convolution.bias = nn.Parameter(cast(Tensor, convolution.bias) + cast(Tensor, other.bias), requires_grad=False)
@@ -141,26 +135,4 @@ def _take_bias(graph: fx.GraphModule, added: fx.Node, convolution: nn.Conv2d, ta
 
 
 def _is_relu(graph: fx.GraphModule, node: fx.Node) -> bool:
-    return type(_module(graph, node)) is nn.ReLU or (node.op == "call_function" and node.target in RELUS)
-
-
-def _only_user(node: fx.Node, tapped: set[fx.Node]) -> fx.Node | None:
-    return next(iter(node.users)) if len(node.users) == 1 and node not in tapped else None
-
-
-def _calls(graph: fx.GraphModule, node: fx.Node) -> int:
-    return sum(1 for other in graph.graph.nodes if other.op == "call_module" and other.target == node.target)
-
-
-def _shape(node: fx.Node) -> torch.Size | None:
-    found = node.meta.get("tensor_meta")
-    return found.shape if isinstance(found, TensorMetadata) else None
-
-
-def _module(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
-    return graph.get_submodule(cast(str, node.target)) if node.op == "call_module" else None
-
-
-def _replace(graph: fx.GraphModule, target: str, module: nn.Module) -> None:
-    parent, _, name = target.rpartition(".")
-    setattr(graph.get_submodule(parent), name, module)
+    return type(module_of(graph, node)) is nn.ReLU or (node.op == "call_function" and node.target in RELUS)

@@ -8,7 +8,8 @@ a squared distance in K + 1 dimensions, which one matrix product gives for all p
 precision: one pass of tensor cores and 2 bytes a bound. Of each query only the rows are measured, as sums of squared
 differences in float32, whose bound does not exceed the distance of the row with the least bound, by more than
 rounding explains. So no row is missed; how many are measured is known only then, so the host waits twice for each
-block of queries, never for a frame.
+block of queries, never for a frame. Queries in half precision that want one row each go through the kernels of
+`engine.fused_search`, for which the host does not wait.
 
 Rounding: with unit round-off u, a bound -2 p.r + |r|^2 of points in half precision, accumulated in float32, errs by at
 most u (6 |p| |r| + 2 |r|^2) <= u (3 |p|^2 + 5 |r|^2), which is taken off the bounds. A query's point is made by float32
@@ -28,7 +29,7 @@ from engine.device import full_float32
 from engine.kernel_compiler import compiles
 from engine.projection import principal_axes, with_residual
 from engine.row_groups import RowGroups
-from engine.search import FOLD, UNIT, Floats, Indices, checked, farthest_by_search
+from engine.search import FOLD, UNIT, Floats, Indices, checked, farthest_by_search, nearest_of_frames
 
 HALF_UNIT = 2.0**-11
 """Unit round-off of half precision."""
@@ -184,8 +185,7 @@ class DeviceSearch:
         """
         if self._fused is not None and self._groups is not None and frames.dtype == torch.float16:
             return self._fused.farthest(self._held(self._groups), frames, k)
-        sq, rows = self.nearest(frames.flatten(0, 1), 1)
-        return sq.view(frames.shape[:2]), rows.view(frames.shape[:2])
+        return nearest_of_frames(self, frames)
 
     def _held(self, groups: RowGroups) -> fused_search.Index:
         return fused_search.Index(self._count, self._scale, self._rows, self._factors, groups)

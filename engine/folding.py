@@ -6,6 +6,8 @@ from timm.layers.norm_act import BatchNormAct2d
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from engine.graph_surgery import replace_module, settle
+
 
 def fold(graph: fx.GraphModule) -> fx.GraphModule:
     """Fold every batch normalisation that alone reads a convolution, and drop what does nothing.
@@ -24,16 +26,14 @@ def fold(graph: fx.GraphModule) -> fx.GraphModule:
         elif isinstance(module, nn.BatchNorm2d) and _alone_after_convolution(graph, before):
             convolution = cast(nn.Conv2d, graph.get_submodule(before.target))
             fused = fuse_conv_bn_eval(convolution, module)
-            _replace(graph, before.target, fused)
-            _replace(graph, node.target, module.act if isinstance(module, BatchNormAct2d) else nn.Identity())
+            replace_module(graph, before.target, fused)
+            replace_module(graph, node.target, module.act if isinstance(module, BatchNormAct2d) else nn.Identity())
     for node in list(graph.graph.nodes):
         if node.op == "call_module" and isinstance(graph.get_submodule(node.target), nn.Identity):
             node.replace_all_uses_with(node.args[0])
             graph.graph.erase_node(node)
     _protect_outputs(graph)
-    graph.graph.lint()
-    graph.recompile()
-    graph.delete_all_unused_submodules()
+    settle(graph)
     return graph
 
 
@@ -54,8 +54,3 @@ def _protect_outputs(graph: fx.GraphModule) -> None:
                 module = graph.get_submodule(user.target)
                 if getattr(module, "inplace", False):
                     setattr(module, "inplace", False)  # noqa: B010 - not an attribute of every module
-
-
-def _replace(graph: fx.GraphModule, target: str, module: nn.Module) -> None:
-    parent, _, name = target.rpartition(".")
-    setattr(graph.get_submodule(parent), name, module)

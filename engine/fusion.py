@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from engine import winograd
+from engine.graph_surgery import absorb, calls, module_of, only_user, replace_module, settle, shape_of
 from engine.winograd import WinogradConvolution
 
 NOMINAL_PX = 224
@@ -73,8 +74,8 @@ def fuse(graph: fx.GraphModule) -> fx.GraphModule:
     output = next(node for node in graph.graph.nodes if node.op == "output")
     tapped = set(output.all_input_nodes)
     for node in list(graph.graph.nodes):
-        convolution = _module(graph, node)
-        if type(convolution) is not nn.Conv2d or isinstance(convolution.padding, str) or _uses(graph, node) > 1:
+        convolution = module_of(graph, node)
+        if type(convolution) is not nn.Conv2d or isinstance(convolution.padding, str) or calls(graph, node) > 1:
             continue
         absorbed = [node]
         added = _sum_with(graph, absorbed, tapped)
@@ -84,21 +85,11 @@ def fuse(graph: fx.GraphModule) -> fx.GraphModule:
             activation = None
         source = node.args[0]
         kind = WinogradConvolution if winograd.fits(convolution) else FusedConvolution
-        _replace(graph, node.target, kind(convolution, activation, source.meta["tensor_meta"].shape))
+        replace_module(graph, node.target, kind(convolution, activation, source.meta["tensor_meta"].shape))
         if len(absorbed) == 1:
             continue
-        last = absorbed[-1]
-        with graph.graph.inserting_before(node):
-            fused = graph.graph.call_module(node.target, (source,) if added is None else (source, added))
-        fused.meta = last.meta
-        last.replace_all_uses_with(fused)
-        if last in tapped:
-            tapped.add(fused)
-        for gone in reversed(absorbed):
-            graph.graph.erase_node(gone)
-    graph.graph.lint()
-    graph.recompile()
-    graph.delete_all_unused_submodules()
+        absorb(graph, absorbed, (source,) if added is None else (source, added), node, tapped)
+    settle(graph)
     return graph
 
 
@@ -109,15 +100,15 @@ def _sum_with(graph: fx.GraphModule, absorbed: list[fx.Node], tapped: set[fx.Nod
     runs before.
     """
     (convolution,) = absorbed
-    total = _only_user(convolution, tapped)
+    total = only_user(convolution, tapped)
     if total is None or total.op != "call_function" or total.target not in SUMS or total.kwargs or len(total.args) != 2:
         return None
     (other,) = [side for side in total.args if side is not convolution] or [None]
-    if not isinstance(other, fx.Node) or other in tapped or not isinstance(_module(graph, other), FRESH):
+    if not isinstance(other, fx.Node) or other in tapped or not isinstance(module_of(graph, other), FRESH):
         return None
     if not other < convolution or any(not user < convolution for user in other.users if user is not total):
         return None
-    if _shape(other) != _shape(convolution):
+    if shape_of(other) != shape_of(convolution):
         return None
     absorbed.append(total)
     return other
@@ -125,29 +116,12 @@ def _sum_with(graph: fx.GraphModule, absorbed: list[fx.Node], tapped: set[fx.Nod
 
 def _activation_after(graph: fx.GraphModule, absorbed: list[fx.Node], tapped: set[fx.Node]) -> nn.Module | None:
     """The ReLU or ReLU6 that alone reads what is absorbed so far; it is absorbed too."""
-    user = _only_user(absorbed[-1], tapped)
-    module = _module(graph, user) if user is not None else None
+    user = only_user(absorbed[-1], tapped)
+    module = module_of(graph, user) if user is not None else None
     if user is None or not isinstance(module, nn.ReLU | nn.ReLU6):
         return None
     absorbed.append(user)
     return module
-
-
-def _only_user(node: fx.Node, tapped: set[fx.Node]) -> fx.Node | None:
-    return next(iter(node.users)) if len(node.users) == 1 and node not in tapped else None
-
-
-def _shape(node: fx.Node) -> torch.Size:
-    shape: torch.Size = node.meta["tensor_meta"].shape
-    return shape
-
-
-def _module(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
-    return graph.get_submodule(cast(str, node.target)) if node.op == "call_module" else None
-
-
-def _uses(graph: fx.GraphModule, node: fx.Node) -> int:
-    return sum(other.op == "call_module" and other.target == node.target for other in graph.graph.nodes)
 
 
 def _named(activation: nn.Module | None) -> tuple[str, list[float]]:
@@ -157,8 +131,3 @@ def _named(activation: nn.Module | None) -> tuple[str, list[float]]:
     if isinstance(activation, nn.ReLU6):
         return "hardtanh", [0.0, 6.0]
     return "relu", []
-
-
-def _replace(graph: fx.GraphModule, target: str, module: nn.Module) -> None:
-    parent, _, name = target.rpartition(".")
-    setattr(graph.get_submodule(parent), name, module)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from engine.device import full_float32
-from engine.search import UNIT
+from engine.search import UNIT, measured
 
 PROPOSED = 64
 """Rows measured for each row, or twice what is wanted."""
@@ -43,10 +43,7 @@ class RowNeighbours:
         width = min(M, max(PROPOSED, 2 * k))
         proposed = torch.addmm(self._sq_norms, Q, self._rows.T, alpha=-2)  # (n, M), each less |q|^2
         values, candidates = proposed.topk(width, dim=1, largest=False)
-        candidates = candidates.sort(dim=1).values  # ties to the lowest row: the sort below is stable
-        exact = (Q[:, None] - self._rows[candidates]).square_().sum(2)
-        sq, order = exact.sort(dim=1, stable=True)
-        around = candidates.gather(1, order)[:, :k]
+        sq, around = measured(Q, self._rows, candidates, k)
         if width == M:
             return around, torch.ones((), dtype=torch.bool, device=Q.device)
         sq_norms = self._sq_norms[numbers]

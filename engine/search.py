@@ -103,6 +103,34 @@ def farthest_by_search(index: NearestNeighbours, queries: Floats, k: int) -> tup
     return farthest_of(distances[:, 0], nearest[:, 0], k)
 
 
+class TensorNearest(Protocol):
+    """An index whose queries and answers are tensors on its device."""
+
+    def nearest(self, queries: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """The k nearest rows of each query, float (n, D).
+
+        Returns squared L2 distances, float32 (n, k), ascending, and row numbers, int64 (n, k); ties go to the lowest.
+        """
+
+
+def nearest_of_frames(index: TensorNearest, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The nearest row of every patch of frames, float (B, P, D): squared distances, float32, and rows, int64 (B, P)."""
+    sq, rows = index.nearest(frames.flatten(0, 1), 1)
+    return sq.view(frames.shape[:2]), rows.view(frames.shape[:2])
+
+
+def measured(
+    Q: torch.Tensor, rows: torch.Tensor, candidates: torch.Tensor, k: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The k nearest of each query's candidates, int64 (n, c), for tensors as `nearest_of` for arrays.
+
+    Returns squared L2 distances, float32 (n, k), as sums of squared differences, ascending, and rows, int64 (n, k).
+    """
+    candidates = candidates.sort(dim=1).values  # ties to the lowest row: the sort below is stable
+    sq, order = (Q[:, None] - rows[candidates]).square_().sum(2).sort(dim=1, stable=True)
+    return sq[:, :k], candidates.gather(1, order)[:, :k]
+
+
 class FaissSearch:
     """FAISS `IndexFlatL2` proposes, exact differences decide.
 
@@ -213,8 +241,7 @@ class TorchSearch:
 
     def farthest_of_frames(self, frames: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ARG002
         """The nearest row of every patch of frames, float (B, P, D): squared distances and rows, (B, P)."""
-        sq, nearest = self.nearest(frames.flatten(0, 1), 1)
-        return sq.view(frames.shape[:2]), nearest.view(frames.shape[:2])
+        return nearest_of_frames(self, frames)
 
     def _search_block(self, Q: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         centred = Q - self._centre
@@ -224,11 +251,9 @@ class TorchSearch:
         width = min(k + 8, len(self))
         while True:
             values, candidates = proposed.topk(width, dim=1, largest=False)
-            candidates = candidates.sort(dim=1).values  # ties to the lowest row: the sort below is stable
-            exact = (Q[:, None] - self._rows[candidates]).square_().sum(2)
-            sq, order = exact.sort(dim=1, stable=True)
+            sq, nearest = measured(Q, self._rows, candidates, k)
             if width == len(self) or bool((values[:, -1] - slack > sq[:, k - 1]).all()):
-                return sq[:, :k], candidates.gather(1, order)[:, :k]
+                return sq, nearest
             width = min(width * 8, len(self))
 
 

@@ -18,7 +18,6 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
 import torch
 
 from engine.backbone import count_flop, load_backbone
@@ -35,6 +34,7 @@ from engine.preprocess import prepare
 from engine.quantise import quantise, scale_for
 from engine.recipe import Backbone, Recipe
 from engine.weights import random_backbone
+from ops.image_files import find_images, load_image
 
 ROWS = 16_384
 GOAL_FRAMES_PER_S = 5_000.0
@@ -42,7 +42,6 @@ GOAL_SEARCH_SHARE = 0.1
 OUT = Path("build/gpu.json")
 STREAMED = 8
 """Batches one after the other."""
-SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -119,10 +118,7 @@ def workload(
 
 def read(folder: Path, size_px: tuple[int, int]) -> list[Image]:
     """All images of a folder."""
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    if not paths:
-        raise SystemExit(f"{folder}: found no image, expected some of {', '.join(SUFFIXES)}")
-    return [prepare(np.asarray(PIL.Image.open(path).convert("RGB")), size_px) for path in paths]
+    return [prepare(load_image(path), size_px) for path in find_images([folder])]
 
 
 def bank(images: list[Image], rows: int, size_px: tuple[int, int], device: str, backbone: Backbone) -> MemoryBank:
