@@ -4,11 +4,10 @@ Cores that share one frame wait for each other at every layer; cores with a fram
 spread over the cores frame by frame, and what one frame costs besides the network overlaps with the next one's network.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
-from itertools import repeat
 from threading import Barrier, Lock
 from typing import Any, TypeVar
 
@@ -25,7 +24,9 @@ class Cores:
     def __init__(self, count: int) -> None:
         self.count = count
         self._workers = ThreadPoolExecutor(count, thread_name_prefix="patchline-core")
-        self._next: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._turn = Lock()
+        self._under_way = 0
+        self._idle_since_s = self._took_s = 0.0
         everyone = Barrier(count + 1)
 
         def start() -> None:
@@ -43,7 +44,7 @@ class Cores:
 
     def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
         """`work` of every item, in order; the first error is raised."""
-        return list(self._workers.map(self._after_next, repeat(work), items))
+        return [part.result() for part in [self._submit(work, item) for item in items]]
 
     def begin(self, work: Callable[[Item], Result], items: Sequence[Item]) -> "Future[list[Result]]":
         """The same without waiting for it; what is begun later follows on each core without a pause."""
@@ -63,34 +64,43 @@ class Cores:
             else:
                 answer.set_result(found)
 
-        parts = [self._workers.submit(self._after_next, work, item) for item in items]
+        parts = [self._submit(work, item) for item in items]
         for part in parts:
             part.add_done_callback(one_done)
         return answer
 
-    def next(self, work: Callable[[], Result]) -> "Future[Result]":
-        """`work` on the core that is free first, before all items that wait."""
-        answer: Future[Result] = Future()
-        self._next.append((work, answer))
-        self._workers.submit(self._run_next)
-        return answer
+    def begin_one(self, work: Callable[[], Result]) -> "Future[Result]":
+        """`work` on the core that is free first, after what waits."""
+        return self._submit(work)
 
-    def _after_next(self, work: Callable[[Item], Result], item: Item) -> Result:
-        self._run_next()
-        return work(item)
+    @property
+    def at_leisure(self) -> bool:
+        """Whether all have been idle for longer than the last item took: by shared work nothing would be held up."""
+        with self._turn:
+            return not self._under_way and time.monotonic() - self._idle_since_s > self._took_s
 
-    def _run_next(self) -> None:
-        while self._next:
-            try:
-                work, answer = self._next.popleft()
-            except IndexError:  # another core has taken it
-                return
-            try:
-                found = work()
-            except BaseException as error:
-                answer.set_exception(error)
-            else:
-                answer.set_result(found)
+    def together(self, work: Callable[[], Result]) -> Result:
+        """`work` that uses all cores, by the thread that calls."""
+        try:
+            return work()
+        finally:
+            with self._turn:
+                self._idle_since_s = time.monotonic()
+
+    def _submit(self, work: Callable[..., Result], *items: Any) -> "Future[Result]":
+        with self._turn:
+            self._under_way += 1
+        return self._workers.submit(self._noted, work, *items)
+
+    def _noted(self, work: Callable[..., Result], *items: Any) -> Result:
+        began_s = time.monotonic()
+        try:
+            return work(*items)
+        finally:
+            with self._turn:
+                self._under_way -= 1
+                self._idle_since_s = time.monotonic()
+                self._took_s = self._idle_since_s - began_s
 
 
 @lru_cache(maxsize=1)
@@ -118,19 +128,38 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item], alike: Callabl
 
 
 def begin(work: Callable[[Item], Result], items: Sequence[Item], alike: Callable[[], bool]) -> "Future[list[Result]]":
-    """`spread` without waiting where every item has a core of its own; else it is done when this returns."""
+    """`spread` without waiting where every item has a core of its own; else it is done when this returns.
+
+    While items follow each other closely, those that `spread` would share get a core each: shared, they would take more
+    of the cores' time, and what comes next would wait.
+    """
     count = torch.get_num_threads()
-    if count > 1 and items and not shares(len(items), count)[1]:
-        return cores(count).begin(work, items)
+    if count > 1 and items:
+        workers = cores(count)
+        if not shares(len(items), count)[1] or not workers.at_leisure:
+            return workers.begin(work, items)
+        return finished(lambda: workers.together(lambda: spread(work, items, alike)))
     return finished(lambda: spread(work, items, alike))
 
 
-def begin_next(work: Callable[[], Result]) -> "Future[Result]":
-    """`work` on one core, with one thread, before all items that wait for a core; where there is one, it is done when
-    this returns.
-    """
+def begin_one(work: Callable[[], Result]) -> "Future[Result]":
+    """`work` on one core, with one thread; where there is one, it is done when this returns."""
     count = torch.get_num_threads()
-    return cores(count).next(work) if count > 1 else finished(work)
+    return cores(count).begin_one(work) if count > 1 else finished(work)
+
+
+def on_one_core(steps: Iterator[None]) -> Iterator[None]:
+    """The same steps, each with one thread."""
+    while True:
+        count = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            next(steps)
+        except StopIteration:
+            return
+        finally:
+            torch.set_num_threads(count)
+        yield
 
 
 def finished(work: Callable[[], Result]) -> "Future[Result]":

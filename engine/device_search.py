@@ -18,7 +18,7 @@ sums of D products, which err by less than 8 sqrt(D) u each (Higham and Mary 201
 
 from copy import copy
 from math import frexp, sqrt
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -74,6 +74,8 @@ class DeviceSearch:
     The axes are those of the first `rows`; rows added later are projected on the same axes.
     """
 
+    grows_apart = False
+
     def __init__(
         self, rows: Floats, device: str = "cpu", *, half: bool | None = None, fused: bool | None = None
     ) -> None:
@@ -106,6 +108,11 @@ class DeviceSearch:
 
     def __len__(self) -> int:
         return self._count
+
+    def grown(self, rows: Floats) -> Self:
+        """See `NearestNeighbours.grown`."""
+        self.add(rows)
+        return self
 
     def anew(self, rows: Floats) -> "DeviceSearch":
         """See `NearestNeighbours.anew`: the axes stay."""

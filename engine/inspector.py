@@ -11,7 +11,7 @@ import torch
 
 from engine.backbone import FeatureExtractor, Runtime, load_backbone
 from engine.batch_judge import Answer, BatchJudge, TensorSearch
-from engine.cores import begin, begin_next, finished
+from engine.cores import begin, begin_one, finished
 from engine.device import Precision, resolve_device
 from engine.device_pass import chunk_sizes
 from engine.device_search import DeviceSearch
@@ -107,9 +107,7 @@ class Inspector:
 
     def begin(self, frames: Sequence[Frame], *, maps: Maps = "none") -> "Future[list[Inspection]]":
         """`inspect`, answered later: the next frames may be begun meanwhile, so that no core waits for the slowest one,
-        nor a device for the host.
-
-        A bank may be swapped when all that was begun is answered. Raises as `inspect`, at once.
+        nor a device for the host. Raises as `inspect`, at once.
         """
         passes = [self._pass(frame) for frame in frames]
         if self._batched:
@@ -150,9 +148,18 @@ class Inspector:
 
     def _begin_one(self, work: Callable[[], Result]) -> "Future[Result]":
         if not self._batched:
-            return begin_next(work)
+            return begin_one(work)
         with self._turn:
             return finished(work)
+
+    def swaps_beside(self, recipe: str) -> bool:
+        """Whether its bank may be swapped while frames that were begun are not answered; where rows age, or the index
+        grows under those who search it, it may not.
+
+        Raises RecipeError: no bank of that recipe is loaded.
+        """
+        judge = self._judge(recipe)
+        return not self._batched and judge.used is None and judge.index.grows_apart
 
     def swap(self, recipe: str, bank: MemoryBank) -> None:
         """Judge by another generation of a recipe's bank from the next `inspect` on; see `swapping`."""

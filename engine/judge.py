@@ -51,15 +51,14 @@ class Judge:
         return self._scorer.score(embeddings, distances[:, 0], nearest[:, 0]), nearest[:, 0]
 
     def following(self, bank: MemoryBank) -> Generator[None, None, "Judge"]:
-        """The judge by another generation of this bank, made in slices; this one judges until then, and no longer.
+        """The judge by another generation of this bank, made in slices; this one judges until then, and longer only
+        where its index grows apart.
 
         Where the generation only adds rows, the index of this judge grows in place, in the last slice.
         """
         before, rows = len(self.bank.rows), bank.values()
         if len(rows) >= before and np.array_equal(bank.rows[:before], self.bank.rows):
-            if len(rows) > before:
-                self.index.add(rows[before:])
-            return Judge(self._name, bank, self.index)
+            return Judge(self._name, bank, self.index.grown(rows[before:]))
         index = self.index.anew(rows[:SLICE_ROWS])
         for start in range(SLICE_ROWS, len(rows), SLICE_ROWS):
             yield

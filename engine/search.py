@@ -6,7 +6,7 @@ out. So all searches return the same rows and distances, for any batch of querie
 """
 
 from time import thread_time
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal, Protocol, Self, TypeAlias
 
 import faiss
 import numpy as np
@@ -33,10 +33,17 @@ FOLD = 16
 class NearestNeighbours(Protocol):
     """An index over the rows of a memory bank, float32 (M, D); it grows in place."""
 
+    @property
+    def grows_apart(self) -> bool:
+        """Whether an index that has grown may be searched on as it was before, also while it grows."""
+
     def __len__(self) -> int: ...
 
     def add(self, rows: Floats) -> None:
-        """Append `rows`, float32 (m, D), in place."""
+        """Append `rows`, float32 (m, D), in place; nobody may be searching."""
+
+    def grown(self, rows: Floats) -> Self:
+        """The index over these rows and then `rows`, float32 (m, D), in the same place; this one grows only once."""
 
     def anew(self, rows: Floats) -> "NearestNeighbours":
         """Another index of this kind over other rows, float32 (M, D); what was chosen for this one is taken over."""
@@ -138,6 +145,8 @@ class FaissSearch:
     than k candidates are taken, until the last one is farther than the k-th exact distance by more than that error.
     """
 
+    grows_apart = False
+
     def __init__(self, rows: Floats) -> None:
         self._rows = np.empty((0, rows.shape[1]), dtype=np.float32)
         self._centre = rows.mean(0, dtype=np.float64).astype(np.float32)  # smaller norms, smaller errors
@@ -156,6 +165,11 @@ class FaissSearch:
         self._rows = np.concatenate([self._rows, rows])
         if len(rows):
             self._norm = max(self._norm, float(np.sqrt(np.einsum("nd,nd->n", centred, centred).max())))
+
+    def grown(self, rows: Floats) -> Self:
+        """See `NearestNeighbours.grown`: FAISS has one place for all."""
+        self.add(rows)
+        return self
 
     def anew(self, rows: Floats) -> "FaissSearch":
         """See `NearestNeighbours.anew`."""
@@ -193,6 +207,8 @@ class FaissSearch:
 class TorchSearch:
     """The same in torch, on any device: matrix products propose, exact differences decide."""
 
+    grows_apart = False
+
     def __init__(self, rows: Floats, device: str = "cpu") -> None:
         self._device = torch.device(device)
         self._centre = torch.from_numpy(rows.mean(0, dtype=np.float64).astype(np.float32)).to(self._device)
@@ -211,6 +227,11 @@ class TorchSearch:
         self._rows = torch.cat([self._rows, more])
         self._centred = torch.cat([self._centred, centred])
         self._sq_norms = torch.cat([self._sq_norms, centred.square().sum(1)])
+
+    def grown(self, rows: Floats) -> Self:
+        """See `NearestNeighbours.grown`."""
+        self.add(rows)
+        return self
 
     def anew(self, rows: Floats) -> "TorchSearch":
         """See `NearestNeighbours.anew`."""

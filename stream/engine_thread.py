@@ -1,6 +1,7 @@
 """One thread owns the engine. Nothing else calls it, and the event loop never computes.
 
-Frames go first. What is learned runs between batches, in steps (`turns.py`).
+Frames go first. What is learned runs between batches, in steps (`turns.py`), with one thread: beside frames that have
+the other cores, a step with more would wait for these.
 """
 
 import asyncio
@@ -8,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future
 from typing import Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
+from engine.cores import on_one_core
 from engine.inspection import Embedded, Image, Inspection
 from engine.memory_bank import MemoryBank
 from engine.quantise import Rows
@@ -57,6 +59,9 @@ class LearningEngine(Engine, Protocol):
     def begin_embed_to_learn(self, recipe: str, prepared: Image) -> "Future[Embedded]":
         """The patches, and what the bank that judges now says of them; answered later."""
 
+    def swaps_beside(self, recipe: str) -> bool:
+        """Whether a recipe's bank may be exchanged while frames are under way; they are judged by the former one."""
+
     def swapping(self, recipe: str, bank: MemoryBank) -> Iterator[None]:
         """Make another generation ready, in steps; it judges from the end of the last."""
 
@@ -104,13 +109,17 @@ class EngineThread:
         """
         return await asyncio.wrap_future(self._turns.begin(begin))
 
-    async def between_batches(self, steps: Iterator[None]) -> None:
+    async def between_batches(self, steps: Iterator[None], *, alone: bool = False) -> None:
         """Run an iterator to its end, a step at a time, while no batch waits, and some even so.
+
+        Args:
+            steps: what to run.
+            alone: whether no batch may be under way meanwhile.
 
         Raises:
             Exception: whatever a step raised; the engine goes on.
         """
-        await asyncio.wrap_future(self._turns.steps(steps))
+        await asyncio.wrap_future(self._turns.steps(on_one_core(steps), alone=alone))
 
     def close(self) -> None:
         """Let the thread end after the call it is in."""

@@ -179,7 +179,8 @@ class LearningLoop(NullObserver):
         async with self._swapping:
             if bank.generation <= self._active[recipe]:
                 return
-            await thread.between_batches(self._engine.swapping(recipe, bank))
+            alone = not self._engine.swaps_beside(recipe)
+            await thread.between_batches(self._engine.swapping(recipe, bank), alone=alone)
             self._active[recipe] = bank.generation
         self._observer.generation(recipe, bank)
 

@@ -92,7 +92,7 @@ class RowAgeing:
             found.update(self._engine.take_used(name))
             yield
 
-        await thread.between_batches(take())
+        await thread.between_batches(take(), alone=True)
         before = sum(map(len, recipe.used.values()))
         for frame, patches in found.items():
             recipe.used.setdefault(frame, set()).update(patches)

@@ -1,9 +1,9 @@
 """A thread that serves two kinds of work by turns: calls, which never wait, and steps of learning between them.
 
 Steps run while no call waits and none is under way; a call that comes waits for the one that is running. Where calls
-leave no such time, steps earn a share of it: once they have earned enough, no further call begins until they have spent
-it, so that learning goes on under full load as well. A call may also begin what is answered later: the next call need
-not wait for that, steps do.
+leave no such time, steps earn a share of it, and what they have earned they spend before calls that wait and beside
+what is under way, so that learning goes on under full load as well. A call may also begin what is answered later: the
+next call need not wait for that.
 """
 
 import threading
@@ -11,20 +11,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, TypeVar
 
 from engine.cores import finished
 
 T = TypeVar("T")
-STEPS_S = 0.01
-"""Time that steps take from waiting calls at once, in seconds of this thread on a core: at least one step, and none
-begins later. On a busy machine that may take several times as long, but so does all that frames would wait for instead.
-"""
-SHARE = 0.35
-"""Of the time in which calls would have it all."""
+SHARE = 0.2
+"""Of the time that steps wait they earn so much of this thread's time on a core."""
 FIRST_S = 0.05
-"""So long steps that have just come wait at most for calls that have not begun."""
+"""So long steps that have just come wait at first for time that is nobody else's."""
 
 
 class Turns:
@@ -32,25 +29,20 @@ class Turns:
 
     Args:
         name: of the thread.
-        steps_s: time that steps take from waiting calls at once, in seconds on a core; 0: one step after each call.
         share: of the time that steps wait they earn so much.
-        first_s: steps have their first turn after so long.
+        first_s: steps have their first turn beside calls after so long.
     """
 
-    def __init__(self, name: str, steps_s: float = STEPS_S, share: float = SHARE, first_s: float = FIRST_S) -> None:
-        self._steps_s, self._share, self._first_s = steps_s, share, first_s
+    def __init__(self, name: str, share: float = SHARE, first_s: float = FIRST_S) -> None:
+        self._share, self._first_s = share, first_s
         self._earned_s = 0.0
-        """By steps that wait, until `_earned_at_s`, less what they have spent, on a core."""
+        """By steps that wait, until `_earned_at_s`, less what they have spent, on a core; below 0 they owe it."""
         self._earned_at_s = 0.0
-        self._has_begun = False
-        """Whether a call has begun since the last step."""
         self._changed = threading.Condition()
         self._calls: deque[tuple[Callable[[], Future[Any]], Future[Any]]] = deque()
         self._under_way = 0
         """Calls that have begun and are not answered."""
-        self._steps: deque[tuple[Iterator[None], Future[None]]] = deque()
-        self._spending = False
-        """Whether it is the steps' turn although calls may wait."""
+        self._steps: deque[_Steps] = deque()
         self._closed = False
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
 
@@ -64,31 +56,36 @@ class Turns:
         self._put(self._calls, (work, answer))
         return answer
 
-    def steps(self, work: Iterator[None]) -> "Future[None]":
-        """Run `work` step by step between calls, after the steps before it. Cancelling the answer leaves the rest."""
-        answer: Future[None] = Future()
+    def steps(self, work: Iterator[None], *, alone: bool = False) -> "Future[None]":
+        """Run `work` step by step between calls, after the steps before it. Cancelling the answer leaves the rest.
+
+        Args:
+            work: what is advanced, on the thread.
+            alone: whether no call may be under way meanwhile. Once such steps have earned it none begins, until those
+                that have are answered.
+        """
+        steps = _Steps(work, alone)
         with self._changed:
             if not self._steps:
-                self._earned_s, self._earned_at_s = self._steps_s - self._share * self._first_s, time.monotonic()
-                self._spending = False
-            self._put(self._steps, (work, answer))
-        return answer
+                self._earned_s, self._earned_at_s = -self._share * self._first_s, time.monotonic()
+            self._put(self._steps, steps)
+        return steps.answer
 
     def close(self) -> None:
         """Let the thread end after what it is doing; what waits is cancelled."""
         with self._changed:
             self._closed = True
-            waiting = [answer for queue in (self._calls, self._steps) for _, answer in queue]
+            waiting = [*(answer for _, answer in self._calls), *(steps.answer for steps in self._steps)]
             self._calls.clear()
             self._steps.clear()
             self._changed.notify()
         for answer in waiting:
             answer.cancel()
 
-    def _put(self, queue: deque[Any], item: tuple[Any, "Future[Any]"]) -> None:
+    def _put(self, queue: deque[Any], item: "tuple[Any, Future[Any]] | _Steps") -> None:
         with self._changed:
             if self._closed:
-                item[1].cancel()
+                (item.answer if isinstance(item, _Steps) else item[1]).cancel()
                 return
             queue.append(item)
             if self._thread.ident is None:
@@ -99,30 +96,34 @@ class Turns:
         while True:
             with self._changed:
                 while not self._closed and (turn := self._turn) is None:
-                    self._changed.wait()
+                    self._changed.wait(self._until_earned_s)
                 if self._closed:
                     return
                 call = self._calls.popleft() if turn == "call" else None
-                self._has_begun = turn == "call"
+                free = not (self._calls or self._under_way)
             if call is not None:
                 self._begin(*call)
             else:
                 began_s = time.thread_time()
                 self._step()
-                self._spend(time.thread_time() - began_s)
+                self._spend(time.thread_time() - began_s, free=free)
 
     @property
     def _turn(self) -> Literal["call", "step"] | None:
         """Whose turn it is; nobody's while steps wait for what is under way, or nothing waits."""
-        if self._calls and not (self._steps and self._steps_may_spend()):
+        if not self._steps:
+            return "call" if self._calls else None
+        earned = self._earn() > 0
+        if self._calls and not earned:
             return "call"
-        return "step" if self._steps and not self._under_way else None
+        return "step" if not self._under_way or (earned and not self._steps[0].alone) else None
 
-    def _steps_may_spend(self) -> bool:
-        """Whether steps go before the calls that wait."""
-        if self._has_begun and not self._spending:
-            self._spending = self._earn() >= self._steps_s
-        return self._spending
+    @property
+    def _until_earned_s(self) -> float | None:
+        """In how long steps that wait will have earned to run beside what is under way."""
+        if not self._steps or self._steps[0].alone or not self._share:
+            return None
+        return max(0.0, -self._earned_s / self._share)
 
     def _earn(self) -> float:
         now = time.monotonic()
@@ -130,22 +131,23 @@ class Turns:
         self._earned_at_s = now
         return self._earned_s
 
-    def _spend(self, seconds: float) -> None:
-        """A step has taken so long. What it took of time that was nobody else's costs no more than has been earned."""
+    def _spend(self, seconds: float, *, free: bool) -> None:
+        """A step has taken so long; in time that was nobody else's it costs no more than has been earned."""
         with self._changed:
-            self._earned_s = max(0.0, self._earn() - seconds)
-            self._spending = self._spending and self._earned_s > 0
+            before = self._earned_s
+            left = self._earn() - seconds
+            self._earned_s = max(left, min(before, 0.0)) if free else left
 
     def _step(self) -> None:
         with self._changed:
             if not self._steps:
                 return
-            steps, answer = self._steps[0]
-        ended = answer.cancelled()
+            steps = self._steps[0]
+        answer, ended = steps.answer, steps.answer.cancelled()
         error: BaseException | None = None
         try:
             if not ended:
-                next(steps)
+                next(steps.work)
         except StopIteration:
             ended = True
         except BaseException as raised:
@@ -153,7 +155,7 @@ class Turns:
         if not ended:
             return
         with self._changed:
-            if self._steps and self._steps[0][1] is answer:
+            if self._steps and self._steps[0] is steps:
                 self._steps.popleft()
         if not answer.cancelled() and answer.set_running_or_notify_cancel():
             if error is None:
@@ -182,6 +184,13 @@ class Turns:
         with self._changed:
             self._under_way -= 1
             self._changed.notify()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Steps:
+    work: Iterator[None]
+    alone: bool
+    answer: "Future[None]" = field(default_factory=Future)
 
 
 def _settle(answer: "Future[T]", found: "Future[T]") -> None:

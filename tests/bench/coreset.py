@@ -24,9 +24,9 @@ PROJECTION = 64
 def coreset(bench: Bench) -> list[Row]:
     """To 1 %, and the covering radius, measured alike on both sides; the projected choice beside them.
 
-    Each repeat has a process of its own on both sides, as a fit has. It matters: for every centre anomalib asks for some
-    180 MB, which the C library takes from the kernel and gives back, until so much lies free in one piece of the heap. A
-    second choice in the same process often finds that of the first, and then takes a fifth of the time.
+    Each repeat has a process of its own on both sides, as a fit has. It matters: for every centre anomalib asks for
+    some 180 MB, which the C library takes from the kernel and gives back, until so much lies free in one piece of the
+    heap. A second choice in the same process often finds that of the first, and then takes a fifth of the time.
     """
     vectors, scale = _vectors(bench)
     count = len(vectors) // 100

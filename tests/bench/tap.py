@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
-from itertools import count
+from itertools import count, islice
 
 import numpy as np
 
@@ -68,11 +68,12 @@ async def _latency(bench: Bench, *, seconds: float) -> list[Row]:
             if not learns:  # what it can do may change with what else the machine has to do
                 capacity = await line.capacity(120 if bench.quick else 400, producer)
                 bench.say(f"1 worker judges {capacity:.1f} frames/s; load {LOAD:.0%} of it, two turns of {seconds:g} s")
+            tapped = list(islice(images, int(seconds) + 1)) if learns else []  # not made beside what is measured
             begin = len(line.latencies)
             load = asyncio.create_task(line.send(LOAD * capacity, seconds, producer))
-            while learns and not load.done():
+            while tapped and not load.done():
                 next_s = time.monotonic() + 1
-                await line.tap(next(images))
+                await line.tap(tapped.pop())
                 await asyncio.sleep(max(0.0, next_s - time.monotonic()))
             await load
             await asyncio.sleep(1)

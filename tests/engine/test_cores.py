@@ -1,10 +1,12 @@
 """Frames on cores of their own: answers in order, without waiting between batches."""
 
 import threading
+import time
 
 import pytest
+import torch
 
-from engine.cores import Cores, begin, begin_next
+from engine.cores import Cores, begin, begin_one, on_one_core
 
 
 @pytest.fixture
@@ -36,32 +38,59 @@ def test_the_first_error_is_the_answer(cores):
         cores.begin(work, [0, 1, 2]).result(60)
 
 
-def test_what_is_next_goes_before_all_that_waits(cores):
-    """On whichever core is free first; the items that waited follow in their order."""
-    log, gates = [], [threading.Event(), threading.Event()]
-
-    def work(item: int) -> int:
-        if item < 2:
-            gates[item].wait(60)
-        log.append(item)
-        return item
-
-    waiting = cores.begin(work, [0, 1, 2, 3])
-    urgent = cores.next(lambda: log.append("next"))
-    failing = cores.next(lambda: 1 / 0)
-    gates[1].set()
-    urgent.result(60)
+def test_one_item_follows_what_waits(cores):
+    """On whichever core is free first; on idle cores at once."""
+    gate = threading.Event()
+    waiting = cores.begin(lambda _: gate.wait(60), [0, 1])
+    last, failing = cores.begin_one(lambda: waiting.done()), cores.begin_one(lambda: 1 / 0)
+    gate.set()
+    assert waiting.result(60) == [True, True]
+    last.result(60)
     with pytest.raises(ZeroDivisionError):
         failing.result(60)
-    gates[0].set()
-    assert waiting.result(60) == [0, 1, 2, 3]
-    assert log.index("next") < log.index(2)
+    assert begin_one(lambda: 7).result(60) == 7
 
 
-def test_what_is_next_runs_at_once_on_idle_cores(cores):
-    """No item has to come first."""
-    assert cores.next(lambda: 7).result(60) == 7
-    assert begin_next(lambda: 7).result(60) == 7
+def test_items_are_shared_only_where_others_do_not_follow_closely(monkeypatch):
+    """One item on two cores: by both if they have been idle for longer than the last one took, else by one of them."""
+    made = Cores(2)
+    monkeypatch.setattr("engine.cores.cores", lambda _: made)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    here = threading.get_ident()
+
+    def begin_first(seconds: float) -> bool:
+        """Whether an item that takes so long is shared: the thread that began it computes."""
+        threads = begin(lambda _: (time.sleep(seconds), threading.get_ident())[1], [0], lambda: True)
+        return threads.result(60) == [here]
+
+    gate = threading.Event()
+    busy = made.begin_one(lambda: gate.wait(60))
+    assert not begin_first(0.05)
+    gate.set()
+    busy.result(60)
+    assert not begin_first(0.3)
+    assert not begin_first(0.001)
+    time.sleep(0.5)
+    assert begin_first(0.001)
+    made._workers.shutdown()
+
+
+def test_steps_on_one_core_compute_with_one_thread():
+    """And leave the number of threads as it was, also where one raises."""
+    count, seen = torch.get_num_threads(), []
+
+    def steps():
+        seen.append(torch.get_num_threads())
+        yield
+        raise ValueError("no")
+
+    on_one = on_one_core(steps())
+    next(on_one)
+    assert seen == [1]
+    assert torch.get_num_threads() == count
+    with pytest.raises(ValueError, match="no"):
+        next(on_one)
+    assert torch.get_num_threads() == count
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5])

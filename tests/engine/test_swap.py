@@ -10,8 +10,9 @@ from engine.errors import RecipeError
 from engine.fit import FitReport
 from engine.inspector import Inspector
 from engine.memory_bank import MemoryBank
+from engine.pruned_search import PrunedSearch
 from engine.quantise import quantise
-from engine.search import SearchKind
+from engine.search import FaissSearch, SearchKind
 from tests.engine.conftest import texture, textures
 
 FRAMES = [("texture", image) for _, image in textures(3, start=70)]
@@ -31,7 +32,9 @@ def judged(inspector: Inspector) -> list[tuple[float, int, int]]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_added_rows_grow_the_index_in_place(fitted: FitReport, kind: SearchKind) -> None:
-    """The index is the one that was there, grown by as many rows; frames score as in an inspector made anew."""
+    """The index is the one that was there, or shares what that has been made of; frames score as in an inspector made
+    anew.
+    """
     bank = fitted.bank
     inspector = Inspector({"texture": bank}, device="cpu", search=kind)
     index = inspector._judges["texture"].index
@@ -39,8 +42,10 @@ def test_added_rows_grow_the_index_in_place(fitted: FitReport, kind: SearchKind)
     grown = with_rows(bank, np.concatenate([bank.rows, patches[::7]]))
     slices = list(inspector.swapping("texture", grown))
     assert slices == []
-    assert inspector._judges["texture"].index is index
-    assert len(index) == len(grown.rows)
+    after = inspector._judges["texture"].index
+    assert after is index or after._axes is index._axes
+    assert (after is index) != inspector.swaps_beside("texture")
+    assert len(after) == len(grown.rows)
     assert judged(inspector) == judged(Inspector({"texture": grown}, device="cpu", search=kind))
 
 
@@ -56,6 +61,39 @@ def test_removed_rows_make_another_index(fitted: FitReport, kind: SearchKind, mo
     assert len(between) > 1
     assert all(found == before for found in between)
     assert judged(inspector) == judged(Inspector({"texture": fewer}, device="cpu", search=kind))
+
+
+def test_an_index_that_grows_apart_is_searched_as_it_was(fitted: FitReport) -> None:
+    """Rows join within the room, beyond it, or so far outside that all are coded anew."""
+    rows = fitted.bank.values()
+    index = PrunedSearch(rows)
+    index.add(rows[:1] + 0.5)  # makes room
+    queries = np.concatenate([rows[::3] + 0.1, rows[:20] * 90])
+    before = [*index.search(queries, 1), *index.search(queries, 3), *index.farthest(queries, 5)]
+    for joining in (queries[:4], np.repeat(queries, 9, axis=0), rows[:30] * 100):
+        after = index.grown(joining)
+        assert len(after) == len(index) + len(joining)
+        found = [*index.search(queries, 1), *index.search(queries, 3), *index.farthest(queries, 5)]
+        for was, is_now in zip(before, found, strict=True):
+            np.testing.assert_array_equal(is_now, was)
+        whole = np.concatenate([rows, rows[:1] + 0.5, joining])
+        np.testing.assert_array_equal(after.search(queries, 3)[1], FaissSearch(whole).search(queries, 3)[1])
+
+
+def test_frames_under_way_are_judged_by_the_former_generation(fitted: FitReport) -> None:
+    """Beside a swap every frame has the answer of one generation or of the other, whole."""
+    inspector = Inspector({"texture": fitted.bank}, device="cpu", search="pruned")
+    patches = inspector.embed("texture", inspector.prepare("texture", texture(70)))
+    grown = with_rows(fitted.bank, np.concatenate([fitted.bank.rows, patches[::7]]))
+    expected = {1: judged(inspector), 2: judged(Inspector({"texture": grown}, device="cpu", search="pruned"))}
+    under_way = [inspector.begin(FRAMES) for _ in range(4)]
+    inspector.swap("texture", grown)
+    under_way += [inspector.begin(FRAMES) for _ in range(2)]
+    found = [[(f.score, f.nearest_row, f.generation) for f in batch.result(60)] for batch in under_way]
+    for batch in found:
+        for place, frame in enumerate(batch):
+            assert frame == expected[frame[2]][place]
+    assert all(frame[2] == 2 for batch in found[4:] for frame in batch)
 
 
 def test_embeddings_are_what_the_bank_stores(fitted: FitReport) -> None:

@@ -116,6 +116,9 @@ class LearningScriptedEngine(ScriptedEngine):
     def begin_embed_to_learn(self, recipe, prepared):
         return finished(lambda: Embedded(np.zeros((4, 2), np.int16), np.zeros(4, np.int64), 9.5))
 
+    def swaps_beside(self, recipe) -> bool:
+        return True
+
     def swapping(self, recipe, bank) -> Iterator[None]:
         yield
         self.world.log.append(f"swap {bank.generation}")

@@ -32,6 +32,9 @@ class UsedEngine(ScriptedEngine):
 
     begin_embed_to_learn = begin_embed
 
+    def swaps_beside(self, recipe) -> bool:
+        return False
+
     def swapping(self, recipe, bank) -> Iterator[None]:
         yield
 

@@ -13,7 +13,7 @@ from stream.turns import Turns
 
 @pytest.fixture
 def turns():
-    made = Turns("test", steps_s=0, share=0)
+    made = Turns("test", share=0)
     yield made
     made.close()
 
@@ -22,20 +22,6 @@ def steps(log: list[str], name: str, count: int):
     for number in range(count):
         log.append(f"{name}{number}")
         yield
-
-
-def test_one_step_runs_after_each_call_while_calls_wait(turns):
-    """Calls keep their order, and steps advance by one between them, however many calls wait."""
-    log: list[str] = []
-    gate = threading.Event()
-    turns.call(lambda: gate.wait(60))
-    calls = [turns.call(lambda n=n: log.append(f"call{n}")) for n in range(4)]
-    learned = turns.steps(steps(log, "step", 3))
-    gate.set()
-    learned.result(60)
-    for call in calls:
-        call.result(60)
-    assert log == ["step0", "call0", "step1", "call1", "step2", "call2", "call3"]
 
 
 def order_of(turns: Turns, count: int, before: Callable[[], None] = lambda: None) -> list[str]:
@@ -52,19 +38,19 @@ def order_of(turns: Turns, count: int, before: Callable[[], None] = lambda: None
     return log
 
 
-def test_quick_steps_follow_one_another_once_they_have_earned_it():
-    """While calls wait, steps go on for their time, here without end, before the next call has its turn."""
-    assert order_of(Turns("test", steps_s=60, first_s=0), 3) == ["step0", "step1", "step2", "call"]
+def test_steps_spend_what_they_have_earned_before_a_call_that_waits():
+    """One after another; each of these takes less than what is earned meanwhile."""
+    assert order_of(Turns("test", share=1000, first_s=0), 3) == ["step0", "step1", "step2", "call"]
 
 
 def test_steps_leave_waiting_calls_alone_at_first():
     """What has just come has its turn in time that is nobody else's, here after all calls."""
-    assert order_of(Turns("test", steps_s=60, share=0.5, first_s=60), 3) == ["call", "step0", "step1", "step2"]
+    assert order_of(Turns("test", share=0.5, first_s=60), 3) == ["call", "step0", "step1", "step2"]
 
 
 def test_steps_do_not_keep_a_call_from_beginning_beside_another():
     """Until they have earned time, calls follow one another without a pause; steps run when none is under way."""
-    turns = Turns("test", steps_s=60, share=0.5, first_s=60)
+    turns = Turns("test", share=0.5, first_s=60)
     log: list[str] = []
     first, second = Future(), Future()
     answers = [turns.begin(lambda: first)]
@@ -81,7 +67,7 @@ def test_steps_do_not_keep_a_call_from_beginning_beside_another():
 
 def test_steps_that_calls_never_leave_time_earn_it():
     """Each call is handed in before the last has run, and still the steps end."""
-    turns = Turns("test", steps_s=0.001, share=0.2, first_s=0.01)
+    turns = Turns("test", share=0.2, first_s=0.01)
     log: list[str] = []
     turns.call(lambda: None).result(60)
     learned = turns.steps(steps(log, "step", 5))
@@ -96,7 +82,7 @@ def test_steps_that_calls_never_leave_time_earn_it():
 
 def test_steps_have_a_share_of_a_call_that_took_long():
     """All of them, where they take less than a half of it, and have waited for it."""
-    log = order_of(Turns("test", steps_s=0.1, share=0.5), 40, before=lambda: time.sleep(0.5))
+    log = order_of(Turns("test", share=0.5), 40, before=lambda: time.sleep(0.5))
     assert log.index("call") > 20
 
 
@@ -164,26 +150,48 @@ def test_the_next_call_need_not_wait_for_an_answer_that_comes_later(turns):
         turns.begin(lambda: 1 / 0).result(60)
 
 
-def test_steps_wait_for_what_is_under_way_and_have_their_turn_then(turns):
-    """No step runs beside a call, and no further call begins before a step has run."""
+def begun(turns: Turns) -> Future:
+    """A call that has begun; its answer is the future's."""
+    answer: Future = Future()
+    turns.begin(lambda: answer)
+    turns.call(lambda: None).result(60)
+    return answer
+
+
+def test_steps_wait_for_what_is_under_way(turns):
+    """As long as they have earned nothing, here never."""
     log: list[str] = []
-    first, second = Future(), Future()
-
-    def begin(name: str, answer: Future) -> Future:
-        log.append(name)
-        return answer
-
-    answer = turns.begin(lambda: begin("call0", first))
-    turns.call(lambda: None).result(60)  # the first has begun
+    first = begun(turns)
     learned = turns.steps(steps(log, "step", 2))
-    after = turns.begin(lambda: begin("call1", second))
-    assert log == ["call0"]
+    assert turns.call(lambda: list(log)).result(60) == []
     first.set_result(0)
-    answer.result(60)
-    while "call1" not in log:
-        time.sleep(0.001)
-    assert log == ["call0", "step0", "call1"]
-    second.set_result(1)
-    after.result(60)
     learned.result(60)
-    assert log == ["call0", "step0", "call1", "step1"]
+    assert log == ["step0", "step1"]
+
+
+def test_steps_that_have_earned_it_run_beside_what_is_under_way():
+    """Nothing comes that would wake the thread, and what is under way is not answered before they have ended."""
+    turns = Turns("test", share=0.5, first_s=0.02)
+    log: list[str] = []
+    first = begun(turns)
+    turns.steps(steps(log, "step", 3)).result(60)
+    assert not first.done()
+    assert log == ["step0", "step1", "step2"]
+    turns.close()
+
+
+def test_steps_that_must_be_alone_keep_calls_from_beginning():
+    """Once they have earned it: not beside what is under way, but before what comes after."""
+    turns = Turns("test", share=1000, first_s=0)
+    log: list[str] = []
+    first = begun(turns)
+    learned = turns.steps(steps(log, "step", 2), alone=True)
+    time.sleep(0.01)
+    after = turns.call(lambda: log.append("call"))
+    time.sleep(0.05)
+    assert log == []
+    first.set_result(0)
+    learned.result(60)
+    after.result(60)
+    assert log == ["step0", "step1", "call"]
+    turns.close()
