@@ -82,6 +82,11 @@ class Inspector:
         """The bank of each recipe."""
         return {name: judge.bank for name, judge in self._judges.items()}
 
+    @property
+    def places(self) -> int:
+        """Frames that it computes side by side: one on each core, or a batch of any size on a device."""
+        return 1 if self._batched else torch.get_num_threads()
+
     def prepare(self, recipe: str, image: Image) -> Image:
         """Bring an RGB uint8 (H, W, 3) frame to its recipe's size.
 

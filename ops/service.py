@@ -9,6 +9,7 @@ import asyncio
 import gc
 import os
 import signal
+import sys
 import threading
 
 import structlog
@@ -46,6 +47,10 @@ from stream.retry import persist
 
 FORCED_EXIT_S = 3.0
 """After a second signal, or the end of the drain's time: how long the process may take to end whatever hangs."""
+SWITCH_INTERVAL_S = 0.0005
+"""After so long Python asks a thread for the interpreter, which cores need some twenty times a frame. By default it is
+5 ms: a core then waits for the event loop or the learner longer than it computes.
+"""
 log = structlog.get_logger("patchline")
 
 
@@ -54,6 +59,7 @@ def run_service(settings: Settings) -> int:
     redactor = Redactor()
     redactor.know(settings.all_secrets())
     configure(level=settings.log.level, style=settings.log.format, redactor=redactor)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
         return asyncio.run(Service(settings).run())
     except AbortedError as error:

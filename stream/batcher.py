@@ -1,11 +1,11 @@
 """Frames in ones and twos, batches out.
 
-A batch closes when it is full, or when the engine is idle and its oldest item has waited for the linger; it takes
-whatever waits, of any camera and recipe, and waits for nobody in particular. Where more waits than it can take, urgent
-lanes go first: the time that their items have waited counts several times. So an item that has waited for long goes
-before any urgent one, nobody starves, and where nothing is urgent the order is that of submission. Within a lane it
-always is. While the
-engine works on one batch a second may be handed over if it is full, so that the engine never waits for the event loop.
+A batch closes when it is full, or when the engine has an idle place and its oldest item has waited for the linger; it
+takes whatever waits, of any camera and recipe, and waits for nobody in particular. Where more waits than it can take,
+urgent lanes go first: the time that their items have waited counts several times. So an item that has waited for long
+goes before any urgent one, nobody starves, and where nothing is urgent the order is that of submission. Within a lane
+it always is. While the engine works on one batch a second may be handed over if it is full, so that the engine never
+waits for the event loop.
 
 Every item submitted is settled exactly once: with its answer, with the error of its batch, or with `AbortedError` where
 the batcher stops first.
@@ -42,7 +42,8 @@ class Batcher(Generic[Item, Answer]):
         work: answers for a batch, one for each item in the same order. Called with the next batch before it has
             answered the last, so it must serve its calls in order.
         size: items in a full batch.
-        linger_s: how long an item waits for others while no batch is worked on.
+        places: items that are worked on side by side.
+        linger_s: how long an item waits for others while a place is idle.
         capacity: items that may wait; `submit` waits for room beyond that.
         on_close: told of each batch as it closes: its items, and how long each has waited, in seconds.
         lane: items of the same lane keep their order.
@@ -54,6 +55,7 @@ class Batcher(Generic[Item, Answer]):
         work: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]],
         *,
         size: int,
+        places: int = 1,
         linger_s: float,
         capacity: int,
         on_close: Callable[[Sequence[Item], Sequence[float]], None] | None = None,
@@ -63,11 +65,13 @@ class Batcher(Generic[Item, Answer]):
         self._lane, self._urgent = lane, urgent
         self._work = work
         self._size = size
+        self._places = places
         self._linger_s = linger_s
         self._capacity = capacity
         self._on_close = on_close
         self._waiting: deque[_Waiting[Item, Answer]] = deque()
-        self._working = 0
+        self._working: list[int] = []
+        """Items of each batch that is worked on."""
         self._closed = False
         self._stopped = False
         self._changed = asyncio.Event()
@@ -96,7 +100,7 @@ class Batcher(Generic[Item, Answer]):
             waiting = _Waiting[Item, Answer](item, loop.create_future(), loop.time())
             self._waiting.append(waiting)
         # Otherwise the time for what waits has been set, or the answer that is due will look again.
-        if len(self._waiting) >= self._size or (self._working == 0 and len(self._waiting) == 1):
+        if len(self._waiting) >= self._size or (self._idle and len(self._waiting) == 1):
             self._changed.set()
         return await waiting.answer
 
@@ -108,7 +112,7 @@ class Batcher(Generic[Item, Answer]):
                     waited = len(self._waiting)
                     batch = self._take_due()
                     if batch:
-                        self._working += 1
+                        self._working.append(len(batch))
                         batches.create_task(self._answer(batch))
                     if len(self._waiting) < waited:  # taken, or cancelled and thrown away
                         async with self._room:
@@ -134,7 +138,7 @@ class Batcher(Generic[Item, Answer]):
         if not self._waiting:
             return []
         full = len(self._waiting) >= self._size
-        if not ((full and self._working < _AHEAD) or (self._working == 0 and self._lingered_s() <= 0)):
+        if not ((full and len(self._working) < _AHEAD) or (self._idle and self._lingered_s() <= 0)):
             return []
         # Where an answer was cancelled, whoever submitted the item has gone.
         waiting = [one for one in self._waiting if not one.answer.cancelled()]
@@ -142,6 +146,11 @@ class Batcher(Generic[Item, Answer]):
         taken = set(map(id, batch))
         self._waiting = deque(one for one in waiting if id(one) not in taken)
         return batch
+
+    @property
+    def _idle(self) -> bool:
+        """Whether an item would be worked on at once."""
+        return sum(self._working) < self._places
 
     def _first_of(self, waiting: Sequence[_Waiting[Item, Answer]]) -> list[_Waiting[Item, Answer]]:
         """A full batch of the items that go first."""
@@ -164,7 +173,7 @@ class Batcher(Generic[Item, Answer]):
 
     async def _until_changed(self) -> None:
         self._changed.clear()
-        lingers = bool(self._waiting) and self._working == 0
+        lingers = bool(self._waiting) and self._idle
         try:
             async with asyncio.timeout(max(0.0, self._lingered_s()) if lingers else None):
                 await self._changed.wait()
@@ -189,7 +198,7 @@ class Batcher(Generic[Item, Answer]):
             for waiting in batch:
                 _fail(waiting, error)
         finally:
-            self._working -= 1
+            self._working.remove(len(batch))
             self._changed.set()
 
 

@@ -42,6 +42,10 @@ class Engine(Protocol):
 class OverlappingEngine(Protocol):
     """An engine that can begin with a batch before it has answered the last."""
 
+    @property
+    def places(self) -> int:
+        """Frames that it computes side by side, each in a time of its own."""
+
     def begin(self, frames: Sequence[tuple[str, Image]], *, maps: Maps = "none") -> "Future[list[Inspection]]":
         """`inspect`, answered later. While anything is under way nothing else is called but this and `prepare`, and
         what begins an embedding.
@@ -73,6 +77,11 @@ class EngineThread:
         self._engine = engine
         self._maps: Maps = maps
         self._turns = Turns("engine")
+
+    @property
+    def places(self) -> int:
+        """Frames that are computed side by side."""
+        return self._engine.places if isinstance(self._engine, OverlappingEngine) else 1
 
     async def warm_up(self) -> None:
         """Run the engine's first batch before any frame waits for it."""

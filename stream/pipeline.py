@@ -77,6 +77,7 @@ class Pipeline:
         self._batcher: Batcher[tuple[Frame, Image], Inspection] = Batcher(
             self._inspect,
             size=limits.batch_size,
+            places=self._engine.places,
             linger_s=limits.linger_s,
             capacity=limits.max_in_flight,
             on_close=self._batch_closed,

@@ -32,17 +32,20 @@ class Work:
 @given(
     script=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), max_size=60),
     size=st.integers(1, 7),
+    places=st.integers(1, 3),
     capacity=st.integers(1, 9),
     turns=st.lists(st.integers(0, 5), max_size=5),
     failing=st.sets(st.integers(0, 6)),
     cancelled=st.sets(st.integers(0, 59), max_size=5),
 )
-def test_every_item_is_settled_once_and_cameras_keep_their_order(script, size, capacity, turns, failing, cancelled):
+def test_every_item_is_settled_once_and_cameras_keep_their_order(
+    script, size, places, capacity, turns, failing, cancelled
+):
     """Whatever the timing, failures and cancellations: nothing lost, doubled, or out of order within a camera."""
 
     async def play() -> tuple[list[object], Work]:
         work = Work(turns, failing)
-        batcher = Batcher(work, size=size, linger_s=0.001, capacity=max(size, capacity))
+        batcher = Batcher(work, size=size, places=places, linger_s=0.001, capacity=max(size, capacity))
         running = asyncio.create_task(batcher.run())
         submitted = []
         for number, (camera, pause) in enumerate(script):
@@ -72,6 +75,29 @@ def test_every_item_is_settled_once_and_cameras_keep_their_order(script, size, c
             assert str(answer) == f"batch {batch_of[item]}"
         else:
             assert answer == item
+
+
+async def test_an_item_goes_beside_others_where_a_place_is_idle():
+    """Of two places one is idle while one item is worked on; a third item waits for either to be answered."""
+    gate, batches = asyncio.Event(), []
+
+    async def work(items: Sequence[int]) -> Sequence[int]:
+        batches.append(list(items))
+        await gate.wait()
+        return items
+
+    batcher = Batcher(work, size=4, places=2, linger_s=0.001, capacity=10)
+    running = asyncio.create_task(batcher.run())
+    answers = []
+    for number in range(3):
+        answers.append(asyncio.create_task(batcher.submit(number)))
+        await asyncio.sleep(0.05)
+    assert batches == [[0], [1]]
+    gate.set()
+    assert await asyncio.gather(*answers) == [0, 1, 2]
+    assert batches == [[0], [1], [2]]
+    batcher.close()
+    await running
 
 
 async def test_a_full_batch_closes_at_once_and_a_lone_item_after_the_linger():
