@@ -118,17 +118,18 @@ class EngineThread:
         """
         return await asyncio.wrap_future(self._turns.begin(begin))
 
-    async def between_batches(self, steps: Iterator[None], *, alone: bool = False) -> None:
+    async def between_batches(self, steps: Iterator[None], *, alone: bool = False, short: bool = False) -> None:
         """Run an iterator to its end, a step at a time, while no batch waits, and some even so.
 
         Args:
             steps: what to run.
             alone: whether no batch may be under way meanwhile.
+            short: whether they take so little that they need not wait.
 
         Raises:
             Exception: whatever a step raised; the engine goes on.
         """
-        await asyncio.wrap_future(self._turns.steps(on_one_core(steps), alone=alone))
+        await asyncio.wrap_future(self._turns.steps(on_one_core(steps), alone=alone, short=short))
 
     def close(self) -> None:
         """Let the thread end after the call it is in."""

@@ -18,9 +18,9 @@ from typing import Any, Literal, TypeVar
 from engine.cores import finished
 
 T = TypeVar("T")
-SHARE = 0.2
+SHARE = 0.35
 """Of the time that steps wait they earn so much of this thread's time on a core."""
-FIRST_S = 0.05
+FIRST_S = 0.1
 """So long steps that have just come wait at first for time that is nobody else's."""
 
 
@@ -56,18 +56,20 @@ class Turns:
         self._put(self._calls, (work, answer))
         return answer
 
-    def steps(self, work: Iterator[None], *, alone: bool = False) -> "Future[None]":
+    def steps(self, work: Iterator[None], *, alone: bool = False, short: bool = False) -> "Future[None]":
         """Run `work` step by step between calls, after the steps before it. Cancelling the answer leaves the rest.
 
         Args:
             work: what is advanced, on the thread.
             alone: whether no call may be under way meanwhile. Once such steps have earned it none begins, until those
                 that have are answered.
+            short: whether they take so little that they need not wait for time that is nobody else's.
         """
         steps = _Steps(work, alone)
         with self._changed:
             if not self._steps:
-                self._earned_s, self._earned_at_s = -self._share * self._first_s, time.monotonic()
+                self._earned_s = 0.0 if short else -self._share * self._first_s
+                self._earned_at_s = time.monotonic()
             self._put(self._steps, steps)
         return steps.answer
 

@@ -180,6 +180,17 @@ def test_steps_that_have_earned_it_run_beside_what_is_under_way():
     turns.close()
 
 
+def test_short_steps_do_not_wait_for_time_of_their_own():
+    """Where others would have waited a minute before they run beside a call."""
+    turns = Turns("test", share=0.5, first_s=60)
+    log: list[str] = []
+    first = begun(turns)
+    turns.steps(steps(log, "step", 2), short=True).result(30)
+    assert not first.done()
+    assert log == ["step0", "step1"]
+    turns.close()
+
+
 def test_steps_that_must_be_alone_keep_calls_from_beginning():
     """Once they have earned it: not beside what is under way, but before what comes after."""
     turns = Turns("test", share=1000, first_s=0)
