@@ -58,7 +58,7 @@ class Judge:
         """
         before, rows = len(self.bank.rows), bank.values()
         if len(rows) >= before and np.array_equal(bank.rows[:before], self.bank.rows):
-            return Judge(self._name, bank, self.index.grown(rows[before:]))
+            return Judge(self._name, bank, self.index.grown(rows[before:]) if len(rows) > before else self.index)
         index = self.index.anew(rows[:SLICE_ROWS])
         for start in range(SLICE_ROWS, len(rows), SLICE_ROWS):
             yield
