@@ -18,7 +18,7 @@ sums of D products, which err by less than 8 sqrt(D) u each (Higham and Mary 201
 
 from copy import copy
 from math import frexp, sqrt
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -108,11 +108,6 @@ class DeviceSearch:
 
     def __len__(self) -> int:
         return self._count
-
-    def grown(self, rows: Floats) -> Self:
-        """See `NearestNeighbours.grown`."""
-        self.add(rows)
-        return self
 
     def anew(self, rows: Floats) -> "DeviceSearch":
         """See `NearestNeighbours.anew`: the axes stay."""

@@ -1,6 +1,7 @@
 """Judges one frame with one recipe's bank: nearest rows, score, verdict, and a map where one is wanted."""
 
 from collections.abc import Callable, Generator, Iterable
+from copy import copy
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -58,7 +59,10 @@ class Judge:
         """
         before, rows = len(self.bank.rows), bank.values()
         if len(rows) >= before and np.array_equal(bank.rows[:before], self.bank.rows):
-            return Judge(self._name, bank, self.index.grown(rows[before:]) if len(rows) > before else self.index)
+            grown = copy(self.index) if self.index.grows_apart else self.index
+            if len(rows) > before:
+                grown.add(rows[before:])
+            return Judge(self._name, bank, grown)
         index = self.index.anew(rows[:SLICE_ROWS])
         for start in range(SLICE_ROWS, len(rows), SLICE_ROWS):
             yield

@@ -9,7 +9,6 @@ by blocks of queries; flat search needs 2 n M D flop, each of them four times as
 """
 
 from copy import copy
-from typing import Self
 
 import numpy as np
 import torch
@@ -50,7 +49,7 @@ class PrunedSearch:
     any orthonormal axes give a bound. Where later rows lie outside the box of the codes, all are coded anew.
     """
 
-    grows_apart = True
+    grows_apart = True  # rows beyond its own count are passed over
 
     def __init__(self, rows: Floats, width: int | None = None) -> None:
         self._rows = np.empty((0, rows.shape[1]), dtype=np.float32)  # with room to grow
@@ -76,19 +75,13 @@ class PrunedSearch:
         self._rows[start : self._count] = rows
         self._code(start)
         if start and self._error > MOST_WORSE * self._first_error:
-            self._codes = self._codes.clone()  # an index that this one has grown from keeps its own
+            self._codes = self._codes.clone()  # an index that this is a copy of keeps its own
             self._space = CodeSpace(self._rows[: self._count], self._axes, self._centre, self._width)
             self._error = 0.0
             self._code(0)
             start = 0
         if start == 0:
             self._first_error = self._error
-
-    def grown(self, rows: Floats) -> Self:
-        """See `NearestNeighbours.grown`: both have the rows and codes in common, and this one takes its own for all."""
-        other = copy(self)
-        other.add(rows)
-        return other
 
     def anew(self, rows: Floats) -> "PrunedSearch":
         """See `NearestNeighbours.anew`: the axes stay, which cost the most to find."""

@@ -6,7 +6,7 @@ out. So all searches return the same rows and distances, for any batch of querie
 """
 
 from time import thread_time
-from typing import Literal, Protocol, Self, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import faiss
 import numpy as np
@@ -35,15 +35,12 @@ class NearestNeighbours(Protocol):
 
     @property
     def grows_apart(self) -> bool:
-        """Whether an index that has grown may be searched on as it was before, also while it grows."""
+        """Whether a shallow copy may grow, once, while this one is searched on as it is; they share room for rows."""
 
     def __len__(self) -> int: ...
 
     def add(self, rows: Floats) -> None:
         """Append `rows`, float32 (m, D), in place; nobody may be searching."""
-
-    def grown(self, rows: Floats) -> Self:
-        """The index over these rows and then `rows`, float32 (m, D), in the same place; this one grows only once."""
 
     def anew(self, rows: Floats) -> "NearestNeighbours":
         """Another index of this kind over other rows, float32 (M, D); what was chosen for this one is taken over."""
@@ -166,11 +163,6 @@ class FaissSearch:
         if len(rows):
             self._norm = max(self._norm, float(np.sqrt(np.einsum("nd,nd->n", centred, centred).max())))
 
-    def grown(self, rows: Floats) -> Self:
-        """See `NearestNeighbours.grown`: FAISS has one place for all."""
-        self.add(rows)
-        return self
-
     def anew(self, rows: Floats) -> "FaissSearch":
         """See `NearestNeighbours.anew`."""
         return FaissSearch(rows)
@@ -227,11 +219,6 @@ class TorchSearch:
         self._rows = torch.cat([self._rows, more])
         self._centred = torch.cat([self._centred, centred])
         self._sq_norms = torch.cat([self._sq_norms, centred.square().sum(1)])
-
-    def grown(self, rows: Floats) -> Self:
-        """See `NearestNeighbours.grown`."""
-        self.add(rows)
-        return self
 
     def anew(self, rows: Floats) -> "TorchSearch":
         """See `NearestNeighbours.anew`."""

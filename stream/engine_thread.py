@@ -47,8 +47,8 @@ class OverlappingEngine(Protocol):
         """Frames that it computes side by side, each in a time of its own."""
 
     def begin(self, frames: Sequence[tuple[str, Image]], *, maps: Maps = "none") -> "Future[list[Inspection]]":
-        """`inspect`, answered later. While anything is under way nothing else is called but this and `prepare`, and
-        what begins an embedding.
+        """`inspect`, answered later. While anything is under way nothing else is called but this and `prepare`,
+        what begins an embedding, and `swapping` where `swaps_beside` says so.
         """
 
 

@@ -53,7 +53,7 @@ class Turns:
     def begin(self, work: Callable[[], "Future[T]"]) -> "Future[T]":
         """Run `work` after the calls before it have run; its answer is that of the future that it returns."""
         answer: Future[T] = Future()
-        self._put(self._calls, (work, answer))
+        self._put(self._calls, (work, answer), answer)
         return answer
 
     def steps(self, work: Iterator[None], *, alone: bool = False, short: bool = False) -> "Future[None]":
@@ -70,7 +70,7 @@ class Turns:
             if not self._steps:
                 self._earned_s = 0.0 if short else -self._share * self._first_s
                 self._earned_at_s = time.monotonic()
-            self._put(self._steps, steps)
+            self._put(self._steps, steps, steps.answer)
         return steps.answer
 
     def close(self) -> None:
@@ -84,10 +84,10 @@ class Turns:
         for answer in waiting:
             answer.cancel()
 
-    def _put(self, queue: deque[Any], item: "tuple[Any, Future[Any]] | _Steps") -> None:
+    def _put(self, queue: deque[Any], item: object, answer: "Future[Any]") -> None:
         with self._changed:
             if self._closed:
-                (item.answer if isinstance(item, _Steps) else item[1]).cancel()
+                answer.cancel()
                 return
             queue.append(item)
             if self._thread.ident is None:

@@ -1,5 +1,6 @@
 """A new generation takes over between batches: indexes grow in place, and frames are judged as by a fresh inspector."""
 
+from copy import copy
 from dataclasses import replace
 
 import msgspec
@@ -71,7 +72,8 @@ def test_an_index_that_grows_apart_is_searched_as_it_was(fitted: FitReport) -> N
     queries = np.concatenate([rows[::3] + 0.1, rows[:20] * 90])
     before = [*index.search(queries, 1), *index.search(queries, 3), *index.farthest(queries, 5)]
     for joining in (queries[:4], np.repeat(queries, 9, axis=0), rows[:30] * 100):
-        after = index.grown(joining)
+        after = copy(index)
+        after.add(joining)
         assert len(after) == len(index) + len(joining)
         found = [*index.search(queries, 1), *index.search(queries, 3), *index.farthest(queries, 5)]
         for was, is_now in zip(before, found, strict=True):
