@@ -1,32 +1,28 @@
 """A backbone that ends at its last tapped stage: pixels in, patch embeddings out.
 
-The network is traced once; whatever the tapped stages do not need is never given weights and never run. Batch
-normalisation is folded into the convolutions, and tensors are channels-last. On a CPU convolutions also take in what
-follows them, or OpenVINO runs the network.
+Batch normalisation is folded into the convolutions of the network (`engine.tapped_network`), and tensors are
+channels-last. On a CPU convolutions also take in what follows them, or OpenVINO runs the network.
 """
 
-import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
-import timm
 import torch
-import torchvision
 from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 from torch.nn.functional import pad
 from torch.utils.flop_counter import FlopCounterMode
-from torchvision.models import feature_extraction as torchvision_features
 
-from engine import cuda_fusion, folding, fusion, openvino_network, patches, weights, winograd
+from engine import cuda_fusion, folding, fusion, openvino_network, patches, tapped_network, winograd
 from engine.cores import cores, spread
 from engine.cuda_fusion import COLOURS
+from engine.cuda_graph import Launch
 from engine.device import Precision, backbone_dtype, full_float32
 from engine.device_pass import DevicePass, chunk_size
-from engine.errors import RecipeError, WeightsError
-from engine.feature_maps import as_map, channels_first
+from engine.errors import RecipeError
+from engine.feature_maps import as_map
 from engine.illumination import level
 from engine.inspection import Image
 from engine.kernel_compiler import compiles
@@ -37,8 +33,6 @@ from engine.recipe import Backbone
 Runtime: TypeAlias = Literal["auto", "torch", "openvino"]
 """What runs the network on a CPU: `auto` is OpenVINO where it is installed and faster. A GPU always has torch."""
 Network: TypeAlias = Callable[[Tensor], Sequence[Tensor]]
-SLOWLY_DRAWN = ("googlenet", "inception_v3")
-"""torchvision's models that draw weights slowly, and warn of it, unless told not to: they are given theirs anyway."""
 
 
 class FeatureExtractor:
@@ -105,10 +99,12 @@ class FeatureExtractor:
         """
         if options.levelling:
             images = [level(image) for image in images]
-        if options not in self._passes:
-            self._passes[options] = DevicePass(partial(self._embeddings, options), self.device)
-        embeddings = self._passes[options](images)
+        embeddings = self._pass(options)(images)
         return embeddings, self._grids[images[0].shape[:2], options]
+
+    def launches(self, images: Sequence[Image], options: PatchOptions = PLAIN) -> list[Launch]:
+        """See `DevicePass.launches`: what `embed_batch` computes once images are on the device."""
+        return self._pass(options).launches(images)
 
     def together(self, size_px: tuple[int, int]) -> int:
         """How many images of `size_px`, (H, W), keep the device busy: more gain nothing but take memory."""
@@ -132,6 +128,11 @@ class FeatureExtractor:
         H, W = pixels.shape[1:3]
         embeddings, grid = patches.embed(self.feature_maps(self.normalise(pixels)), (H, W), options)
         return embeddings.float(), grid
+
+    def _pass(self, options: PatchOptions) -> DevicePass:
+        if options not in self._passes:
+            self._passes[options] = DevicePass(partial(self._embeddings, options), self.device)
+        return self._passes[options]
 
     def _embeddings(self, options: PatchOptions, pixels: Tensor) -> Tensor:
         """From pixels on the device, uint8 (B, H, W, 3), to (B, h*w, D); notes the grid."""
@@ -198,12 +199,7 @@ def load_backbone(
         RecipeError: the library has no such backbone, or the backbone no such stage.
         WeightsError: the weights are missing, altered or do not fit.
     """
-    model = _architecture(spec)
-    graph = _tap(model, spec)
-    _take_constants(graph, model, spec)
-    graph.load_state_dict(_state(spec, model, graph), strict=True, assign=True)
-    graph.eval().requires_grad_(False)
-    graph = folding.fold(graph)
+    graph = folding.fold(tapped_network.build(spec))
     dtype = backbone_dtype(device, precision)
     graph = graph.to(device, dtype)
     weight_bytes = sum(parameter.nbytes for parameter in graph.parameters())
@@ -214,10 +210,9 @@ def load_backbone(
 
 def count_flop(spec: Backbone, size_px: tuple[int, int]) -> int:
     """Floating-point operations of the bare backbone for one image of `size_px`, (H, W); nothing is computed."""
-    model = _architecture(spec)
-    graph = _tap(model, spec)
+    network = tapped_network.outline(spec)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        graph(torch.empty(1, 3, *size_px, device="meta"))
+        network(torch.empty(1, 3, *size_px, device="meta"))
     return int(counter.get_total_flops())
 
 
@@ -237,84 +232,3 @@ def _suits_openvino(graph: fx.GraphModule) -> bool:
     """Whether OpenVINO is installed and faster: it has no Winograd filtering, but better depthwise convolutions."""
     convolutions = (module for module in graph.modules() if isinstance(module, nn.Conv2d))
     return openvino_network.available() and not any(winograd.fits(convolution) for convolution in convolutions)
-
-
-def _architecture(spec: Backbone) -> nn.Module:
-    """The whole model without memory for its weights, on torch's device `meta`."""
-    try:
-        try:
-            with torch.device("meta"):
-                return _made(spec)
-        except NotImplementedError:  # it computes its widths with tensors, as RegNet does
-            return _made(spec).to("meta")
-    except (ValueError, RuntimeError) as error:
-        raise RecipeError(f"backbone {spec.name!r}: {spec.library} has no such model ({error})") from error
-
-
-def _made(spec: Backbone) -> nn.Module:
-    if spec.library == "timm":
-        model: nn.Module = timm.create_model(spec.name, pretrained=False)
-    else:
-        drawn = {"init_weights": False} if spec.name in SLOWLY_DRAWN else {}
-        model = torchvision.models.get_model(spec.name, weights=None, **drawn)
-    return model.eval()
-
-
-def _tap(model: nn.Module, spec: Backbone) -> fx.GraphModule:
-    """The part of `model` that the tapped stages need; its output is a tuple in the stages' order."""
-    nodes = {module: str(order) for order, module in enumerate(_stage_modules(model, spec))}
-    library = torchvision_features if spec.library == "torchvision" else timm.models
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "NOTE: The nodes obtained")  # only training has others
-            graph: fx.GraphModule = library.create_feature_extractor(model, nodes)
-        output = next(node for node in graph.graph.nodes if node.op == "output")
-        output.args = (tuple(output.args[0][str(order)] for order in range(len(nodes))),)
-    except Exception as error:  # the model's own code runs on stand-ins for tensors, and may raise anything
-        why = f"{type(error).__name__} {error}".strip()
-        raise RecipeError(f"backbone {spec.name!r} cannot be cut at {', '.join(spec.stages)} ({why})") from error
-    graph.recompile()
-    channels_first(graph)
-    return graph
-
-
-def _take_constants(graph: fx.GraphModule, model: nn.Module, spec: Backbone) -> None:
-    """Give `graph` what is no weight and is computed when the model is built or traced, as Swin's indices are."""
-    weight_names = model.state_dict().keys()
-    names = [name for name, _ in graph.named_buffers() if name not in weight_names]
-    made = dict(_tap(_made(spec), spec).named_buffers()) if names else {}
-    for name in names:
-        owner, _, own = name.rpartition(".")
-        setattr(graph.get_submodule(owner), own, made[name].clone())
-
-
-def _stage_modules(model: nn.Module, spec: Backbone) -> list[str]:
-    """Module names of the tapped stages."""
-    if spec.library == "torchvision":
-        known = {name for name, _ in model.named_modules() if name}
-        modules = {stage: stage for stage in spec.stages if stage in known}
-        choices = ", ".join(name for name, _ in model.named_children())
-    else:
-        info: Any = model.feature_info
-        modules = {str(index): entry["module"] for index, entry in enumerate(info)}
-        choices = ", ".join(modules)
-    missing = [stage for stage in spec.stages if stage not in modules]
-    if missing or not spec.stages:
-        absent = ", ".join(missing) or "(none named)"
-        raise RecipeError(f"backbone {spec.name!r} has no stage {absent}: it has {choices}")
-    return [modules[stage] for stage in spec.stages]
-
-
-def _state(spec: Backbone, model: nn.Module, graph: nn.Module) -> dict[str, Tensor]:
-    """The state dict of `graph`, from the weights that the recipe names."""
-    of_model = model.state_dict()
-    constants = {name: tensor for name, tensor in graph.state_dict().items() if name not in of_model}
-    needed = {name: tensor for name, tensor in graph.state_dict().items() if name in of_model}
-    kind, _, value = spec.weights.partition(":")
-    if kind == "random":
-        if not value.isdigit() or spec.weights_sha256 != weights.random_sha256(int(value)):
-            raise WeightsError(f"weights {spec.weights!r}: expected random:SEED and the SHA-256 of that text")
-        return constants | {name: weights.draw(name, tensor, int(value)) for name, tensor in needed.items()}
-    path = weights.locate(spec)
-    state = weights.fit_names(weights.read_weights(path, spec.weights_sha256), of_model, str(path))
-    return constants | {name: state[name] for name in needed}

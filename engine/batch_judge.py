@@ -6,6 +6,7 @@ map and no row's use is wanted, only the patches that a frame's score hangs on a
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from math import isfinite
 from typing import Protocol, TypeAlias, runtime_checkable
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from engine.anomaly_map import REFERENCE_HEIGHT_PX, axis_operator
+from engine.device_search import DeviceSearch
 from engine.errors import EngineError
 from engine.fetching import fetching
 from engine.inspection import Inspection
@@ -42,6 +44,22 @@ class TensorSearch(TensorNearest, Protocol):
         """
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search found of B frames, on the device."""
+
+    sq: Tensor
+    """Squared distances of patches to their nearest rows, float32 (B, h*w); of those that the score hangs on."""
+    worst: Tensor
+    """Each frame's worst patch, int64 (B,)."""
+    embeddings: Tensor
+    """What these are, (B, D)."""
+    nearest: Tensor
+    """Their nearest rows, int64 (B,)."""
+    sq_of: Callable[[list[int]], Tensor]
+    """Squared distances of all patches of some of the frames, float32 (n, h*w)."""
+
+
 class BatchJudge:
     """One recipe's bank on a device, with an index over it there."""
 
@@ -57,45 +75,60 @@ class BatchJudge:
         if judge.used is not None:
             self._used = torch.zeros(len(judge.used), dtype=torch.bool, device=index.rows.device)
 
+    @classmethod
+    def on(cls, device: torch.device, judge: Judge, turn: AbstractContextManager[object] | None = None) -> "BatchJudge":
+        """By the judge's own index, which grows with the bank, where it is on a device; else by another there."""
+        index = judge.index
+        return cls(
+            judge, index if isinstance(index, TensorSearch) else DeviceSearch(judge.bank.values(), str(device)), turn
+        )
+
     def judge(self, embeddings: Tensor, grid: tuple[int, int], maps: Maps) -> list[Inspection]:
         """Judge the frames of a batch, float (B, h*w, D) on the device."""
         return self.begin(embeddings, grid, maps)()
 
-    @torch.inference_mode()
     def begin(self, embeddings: Tensor, grid: tuple[int, int], maps: Maps) -> Answer:
         """`judge` without waiting for the device: the answer waits, and may be asked for by another thread."""
-        B = len(embeddings)
+        return self.tell(self.search(embeddings, maps), grid, maps)
+
+    @torch.inference_mode()
+    def search(self, embeddings: Tensor, maps: Maps) -> Found:
+        """What the index says of the patches of frames, float (B, h*w, D), as far as their verdicts and maps hang on
+        it; does not wait for the device.
+        """
         whole = maps == "all" or self._used is not None
         if whole:
-            sq, rows = self._search(embeddings)
+            sq, rows = self._nearest(embeddings)
         else:
             sq, rows = self._index.farthest_of_frames(embeddings, self._score_patches)
         worst = _worst(sq)
-        every = torch.arange(B, device=worst.device)
-        return self._inspections(
+        every = torch.arange(len(embeddings), device=worst.device)
+        return Found(
             sq,
             worst,
             embeddings[every, worst],
             rows[every, worst],
-            grid,
-            maps,
-            lambda wanted: sq[wanted] if whole else self._search(embeddings[wanted])[0],
+            lambda wanted: sq[wanted] if whole else self._nearest(embeddings[wanted])[0],
         )
 
-    @torch.inference_mode()
     def judge_bands(self, bands: Iterable[Tensor], grid: tuple[int, int], maps: Maps) -> Inspection:
         """Judge one frame whose patches come in bands from top to bottom, float (n, D) each, holding one at a time."""
-        found = []
+        return self.tell(self.search_bands(bands), grid, maps)()[0]
+
+    @torch.inference_mode()
+    def search_bands(self, bands: Iterable[Tensor]) -> Found:
+        """`search` of all patches of one frame, for `judge_bands`."""
+        searched = []
         for band in bands:
             sq, rows = self._index.nearest(band, 1)
             self._note(rows)
             worst = _worst(sq.T)
-            found.append((sq[:, 0], worst, band[worst], rows[worst, 0]))
-        of = int(torch.stack([sq.amax() for sq, *_ in found]).argmax())
-        _, worst, embedding, row = found[of]
-        before = sum(len(sq) for sq, *_ in found[:of])
-        all_sq = torch.cat([sq for sq, *_ in found])[None]
-        return self._inspections(all_sq, worst + before, embedding, row, grid, maps, lambda _: all_sq)()[0]
+            searched.append((sq[:, 0], worst, band[worst], rows[worst, 0]))
+        of = int(torch.stack([sq.amax() for sq, *_ in searched]).argmax())
+        _, worst, embedding, row = searched[of]
+        before = sum(len(sq) for sq, *_ in searched[:of])
+        all_sq = torch.cat([sq for sq, *_ in searched])[None]
+        return Found(all_sq, worst + before, embedding, row, lambda _: all_sq)
 
     def note_used(self) -> None:
         """Tell the judge which rows have been a patch's nearest on the device since the last call."""
@@ -103,7 +136,7 @@ class BatchJudge:
             self._judge.used |= self._used.cpu().numpy()
             self._used.zero_()
 
-    def _search(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+    def _nearest(self, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """The nearest row of every patch of frames, (B, P, D): squared distances and rows, (B, P)."""
         sq, rows = nearest_of_frames(self._index, embeddings)
         self._note(rows)
@@ -113,36 +146,23 @@ class BatchJudge:
         if self._used is not None:
             self._used[rows.flatten()] = True
 
-    def _inspections(
-        self,
-        sq: Tensor,
-        worst: Tensor,
-        embeddings: Tensor,
-        nearest: Tensor,
-        grid: tuple[int, int],
-        maps: Maps,
-        sq_of: Callable[[list[int]], Tensor],
-    ) -> Answer:
+    @torch.inference_mode()
+    def tell(self, found: Found, grid: tuple[int, int], maps: Maps) -> Answer:
         """What is said of frames, once the device has found it.
-
-        Args:
-            sq: float32 (B, h*w), squared distances of patches to their nearest rows; of those that the score hangs on.
-            worst: int64 (B,), each frame's worst patch; `embeddings`, (B, D), what it is; `nearest`, (B,), its row.
-            grid: (h, w).
-            maps: for which frames a map is made.
-            sq_of: squared distances of all patches of some frames, float32 (n, h*w).
 
         The answer raises EngineError where a score is not finite.
         """
+        sq, nearest = found.sq, found.nearest
         proven = torch.ones((), dtype=torch.bool, device=sq.device)
         if self._score_patches > 1:
             scores = sq.sqrt().topk(min(self._score_patches, sq.shape[1]), dim=1).values.double().mean(1)
         elif self._neighbours == 1:
-            scores = _distances(embeddings, self._index.rows[nearest])
+            scores = _distances(found.embeddings, self._index.rows[nearest])
         else:
             around, proven = self._around.around(nearest, self._neighbours)
-            scores = self._scores(embeddings, nearest, around)
-        said = fetching(torch.stack([scores, worst.double(), nearest.double(), proven.double().expand(len(scores))]))
+            scores = self._scores(found.embeddings, nearest, around)
+        all_proven = proven.double().expand(len(scores))
+        said = fetching(torch.stack([scores, found.worst.double(), nearest.double(), all_proven]))
 
         @torch.inference_mode()
         def answer() -> list[Inspection]:
@@ -150,9 +170,9 @@ class BatchJudge:
             if not all(all_proven):
                 with self._turn:
                     certain = self._index.nearest(self._index.rows[nearest], self._neighbours)[1]
-                    values = self._scores(embeddings, nearest, certain).tolist()
-            found = [Score(*of) for of in zip(values, map(int, patches), map(int, rows), strict=True)]
-            if not all(isfinite(score.value) for score in found):
+                    values = self._scores(found.embeddings, nearest, certain).tolist()
+            scored = [Score(*of) for of in zip(values, map(int, patches), map(int, rows), strict=True)]
+            if not all(isfinite(score.value) for score in scored):
                 raise EngineError(
                     f"recipe {self._judge.bank.recipe.name!r}: a frame's score is not finite; the backbone's features "
                     f"may exceed the range of half precision, which precision float32 does not"
@@ -160,15 +180,15 @@ class BatchJudge:
             threshold = self._judge.bank.threshold
             wanted = [
                 position
-                for position, score in enumerate(found)
+                for position, score in enumerate(scored)
                 if maps == "all" or (maps == "rejects" and score.value > threshold)
             ]
             made = {}
             if wanted:
                 with self._turn:
-                    drawn = self._maps(sq_of(wanted).sqrt(), grid).cpu().numpy()
+                    drawn = self.maps(found.sq_of(wanted).sqrt(), grid).cpu().numpy()
                 made = dict(zip(wanted, drawn, strict=True))
-            return [self._judge.inspection(score, grid, made.get(position)) for position, score in enumerate(found)]
+            return [self._judge.inspection(score, grid, made.get(position)) for position, score in enumerate(scored)]
 
         return answer
 
@@ -186,7 +206,7 @@ class BatchJudge:
         weight = 1.0 - (s_star - largest).exp() / (to_neighbours - largest[:, None]).exp().sum(1)
         return weight * s_star
 
-    def _maps(self, distances: Tensor, grid: tuple[int, int]) -> Tensor:
+    def maps(self, distances: Tensor, grid: tuple[int, int]) -> Tensor:
         """Anomaly maps, float32 (n, H, W), of patch distances (n, h*w)."""
         recipe = self._judge.bank.recipe
         H, W = recipe.image_size_px

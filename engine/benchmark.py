@@ -7,25 +7,24 @@ of all patches with all rows: a search that rules rows out by bounds can lie bel
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
-from engine import patches
-from engine.anomaly_map import anomaly_map, axis_operator
+from engine.anomaly_map import axis_operator
 from engine.backbone import Runtime, count_flop, load_backbone
+from engine.batch_judge import BatchJudge
 from engine.device import Precision, backbone_dtype, full_float32, resolve_device
-from engine.illumination import level
+from engine.device_stages import DeviceStages
+from engine.frame_stages import FrameStages, Laps
 from engine.inspection import Image
 from engine.inspector import Inspector
-from engine.judge import score_bands, score_of
+from engine.judge import Judge
 from engine.memory_bank import MemoryBank
-from engine.scoring import Scorer
-from engine.search import NearestNeighbours, SearchKind, make_search
+from engine.search import NearestNeighbours
+from engine.search_choice import SearchKind, make_search
 from engine.tiling import TiledExtractor
 
 FLOAT32_BYTES = 4
@@ -66,7 +65,9 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipeBenchmark:
-    """One bank: its stages in order, the last of them `end to end`, which search ran, seconds a frame in a batch."""
+    """One bank: its stages in order, the last of them `end to end`, of one frame, or on a device of one of a batch of
+    `together`; which search ran; seconds of a frame alone, and of one in a batch of all `frames`.
+    """
 
     recipe: str
     backbone: str
@@ -76,13 +77,15 @@ class RecipeBenchmark:
     dimensions: int
     search: str
     frames: int
+    together: int
     stages: tuple[Stage, ...]
+    one_s: float
     batch_s: float
 
     @property
     def frames_per_s(self) -> float:
         """Frames inspected in a second, end to end, one by one."""
-        return 1.0 / self.stages[-1].seconds
+        return 1.0 / self.one_s
 
     @property
     def batch_frames_per_s(self) -> float:
@@ -125,89 +128,69 @@ def benchmark(
     repeats: int = 3,
     progress: Progress | None = None,
 ) -> RecipeBenchmark:
-    """Time every stage of inspecting `images`, prepared by `prepare`, one frame at a time, and all of them as a batch.
+    """Time every stage of inspecting `images`, prepared by `prepare`, each alone, on a device all of them together; and
+    all stages of a frame alone, and of all frames as a batch.
 
     `progress` is called with `measure` and frames done. Raises RecipeError, WeightsError and DeviceError as the
     inspector does.
     """
     recipe = bank.recipe
     on = resolve_device(device)
+    batched = on.type != "cpu"
     extractor = load_backbone(recipe.backbone, on, runtime, precision)
-    tiled = TiledExtractor(recipe, extractor)
     inspector = Inspector({recipe.name: bank}, device=device, search=search, runtime=runtime, precision=precision)
     inspector.warm_up()
-    rows = bank.values()
-    index = make_search(search, rows, str(on))
-    scorer = Scorer(rows, index, recipe.neighbours, recipe.score_patches)
-    grid, channels = bank.grid, 0
-
-    def embedded(image: Image, laps: _Laps) -> Iterator[Tensor]:
-        """The patch embeddings of an image in bands, (n, D) each."""
-        nonlocal channels
-        if recipe.tiling is not None:
-            yield from tiled.bands(image)
-            return
-        x = extractor.normalise((level(image) if recipe.levelling else image)[None])
-        laps.end("normalise")
-        feature_maps = extractor.feature_maps(x)
-        laps.end("backbone")
-        channels = sum(m.numel() for m in feature_maps)
-        with torch.inference_mode():
-            embeddings = patches.embed(feature_maps, recipe.image_size_px, tiled.options)[0][0]
-        yield embeddings
-
-    def searched(image: Image, laps: _Laps) -> Iterator[NDArray[np.float32]]:
-        for band in embedded(image, laps):
-            values = band.float().cpu().numpy()
-            laps.end("embed" if recipe.tiling is None else "tiles")
-            yield values
-            laps.end("search")
+    index = make_search(search, bank.values(), str(on))
+    stages: DeviceStages | FrameStages
+    if batched:
+        stages = DeviceStages(bank, extractor, BatchJudge.on(on, Judge(recipe.name, bank, index)))
+    else:
+        stages = FrameStages(bank, extractor, index)
+    tiled = TiledExtractor(recipe, extractor)
+    together = len(images) if batched and recipe.tiling is None else 1
 
     seconds: dict[str, list[float]] = {}
     warm_up = 1
     for turn in range(warm_up + repeats):
         if turn == warm_up:
             seconds.clear()
+        for spent in stages.time(images):
+            for name, value in spent.items():
+                seconds.setdefault(name, []).append(value / together)
         for position, image in enumerate(images):
-            bands = (band.float().cpu().numpy() for band in tiled.bands(image))
-            _, distances = score_bands(index, scorer, bands)  # for the map
-            laps = _Laps(on)
-            score_of(index, scorer, searched(image, laps))
-            laps.end("score")
-            anomaly_map(distances.reshape(grid), recipe.image_size_px, recipe.smoothing_sigma)
-            laps.end("map")
+            laps = Laps(on)
             inspector.inspect([(recipe.name, image)], maps="rejects")
-            laps.end("end to end")
-            for stage, spent in laps.seconds.items():
-                seconds.setdefault(stage, []).append(spent)
+            seconds.setdefault("one by one", []).append(laps.end("one by one"))
             if progress is not None:
                 progress("measure", turn * len(images) + position + 1, (warm_up + repeats) * len(images))
-        laps = _Laps(on)
+        laps = Laps(on)
         inspector.inspect([(recipe.name, image) for image in images], maps="rejects")
-        laps.end("batch")
-        seconds.setdefault("batch", []).append(laps.seconds["batch"] / len(images))
+        seconds.setdefault("batch", []).append(laps.end("batch") / len(images))
 
     H, W = recipe.image_size_px
-    P, (M, D) = grid[0] * grid[1], rows.shape
+    P, (M, D) = bank.grid[0] * bank.grid[1], bank.rows.shape
     value_bytes = extractor.dtype.itemsize
     flop = float(count_flop(recipe.backbone, tiled.pass_size_px)) * tiled.tiles
+    feature_values = 0
+    if "embed" in seconds:
+        feature_values = sum(m.numel() for m in extractor.feature_maps(extractor.normalise(images[0][None])))
     work = {  # arithmetic and bytes moved at the least
+        "upload": (0.0, H * W * 3),
         "tiles": (flop, P * D * value_bytes + extractor.weight_bytes),
         "normalise": (2.0 * H * W * 3, H * W * 3 * (1 + value_bytes)),
-        "backbone": (flop, extractor.weight_bytes),
-        "embed": (9.0 * channels, channels * value_bytes + P * D * FLOAT32_BYTES),
-        "search": (2.0 * P * M * D, (M * D + P * D) * FLOAT32_BYTES),
+        "backbone": (flop, extractor.weight_bytes / together),
+        "embed": (9.0 * feature_values, feature_values * value_bytes + P * D * FLOAT32_BYTES),
+        "search": (2.0 * P * M * D, (M * D / together + P * D) * FLOAT32_BYTES),
         "score": (3.0 * recipe.neighbours * D, recipe.neighbours * D * FLOAT32_BYTES),
-        "map": (2.0 * (H * grid[0] * grid[1] + H * W * grid[1]), H * W * FLOAT32_BYTES),
+        "map": (2.0 * (H * bank.grid[0] * bank.grid[1] + H * W * bank.grid[1]), H * W * FLOAT32_BYTES),
     }
     work = {name: least for name, least in work.items() if name in seconds}
-    stages = [_stage(name, seconds[name], *work[name], floor) for name in work]
+    found = [_stage(name, seconds[name], *work[name], floor) for name in work]
     # End to end includes maps of rejects only; its floor leaves them out.
-    least = sum(stage.floor_s for stage in stages if stage.name != "map")
-    total = _stage("end to end", seconds["end to end"], sum(arithmetic for arithmetic, _ in work.values()), 0.0, floor)
-    stages.append(
-        Stage(name=total.name, seconds=total.seconds, quartiles=total.quartiles, flop=total.flop, floor_s=least)
+    whole = _stage(
+        "end to end", seconds["batch" if together > 1 else "one by one"], sum(stage.flop for stage in found), 0.0, floor
     )
+    found.append(replace(whole, floor_s=sum(stage.floor_s for stage in found if stage.name != "map")))
     return RecipeBenchmark(
         recipe=recipe.name,
         backbone=f"{recipe.backbone.name} {'+'.join(recipe.backbone.stages)}",
@@ -217,26 +200,11 @@ def benchmark(
         dimensions=D,
         search=_kind(index),
         frames=len(images),
-        stages=tuple(stages),
+        together=together,
+        stages=tuple(found),
+        one_s=statistics.median(seconds["one by one"]),
         batch_s=statistics.median(seconds["batch"]),
     )
-
-
-class _Laps:
-    """Seconds of one frame by stage; the device has finished at the end of each."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.seconds: dict[str, float] = {}
-        self._device = device
-        self._last = time.perf_counter()
-
-    def end(self, stage: str) -> None:
-        """What has passed since the last end belongs to `stage`."""
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        now = time.perf_counter()
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
-        self._last = now
 
 
 def synthetic_images(size_px: tuple[int, int], count: int, seed: int = 0) -> list[Image]:

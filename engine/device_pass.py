@@ -8,7 +8,7 @@ for a result here.
 On the CPU the same steps run one after the other.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import TypeAlias
@@ -59,15 +59,24 @@ class DevicePass:
     @torch.inference_mode()
     def __call__(self, images: Sequence[Image]) -> Tensor:
         """What `forward` makes of images of one size, RGB uint8 (H, W, 3) each, in order, in a new tensor."""
-        full = chunk_size(images[0].shape)
-        result = torch.empty(0)
-        for start in range(0, len(images), full):
-            part = images[start : start + full]
-            output = self._chunk((1 << (len(part) - 1).bit_length(), *part[0].shape)).run(part)
+        result, start = torch.empty(0), 0
+        for part, chunk in self._chunked(images):
+            output = chunk.run(part)
             if start == 0:
                 result = output.new_empty((len(images), *output.shape[1:]))
             result[start : start + len(part)] = output[: len(part)]  # a graph's output is the next chunk's too
+            start += len(part)
         return result
+
+    def launches(self, images: Sequence[Image]) -> list[Launch]:
+        """The forward passes of a call with these images, without their way to the device, to be timed alone."""
+        return [chunk.launch for _, chunk in self._chunked(images)]
+
+    def _chunked(self, images: Sequence[Image]) -> Iterator[tuple[Sequence[Image], "_Chunk"]]:
+        full = chunk_size(images[0].shape)
+        for start in range(0, len(images), full):
+            part = images[start : start + full]
+            yield part, self._chunk((1 << (len(part) - 1).bit_length(), *part[0].shape))
 
     def _chunk(self, shape: tuple[int, ...]) -> "_Chunk":
         if shape not in self._chunks:
@@ -85,7 +94,7 @@ class _Chunk:
         self._turn = 0
         self._input = torch.zeros(shape, dtype=torch.uint8, device=device)
         on_gpu = device.type == "cuda"
-        self._launch: Launch = graphed(forward, self._input) if on_gpu else lambda: forward(self._input)
+        self.launch: Launch = graphed(forward, self._input) if on_gpu else lambda: forward(self._input)
 
     def run(self, images: Sequence[Image]) -> Tensor:
         """The forward pass of as many images as the chunk holds, or fewer; valid until the next one."""
@@ -93,7 +102,7 @@ class _Chunk:
         self._turn = (self._turn + 1) % SLOTS
         slot.upload(images)
         slot.hand_over(self._input)
-        return self._launch()
+        return self.launch()
 
 
 class _Slot:

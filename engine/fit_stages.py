@@ -28,7 +28,7 @@ from engine.read_ahead import read_ahead
 from engine.recipe import Recipe
 from engine.recipe_check import check_projection
 from engine.scoring import Scorer
-from engine.search import make_search
+from engine.search_choice import make_search
 from engine.spool import ImageSpool
 from engine.tiling import TiledExtractor
 

@@ -8,7 +8,9 @@ one goes through the rows by rising bound, measuring, until a bound is more than
 
 A frame's score hangs on its farthest patches alone. The first measured row gives an upper bound of a patch's distance.
 Once the patches with the largest of these are searched to the end, all whose upper bound is less than what was found
-are out of it: of real frames, nine in ten and more.
+are out of it: of real frames, nine in ten and more. Which these are is told by kernels too
+(`engine.selection_kernels`): the search is ten launches, each of which takes the host longer than a small one takes the
+device.
 
 Rounding: products in half precision are exact in float32, and of a sum of D of them, accumulated 16 at a time, at most
 (D / 16 + 16) 2^-22 of |q| |axis| is lost, truncation included (Fasi et al. 2021 measured how tensor cores add); two
@@ -45,6 +47,9 @@ REFINE_SOME = {"COLUMNS": 32, "SPLIT": 16, "num_warps": 1}
 """Tiles of the kernels, as they measure fastest on a Hopper GPU. Programs that tell each other distances as they go
 have one warp: of several, each would read another.
 """
+UNPACK = {"BLOCK": 1024, "num_warps": 4}
+SELECT_PER_WARP, MOST_WARPS = 256, 16
+"""Patches of a frame that a warp selects among, and how many warps a frame has at most."""
 PROGRAMS = 16
 """Programs for each multiprocessor that search on; on a CPU, in all."""
 
@@ -77,9 +82,9 @@ class FusedSearch:
 
     def __init__(self, centre: Doubles, axes: Doubles, limits: Range, device: torch.device) -> None:
         """Raises ImportError where Triton is not installed."""
-        from engine import search_kernels
+        from engine import search_kernels, selection_kernels
 
-        self._kernels = search_kernels
+        self._kernels, self._selects = search_kernels, selection_kernels
         self._range = limits
         self._device = device
         on_gpu = device.type == "cuda"
@@ -100,36 +105,31 @@ class FusedSearch:
 
     def nearest(self, index: Index, Q: Tensor) -> tuple[Tensor, Tensor]:
         """The nearest row of each query, half (n, D): see `DeviceSearch.nearest`, k = 1."""
-        found = []
+        answer = _Answer(len(Q), self._device)
         for part in torch.split(Q, self._together(index)):
             begun = self._begin(index, part.contiguous())
             every = torch.arange(len(part), device=self._device)
             self._search(begun, every, torch.full((1,), len(part), device=self._device), REFINE_ALL)
-            found.append(begun.nearest)
-        sq, row = _unpacked(torch.cat(found))
-        return sq[:, None], row[:, None]
+            self._tell(begun, answer)
+        return answer.sq[:, None], answer.rows[:, None]
 
     def farthest(self, index: Index, frames: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Of each frame, half (B, P, D), the k farthest patches: see `DeviceSearch.farthest_of_frames`."""
-        P = frames.shape[1]
-        k = min(k, P)
-        found = []
+        B, P = frames.shape[:2]
+        k, block = min(k, P), _power_of_two(P)
+        tiles = {"BLOCK": block, "num_warps": min(MOST_WARPS, max(1, block // SELECT_PER_WARP))}
+        answer = _Answer(B * P, self._device)
         for part in torch.split(frames, max(1, self._together(index) // P)):
             begun = self._begin(index, part.flatten(0, 1).contiguous())
-            n = len(begun.nearest)
-            upper = begun.nearest.view(len(part), P)
-            largest = upper.argmax(1, keepdim=True) if k == 1 else upper.topk(k, dim=1).indices
-            numbers = (largest + torch.arange(0, n, P, device=self._device)[:, None]).flatten()
-            self._search(begun, numbers, torch.full((1,), len(numbers), device=self._device), REFINE_SOME)
-            enough = upper.gather(1, largest).amin(1, keepdim=True) >> 32 << 32
-            others = (upper >= enough).scatter_(1, largest, False).flatten()
-            places = others.cumsum(0)
-            every = torch.arange(n, device=self._device)
-            numbers = torch.empty(n + 1, device=self._device, dtype=torch.int64)
-            numbers.scatter_(0, torch.where(others, places - 1, n), every)
-            self._search(begun, numbers[:-1], places[-1:], REFINE_SOME)
-            found.append(upper)
-        return _unpacked(torch.cat(found))
+            largest = torch.empty(len(part) * k, device=self._device, dtype=torch.int64)
+            others = torch.empty(len(part) * P, device=self._device, dtype=torch.int64)
+            counts = torch.empty((2, 2), device=self._device, dtype=torch.int64)  # each begins at 16 bytes
+            self._selects.largest_kernel[(len(part),)](begun.nearest, largest, counts[0], counts[1], P, k, **tiles)
+            self._search(begun, largest, counts[0], REFINE_SOME)
+            self._selects.others_kernel[(len(part),)](begun.nearest, largest, others, counts[1], P, k, **tiles)
+            self._search(begun, others, counts[1], REFINE_SOME)
+            self._tell(begun, answer)
+        return answer.sq.view(B, P), answer.rows.view(B, P)
 
     @staticmethod
     def _together(index: Index) -> int:
@@ -155,6 +155,10 @@ class FusedSearch:
             D, _power_of_two(D), K, index.groups.size, **FIRST,
         )  # fmt: skip
         return _Begun(index, Q, factors, terms, nearest)
+
+    def _tell(self, begun: "_Begun", answer: "_Answer") -> None:
+        n, sq, rows = len(begun.nearest), *answer.next(len(begun.nearest))
+        self._selects.unpack_kernel[(-(-n // UNPACK["BLOCK"]),)](begun.nearest, sq, rows, n, **UNPACK)
 
     def _search(self, begun: "_Begun", numbers: Tensor, total: Tensor, tiles: dict[str, int]) -> None:
         """Find the nearest rows of the first `total`, int64 (1,), of the queries `numbers`, int64, on the device."""
@@ -185,9 +189,19 @@ class _Begun:
     """Int64 (n,): the bits of a squared distance, float32, then the row."""
 
 
-def _unpacked(nearest: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared distances, float32, and rows, int64, of the same shape."""
-    return (nearest >> 32).to(torch.int32).view(torch.float32), nearest & 0xFFFFFFFF
+class _Answer:
+    """Of `count` queries, filled from the first on: squared distances, float32, and rows, int64."""
+
+    def __init__(self, count: int, device: torch.device) -> None:
+        self.sq = torch.empty(count, device=device)
+        self.rows = torch.empty(count, device=device, dtype=torch.int64)
+        self._filled = 0
+
+    def next(self, count: int) -> tuple[Tensor, Tensor]:
+        """Where those of the next so many go."""
+        here = slice(self._filled, self._filled + count)
+        self._filled += count
+        return self.sq[here], self.rows[here]
 
 
 def _power_of_two(count: int) -> int:

@@ -10,11 +10,10 @@ import numpy as np
 import torch
 
 from engine.backbone import FeatureExtractor, Runtime, load_backbone
-from engine.batch_judge import Answer, BatchJudge, TensorSearch
+from engine.batch_judge import Answer, BatchJudge
 from engine.cores import begin, begin_one, finished
 from engine.device import Precision, resolve_device
 from engine.device_pass import chunk_sizes
-from engine.device_search import DeviceSearch
 from engine.errors import ImageError, RecipeError
 from engine.inspection import Embedded, Image, Inspection
 from engine.judge import Judge, Maps
@@ -23,7 +22,7 @@ from engine.patches import PatchOptions
 from engine.preprocess import prepare
 from engine.quantise import Rows, quantise
 from engine.recipe import Backbone
-from engine.search import SearchKind, make_search
+from engine.search_choice import SearchKind, make_search
 from engine.tiling import TiledExtractor
 
 Result = TypeVar("Result")
@@ -268,11 +267,7 @@ class Inspector:
 
     def _batch_judge(self, name: str) -> BatchJudge:
         if name not in self._batch_judges:
-            judge = self._judge(name)
-            index = judge.index  # what grows with the bank, where it is on the device
-            rows = judge.bank.values
-            on_device = index if isinstance(index, TensorSearch) else DeviceSearch(rows(), str(self._device))
-            self._batch_judges[name] = BatchJudge(judge, on_device, self._turn)
+            self._batch_judges[name] = BatchJudge.on(self._device, self._judge(name), self._turn)
         return self._batch_judges[name]
 
     def _judge(self, recipe: str) -> Judge:

@@ -7,7 +7,7 @@ from ops.errors import InputError
 
 if TYPE_CHECKING:
     from engine.inspector import Inspector
-    from engine.search import SearchKind
+    from engine.search_choice import SearchKind
 
 SEARCHES = ("auto", "faiss", "torch", "pruned")
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from engine.benchmark import Floor, RecipeBenchmark
-    from engine.search import SearchKind
+    from engine.search_choice import SearchKind
 
 EXAMPLES = examples(
     "patchline bench banks/bottle --images images/bottle/test/good",
@@ -22,6 +22,7 @@ EXAMPLES = examples(
 )
 CAPTION = """floor: the least time for the arithmetic (search: brute force) or the memory traffic;
 share: of end to end, where a map is made of rejects only"""
+BATCHED = "\n{} frames at a time, of which each has its share; the device has finished at the end of each stage"
 
 
 def bench(
@@ -46,7 +47,8 @@ def bench(
 
     The floor is the measured rate of matrix products and the memory bandwidth; each stage is compared with the least
     time that its arithmetic and memory traffic would take. Stages are those of frames that go one by one, as from a
-    single camera; in a batch, as from several, each core takes a frame.
+    single camera; in a batch, as from several, each core takes a frame. On a GPU they are those of all frames as one
+    batch, of which each has its share.
     """
     from ops.commands._bank import SEARCHES
 
@@ -112,7 +114,7 @@ def bench(
 def _table(result: "RecipeBenchmark") -> "Table":
     from rich.table import Table
 
-    table = Table(caption=CAPTION)
+    table = Table(caption=CAPTION + (BATCHED.format(result.together) if result.together > 1 else ""))
     table.add_column("stage", no_wrap=True)
     for name in ("ms", "quartiles", "share", "GFLOP", "floor ms", "x floor"):
         table.add_column(name, justify="right", no_wrap=True)

@@ -34,7 +34,7 @@ def coreset(bench: Bench) -> list[Row]:
         f"{len(vectors)} x {vectors.shape[1]} -> {count} rows; both sides from embeddings in memory to indices, each "
         f"repeat in a process of its own"
     )
-    stored, given, chosen = (bench.build / name for name in ("rows.npy", "vectors.npy", "indices.npy"))
+    stored, given, chosen = (bench.build / f"coreset-{name}.npy" for name in ("stored", "vectors", "indices"))
     np.save(stored, vectors)
     np.save(given, dequantise(vectors, scale))
     faults: list[int] = []

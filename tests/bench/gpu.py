@@ -13,7 +13,6 @@ import statistics
 import sys
 import time
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -25,11 +24,11 @@ from engine.benchmark import measure_floor, synthetic_images
 from engine.calibration import calibrate
 from engine.coreset import greedy_coreset
 from engine.device import resolve_device
-from engine.device_pass import chunk_size
+from engine.device_stages import DeviceStages
+from engine.frame_stages import Laps
 from engine.inspection import Image, Inspection
 from engine.inspector import Inspector
 from engine.memory_bank import FrameOrigin, MemoryBank
-from engine.patches import PLAIN
 from engine.preprocess import prepare
 from engine.quantise import quantise, scale_for
 from engine.recipe import Backbone, Recipe
@@ -150,46 +149,26 @@ def bank(images: list[Image], rows: int, size_px: tuple[int, int], device: str, 
 
 
 def stages(inspector: Inspector, frames: list[Image], repeats: int) -> dict[str, float]:
-    """Median seconds of a batch by stage, and end to end; the device has finished at each reading of the clock.
-
-    What a stage adds to the one that it contains is a difference of medians: copying and uploading, as far as computing
-    does not hide it, and the scores.
-    """
+    """Median seconds of a batch by stage (see `engine.device_stages`), and end to end."""
     (extractor,) = inspector._backbones.values()
-    judge = inspector._batch_judge("bench")
+    timed = DeviceStages(inspector.recipes["bench"], extractor, inspector._batch_judge("bench"))
     named = [("bench", frame) for frame in frames]
-    embeddings, grid = extractor.embed_batch(frames)
-    full = chunk_size(frames[0].shape)
-    launches = [
-        extractor._passes[PLAIN]
-        ._chunk((1 << (min(full, len(frames) - start) - 1).bit_length(), *frames[0].shape))
-        ._launch
-        for start in range(0, len(frames), full)
-    ]
-    work: dict[str, Callable[[], object]] = {
-        "backbone": lambda: [launch() for launch in launches],
-        "embed": lambda: extractor.embed_batch(frames),
-        "search": lambda: judge._index.farthest_of_frames(embeddings, 1),
-        "judge": lambda: judge.judge(embeddings, grid, "none"),
-        "end to end": lambda: inspector.inspect(named),
-        "streamed": lambda: _streamed(inspector, named),
-    }
-    seconds: dict[str, list[float]] = {name: [] for name in work}
+    seconds: dict[str, list[float]] = {}
     warm_up = 2
     for turn in range(repeats + warm_up):
-        for name, run in work.items():
-            taken = _seconds(run, extractor.device)
-            if turn >= warm_up:
-                seconds[name].append(taken)
+        (spent,) = timed.time(frames)
+        laps = Laps(extractor.device)
+        inspector.inspect(named)
+        laps.end("end to end")
+        _streamed(inspector, named)
+        laps.end("streamed")
+        if turn >= warm_up:
+            for name, value in (spent | laps.seconds).items():
+                seconds.setdefault(name, []).append(value)
     median = {name: statistics.median(values) for name, values in seconds.items()}
-    return {
-        "copy, upload": max(0.0, median["embed"] - median["backbone"]),
-        "backbone": median["backbone"],
-        "search": median["search"],
-        "scores, verdicts": max(0.0, median["judge"] - median["search"]),
-        "end to end": median["end to end"],
-        "streamed": median["streamed"] / STREAMED,
-    }
+    del median["map"]  # of rejects and on request only
+    median["streamed"] /= STREAMED
+    return median
 
 
 def _streamed(inspector: Inspector, named: list[tuple[str, Image]]) -> None:
@@ -201,20 +180,6 @@ def _streamed(inspector: Inspector, named: list[tuple[str, Image]]) -> None:
         under_way.append(inspector.begin(named))
     for answer in under_way:
         answer.result()
-
-
-def _seconds(run: Callable[[], object], device: torch.device) -> float:
-    _wait(device)
-    start = time.perf_counter()
-    with torch.inference_mode():
-        run()
-    _wait(device)
-    return time.perf_counter() - start
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from engine.cores import spread
 from engine.coreset import greedy_coreset
 from engine.quantise import dequantise
-from engine.search import make_search
+from engine.search_choice import make_search
 from tests.bench import workload
 from tests.bench.bench import Bench, FigureUnavailableError
 from tests.bench.row import Row, from_times

@@ -18,7 +18,7 @@ from engine.learner import Learner
 from engine.memory_bank import MemoryBank
 from engine.reference_frames import ReferenceFrames
 from engine.row_usage import UsageLog
-from engine.search import SearchKind
+from engine.search_choice import SearchKind
 from tests.engine.conftest import textures
 from tests.engine.learning_worlds import SCALE, confirm, confirmation, new_store, unlearn
 from tests.engine.learning_worlds import fitted as small_bank

@@ -12,10 +12,11 @@ from engine.batch_judge import BatchJudge, TensorSearch
 from engine.calibration import calibrate
 from engine.device_search import DeviceSearch
 from engine.errors import EngineError
+from engine.flat_search import TorchSearch
 from engine.judge import Judge
 from engine.memory_bank import FrameOrigin, MemoryBank
 from engine.recipe import Recipe
-from engine.search import TorchSearch, make_search
+from engine.search_choice import make_search
 from engine.weights import random_backbone
 from tests.bench import gpu
 
@@ -99,7 +100,7 @@ def test_the_gpu_bench_measures_every_stage(
     (batch,) = document["batches"]
     assert document["floor_frames_per_s"] > 0
     assert batch["frames_per_s"] > 0
-    assert list(batch["shares"]) == ["copy, upload", "backbone", "search", "scores, verdicts"]
+    assert list(batch["shares"]) == ["upload", "backbone", "search", "score"]
     assert sum(batch["shares"].values()) == pytest.approx(1)
     assert batch["one_by_one_per_s"] > 0
     assert "each batch begun while the one before is computed" in capsys.readouterr().out

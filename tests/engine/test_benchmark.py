@@ -1,14 +1,22 @@
 """The benchmark of this machine: every stage is timed, counted and held against the floor."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import msgspec
 import pytest
+import torch
 
-from engine.backbone import count_flop
+from engine.backbone import count_flop, load_backbone
+from engine.batch_judge import BatchJudge
 from engine.benchmark import Floor, benchmark, measure_floor, synthetic_images
+from engine.device_stages import DeviceStages
 from engine.fit import FitReport
+from engine.inspection import Image
+from engine.judge import Judge
+from engine.memory_bank import MemoryBank
 from engine.recipe import Recipe, Tiling
+from engine.search_choice import make_search
 
 
 def test_a_benchmark_times_every_stage_and_counts_its_arithmetic(fitted: FitReport, recipe: Recipe) -> None:
@@ -51,6 +59,30 @@ def test_a_tiled_frame_is_measured_in_tiles(fitted: FitReport, recipe: Recipe) -
     assert [stage.name for stage in found.stages] == ["tiles", "search", "score", "map", "end to end"]
     assert found.stages[0].flop == 3 * count_flop(recipe.backbone, (64, 64))
     assert found.patches == 16 * 40
+
+
+def stages_on_a_device(bank: MemoryBank, images: Sequence[Image]) -> list[dict[str, float]]:
+    """What a GPU does of its stages, on the CPU."""
+    device = torch.device("cpu")
+    judge = BatchJudge.on(device, Judge("r", bank, make_search("faiss", bank.values())))
+    timed = DeviceStages(bank, load_backbone(bank.recipe.backbone, device), judge)
+    return list(timed.time(images))
+
+
+def test_the_stages_of_a_device_are_those_of_a_batch(fitted: FitReport, recipe: Recipe) -> None:
+    """All frames go through each stage together; what hides behind computing takes no time, and no stage takes less."""
+    (spent,) = stages_on_a_device(fitted.bank, synthetic_images(recipe.image_size_px, 3))
+    assert list(spent) == ["upload", "backbone", "search", "score", "map"]
+    assert all(spent[stage] > 0 for stage in ("backbone", "search", "map"))
+    assert all(seconds >= 0 for seconds in spent.values())
+
+
+def test_tiled_frames_go_through_a_device_one_by_one(fitted: FitReport, recipe: Recipe) -> None:
+    """Memory is that of a band of tiles."""
+    tiled = msgspec.structs.replace(recipe, image_size_px=(64, 160), tiling=Tiling(tile_px=64, overlap_px=16))
+    spent = stages_on_a_device(replace(fitted.bank, recipe=tiled, grid=(16, 40)), synthetic_images((64, 160), 2))
+    assert [list(frame) for frame in spent] == [["tiles", "search", "score", "map"]] * 2
+    assert all(seconds > 0 for frame in spent for seconds in frame.values())
 
 
 def test_the_floor_is_the_longer_of_arithmetic_and_memory_traffic() -> None:

@@ -17,7 +17,7 @@ from engine.held_out import draw_held_out
 from engine.inspector import Inspector
 from engine.quantise import dequantise, quantise
 from engine.recipe import Recipe
-from engine.search import make_search
+from engine.search_choice import make_search
 from tests.engine.conftest import textures
 
 

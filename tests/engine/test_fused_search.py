@@ -13,7 +13,7 @@ from engine.batch_judge import BatchJudge
 from engine.device_search import DeviceSearch
 from engine.judge import Judge
 from engine.row_neighbours import RowNeighbours
-from engine.search import make_search
+from engine.search_choice import make_search
 from tests.engine.conftest import KERNEL_DEVICE
 from tests.engine.test_batch_judge import GRID, bank
 from tests.engine.test_search import features, plain

@@ -11,7 +11,7 @@ from engine.online_coreset import OnlineCoreset
 from engine.quantise import Rows, dequantise
 from engine.reference_frames import ReferenceFrames
 from engine.scoring import Scorer
-from engine.search import make_search
+from engine.search_choice import make_search
 from tests.engine.online_worlds import D, fitted, patches_of, run, sq_distances, unhurried, worlds
 
 SCALE = 0.25

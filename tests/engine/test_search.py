@@ -9,17 +9,10 @@ import torch
 from numpy.typing import NDArray
 
 from engine.device_search import DeviceSearch
+from engine.flat_search import FaissSearch, TorchSearch
 from engine.pruned_search import PrunedSearch
-from engine.search import (
-    FaissSearch,
-    Floats,
-    Indices,
-    NearestNeighbours,
-    SearchKind,
-    TorchSearch,
-    _seconds,
-    make_search,
-)
+from engine.search import Floats, Indices, NearestNeighbours
+from engine.search_choice import SearchKind, _seconds, make_search
 
 KINDS: dict[str, Callable[[NDArray[np.float32]], NearestNeighbours]] = {
     "faiss": FaissSearch,

@@ -9,11 +9,12 @@ import pytest
 
 from engine.errors import RecipeError
 from engine.fit import FitReport
+from engine.flat_search import FaissSearch
 from engine.inspector import Inspector
 from engine.memory_bank import MemoryBank
 from engine.pruned_search import PrunedSearch
 from engine.quantise import quantise
-from engine.search import FaissSearch, SearchKind
+from engine.search_choice import SearchKind
 from tests.engine.conftest import texture, textures
 
 FRAMES = [("texture", image) for _, image in textures(3, start=70)]

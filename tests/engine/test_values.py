@@ -9,11 +9,11 @@ from scipy.ndimage import gaussian_filter
 
 from engine.anomaly_map import anomaly_map
 from engine.errors import EngineError
+from engine.flat_search import FaissSearch
 from engine.patches import embed
 from engine.preprocess import prepare
 from engine.quantise import HEADROOM, LIMIT, dequantise, quantise, scale_for
 from engine.scoring import Scorer
-from engine.search import FaissSearch
 from tests.engine.conftest import texture
 
 
