@@ -7,6 +7,7 @@ spread over the cores frame by frame, and what one frame costs besides the netwo
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache
 from threading import Barrier, Lock
 from typing import Any, TypeVar
@@ -148,17 +149,25 @@ def begin_one(work: Callable[[], Result]) -> "Future[Result]":
     return cores(count).begin_one(work) if count > 1 else finished(work)
 
 
+@contextmanager
+def computing_with(threads: int) -> Iterator[None]:
+    """The thread that calls computes with so many threads meanwhile."""
+    count = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(count)
+
+
 def on_one_core(steps: Iterator[None]) -> Iterator[None]:
     """The same steps, each with one thread."""
     while True:
-        count = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            next(steps)
-        except StopIteration:
-            return
-        finally:
-            torch.set_num_threads(count)
+        with computing_with(1):
+            try:
+                next(steps)
+            except StopIteration:
+                return
         yield
 
 

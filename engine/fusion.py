@@ -14,6 +14,7 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from engine import winograd
+from engine.cores import computing_with
 from engine.graph_surgery import absorb, calls, module_of, only_user, replace_module, settle, shape_of
 from engine.winograd import WinogradConvolution
 
@@ -23,7 +24,11 @@ SUMS = (operator.add, operator.iadd, torch.add)
 
 
 class FusedConvolution(nn.Module):
-    """A convolution and its activation; with a second input, their sum in place of that input first."""
+    """A convolution and its activation; with a second input, their sum in place of that input first.
+
+    Weights are packed for one thread and for as many as there are now. oneDNN wants another layout of some for another
+    number of threads, and would bring these into it anew for each frame, which takes longer than the convolution.
+    """
 
     def __init__(self, convolution: nn.Conv2d, activation: nn.Module | None, input_shape: torch.Size) -> None:
         super().__init__()
@@ -33,10 +38,12 @@ class FusedConvolution(nn.Module):
             list(convolution.dilation),
             convolution.groups,
         )
-        weight = torch.ops.mkldnn._reorder_convolution_weight(
-            convolution.weight.detach(), *self._geometry, list(input_shape)
-        )
-        self.register_buffer("weight", weight, persistent=False)
+        weight = convolution.weight.detach()
+        self._weights: dict[int, Tensor] = {}
+        for threads in {1, torch.get_num_threads()}:
+            with computing_with(threads):
+                packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *self._geometry, list(input_shape))
+            self._weights[threads] = packed
         self.register_buffer("bias", convolution.bias, persistent=False)
         self._activation, self._scalars = _named(activation)
 
@@ -44,14 +51,18 @@ class FusedConvolution(nn.Module):
         """(B, C, H, W) channels-last to the same; `added` is overwritten."""
         if added is None:
             result: Tensor = torch.ops.mkldnn._convolution_pointwise(
-                x, self.weight, self.bias, *self._geometry, self._activation, self._scalars, ""
+                x, self._weight, self.bias, *self._geometry, self._activation, self._scalars, ""
             )
             return result
         activation = None if self._activation == "none" else self._activation
         torch.ops.mkldnn._convolution_pointwise_.binary(
-            added, x, self.weight, self.bias, *self._geometry, "add", 1.0, activation, self._scalars, None
+            added, x, self._weight, self.bias, *self._geometry, "add", 1.0, activation, self._scalars, None
         )
         return added
+
+    @property
+    def _weight(self) -> Tensor:
+        return self._weights.get(torch.get_num_threads(), self._weights[1])
 
 
 FRESH = (FusedConvolution, WinogradConvolution)
