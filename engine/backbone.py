@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 from torch.nn.functional import pad
 from torch.utils.flop_counter import FlopCounterMode
 
-from engine import cuda_fusion, folding, fusion, openvino_network, patches, tapped_network, winograd
+from engine import cuda_fusion, folding, fusion, openvino_network, packed_weight, patches, tapped_network, winograd
 from engine.cores import cores, spread
 from engine.cuda_fusion import COLOURS
 from engine.cuda_graph import Launch
@@ -225,7 +225,7 @@ def _network(graph: fx.GraphModule, device: torch.device, runtime: Runtime) -> N
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     if device.type == "cuda":
         return cuda_fusion.fuse(graph)
-    return fusion.fuse(graph) if fusion.available() else graph
+    return fusion.fuse(graph) if packed_weight.available() else graph
 
 
 def _suits_openvino(graph: fx.GraphModule) -> bool:

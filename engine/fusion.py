@@ -14,8 +14,8 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from engine import winograd
-from engine.cores import computing_with
 from engine.graph_surgery import absorb, calls, module_of, only_user, replace_module, settle, shape_of
+from engine.packed_weight import PackedWeight
 from engine.winograd import WinogradConvolution
 
 NOMINAL_PX = 224
@@ -24,57 +24,38 @@ SUMS = (operator.add, operator.iadd, torch.add)
 
 
 class FusedConvolution(nn.Module):
-    """A convolution and its activation; with a second input, their sum in place of that input first.
-
-    Weights are packed for one thread and for as many as there are now. oneDNN wants another layout of some for another
-    number of threads, and would bring these into it anew for each frame, which takes longer than the convolution.
-    """
+    """A convolution and its activation; with a second input, their sum in place of that input first."""
 
     def __init__(self, convolution: nn.Conv2d, activation: nn.Module | None, input_shape: torch.Size) -> None:
         super().__init__()
-        self._geometry = (
-            list(cast(tuple[int, int], convolution.padding)),
-            list(convolution.stride),
-            list(convolution.dilation),
+        self._weight = PackedWeight(
+            convolution.weight.detach(),
+            cast(tuple[int, int], convolution.padding),
+            convolution.stride,
+            convolution.dilation,
             convolution.groups,
+            input_shape,
         )
-        weight = convolution.weight.detach()
-        self._weights: dict[int, Tensor] = {}
-        for threads in {1, torch.get_num_threads()}:
-            with computing_with(threads):
-                packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *self._geometry, list(input_shape))
-            self._weights[threads] = packed
         self.register_buffer("bias", convolution.bias, persistent=False)
         self._activation, self._scalars = _named(activation)
 
     def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
         """(B, C, H, W) channels-last to the same; `added` is overwritten."""
+        weight, geometry = self._weight.tensor, self._weight.geometry
         if added is None:
             result: Tensor = torch.ops.mkldnn._convolution_pointwise(
-                x, self._weight, self.bias, *self._geometry, self._activation, self._scalars, ""
+                x, weight, self.bias, *geometry, self._activation, self._scalars, ""
             )
             return result
         activation = None if self._activation == "none" else self._activation
         torch.ops.mkldnn._convolution_pointwise_.binary(
-            added, x, self._weight, self.bias, *self._geometry, "add", 1.0, activation, self._scalars, None
+            added, x, weight, self.bias, *geometry, "add", 1.0, activation, self._scalars, None
         )
         return added
-
-    @property
-    def _weight(self) -> Tensor:
-        return self._weights.get(torch.get_num_threads(), self._weights[1])
 
 
 FRESH = (FusedConvolution, WinogradConvolution)
 """Modules whose output is a tensor of its own, so that a later sum may overwrite it."""
-
-
-def available() -> bool:
-    """Whether this build of PyTorch has the operations."""
-    return bool(torch._C._has_mkldnn) and all(
-        hasattr(torch.ops.mkldnn, name)
-        for name in ("_reorder_convolution_weight", "_convolution_pointwise", "_convolution_pointwise_")
-    )
 
 
 @torch.no_grad()

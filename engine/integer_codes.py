@@ -30,6 +30,7 @@ import torch
 from numpy.typing import NDArray
 from torch.linalg import vector_norm
 
+from engine.fixed_product import FixedProduct
 from engine.search import UNIT
 
 Codes: TypeAlias = NDArray[np.int8]
@@ -98,8 +99,9 @@ class CodeSpace:
         drawn = np.random.default_rng(kept.shape[1]).normal(size=(kept.shape[1], kept.shape[1]))
         turn = torch.linalg.qr(torch.from_numpy(drawn))[0]
         turned = torch.from_numpy(np.ascontiguousarray(kept)) @ turn
-        self._axes = torch.nn.functional.pad(turned, (0, 1)).float()
-        """float32 (D, K + 1): of what is multiplied with it the last value is free for the residual norm."""
+        self._project = FixedProduct(torch.nn.functional.pad(turned, (0, 1)).float(), SUMMED)
+        """To float32 (n, K + 1), whose last value is free for the residual norm."""
+        self._kept = turned.shape[1]
         self._centre = centre.astype(np.float32)
         self._middle = 0.0
         points, _ = self._points(rows)
@@ -112,7 +114,7 @@ class CodeSpace:
     @property
     def width(self) -> int:
         """Values of a code, W."""
-        return len(self._axes.T) + DIGITS
+        return self._kept + 1 + DIGITS
 
     def rows(self, rows: Floats) -> tuple[Codes, float]:
         """Codes of rows, float32 (m, D), and the largest error of them, which grows where they lie outside the box."""
@@ -165,21 +167,23 @@ class CodeSpace:
     def _points(self, vectors: Floats) -> tuple[torch.Tensor, torch.Tensor]:
         """Axes and residual norm, float32 (n, K + 1), less the middle; and how far rounding may have moved them, (n,).
 
-        Products are float32 of `SUMMED` dimensions at a time, which bounds their rounding; norms are float64: float32
-        would lose more of a small residual norm than a code does.
+        Products and squares are float32 sums of `SUMMED` dimensions at a time, which bounds their rounding; what is
+        made of them is float64: float32 would lose more of a small residual norm than a code does.
         """
-        centred = torch.from_numpy(vectors - self._centre)
-        points = torch.mm(centred[:, :SUMMED], self._axes[:SUMMED])
-        for start in range(SUMMED, len(self._axes), SUMMED):
-            points.addmm_(centred[:, start : start + SUMMED], self._axes[start : start + SUMMED])
-        size = vector_norm(centred, dim=1, dtype=torch.float64)
+        n, D = vectors.shape
+        centred = np.empty((n, self._project.depth), dtype=np.float32)
+        np.subtract(vectors, self._centre, out=centred[:, :D])
+        centred[:, D:] = 0
+        points = self._project(torch.from_numpy(centred))
+        parts = centred.reshape(n, self._project.groups, -1)
+        size = torch.from_numpy(np.sqrt(np.einsum("ngd,ngd->ng", parts, parts).sum(1, dtype=np.float64)))
         within = vector_norm(points, dim=1, dtype=torch.float64)
         outside = ((size - within) * (size + within)).clamp_(min=0).sqrt_()
         points[:, -1] = outside - self._middle
-        # Of |x|: the products' error, and what that is of the square of the residual norm.
-        D, K = len(self._axes), points.shape[1] - 1
-        moved = sqrt(K) * (min(D, SUMMED) + D / SUMMED + 4) * UNIT
-        part = 2 * moved + moved**2
+        # Of |x|: the products' error, and what that and the squares' are of the square of the residual norm.
+        most = min(D, SUMMED)
+        moved = sqrt(self._kept) * (most + D / SUMMED + 4) * UNIT
+        part = 2 * moved + moved**2 + (most + 2) * UNIT
         drift = torch.minimum(size * sqrt(part), size.square() * part / outside.clamp_(min=TINY))
         return points, drift.add_(size, alpha=moved + 4 * UNIT).float()
 

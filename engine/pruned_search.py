@@ -110,36 +110,50 @@ class PrunedSearch:
 
         A query's distance to any row bounds that to its nearest from above, so one that has been found nearer to some
         row than k others are to all of them is done with, as in the Hausdorff distances of Taha and Hanbury (2015).
-        The first rows are a coreset of their own: among an eighth of the bank most queries have a row that is near.
+        The first rows are a coreset of their own: among an eighth of the bank most queries have a row that is near. Of
+        those that do not, the row with the largest product among all is measured, which is the nearest or nearly so.
         """
         queries = checked(queries, 1, self._rows.shape[1], len(self))
         block = max(1, BLOCK_VALUES // len(self._codes))
-        step = max(block, CODED_VALUES // queries.shape[1])
         far, nearest = np.full(len(queries), -1.0, dtype=np.float32), np.zeros(len(queries), dtype=np.int64)
-        for start in range(0, len(queries), step):
-            part = slice(start, start + step)
-            coded = self._space.queries(queries[part])
-            most = np.sqrt(self._among_first(queries[part], coded))
-            order = np.argsort(-most) + start
-            # The first block tells what the others have to exceed.
-            for now in (order[:block], order[block:]):
-                limit = np.partition(far, -k)[-k] if k <= len(far) else -1.0
-                left = now[most[now - start] >= limit]
-                if len(left):
-                    sq, row = self._nearest_one(queries[left], coded[left - start], 1, block)
-                    far[left], nearest[left] = np.sqrt(sq[:, 0]), row[:, 0]
+        coded = self._coded(queries)
+        upper = self._near_row(queries, coded, max(1, len(self) // FIRST))
+
+        def left_of(some: Indices) -> Indices:
+            """Those that may still be among the k farthest, the farthest as it seems first."""
+            limit = np.partition(far, -k)[-k] if k <= len(far) else -1.0
+            left = some[upper[some] >= limit]
+            return left[np.argsort(-upper[left])]
+
+        order = left_of(np.arange(len(queries)))
+        # The first block tells what the others have to exceed, and in each block those that seem the k farthest.
+        for now in (order[:block], order[block:]):
+            left = left_of(now)
+            upper[left] = self._near_row(queries[left], coded[left], len(self))
+            left = left_of(left)
+            for last in (left[:k], left[k:]):
+                last = left_of(last)
+                if len(last):
+                    sq, row = self._nearest_one(queries[last], coded[last], 1, block)
+                    far[last], nearest[last] = np.sqrt(sq[:, 0]), row[:, 0]
         return farthest_of(far, nearest, k)
 
-    def _among_first(self, queries: Floats, coded: Coded) -> Floats:
-        """Squared distances, float32 (n,), to a row among the first that is near: upper bounds."""
-        rows = max(1, len(self) // FIRST)
+    def _coded(self, queries: Floats) -> Coded:
+        coded, step = Coded.empty(len(queries), self._space.width), max(1, CODED_VALUES // queries.shape[1])
+        for start in range(0, len(queries), step):
+            coded[start : start + step] = self._space.queries(queries[start : start + step])
+        return coded
+
+    def _near_row(self, queries: Floats, coded: Coded, rows: int) -> Floats:
+        """Distances, float32 (n,), to the row with the largest product among the first `rows`: upper bounds."""
         sq = np.empty(len(queries), dtype=np.float32)
         block = max(1, BLOCK_VALUES // rows)
         for start in range(0, len(queries), block):
             part = slice(start, start + block)
-            near = code_products(torch.from_numpy(coded.codes[part]), self._codes[:rows]).argmax(1).numpy()
+            products = code_products(torch.from_numpy(coded.codes[part]), self._codes[:rows])
+            near = products.numpy().argmax(1)  # torch's own takes longer than the product
             sq[part] = sq_pairs(queries[part], np.arange(len(near)), self._rows, near)
-        return sq
+        return np.sqrt(sq)
 
     def _nearest_one(self, queries: Floats, coded: Coded, _k: int, block: int) -> tuple[Floats, Indices]:
         blocks = [slice(start, start + block) for start in range(0, len(queries), block)]

@@ -14,7 +14,7 @@ from msgspec import structs
 from safetensors.torch import save_file
 from torch import nn
 
-from engine import fusion, openvino_network
+from engine import openvino_network, packed_weight
 from engine.backbone import Runtime, load_backbone
 from engine.device import resolve_device
 from engine.errors import DeviceError, RecipeError, WeightsError
@@ -180,10 +180,10 @@ def test_what_is_no_map_is_refused(shape: tuple[int, ...]) -> None:
 def test_fused_convolutions_compute_what_the_model_does(name: str) -> None:
     """Sums, activations, groups, shared and chunked inputs: with convolutions fused, every network stays itself."""
     spec = random_backbone(name, stages=STAGES.get(name, ("layer1", "layer3")))
-    assert fusion.available()
+    assert packed_weight.available()
     pixels = texture(4, (64, 96))
     fused = feature_maps(spec, pixels, "torch")
-    with patch.object(fusion, "available", return_value=False):
+    with patch.object(packed_weight, "available", return_value=False):
         plain = feature_maps(spec, pixels, "torch")
     for found, expected in zip(fused, plain, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))

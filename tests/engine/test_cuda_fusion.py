@@ -20,7 +20,7 @@ def drawn(name: str, library: str, stages: tuple[str, ...]) -> FeatureExtractor:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(cuda_fusion, "fuse", lambda graph: graph)
         patched.setattr(cuda_fusion, "widen_input", lambda _: 3)
-        patched.setattr("engine.fusion.available", lambda: False)
+        patched.setattr("engine.packed_weight.available", lambda: False)
         spec = random_backbone(name, library=library, stages=stages)
         return load_backbone(spec, torch.device(KERNEL_DEVICE), "torch", "float32")
 
