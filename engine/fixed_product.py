@@ -21,6 +21,7 @@ class FixedProduct:
     """
 
     def __init__(self, matrix: Tensor, summed: int) -> None:
+        self.matrix = matrix
         D, self._columns = matrix.shape
         self.groups = -(-D // summed)
         """Sums that are summed."""

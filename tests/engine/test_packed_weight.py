@@ -1,0 +1,65 @@
+"""Weights are packed for the threads that there are: oneDNN changes no layout while frames go through."""
+
+import ctypes
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from engine import packed_weight
+from engine.backbone import load_backbone
+from engine.cores import computing_with
+from engine.fixed_product import FixedProduct
+from engine.weights import random_backbone
+from tests.engine.conftest import texture
+
+THREADS = (1, torch.get_num_threads(), 1)
+
+
+def told_by_onednn(work: Callable[[], object], capfd: pytest.CaptureFixture[str]) -> list[str]:
+    """The kinds of operations that oneDNN says it ran."""
+    work()  # what is only done once
+    capfd.readouterr()
+    with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
+        work()
+    ctypes.CDLL(None).fflush(None)
+    lines = [line.split(",") for line in capfd.readouterr().out.splitlines() if ",exec," in line]
+    return [line[line.index("exec") + 2] for line in lines]
+
+
+def test_a_frame_on_one_core_or_on_all_changes_no_layout(capfd: pytest.CaptureFixture[str]) -> None:
+    """A frame on each core and one that all cores share: a ResNet-50 only convolves."""
+    extractor = load_backbone(random_backbone("resnet50", stages=("layer2", "layer3")), torch.device("cpu"), "torch")
+    x = extractor.normalise(texture(1, (224, 224))[None])
+    found = {}
+    for threads in THREADS:
+        with computing_with(threads):
+            ran = told_by_onednn(lambda: extractor.feature_maps(x), capfd)
+            assert "convolution" in ran
+            assert "reorder" not in ran
+            found[threads] = extractor.feature_maps(x)
+    assert all(torch.equal(one, all_) for one, all_ in zip(found[1], found[torch.get_num_threads()], strict=True))
+
+
+@pytest.mark.parametrize(("depth", "columns"), [(1536, 45), (496, 93), (152, 61), (7, 3)])
+def test_a_product_with_a_fixed_matrix_is_one_of_sums(
+    depth: int, columns: int, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As exact as sums of so many dimensions are, by oneDNN and without it; a frame's patches change no layout."""
+    rng = np.random.default_rng(depth)
+    matrix = torch.from_numpy(rng.normal(size=(depth, columns)).astype(np.float32))
+    product = FixedProduct(matrix, 192)
+    monkeypatch.setattr(packed_weight, "available", lambda: False)
+    plain = FixedProduct(matrix, 192)
+    for count in (1, 63, 784):
+        vectors = torch.zeros(count, product.depth)
+        vectors[:, :depth] = torch.from_numpy(rng.normal(size=(count, depth)).astype(np.float32))
+        exact = vectors[:, :depth].double() @ matrix.double()
+        most = (192 + depth / 192 + 2) * 2.0**-24 * (vectors[:, :depth].abs().double() @ matrix.abs().double())
+        for threads in THREADS:
+            with computing_with(threads):
+                assert ((product(vectors).double() - exact).abs() <= most).all()
+                assert ((plain(vectors).double() - exact).abs() <= most).all()
+                ran = told_by_onednn(lambda of=vectors: product(of), capfd)
+                assert "reorder" not in ran or count < 784
