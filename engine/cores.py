@@ -12,8 +12,9 @@ from functools import lru_cache
 from threading import Barrier, Lock
 from typing import Any, TypeVar
 
-import faiss
 import torch
+
+from engine.faiss_library import faiss
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

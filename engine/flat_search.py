@@ -1,10 +1,10 @@
 """Exact nearest neighbours by matrix products with all rows: the reference, and what others fall back to."""
 
-import faiss
 import numpy as np
 import torch
 
 from engine.device import full_float32
+from engine.faiss_library import faiss
 from engine.search import (
     UNIT,
     Floats,

@@ -7,10 +7,11 @@ out. So all searches return the same rows and distances, for any batch of querie
 
 from typing import Protocol, TypeAlias
 
-import faiss
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from engine.faiss_library import faiss
 
 Floats: TypeAlias = NDArray[np.float32]
 Indices: TypeAlias = NDArray[np.int64]

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import faiss
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.cores import spread
 from engine.coreset import greedy_coreset
+from engine.faiss_library import faiss
 from engine.quantise import dequantise
 from engine.search_choice import make_search
 from tests.bench import workload
