@@ -101,7 +101,7 @@ class CodeSpace:
         turned = torch.from_numpy(np.ascontiguousarray(kept)) @ turn
         self._project = FixedProduct(torch.nn.functional.pad(turned, (0, 1)).float(), SUMMED)
         """To float32 (n, K + 1), whose last value is free for the residual norm."""
-        self._kept = turned.shape[1]
+        self._kept: int = turned.shape[1]
         self._centre = centre.astype(np.float32)
         self._middle = 0.0
         points, _ = self._points(rows)
