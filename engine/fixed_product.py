@@ -9,6 +9,8 @@ from engine.packed_weight import PackedWeight
 
 COLUMNS = 16
 """A vector register's worth: columns are filled up to a multiple of it."""
+FEW = 256
+"""Vectors below which oneDNN takes longer to make ready for their number, which seldom comes twice, than it saves."""
 NOMINAL = 512
 """Vectors for which the matrix is packed; it serves any number."""
 
@@ -39,12 +41,11 @@ class FixedProduct:
     def __call__(self, vectors: Tensor) -> Tensor:
         """Of vectors, float32 (n, depth), contiguous; float32 (n, K)."""
         n = len(vectors)
-        if self._packed is None:
-            parts = torch.einsum("ngd,gdk->ngk", vectors.view(n, self.groups, -1), self._parts)
-        else:
-            x = vectors.view(1, n, 1, self.depth).permute(0, 3, 1, 2)
-            y = torch.ops.mkldnn._convolution_pointwise(
-                x, self._packed.tensor, None, *self._packed.geometry, "none", [], ""
-            )
-            parts = y.permute(0, 2, 3, 1).reshape(n, self.groups, -1)
-        return parts.sum(1)[:, : self._columns]
+        if self._packed is None or n < FEW:
+            parts = torch.bmm(vectors.view(n, self.groups, -1).transpose(0, 1), self._parts)
+            return parts.sum(0)[:, : self._columns]
+        x = vectors.view(1, n, 1, self.depth).permute(0, 3, 1, 2)
+        y = torch.ops.mkldnn._convolution_pointwise(
+            x, self._packed.tensor, None, *self._packed.geometry, "none", [], ""
+        )
+        return y.permute(0, 2, 3, 1).reshape(n, self.groups, -1).sum(1)[:, : self._columns]

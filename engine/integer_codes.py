@@ -101,7 +101,8 @@ class CodeSpace:
         turned = torch.from_numpy(np.ascontiguousarray(kept)) @ turn
         self._project = FixedProduct(torch.nn.functional.pad(turned, (0, 1)).float(), SUMMED)
         """To float32 (n, K + 1), whose last value is free for the residual norm."""
-        self._kept: int = turned.shape[1]
+        self._inside: int = turned.shape[1]
+        """Axes, K."""
         self._centre = centre.astype(np.float32)
         self._middle = 0.0
         points, _ = self._points(rows)
@@ -114,7 +115,7 @@ class CodeSpace:
     @property
     def width(self) -> int:
         """Values of a code, W."""
-        return self._kept + 1 + DIGITS
+        return self._inside + 1 + DIGITS
 
     def rows(self, rows: Floats) -> tuple[Codes, float]:
         """Codes of rows, float32 (m, D), and the largest error of them, which grows where they lie outside the box."""
@@ -182,7 +183,7 @@ class CodeSpace:
         points[:, -1] = outside - self._middle
         # Of |x|: the products' error, and what that and the squares' are of the square of the residual norm.
         most = min(D, SUMMED)
-        moved = sqrt(self._kept) * (most + D / SUMMED + 4) * UNIT
+        moved = sqrt(self._inside) * (most + D / SUMMED + 4) * UNIT
         part = 2 * moved + moved**2 + (most + 2) * UNIT
         drift = torch.minimum(size * sqrt(part), size.square() * part / outside.clamp_(min=TINY))
         return points, drift.add_(size, alpha=moved + 4 * UNIT).float()
