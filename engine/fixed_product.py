@@ -35,8 +35,8 @@ class FixedProduct:
         self._packed: PackedWeight | None = None
         if packed_weight.available():
             weight = self._parts.transpose(1, 2).reshape(self.groups * width, -1, 1, 1)
-            shape = [1, self.depth, NOMINAL, 1]
-            self._packed = PackedWeight(weight, [0, 0], [1, 1], [1, 1], self.groups, shape)
+            self._shape = (1, self.depth, NOMINAL, 1)
+            self._packed = PackedWeight(weight, [0, 0], [1, 1], [1, 1], self.groups)
 
     def __call__(self, vectors: Tensor) -> Tensor:
         """Of vectors, float32 (n, depth), contiguous; float32 (n, K)."""
@@ -46,6 +46,6 @@ class FixedProduct:
             return parts.sum(0)[:, : self._columns]
         x = vectors.view(1, n, 1, self.depth).permute(0, 3, 1, 2)
         y = torch.ops.mkldnn._convolution_pointwise(
-            x, self._packed.tensor, None, *self._packed.geometry, "none", [], ""
+            x, self._packed.tensor(self._shape), None, *self._packed.geometry, "none", [], ""
         )
         return y.permute(0, 2, 3, 1).reshape(n, self.groups, -1).sum(1)[:, : self._columns]

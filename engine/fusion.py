@@ -19,14 +19,14 @@ from engine.packed_weight import PackedWeight
 from engine.winograd import WinogradConvolution
 
 NOMINAL_PX = 224
-"""Weights are packed for the shapes of this image height and width; other sizes compute the same."""
+"""Of an example image, height and width."""
 SUMS = (operator.add, operator.iadd, torch.add)
 
 
 class FusedConvolution(nn.Module):
     """A convolution and its activation; with a second input, their sum in place of that input first."""
 
-    def __init__(self, convolution: nn.Conv2d, activation: nn.Module | None, input_shape: torch.Size) -> None:
+    def __init__(self, convolution: nn.Conv2d, activation: nn.Module | None) -> None:
         super().__init__()
         self._weight = PackedWeight(
             convolution.weight.detach(),
@@ -34,14 +34,13 @@ class FusedConvolution(nn.Module):
             convolution.stride,
             convolution.dilation,
             convolution.groups,
-            input_shape,
         )
         self.register_buffer("bias", convolution.bias, persistent=False)
         self._activation, self._scalars = _named(activation)
 
     def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
         """(B, C, H, W) channels-last to the same; `added` is overwritten."""
-        weight, geometry = self._weight.tensor, self._weight.geometry
+        weight, geometry = self._weight.tensor(x.shape), self._weight.geometry
         if added is None:
             result: Tensor = torch.ops.mkldnn._convolution_pointwise(
                 x, weight, self.bias, *geometry, self._activation, self._scalars, ""
@@ -77,7 +76,7 @@ def fuse(graph: fx.GraphModule) -> fx.GraphModule:
             activation = None
         source = node.args[0]
         kind = WinogradConvolution if winograd.fits(convolution) else FusedConvolution
-        replace_module(graph, node.target, kind(convolution, activation, source.meta["tensor_meta"].shape))
+        replace_module(graph, node.target, kind(convolution, activation))
         if len(absorbed) == 1:
             continue
         absorb(graph, absorbed, (source,) if added is None else (source, added), node, tapped)

@@ -1,47 +1,61 @@
-"""Weights in the layout in which oneDNN computes fastest, packed once."""
+"""Weights of convolutions in the layout in which oneDNN computes fastest."""
 
 from collections.abc import Sequence
+from threading import Lock
 
 import torch
 from torch import Tensor
 
-from engine.cores import computing_with
-
 
 class PackedWeight:
-    """The weight of a convolution for inputs of about one shape, for one thread and for as many as there are now.
+    """The weight of a convolution, packed for every shape of input and number of threads with which it is asked for.
 
-    oneDNN wants another layout of some for another number of threads, and would bring these into it anew for every
-    frame, which takes longer than the convolution.
+    oneDNN wants another layout of some for another shape or number of threads, and would bring the weight into it anew
+    for each frame, which takes up to 8 times as long as the convolution. Shapes that want the same layout share it.
     """
 
     def __init__(
-        self,
-        weight: Tensor,
-        padding: Sequence[int],
-        stride: Sequence[int],
-        dilation: Sequence[int],
-        groups: int,
-        input_shape: Sequence[int],
+        self, weight: Tensor, padding: Sequence[int], stride: Sequence[int], dilation: Sequence[int], groups: int
     ) -> None:
         self.geometry = (list(padding), list(stride), list(dilation), groups)
         """What `torch.ops.mkldnn` wants to be told of the convolution besides its weight."""
-        self._packed: dict[int, Tensor] = {}
-        for threads in {1, torch.get_num_threads()}:
-            with computing_with(threads):
-                self._packed[threads] = torch.ops.mkldnn._reorder_convolution_weight(
-                    weight, *self.geometry, list(input_shape)
-                )
+        self._turn = Lock()
+        self._plain: Tensor | None = weight
+        """Until it has been packed, from which it can be had again."""
+        self._packed: dict[tuple[int, tuple[int, ...]], Tensor] = {}
 
-    @property
-    def tensor(self) -> Tensor:
-        """What this thread computes with."""
-        return self._packed.get(torch.get_num_threads(), self._packed[1])
+    def tensor(self, input_shape: Sequence[int]) -> Tensor:
+        """What this thread computes with, for an input of this shape."""
+        key = (torch.get_num_threads(), tuple(input_shape))
+        packed = self._packed.get(key)
+        if packed is None:
+            with self._turn:
+                packed = self._packed[key] = self._pack(key[1])
+        return packed
+
+    def _pack(self, input_shape: tuple[int, ...]) -> Tensor:
+        kept = list(self._packed.values())
+        with torch.inference_mode(False), torch.no_grad():  # whoever asks first
+            weight = kept[0].to_dense() if self._plain is None else self._plain
+            packed: Tensor = torch.ops.mkldnn._reorder_convolution_weight(weight, *self.geometry, list(input_shape))
+        self._plain = None
+        return next((other for other in kept if _alike(other, packed)), packed)
+
+
+def _alike(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors have the same layout."""
+    layout = torch.ops.mkldnn._get_mkldnn_serialized_md
+    return torch.equal(layout(a), layout(b))
 
 
 def available() -> bool:
     """Whether this build of PyTorch has the operations."""
     return bool(torch._C._has_mkldnn) and all(
         hasattr(torch.ops.mkldnn, name)
-        for name in ("_reorder_convolution_weight", "_convolution_pointwise", "_convolution_pointwise_")
+        for name in (
+            "_reorder_convolution_weight",
+            "_convolution_pointwise",
+            "_convolution_pointwise_",
+            "_get_mkldnn_serialized_md",
+        )
     )

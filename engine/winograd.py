@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from engine.packed_weight import PackedWeight
+
 TILE = 4
 POINTS = TILE + 2
 LEAST_CHANNELS = 64
@@ -47,10 +49,10 @@ def fits(convolution: nn.Conv2d) -> bool:
 class WinogradConvolution(nn.Module):
     """A 3x3 convolution of stride 1 with a border of zeros, and its activation: ReLU, ReLU6 or none.
 
-    Float32, on a CPU. Weights are packed for inputs of `input_shape`, (1, C, H, W); other sizes compute the same.
+    Float32, on a CPU.
     """
 
-    def __init__(self, convolution: nn.Conv2d, activation: nn.Module | None, input_shape: Sequence[int]) -> None:
+    def __init__(self, convolution: nn.Conv2d, activation: nn.Module | None) -> None:
         super().__init__()
         out_channels, in_channels = convolution.weight.shape[:2]
         self._out_channels = out_channels
@@ -60,10 +62,7 @@ class WinogradConvolution(nn.Module):
         # (O, C, 3, 3) -> (6 * 6 * O, C, 1, 1): one group of the 1x1 convolution for each point of the tile.
         filters = torch.einsum("ia,ocab,jb->ijoc", G, convolution.weight.detach().double(), G)
         filters = filters.reshape(-1, in_channels, 1, 1).float()
-        tiles = (-(-input_shape[2] // TILE), -(-input_shape[3] // TILE))
-        products = [1, POINTS**2 * in_channels, *tiles]
-        packed = torch.ops.mkldnn._reorder_convolution_weight(filters, [0, 0], [1, 1], [1, 1], POINTS**2, products)
-        self.register_buffer("weight", packed, persistent=False)
+        self._weight = PackedWeight(filters, [0, 0], [1, 1], [1, 1], POINTS**2)
         # A^T e = 1 for the second unit vector e, so what is added to that point is added to every pixel of the tile.
         bias = torch.zeros(POINTS, POINTS, out_channels)
         if convolution.bias is not None:
@@ -88,11 +87,9 @@ class WinogradConvolution(nn.Module):
         _input_transform(
             [rows[:, :, j : j + (w - 1) * TILE + 1 : TILE] for j in range(POINTS)], V.permute(3, 2, 0, 1, 4)
         )
+        tiles = V.view(1, h, w, -1).permute(0, 3, 1, 2)
         M = torch.ops.mkldnn._convolution_pointwise(
-            V.view(1, h, w, -1).permute(0, 3, 1, 2),
-            self.weight,
-            self.bias,
-            *([0, 0], [1, 1], [1, 1], POINTS**2, "none", [], ""),
+            tiles, self._weight.tensor(tiles.shape), self.bias, *self._weight.geometry, "none", [], ""
         )
         M = M.permute(0, 2, 3, 1).view(h, w, POINTS, POINTS, O)
         columns = x.new_empty(h, TILE, w, POINTS, O)  # A^T M

@@ -1,4 +1,4 @@
-"""Weights are packed for the threads that there are: oneDNN changes no layout while frames go through."""
+"""Weights are packed as frames ask for them: oneDNN changes no layout while they go through."""
 
 import ctypes
 from collections.abc import Callable
@@ -28,10 +28,13 @@ def told_by_onednn(work: Callable[[], object], capfd: pytest.CaptureFixture[str]
     return [line[line.index("exec") + 2] for line in lines]
 
 
-def test_a_frame_on_one_core_or_on_all_changes_no_layout(capfd: pytest.CaptureFixture[str]) -> None:
-    """A frame on each core and one that all cores share: a ResNet-50 only convolves."""
+@pytest.mark.parametrize("size_px", [(224, 224), (256, 320)])
+def test_a_frame_on_one_core_or_on_all_changes_no_layout(
+    size_px: tuple[int, int], capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A frame on each core and one that all cores share, of any size: a ResNet-50 only convolves."""
     extractor = load_backbone(random_backbone("resnet50", stages=("layer2", "layer3")), torch.device("cpu"), "torch")
-    x = extractor.normalise(texture(1, (224, 224))[None])
+    x = extractor.normalise(texture(1, size_px)[None])
     found = {}
     for threads in THREADS:
         with computing_with(threads):
@@ -63,3 +66,17 @@ def test_a_product_with_a_fixed_matrix_is_one_of_sums(
                 assert ((plain(vectors).double() - exact).abs() <= most).all()
                 ran = told_by_onednn(lambda of=vectors: product(of), capfd)
                 assert "reorder" not in ran or count < 784
+
+
+def test_shapes_that_want_the_same_layout_share_it() -> None:
+    """So memory does not grow with every size of frame; each is the same weight."""
+    weight = torch.randn(64, 32, 1, 1)
+    packed = packed_weight.PackedWeight(weight, [0, 0], [1, 1], [1, 1], 1)
+    found = {}
+    for threads in THREADS:
+        with computing_with(threads):
+            for side in (7, 14, 28, 40, 56):
+                found[threads, side] = packed.tensor((1, 32, side, side))
+                assert found[threads, side] is packed.tensor((1, 32, side, side))
+                assert torch.equal(found[threads, side].to_dense(), weight)
+    assert len({id(tensor) for tensor in found.values()}) < len(found)
