@@ -45,7 +45,7 @@ class FixedProduct:
             parts = torch.bmm(vectors.view(n, self.groups, -1).transpose(0, 1), self._parts)
             return parts.sum(0)[:, : self._columns]
         x = vectors.view(1, n, 1, self.depth).permute(0, 3, 1, 2)
-        y = torch.ops.mkldnn._convolution_pointwise(
+        y: Tensor = torch.ops.mkldnn._convolution_pointwise(
             x, self._packed.tensor(self._shape), None, *self._packed.geometry, "none", [], ""
         )
         return y.permute(0, 2, 3, 1).reshape(n, self.groups, -1).sum(1)[:, : self._columns]
