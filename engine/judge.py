@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.anomaly_map import anomaly_map
+from engine.errors import EngineError
 from engine.inspection import AnomalyMap, Inspection, Verdict
 from engine.memory_bank import MemoryBank
 from engine.scoring import Score, Scorer
@@ -33,8 +34,11 @@ class Judge:
         """Rows that have been a patch's nearest, bool (M,), where the recipe lets unused ones age."""
 
     def judge(self, bands: Iterable[NDArray[np.float32]], grid: tuple[int, int], maps: Maps) -> Inspection:
-        """Judge the patches of one frame, in bands from top to bottom, float32 (n, D) each, h*w in all."""
-        recipe, made = self.bank.recipe, None
+        """Judge the patches of one frame, in bands from top to bottom, float32 (n, D) each, h*w in all.
+
+        Raises EngineError where a value is not finite: no search says how far such a patch is, and none may pass it.
+        """
+        recipe, made, bands = self.bank.recipe, None, map(self._finite, bands)
         if maps != "all" and self.used is None and (maps == "none" or recipe.tiling is None):
             kept = list(bands) if maps == "rejects" else []  # where there are no tiles it is one
             score = score_of(self.index, self._scorer, kept or bands)
@@ -68,6 +72,11 @@ class Judge:
             yield
             index.add(rows[start : start + SLICE_ROWS])
         return Judge(self._name, bank, index)
+
+    def _finite(self, band: NDArray[np.float32]) -> NDArray[np.float32]:
+        if not np.isfinite(band).all():
+            raise EngineError(f"recipe {self._name!r}: a frame's patch embeddings are not finite")
+        return band
 
     def inspection(self, score: Score, grid: tuple[int, int], made: AnomalyMap | None) -> Inspection:
         """What is said of a frame with this score, and this map of it."""

@@ -13,10 +13,10 @@ from engine.calibration import calibrate
 from engine.device_search import DeviceSearch
 from engine.errors import EngineError
 from engine.flat_search import TorchSearch
-from engine.judge import Judge
+from engine.judge import Judge, Maps
 from engine.memory_bank import FrameOrigin, MemoryBank
 from engine.recipe import Recipe
-from engine.search_choice import make_search
+from engine.search_choice import SearchKind, make_search
 from engine.weights import random_backbone
 from tests.bench import gpu
 
@@ -85,6 +85,20 @@ def test_a_frame_without_a_finite_score_is_never_passed(value: float, index: int
     embeddings[1, 5, 7] = value
     with pytest.raises(EngineError, match="a frame's score is not finite"):
         BatchJudge(judge, indexes(made)[index]).judge(embeddings, GRID, "none")
+
+
+@pytest.mark.parametrize("maps", ["none", "rejects", "all"])
+@pytest.mark.parametrize("kind", ["faiss", "torch", "pruned"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_nor_is_it_frame_by_frame(value: float, kind: SearchKind, maps: Maps) -> None:
+    """A single patch of which no search says how far it is: by any search, with a map or without."""
+    made = bank(0, 50, 9)
+    judge = Judge("r", made, make_search(kind, made.values()))
+    embeddings = np.random.default_rng(0).uniform(0, 1, (16, 32)).astype(np.float32)
+    judge.judge([embeddings], GRID, maps)
+    embeddings[5, 7] = value
+    with pytest.raises(EngineError, match="recipe 'r': a frame's patch embeddings are not finite"):
+        judge.judge([embeddings], GRID, maps)
 
 
 def test_the_gpu_bench_measures_every_stage(

@@ -64,6 +64,11 @@ class KafkaBroker(Server):
         """HOST:PORT for clients."""
         return f"127.0.0.1:{self.port}"
 
+    @property
+    def ports(self) -> list[int]:
+        """Those of all listeners that clients have, which open one after the other."""
+        return [self.port]
+
     def start_broker(self) -> None:
         """Start the broker, formatting its storage the first time."""
         java = find_program("java", "default-jre-headless")
@@ -85,7 +90,7 @@ class KafkaBroker(Server):
                 raise ServiceUnavailableError(f"Kafka's storage could not be formatted:\n{done.stdout}{done.stderr}")
         # The better of Java's two compilers would still be compiling, on cores that are measured, when a test ends.
         options = ["-Xms256m", "-Xmx768m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
-        self.start([java, *options, *self.java, "kafka.Kafka", str(properties)], lambda: listens(self.port))
+        self.start([java, *options, *self.java, "kafka.Kafka", str(properties)], lambda: all(map(listens, self.ports)))
 
     def properties(self) -> dict[str, object]:
         """What the broker is configured with."""

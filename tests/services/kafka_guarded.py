@@ -47,6 +47,11 @@ class GuardedBroker(KafkaBroker):
         """HOST:PORT of the administrator."""
         return f"127.0.0.1:{self._inside_port}"
 
+    @property
+    def ports(self) -> list[int]:
+        """See `KafkaBroker`."""
+        return [self.port, self._inside_port]
+
     def properties(self) -> dict[str, object]:
         """See `KafkaBroker`."""
         keystore = self.directory / "keystore.pem"
