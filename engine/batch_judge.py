@@ -87,29 +87,33 @@ class BatchJudge:
         """Judge the frames of a batch, float (B, h*w, D) on the device."""
         return self.begin(embeddings, grid, maps)()
 
+    @torch.inference_mode()
     def begin(self, embeddings: Tensor, grid: tuple[int, int], maps: Maps) -> Answer:
         """`judge` without waiting for the device: the answer waits, and may be asked for by another thread."""
-        return self.tell(self.search(embeddings, maps), grid, maps)
-
-    @torch.inference_mode()
-    def search(self, embeddings: Tensor, maps: Maps) -> Found:
-        """What the index says of the patches of frames, float (B, h*w, D), as far as their verdicts and maps hang on
-        it; does not wait for the device.
-        """
-        whole = maps == "all" or self._used is not None
-        if whole:
-            sq, rows = self._nearest(embeddings)
-        else:
-            sq, rows = self._index.farthest_of_frames(embeddings, self._score_patches)
+        sq, rows = self.search(embeddings, maps)
         worst = _worst(sq)
         every = torch.arange(len(embeddings), device=worst.device)
-        return Found(
+        found = Found(
             sq,
             worst,
             embeddings[every, worst],
             rows[every, worst],
-            lambda wanted: sq[wanted] if whole else self._nearest(embeddings[wanted])[0],
+            lambda wanted: sq[wanted] if self._whole(maps) else self._nearest(embeddings[wanted])[0],
         )
+        return self.tell(found, grid, maps)
+
+    @torch.inference_mode()
+    def search(self, embeddings: Tensor, maps: Maps) -> tuple[Tensor, Tensor]:
+        """What the index says of the patches of frames, float (B, h*w, D), as far as their verdicts and maps hang on
+        it, without waiting for the device: squared distances, float32, and rows, int64 (B, h*w).
+        """
+        if self._whole(maps):
+            return self._nearest(embeddings)
+        return self._index.farthest_of_frames(embeddings, self._score_patches)
+
+    def _whole(self, maps: Maps) -> bool:
+        """Whether every patch of every frame is searched to the end."""
+        return maps == "all" or self._used is not None
 
     def judge_bands(self, bands: Iterable[Tensor], grid: tuple[int, int], maps: Maps) -> Inspection:
         """Judge one frame whose patches come in bands from top to bottom, float (n, D) each, holding one at a time."""
@@ -117,7 +121,7 @@ class BatchJudge:
 
     @torch.inference_mode()
     def search_bands(self, bands: Iterable[Tensor]) -> Found:
-        """`search` of all patches of one frame, for `judge_bands`."""
+        """What is found of one frame, for `judge_bands`."""
         searched = []
         for band in bands:
             sq, rows = self._index.nearest(band, 1)

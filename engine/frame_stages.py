@@ -21,21 +21,25 @@ from engine.tiling import TiledExtractor
 
 
 class Laps:
-    """Seconds by stage; the device has finished at the end of each."""
+    """Seconds by stage; the device has finished at the beginning and at the end of each."""
 
     def __init__(self, device: torch.device) -> None:
         self.seconds: dict[str, float] = {}
         self._device = device
+        self._wait()
         self._last = time.perf_counter()
 
     def end(self, stage: str) -> float:
         """What has passed since the last end belongs to `stage`; returns it."""
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+        self._wait()
         now = time.perf_counter()
         spent, self._last = now - self._last, now
         self.seconds[stage] = self.seconds.get(stage, 0.0) + spent
         return spent
+
+    def _wait(self) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
 
 
 class FrameStages:
