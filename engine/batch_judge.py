@@ -31,10 +31,6 @@ Answer: TypeAlias = Callable[[], list[Inspection]]
 class TensorSearch(TensorNearest, Protocol):
     """An index for whole frames on its device."""
 
-    @property
-    def rows(self) -> Tensor:
-        """The rows of the index, float32 (M, D)."""
-
     def farthest_of_frames(self, frames: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """The k patches of each frame that lie farthest from the rows, among all its patches, float (B, P, D).
 

@@ -25,7 +25,7 @@ def graphed(forward: Callable[[Tensor], Tensor], input_: Tensor) -> Launch:
 
 
 def _captured(forward: Callable[[Tensor], Tensor], input_: Tensor) -> Launch:
-    ahead = torch.cuda.Stream(input_.device)  # type: ignore[no-untyped-call]
+    ahead = torch.cuda.Stream(input_.device)  # type: ignore[no-untyped-call]  # torch has no types for it
     ahead.wait_stream(torch.cuda.current_stream(input_.device))
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.device(input_.device), torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False):

@@ -53,7 +53,7 @@ class DevicePass:
         self._forward = forward
         self._device = device
         on_gpu = device.type == "cuda"
-        self._uploads = torch.cuda.Stream(device) if on_gpu else None  # type: ignore[no-untyped-call]
+        self._uploads = torch.cuda.Stream(device) if on_gpu else None  # type: ignore[no-untyped-call]  # torch has no types for it
         self._chunks: dict[tuple[int, ...], _Chunk] = {}
 
     @torch.inference_mode()
@@ -113,8 +113,8 @@ class _Slot:
         self._host = torch.zeros(shape, dtype=torch.uint8, pin_memory=uploads is not None)
         if uploads is not None:
             self._there = torch.empty(shape, dtype=torch.uint8, device=device)
-            self._uploaded = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            self._taken = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._uploaded = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch has no types for it
+            self._taken = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch has no types for it
             # The stream that made the memory must have finished with it before another writes to it.
             uploads.wait_stream(torch.cuda.current_stream(device))
 

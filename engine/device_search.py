@@ -29,7 +29,7 @@ from engine.device import full_float32
 from engine.kernel_compiler import compiles
 from engine.projection import principal_axes, with_residual
 from engine.row_groups import RowGroups
-from engine.search import FOLD, UNIT, Floats, Indices, checked, farthest_by_search, nearest_of_frames
+from engine.search import FOLD, UNIT, Floats, Indices, farthest_by_search, nearest_of_frames, search_by_tensors
 
 HALF_UNIT = 2.0**-11
 """Unit round-off of half precision."""
@@ -150,9 +150,7 @@ class DeviceSearch:
 
     def search(self, queries: Floats, k: int) -> tuple[Floats, Indices]:
         """See `NearestNeighbours.search`."""
-        queries = checked(queries, k, self._rows.shape[1], len(self))
-        sq, nearest = self.nearest(torch.tensor(queries, device=self._device), k)
-        return np.sqrt(sq.cpu().numpy()), nearest.cpu().numpy()
+        return search_by_tensors(self, queries, k)
 
     def farthest(self, queries: Floats, k: int) -> tuple[Indices, Floats, Indices]:
         """See `NearestNeighbours.farthest`."""

@@ -47,7 +47,7 @@ class DriftReference:
 
     def __post_init__(self) -> None:
         # Slow to import: here, not amid the stream, and only in processes that measure drift.
-        import scipy.stats  # noqa: F401
+        import scipy.stats  # noqa: F401 - so that it is there later
 
     def compare(self, scores: NDArray[np.float64], embeddings: NDArray[np.float64]) -> Drift:
         """Compare a window: scores (m,) and mean embeddings (k, D) of its frames, neither of them empty."""

@@ -5,7 +5,7 @@ own, which spin for a while after each operation, and small operations of the ot
 """
 
 # isort: off
-import torch  # noqa: F401
+import torch  # noqa: F401 - its threads serve both
 import faiss
 
 # isort: on

@@ -12,7 +12,7 @@ def fetching(tensor: Tensor) -> Callable[[], Tensor]:
         return lambda: tensor
     copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
     copy.copy_(tensor, non_blocking=True)
-    arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch has no types for it
     arrived.record(torch.cuda.current_stream(tensor.device))
 
     def fetched() -> Tensor:

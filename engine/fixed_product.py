@@ -23,7 +23,6 @@ class FixedProduct:
     """
 
     def __init__(self, matrix: Tensor, summed: int) -> None:
-        self.matrix = matrix
         D, self._columns = matrix.shape
         self.groups = -(-D // summed)
         """Sums that are summed."""

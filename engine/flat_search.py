@@ -14,6 +14,7 @@ from engine.search import (
     measured,
     nearest_of,
     nearest_of_frames,
+    search_by_tensors,
     sq_pairs,
 )
 
@@ -109,9 +110,7 @@ class TorchSearch:
 
     def search(self, queries: Floats, k: int) -> tuple[Floats, Indices]:
         """See `NearestNeighbours.search`."""
-        queries = checked(queries, k, self._rows.shape[1], len(self))
-        sq, nearest = self.nearest(torch.tensor(queries, device=self._device), k)
-        return np.sqrt(sq.cpu().numpy()), nearest.cpu().numpy()
+        return search_by_tensors(self, queries, k)
 
     def farthest(self, queries: Floats, k: int) -> tuple[Indices, Floats, Indices]:
         """See `NearestNeighbours.farthest`."""
@@ -130,7 +129,7 @@ class TorchSearch:
         sq, nearest = (torch.cat(parts) for parts in zip(*found, strict=True))
         return sq, nearest
 
-    def farthest_of_frames(self, frames: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ARG002
+    def farthest_of_frames(self, frames: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ARG002 - all
         """The nearest row of every patch of frames, float (B, P, D): squared distances and rows, (B, P)."""
         return nearest_of_frames(self, frames)
 

@@ -102,11 +102,22 @@ def farthest_by_search(index: NearestNeighbours, queries: Floats, k: int) -> tup
 class TensorNearest(Protocol):
     """An index whose queries and answers are tensors on its device."""
 
+    @property
+    def rows(self) -> torch.Tensor:
+        """The rows of the index, float32 (M, D)."""
+
     def nearest(self, queries: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The k nearest rows of each query, float (n, D).
 
         Returns squared L2 distances, float32 (n, k), ascending, and row numbers, int64 (n, k); ties go to the lowest.
         """
+
+
+def search_by_tensors(index: TensorNearest, queries: Floats, k: int) -> tuple[Floats, Indices]:
+    """See `NearestNeighbours.search`: there and back."""
+    M, D = index.rows.shape
+    sq, nearest = index.nearest(torch.tensor(checked(queries, k, D, M), device=index.rows.device), k)
+    return np.sqrt(sq.cpu().numpy()), nearest.cpu().numpy()
 
 
 def nearest_of_frames(index: TensorNearest, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
