@@ -5,9 +5,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 FIGURE ?=
+MODULES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos check bench format constraints clean
+.PHONY: help demo test chaos mutants check bench format constraints clean
 
 help:  ## What can be made
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -23,6 +24,11 @@ test: $(VENV)/.test  ## All tests, on real services that are started and stopped
 chaos: $(VENV)/.test  ## What is promised while things break, at full size; FIGURE="faults" for some
 	./tests/services/install.sh
 	$(BIN)/python -m tests.chaos $(FIGURE) $(ARGS)
+
+mutants: $(VENV)/.test  ## What no test notices in changed modules, MODULES="stream/pipeline/gate.py", or ARGS="--draw 60"
+	./tests/services/install.sh
+	$(BIN)/python -m tests.services.kafka
+	$(BIN)/python -m tests.mutants $(MODULES) $(ARGS)
 
 check: $(VENV)/.dev  ## Style, types, layers, and the files of deploy/
 	$(BIN)/ruff check .
