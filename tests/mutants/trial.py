@@ -79,6 +79,8 @@ class Tests:
                     return Trial(Outcome.TIMED_OUT if done else Outcome.NOT_TRIED, time.monotonic() - start, str(file))
                 if run.failed:
                     return Trial(Outcome.CAUGHT, time.monotonic() - start, run.failed)
+                if not run.passed:
+                    raise TrialError(f"{file}: no test ran")
                 imported = imported or run.imported
         except TrialError as error:
             if self._left_s() <= 0:
@@ -159,11 +161,13 @@ def _run(checkout: Checkout, module: Path, file: Path, limit_s: float) -> _Run:
                 process.wait()
             output.seek(0)
             said = output.read().strip()
-        told = json.loads(told_path.read_text()) if told_path.exists() and told_path.stat().st_size else {}
+        told = json.loads(told_path.read_text()) if told_path.exists() else {}
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    if not told.get("error") and not (told.get("file") and _within(Path(told["file"]), checkout.folder)):
-        raise TrialError(f"{dotted(module)} is imported from {told.get('file')}, not from the copy: {said[-500:]}")
+    found = told.get("file")
+    if found is None or not Path(found).resolve().is_relative_to(checkout.folder):
+        why = told.get("error") or f"imported from {found}: {said[-500:]}"
+        raise TrialError(f"{dotted(module)} is not the copy's: {why}")
     if timed_out:
         return _Run(timed_out=True)
     failed = told["failed"] or ""
@@ -173,7 +177,3 @@ def _run(checkout: Checkout, module: Path, file: Path, limit_s: float) -> _Run:
     if process.returncode == 5:
         failed = ""  # no test was collected, which the number that passed says
     return _Run(False, failed, told["passed"], told["imported"])
-
-
-def _within(file: Path, folder: Path) -> bool:
-    return file.resolve().is_relative_to(folder)

@@ -16,7 +16,9 @@ _told: dict[str, Any] = {"file": None, "imported": False, "passed": 0, "failed":
 
 
 def _tell() -> None:
-    Path(os.environ[TOLD]).write_text(json.dumps(_told))
+    path = Path(os.environ[TOLD])
+    path.with_suffix(".new").write_text(json.dumps(_told))
+    path.with_suffix(".new").replace(path)  # this process may be killed meanwhile
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -25,8 +27,8 @@ def pytest_load_initial_conftests() -> None:
     try:
         spec = importlib.util.find_spec(os.environ[MODULE])
         _told["file"] = spec and spec.origin
-    except Exception as error:  # a mutant may break the packages around it
-        _told["error"] = repr(error)
+    except ImportError as error:
+        _told["error"] = str(error)
     _tell()
 
 
