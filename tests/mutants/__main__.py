@@ -29,6 +29,8 @@ from tests.services.process import REPOSITORY, ServiceUnavailableError
 from tests.services.redis import RedisServer
 
 _REPORT = Path("build/mutants.json")
+_NAMED = 10
+"""So many changed modules are named."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,9 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m tests.mutants", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("modules", nargs="*", type=Path, metavar="MODULE", help="a file or a folder")
-    parser.add_argument(
-        "--base", metavar="COMMIT", help="what changes are counted from (default: see `base_of_changes`)"
-    )
+    since = "what changes are counted from (default: HEAD, or where main left its remote, or HEAD~1)"
+    parser.add_argument("--base", metavar="COMMIT", help=since)
     parser.add_argument("--draw", type=int, metavar="N", help="draw N mutants, the kinds taking turns")
     parser.add_argument("--seed", type=int, default=1, help="of the order in which mutants are tried (default 1)")
     parser.add_argument("--minutes", type=float, default=60, help="the time for all (default 60)")
@@ -56,14 +57,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         modules = selection.modules_in(selection.DRAWN_FROM)
     else:
         modules = selection.changed_modules(base)
-        print(f"{len(modules)} modules differ from {base}: {', '.join(map(str, modules)) or 'nothing to mutate'}")
+        named = ", ".join(map(str, modules[:_NAMED])) + (", ..." if len(modules) > _NAMED else "")
+        print(f"{len(modules)} modules differ from {base}: {named or 'nothing to mutate'}")
     mutants = selection.drawn(selection.mutants_of(modules), options.seed)
     allowed = accepted()
     mutants = _first(mutants, options.draw, allowed) if drawing else selection.changed_first(mutants, base)
     if options.list:
         for mutant in mutants:
-            place = mutant.place
-            print(f"{place.kind:18} {mutant} {place.function}  {place.change}")
+            print(f"{mutant.place.kind:18} {mutant}")
         return 0
     how = shlex.join(["python", "-m", "tests.mutants", *(sys.argv[1:] if arguments is None else arguments)])
     report = Report(mutants, allowed, REPOSITORY / _REPORT, complete=drawing, how=how)

@@ -35,8 +35,7 @@ class Report:
         mutant = self._mutants[number]
         why = self._why(mutant)
         told = trial.detail if why is None else f"{trial.detail} (accepted: {why})".strip()
-        place = mutant.place
-        print(f"{trial.outcome:10} {trial.seconds:5.0f} s  {mutant} {place.function}  {place.change}", flush=True)
+        print(f"{trial.outcome:10} {trial.seconds:5.0f} s  {mutant}", flush=True)
         if told:
             print(f"{'':19}{told}", flush=True)
         self._write()
@@ -52,7 +51,7 @@ class Report:
             print("\n\n".join(entry(mutant.module, mutant.place) for mutant in unexplained))
         for mutant, trial in pairs:
             if trial.outcome in (Outcome.CAUGHT, Outcome.TIMED_OUT) and self._why(mutant) is not None:
-                print(f"\n{mutant}: caught, so its entry of tests/mutants/accepted.toml can go: {mutant.place.change}")
+                print(f"\nCaught, so its entry of tests/mutants/accepted.toml can go: {mutant}")
         counted = len(pairs) - counts[Outcome.EQUIVALENT]
         told = ", ".join(f"{counts[outcome]} {outcome}" for outcome in Outcome if counts[outcome])
         print(f"\n{counted} mutants in {seconds / 60:.1f} min: {told or 'none'} ({self._path})")

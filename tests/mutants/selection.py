@@ -25,7 +25,7 @@ class Mutant:
     place: Place
 
     def __str__(self) -> str:
-        return f"{self.module}:{self.place.line}"
+        return f"{self.module}:{self.place.line} {self.place.function or 'module'}  {self.place.change}"
 
 
 def modules_in(folders: Sequence[str], root: Path = REPOSITORY) -> list[Path]:
