@@ -1,16 +1,29 @@
 """The tool that mutates: it finds places, changes one of them, knows a module's tests, and what may survive."""
 
 import ast
+import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.mutants.accepted import Accepted, accepted, entry
-from tests.mutants.checkout import dotted
+from tests.mutants.checkout import Checkout, dotted
 from tests.mutants.own_tests import named_tests, own_tests, table
 from tests.mutants.place import Kind
 from tests.mutants.places import places
-from tests.mutants.selection import DRAWN_FROM, Mutant, drawn, modules_in, mutants_of
+from tests.mutants.report import Report
+from tests.mutants.selection import (
+    DRAWN_FROM,
+    Mutant,
+    base_of_changes,
+    changed_first,
+    changed_modules,
+    drawn,
+    modules_in,
+    mutants_of,
+)
+from tests.mutants.trial import Outcome, Trial
 from tests.services.process import REPOSITORY
 
 SOURCE = '''"""Words: 1 + 1."""
@@ -200,6 +213,80 @@ def test_every_accepted_mutant_can_still_be_made() -> None:
 def test_a_draw_takes_from_folders_that_exist() -> None:
     """A renamed folder would leave its modules out of every draw."""
     assert [folder for folder in DRAWN_FROM if not modules_in([folder])] == []
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository whose work tree has a line more than its commit, a new module, and a file that git ignores."""
+    root = tmp_path / "repository"
+    (root / "stream").mkdir(parents=True)
+    (root / ".gitignore").write_text("build/\n")
+    (root / "stream" / "old.py").write_text("a = 1\n")
+    (root / "stream" / "same.py").write_text("a = 1\n")
+    for command in (
+        ["init", "-q"],
+        ["add", "."],
+        ["-c", "user.name=a", "-c", "user.email=a@localhost", "commit", "-q", "-m", "first"],
+    ):
+        subprocess.run(["git", *command], cwd=root, check=True)
+    (root / "stream" / "old.py").write_text("a = 1\nb = 2\n")
+    (root / "stream" / "new.py").write_text("c = 3\n")
+    (root / "build").mkdir()
+    (root / "build" / "ignored.py").write_text("d = 4\n")
+    return root
+
+
+def test_changed_modules_and_changed_lines_come_first(repository: Path) -> None:
+    """What is not committed is what changed, new modules too."""
+    base = base_of_changes(repository)
+    modules = changed_modules(base, repository)
+    assert (base, modules) == ("HEAD", [Path("stream/new.py"), Path("stream/old.py")])
+    order = changed_first(drawn(mutants_of(modules, repository), seed=1), base, repository)
+    assert {mutant.place.text for mutant in order[:2]} == {"b = 2", "c = 3"}
+    assert [mutant.place.text for mutant in order[2:]] == ["a = 1"]
+
+
+def test_a_mutant_is_made_in_a_copy(repository: Path, tmp_path: Path) -> None:
+    """The copy has what is not committed and nothing ignored; the work tree stays, and the copy is whole again."""
+    copy = Checkout(tmp_path / "copy", {"REDIS_URL": "redis://here"}, repository)
+    (mutant,) = mutants_of([Path("stream/new.py")], repository)
+    with copy.mutated(mutant):
+        assert (copy.folder / mutant.module).read_text() == "c = 4\n"
+        assert (copy.folder / "build" / "src" / "patchline" / mutant.module).read_text() == "c = 4\n"
+        assert (repository / mutant.module).read_text() == "c = 3\n"
+    assert (copy.folder / mutant.module).read_text() == "c = 3\n"
+    assert (copy.folder / "stream" / "old.py").read_text() == "a = 1\nb = 2\n"
+    assert not (copy.folder / "build" / "ignored.py").exists()
+    environment = copy.environment(tmp_path)
+    assert environment["PYTHONPATH"] == f"{copy.folder}/build/src:{copy.folder}"
+    assert environment["REDIS_URL"] == "redis://here"
+
+
+@pytest.mark.parametrize(
+    ("outcome", "is_accepted", "complete", "status"),
+    [
+        (Outcome.CAUGHT, False, True, 0),
+        (Outcome.TIMED_OUT, False, True, 0),
+        (Outcome.SURVIVED, True, True, 0),
+        (Outcome.SURVIVED, False, True, 1),
+        (Outcome.ERROR, True, True, 1),
+        (Outcome.NOT_TRIED, False, True, 1),
+        (Outcome.NOT_TRIED, False, False, 0),
+    ],
+)
+def test_the_exit_status(outcome: Outcome, is_accepted: bool, complete: bool, status: int, tmp_path: Path) -> None:
+    """It is 1 for a survivor that nothing explains, an error, and a draw that time did not suffice for."""
+    mutant = Mutant(Path("stream/room.py"), places(SOURCE)[0])
+    place = mutant.place
+    entries = [Accepted(mutant.module, place.function, place.text, place.change, False, "because")]
+    report = Report(
+        [mutant], entries if is_accepted else [], tmp_path / "build" / "mutants.json", complete=complete, how="how"
+    )
+    if outcome is not Outcome.NOT_TRIED:
+        report.add(0, Trial(outcome))
+    assert report.ended(1.0) == status
+    (told,) = json.loads((tmp_path / "build" / "mutants.json").read_text())["mutants"]
+    assert (told["outcome"], told["change"]) == (outcome, place.change)
 
 
 def test_names_of_modules() -> None:
