@@ -30,7 +30,7 @@ mutants: $(VENV)/.test  ## What no test notices in changed modules, MODULES="str
 	$(BIN)/python -m tests.services.kafka
 	$(BIN)/python -m tests.mutants $(MODULES) $(ARGS)
 
-check: $(VENV)/.dev  ## Style, types, layers, and the files of deploy/
+check: $(VENV)/.dev build/src/patchline  ## Style, types, layers, and the files of deploy/
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -62,6 +62,11 @@ clean:  ## Remove the environment and all that was built
 $(VENV)/.%: pyproject.toml constraints.txt | $(BIN)/uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt --editable '.[cpu,$*]'
 	@touch $@
+
+# The import package as the type checker finds it: folders at the top are `patchline.engine` and so on.
+build/src/patchline:
+	mkdir -p $@
+	ln -s ../../../engine ../../../stream ../../../ops $@
 
 $(BIN)/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Patchline needs Python 3.11 or newer: set PYTHON=")'

@@ -73,10 +73,10 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Rows that learning may keep at most; None: 4 times the fit's, or 10,000 where that is more."""
     admission: float = 0.85
     """A confirmed frame's patch joins the bank where it lies farther from it than this share of the fit's covering
-    radius, 0.5 to 1: a smaller share would void the proven covering radius (`engine.online_coreset`).
+    radius, 0.5 to 1: a smaller share would void the proven covering radius (`coreset.online`).
     """
     levelling: bool = False
-    """Each frame is first scaled to one median grey, so that exposure leaves no trace (`engine.illumination`)."""
+    """Each frame is first scaled to one median grey, so that exposure leaves no trace (`features.illumination`)."""
     centring: bool = False
     """Of each channel of a frame's feature maps its own mean is taken: what the light adds to all of it alike."""
     patch_stride_px: int | None = None
@@ -85,14 +85,14 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """1: a frame scores by its farthest patch (Eq. 6-7). More: the mean distance of so many farthest patches."""
     stream_scores: bool = False
     """A learned threshold rests on the stream's good frames too, as first seen: it follows the line, and promises no
-    rate (`engine.learned_threshold`).
+    rate (`bank.learned_threshold`).
     """
     hold_slips: float | None = None
     """The share of defects, confirmed as good by mistake, that wait for a second person, by their likeness to known
-    ones (`engine.slip`); good frames wait too. None: only what would hide a known defect waits.
+    ones (`learning.doubt`); good frames wait too. None: only what would hide a known defect waits.
     """
     unused_days: int | None = None
-    """Rows that were no frame's nearest on this many days of inspection age out (`engine.ageing`); None: never."""
+    """Rows that were no frame's nearest on this many days of inspection age out (`learning.ageing`); None: never."""
 
 
 def stated(recipe: Recipe) -> dict[str, Any]:

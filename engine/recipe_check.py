@@ -1,7 +1,7 @@
 """What a recipe may ask of a fit."""
 
-from engine.errors import RecipeError
-from engine.recipe import Recipe
+from patchline.engine.errors import RecipeError
+from patchline.engine.recipe import Recipe
 
 
 def check_recipe(recipe: Recipe) -> None:

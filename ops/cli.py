@@ -5,10 +5,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from engine.errors import EngineError, PatchlineError
-from ops.commands import alarms, bank, bench, check, confirm, demo, evaluate, fit, inspect, run, settings
-from ops.errors import InputError, OpsError
-from ops.redaction import redact_text
+from patchline.engine.errors import EngineError, PatchlineError
+from patchline.ops.commands import alarms, bank, bench, check, confirm, demo, evaluate, fit, inspect, run, settings
+from patchline.ops.errors import InputError, OpsError
+from patchline.ops.redaction import redact_text
 
 
 class Commands(TyperGroup):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from stream.errors import ConfigError
+from patchline.stream.model.errors import ConfigError
 
 MIB = 1024 * 1024
 RECORD_HEADROOM_BYTES = MIB

@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from typing import Protocol, TypeAlias, runtime_checkable
 
-from stream.checkpoint import LaneKey
-from stream.engine_thread import EngineThread
-from stream.frame import Frame, Position
-from stream.outcome import Outcome
+from patchline.stream.inspection.engine_thread import EngineThread
+from patchline.stream.model.frame import Frame, Position
+from patchline.stream.model.outcome import Outcome
+from patchline.stream.pipeline.checkpoint import LaneKey
 
 Release: TypeAlias = Callable[[Collection[LaneKey], float], Awaitable[list[LaneKey]]]
 """`Checkpoint.release`."""

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ops.errors import InputError
+from patchline.ops.errors import InputError
 
 if TYPE_CHECKING:
-    from engine.recipe import Backbone
+    from patchline.engine.recipe import Backbone
 
 Library = Literal["torchvision", "timm"]
 Runtime = Literal["auto", "torch", "openvino"]
@@ -36,8 +36,8 @@ def build_backbone(options: BackboneOptions) -> "Backbone":
         InputError: an option cannot be understood.
         WeightsError: the weights are not there.
     """
-    from engine.recipe import Backbone
-    from engine.weights import IMAGENET_MEAN, IMAGENET_STD, PRESETS, locate, random_sha256, sha256_of
+    from patchline.engine.features.weights import IMAGENET_MEAN, IMAGENET_STD, PRESETS, locate, random_sha256, sha256_of
+    from patchline.engine.recipe import Backbone
 
     own = [
         f"--{f.name}" for f in dataclasses.fields(options) if f.name != "name" and getattr(options, f.name) is not None

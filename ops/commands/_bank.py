@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING, cast
 
-from ops.commands._backbone import Precision, Runtime
-from ops.errors import InputError
+from patchline.ops.commands._backbone import Precision, Runtime
+from patchline.ops.errors import InputError
 
 if TYPE_CHECKING:
-    from engine.inspector import Inspector
-    from engine.search_choice import SearchKind
+    from patchline.engine.inspection.inspector import Inspector
+    from patchline.engine.search.factory import SearchKind
 
 SEARCHES = ("auto", "faiss", "torch", "pruned")
 
@@ -24,11 +24,11 @@ def open_inspector(
     """An inspector with the bank in a folder, and the name of its recipe; raises BankFileError and the like."""
     if search not in SEARCHES:
         raise InputError(f"--search: {search!r}; expected {', '.join(SEARCHES)}")
-    from engine.bank_file import load_bank
+    from patchline.engine.bank.bank_file import load_bank
 
     loaded = load_bank(bank, generation)
 
-    from engine.inspector import Inspector
+    from patchline.engine.inspection.inspector import Inspector
 
     name = loaded.recipe.name
     kind = cast("SearchKind", search)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from ops.commands._examples import examples
+from patchline.ops.commands._examples import examples
 
 if TYPE_CHECKING:
-    from stream.alarm_store import AlarmStore
+    from patchline.stream.alarms.store import AlarmStore
 
 T = TypeVar("T")
 DEFAULT_URL = "redis://localhost:6379/0"
@@ -77,8 +77,8 @@ def ack(
     """Acknowledge a camera's alarm; it clears once its condition is normal as well."""
     import getpass
 
-    from ops.errors import InputError
-    from stream.alarm_acknowledgements import acknowledge_alarm
+    from patchline.ops.errors import InputError
+    from patchline.stream.alarms.acknowledgements import acknowledge_alarm
 
     who = operator or getpass.getuser()
     events = _with_store(redis, prefix, settings, lambda store: acknowledge_alarm(store, camera, who))
@@ -93,7 +93,7 @@ def ack(
 @app.command(epilog=examples("patchline alarms watch", "patchline alarms watch --json"))
 def watch(redis: Url = None, prefix: Prefix = None, settings: File = None, as_json: Json = False) -> None:
     """Print alarm events as they happen, until Ctrl-C."""
-    from stream.alarm_fields import encode_event
+    from patchline.stream.wire.alarms import encode_event
 
     async def follow(store: "AlarmStore") -> None:
         async for event in store.live(lambda: typer.echo(f"watching {store.where}, Ctrl-C ends it", err=True)):
@@ -110,14 +110,14 @@ def _with_store(
     url: str | None, prefix: str | None, file: Path | None, ask: "Callable[[AlarmStore], Awaitable[T]]"
 ) -> T:
     """Connect as the options, or the settings file, say; ask; disconnect."""
-    from stream.alarm_store import AlarmStore
-    from stream.config import RedisConfig
+    from patchline.stream.alarms.store import AlarmStore
+    from patchline.stream.config import RedisConfig
 
     config = RedisConfig(url=url or DEFAULT_URL, prefix=prefix or RedisConfig().prefix)
     if file is not None:
-        from ops.assembly import redis_of
-        from ops.errors import InputError
-        from ops.settings_file import load_settings
+        from patchline.ops.errors import InputError
+        from patchline.ops.service.assembly import redis_of
+        from patchline.ops.settings.file import load_settings
 
         found = redis_of(load_settings(file).redis)
         if found is None:

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.commands import bank_changes
-from ops.commands._examples import examples
+from patchline.ops.commands import bank_changes
+from patchline.ops.commands._examples import examples
 
 if TYPE_CHECKING:
-    from engine.generation_reader import GenerationReader
+    from patchline.engine.bank.reader import GenerationReader
 
 app = typer.Typer(no_args_is_help=True, help="Look into a bank's generations, go back, unlearn, verify and export.")
 Bank = Annotated[str, typer.Argument(help="Folder of the bank, or a URL such as s3://bucket/bottle.")]
@@ -23,7 +23,7 @@ def log(
     as_json: Json = False,
 ) -> None:
     """Show every generation: who made it, when, what it did and why; one JSON object a line with --json."""
-    from ops.generation_words import history
+    from patchline.ops.commands._generations import history
 
     lines = history(_reader(bank), newest)
     if as_json:
@@ -53,8 +53,8 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show one generation: what it is, what made it, what it promises, and which frames it knows."""
-    from engine.generation_events import chain
-    from ops.generation_words import line, what
+    from patchline.engine.bank.events import chain
+    from patchline.ops.commands._generations import line, what
 
     reader = _reader(bank)
     manifest = reader.manifest(generation)
@@ -97,7 +97,7 @@ def diff(
     as_json: Json = False,
 ) -> None:
     """Show which rows one generation has and another has not, by the frame that they came from."""
-    from engine.generation_diff import difference
+    from patchline.engine.bank.generation_diff import difference
 
     reader = _reader(bank)
     one, other = reader.bank(before), reader.bank(after)
@@ -130,8 +130,8 @@ def verify(bank: Bank, as_json: Json = False) -> None:
 
     The exit status is 1 where something is wrong.
     """
-    from engine.errors import BankFileError
-    from engine.generation_replay import replay_errors
+    from patchline.engine.errors import BankFileError
+    from patchline.engine.learning.replay import replay_errors
 
     reader = _reader(bank)
     if (newest := reader.newest()) is None:
@@ -154,7 +154,7 @@ def verify(bank: Bank, as_json: Json = False) -> None:
 
 
 def _reader(bank: str) -> "GenerationReader":
-    from engine.generation_reader import GenerationReader
+    from patchline.engine.bank.reader import GenerationReader
 
     return GenerationReader(bank)
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.commands._examples import examples
-from ops.errors import InputError, OpsError
+from patchline.ops.commands._examples import examples
+from patchline.ops.errors import InputError, OpsError
 
 if TYPE_CHECKING:
-    from engine.learner import Learner
+    from patchline.engine.learning.learner import Learner
 
 ATTEMPTS = 20
 """Times that another writer may be first."""
@@ -46,7 +46,7 @@ def rollback(
     as_json: Json = False,
 ) -> None:
     """Make a new generation that equals an earlier one in rows and threshold; known defects stay known."""
-    from engine.feedback import Rollback
+    from patchline.engine.learning.requests import Rollback
 
     _change(
         bank,
@@ -66,7 +66,7 @@ def unlearn(
     as_json: Json = False,
 ) -> None:
     """Make the bank that never saw a confirmed frame: the log of events, replayed without it."""
-    from engine.feedback import Unlearning
+    from patchline.engine.learning.requests import Unlearning
 
     _change(
         bank,
@@ -90,8 +90,8 @@ def age(
     """Let rows go that no frame has used lately, as workers of a recipe with `--unused-days` have noted it."""
     from datetime import UTC, datetime
 
-    from engine.feedback import Ageing
-    from engine.row_usage import UsageLog
+    from patchline.engine.bank.usage_log import UsageLog
+    from patchline.engine.learning.requests import Ageing
 
     asked = _by(operator, reason)
 
@@ -125,8 +125,8 @@ def export(
 
     It judges alike and can learn on; its confirmed frames count as part of its fit, and cannot be unlearned there.
     """
-    from engine.generation_export import export as export_bank
-    from engine.generation_reader import GenerationReader
+    from patchline.engine.bank.export import export as export_bank
+    from patchline.engine.bank.reader import GenerationReader
 
     reader = GenerationReader(bank)
     number = reader.manifest(generation).generation
@@ -149,9 +149,9 @@ def _change(
     as_json: bool,
 ) -> None:
     """Propose, show, and write the next generation; anew where another writer was first."""
-    from engine.errors import GenerationConflictError
-    from engine.generation_store import GenerationStore
-    from engine.learner import Learner
+    from patchline.engine.bank.store import GenerationStore
+    from patchline.engine.errors import GenerationConflictError
+    from patchline.engine.learning.learner import Learner
 
     learner = Learner.open(GenerationStore(bank))
     for _ in range(ATTEMPTS):

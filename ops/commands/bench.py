@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from ops.commands._backbone import Precision, Runtime
-from ops.commands._examples import examples
-from ops.errors import InputError
+from patchline.ops.commands._backbone import Precision, Runtime
+from patchline.ops.commands._examples import examples
+from patchline.ops.errors import InputError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from engine.benchmark import Floor, RecipeBenchmark
-    from engine.search_choice import SearchKind
+    from patchline.engine.benchmark.benchmark import Floor, RecipeBenchmark
+    from patchline.engine.search.factory import SearchKind
 
 EXAMPLES = examples(
     "patchline bench banks/bottle --images images/bottle/test/good",
@@ -50,22 +50,22 @@ def bench(
     single camera; in a batch, as from several, each core takes a frame. On a GPU they are those of all frames as one
     batch, of which each has its share.
     """
-    from ops.commands._bank import SEARCHES
+    from patchline.ops.commands._bank import SEARCHES
 
     if search not in SEARCHES:
         raise InputError(f"--search: {search!r}; expected {', '.join(SEARCHES)}")
 
-    from ops.image_files import find_images, load_image
+    from patchline.ops.offline.image_files import find_images, load_image
 
     files = find_images([images])[:frames] if images else []
 
-    from engine.bank_file import load_bank
+    from patchline.engine.bank.bank_file import load_bank
 
     loaded = [load_bank(folder) for folder in banks]
 
-    from engine.benchmark import benchmark, measure_floor, synthetic_images
-    from engine.preprocess import prepare
-    from ops.progress import progress_bars
+    from patchline.engine.benchmark.benchmark import benchmark, measure_floor, synthetic_images
+    from patchline.engine.features.preprocess import prepare
+    from patchline.ops.commands._progress import progress_bars
 
     pictures = [load_image(path) for path in files]
     floor = measure_floor(device, precision=precision)

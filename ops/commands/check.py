@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ops.commands._examples import examples
+from patchline.ops.commands._examples import examples
 
 EXAMPLES = examples("patchline check line.yaml", "patchline check line.yaml --connect")
 
@@ -20,7 +20,7 @@ def check(
 
     Prints every problem with its place, what was found and what was expected; exits with 2 where there is one.
     """
-    from ops.check import check_settings
+    from patchline.ops.service.preflight import check_settings
 
     report = check_settings(file, connect=connect)
     for problem in report.problems:

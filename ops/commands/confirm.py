@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.commands._examples import examples
-from ops.errors import InputError, OpsError
+from patchline.ops.commands._examples import examples
+from patchline.ops.errors import InputError, OpsError
 
 if TYPE_CHECKING:
-    from stream.config import KafkaConfig
-    from stream.messages import Feedback, FeedbackReply, UpdatePreview
+    from patchline.stream.config import KafkaConfig
+    from patchline.stream.model.feedback import Feedback, FeedbackReply, UpdatePreview
 
 EXAMPLES = examples(
     "patchline confirm line-3/000042 --recipe bottle --good --operator ada --settings line.yaml",
@@ -50,7 +50,7 @@ def confirm(
     import uuid
     from datetime import UTC, datetime
 
-    from stream.messages import Feedback, FeedbackOutcome, FeedbackVerdict
+    from patchline.stream.model.feedback import Feedback, FeedbackOutcome, FeedbackVerdict
 
     try:
         feedback = Feedback(
@@ -103,7 +103,7 @@ async def _answered(asked: Any, timeout_s: float) -> "FeedbackReply":
 
 
 async def _over_kafka(config: "KafkaConfig", feedback: "Feedback") -> "FeedbackReply":
-    from stream.kafka_inbox import KafkaInbox
+    from patchline.stream.kafka.feedback import KafkaInbox
 
     inbox = KafkaInbox(config, answers=False)
     await inbox.open()
@@ -127,8 +127,8 @@ async def _over_kafka(config: "KafkaConfig", feedback: "Feedback") -> "FeedbackR
 
 
 def _kafka(settings: Path) -> "KafkaConfig":
-    from ops.assembly import kafka_of
-    from ops.settings_file import load_settings
+    from patchline.ops.service.assembly import kafka_of
+    from patchline.ops.settings.file import load_settings
 
     kafka = kafka_of(load_settings(settings))
     if kafka is None:
@@ -139,7 +139,7 @@ def _kafka(settings: Path) -> "KafkaConfig":
 async def _over_http(url: str, token: str | None, feedback: "Feedback") -> "FeedbackReply":
     import msgspec
 
-    from stream.messages import FeedbackReply
+    from patchline.stream.model.feedback import FeedbackReply
 
     await _request(url, token, "POST", "/feedback", msgspec.json.encode(feedback))
     while True:
@@ -154,7 +154,7 @@ async def _preview(url: str, token: str | None, feedback: "Feedback") -> "Update
 
     import msgspec
 
-    from stream.messages import UpdatePreview
+    from patchline.stream.model.feedback import UpdatePreview
 
     query = urlencode({"frame": feedback.frame_id, "verdict": feedback.verdict.value})
     answer = await _request(url, token, "GET", f"/recipes/{quote(feedback.recipe)}/preview?{query}")

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.commands._examples import examples
-from ops.errors import InputError
+from patchline.ops.commands._examples import examples
+from patchline.ops.errors import InputError
 
 if TYPE_CHECKING:
-    from ops.demo.feed import Feed
+    from patchline.ops.demo.feed import Feed
 
 
 class Operator(StrEnum):
@@ -73,8 +73,8 @@ def demo(
     if images is not None and source is not None:
         raise InputError("--images and --source: found both, expected one of them")
     _require_packages()
-    from ops.demo import feed
-    from ops.demo.main import Options, run
+    from patchline.ops.demo import feed
+    from patchline.ops.demo.main import Options, run
 
     console = Console()
     count = None if forever else frames

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ops.commands._backbone import Precision, Runtime
-from ops.commands._examples import examples
+from patchline.ops.commands._backbone import Precision, Runtime
+from patchline.ops.commands._examples import examples
 
 EXAMPLES = examples(
     "patchline evaluate banks/bottle images/bottle",
@@ -43,14 +43,14 @@ def evaluate(
 
     Verdicts are those that the service would give on the same files.
     """
-    from ops.test_set import read_test_set
+    from patchline.ops.offline.mvtec import read_test_set
 
     images = read_test_set(data)
 
-    from ops.commands._bank import open_inspector
-    from ops.errors import OpsError
-    from ops.evaluation import evaluate_images, evaluation_table, write_evaluation
-    from ops.progress import progress_bars
+    from patchline.ops.commands._bank import open_inspector
+    from patchline.ops.commands._progress import progress_bars
+    from patchline.ops.errors import OpsError
+    from patchline.ops.offline.evaluation import evaluate_images, evaluation_table, write_evaluation
 
     inspector, recipe = open_inspector(
         bank, generation=generation, device=device, search=search, runtime=runtime, precision=precision

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Annotated, overload
 
 import typer
 
-from ops.commands._backbone import BackboneOptions, Library, Precision, Runtime, build_backbone
-from ops.commands._examples import examples
-from ops.errors import InputError
-from ops.places import is_url, last_name
+from patchline.ops.commands._backbone import BackboneOptions, Library, Precision, Runtime, build_backbone
+from patchline.ops.commands._examples import examples
+from patchline.ops.errors import InputError
+from patchline.ops.settings.locations import is_url, last_name
 
 if TYPE_CHECKING:
-    from engine.fit import FitReport
-    from engine.fit_stages import NamedImage
-    from engine.recipe import Tiling
+    from patchline.engine.fitting.fit import FitReport
+    from patchline.engine.fitting.stages import NamedImage
+    from patchline.engine.recipe import Tiling
 
 EXAMPLES = examples(
     "patchline fit images/bottle/train/good --out banks/bottle",
@@ -133,7 +133,7 @@ def fit(
 
     Prints what the bank holds and what its threshold promises. An existing bank is never overwritten.
     """
-    from engine.bank_file import generations
+    from patchline.engine.bank.bank_file import generations
 
     if generations(out):
         raise InputError(f"{out}: holds a memory bank already, and a generation never changes; expected a new folder")
@@ -150,18 +150,18 @@ def fit(
     if scratch is not None and not scratch.is_dir():
         raise InputError(f"--scratch: {scratch}: no such folder")
 
-    from ops.image_files import find_images
+    from patchline.ops.offline.image_files import find_images
 
     good = _Images(images, find_images([images], recursive=recursive))
     held_out = _Images(calibration, find_images([calibration], recursive=recursive)) if calibration else None
 
     from datetime import UTC, datetime
 
-    from engine.bank_file import save_bank
-    from engine.fit import fit as fit_bank
-    from engine.generation_store import GenerationStore
-    from engine.recipe import Recipe
-    from ops.progress import progress_bars
+    from patchline.engine.bank.bank_file import save_bank
+    from patchline.engine.bank.store import GenerationStore
+    from patchline.engine.fitting.fit import fit as fit_bank
+    from patchline.engine.recipe import Recipe
+    from patchline.ops.commands._progress import progress_bars
 
     recipe = Recipe(
         name=name or last_name(out),
@@ -209,7 +209,7 @@ def parse_size(text: str) -> tuple[int, int]:
 
 def _tiling(tile: int | None, overlap: int | None) -> "Tiling | None":
     """The tiles that were asked for; how they fit the backbone is the engine's to say."""
-    from engine.recipe import Tiling
+    from patchline.engine.recipe import Tiling
 
     if tile is None:
         if overlap is not None:
@@ -246,7 +246,7 @@ class _Images(Sequence["NamedImage"]):
         return map(self._load, self._paths)
 
     def _load(self, path: Path) -> "NamedImage":
-        from ops.image_files import load_image
+        from patchline.ops.offline.image_files import load_image
 
         inside = path.relative_to(self._folder) if path.is_relative_to(self._folder) else path
         return inside.as_posix(), load_image(path)

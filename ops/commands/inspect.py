@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ops.commands._backbone import Precision, Runtime
-from ops.commands._examples import examples
+from patchline.ops.commands._backbone import Precision, Runtime
+from patchline.ops.commands._examples import examples
 
 EXAMPLES = examples(
     "patchline inspect banks/bottle part-1.png part-2.png",
@@ -37,16 +37,16 @@ def inspect(
 
     Exits with 0 whatever the verdicts; an image that cannot be read is `not_inspected`, with the reason.
     """
-    from ops.image_files import find_images
+    from patchline.ops.offline.image_files import find_images
 
     paths = find_images(images, recursive=recursive)
 
     import msgspec
 
-    from ops.commands._bank import open_inspector
-    from ops.errors import OpsError
-    from ops.image_files import inspect_files
-    from ops.progress import progress_bars
+    from patchline.ops.commands._bank import open_inspector
+    from patchline.ops.commands._progress import progress_bars
+    from patchline.ops.errors import OpsError
+    from patchline.ops.offline.image_files import inspect_files
 
     inspector, recipe = open_inspector(
         bank, generation=generation, device=device, search=search, runtime=runtime, precision=precision
@@ -71,7 +71,7 @@ def inspect(
                     typer.echo(line)
                 counts[outcome.result.verdict] = counts.get(outcome.result.verdict, 0) + 1
                 if overlays and outcome.inspection is not None:
-                    from ops.overlay import save_overlay
+                    from patchline.ops.offline.overlay import save_overlay
 
                     save_overlay(overlays / _unused(path, names), path, outcome)
     finally:

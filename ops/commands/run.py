@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ops.commands._examples import examples
+from patchline.ops.commands._examples import examples
 
 EXAMPLES = examples(
     "patchline run line.yaml",
@@ -22,8 +22,8 @@ def run(file: Annotated[Path, typer.Argument(help="Settings file (YAML).", show_
     # Frames are spread over the cores, one on each: products in numpy that spread as well would wait for one another.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-    from ops.check import require_settings
-    from ops.service import run_service
+    from patchline.ops.service.preflight import require_settings
+    from patchline.ops.service.service import run_service
 
     code = run_service(require_settings(file))
     if code:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ops.commands._examples import examples
+from patchline.ops.commands._examples import examples
 
 WIDE = 120
 """Columns from which type and default have columns of their own."""
@@ -16,9 +16,9 @@ def settings(
     example: Annotated[bool, typer.Option("--example", help="Print a commented example file instead.")] = False,
 ) -> None:
     """Print every key with its type, default, environment variable and meaning."""
-    from ops.errors import InputError
-    from ops.settings_doc import example as example_file
-    from ops.settings_doc import rows
+    from patchline.ops.errors import InputError
+    from patchline.ops.settings.reference import example as example_file
+    from patchline.ops.settings.reference import rows
 
     if example:
         typer.echo(example_file(), nl=False)

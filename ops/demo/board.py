@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Literal, TypeAlias
 
-from engine.inspection import Image, Inspection
-from engine.memory_bank import MemoryBank
-from ops.demo.tally import Learned, Outcome, Tally
-from ops.demo.web import Truth
-from stream.errors import DropCause
-from stream.frame import Frame
-from stream.messages import FeedbackOutcome, FeedbackReply, Result
-from stream.observer import NullObserver
+from patchline.engine.bank.memory_bank import MemoryBank
+from patchline.engine.types import Image, Inspection
+from patchline.ops.demo.tally import Learned, Outcome, Tally
+from patchline.ops.demo.web import Truth
+from patchline.stream.model.errors import DropCause
+from patchline.stream.model.feedback import FeedbackOutcome, FeedbackReply, Result
+from patchline.stream.model.frame import Frame
+from patchline.stream.model.observer import NullObserver
 
 State: TypeAlias = Literal["fitting", "running", "draining", "done"]
 TruthOf: TypeAlias = Callable[[str], Truth | None]

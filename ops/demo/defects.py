@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.inspection import Image
+from patchline.engine.types import Image
 
 Alpha: TypeAlias = NDArray[np.float32]
 """How much of a pixel the defect covers, 0 to 1, (H, W)."""

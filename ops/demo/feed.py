@@ -10,19 +10,19 @@ from time import monotonic
 
 import numpy as np
 
-from engine.inspection import Image
-from engine.recipe import Recipe
-from engine.weights import preset
-from ops.demo.line import SimulatedLine, Station, Truths
-from ops.demo.material import MATERIALS, Role, load_material
-from ops.demo.web import Truth
-from ops.errors import InputError
-from ops.image_files import find_images, load_image
-from ops.redaction import redact_text
-from stream.config import CameraConfig
-from stream.frame import Frame
-from stream.observer import Observer
-from stream.video_source import VideoSource
+from patchline.engine.features.weights import preset
+from patchline.engine.recipe import Recipe
+from patchline.engine.types import Image
+from patchline.ops.demo.line import SimulatedLine, Station, Truths
+from patchline.ops.demo.material import MATERIALS, Role, load_material
+from patchline.ops.demo.web import Truth
+from patchline.ops.errors import InputError
+from patchline.ops.offline.image_files import find_images, load_image
+from patchline.ops.redaction import redact_text
+from patchline.stream.cameras.video import VideoSource
+from patchline.stream.config import CameraConfig
+from patchline.stream.model.frame import Frame
+from patchline.stream.model.observer import Observer
 
 BACKBONE = "efficientnet_lite0"
 FIT_FRAMES = 96

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.inspection import Image
+from patchline.engine.types import Image
 
 GAIN_SPAN = 0.10
 GAMMA_SPAN = 0.08

@@ -10,11 +10,11 @@ from time import monotonic
 import cv2
 import numpy as np
 
-from engine.inspection import Image
-from ops.demo.lighting import Drift, Light, aged
-from ops.demo.material import Material, Role
-from ops.demo.web import VIEW_PX, Truth, View, Web
-from stream.frame import Frame
+from patchline.engine.types import Image
+from patchline.ops.demo.lighting import Drift, Light, aged
+from patchline.ops.demo.material import Material, Role
+from patchline.ops.demo.web import VIEW_PX, Truth, View, Web
+from patchline.stream.model.frame import Frame
 
 JPEG_QUALITY = 92
 NOISE_SIGMA = 1.5

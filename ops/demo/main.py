@@ -15,25 +15,25 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from engine.bank_file import save_bank
-from engine.fit import fit
-from engine.inspector import Inspector
-from engine.memory_bank import MemoryBank
-from ops.demo.board import Board, Shown
-from ops.demo.feed import Feed, Job
-from ops.demo.page import Page
-from ops.demo.summary import summary, tables
-from ops.demo.tally import Tally
-from ops.demo.teaching import PERSON, SimulatedOperator, learning_loop, store_in, tap
-from ops.demo.terminal import show
-from ops.http import HttpServer
-from ops.metrics import Metrics
-from stream.config import Limits
-from stream.errors import AbortedError
-from stream.feedback_inbox import LocalInbox
-from stream.jsonl_sink import JsonLinesSink
-from stream.observer import NullObserver, Observer
-from stream.pipeline import Pipeline
+from patchline.engine.bank.bank_file import save_bank
+from patchline.engine.bank.memory_bank import MemoryBank
+from patchline.engine.fitting.fit import fit
+from patchline.engine.inspection.inspector import Inspector
+from patchline.ops.demo.board import Board, Shown
+from patchline.ops.demo.feed import Feed, Job
+from patchline.ops.demo.page import Page
+from patchline.ops.demo.summary import summary, tables
+from patchline.ops.demo.tally import Tally
+from patchline.ops.demo.teaching import PERSON, SimulatedOperator, learning_loop, store_in, tap
+from patchline.ops.demo.terminal import show
+from patchline.ops.telemetry.metrics import Metrics
+from patchline.ops.web.server import HttpServer
+from patchline.stream.config import Limits
+from patchline.stream.learning.inbox import LocalInbox
+from patchline.stream.model.errors import AbortedError
+from patchline.stream.model.observer import NullObserver, Observer
+from patchline.stream.pipeline.pipeline import Pipeline
+from patchline.stream.recording.jsonl import JsonLinesSink
 
 STAGES = {
     "read": "taking good frames",

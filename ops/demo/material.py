@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.inspection import Image
-from ops.errors import OpsError
+from patchline.engine.types import Image
+from patchline.ops.errors import OpsError
 
 MATERIALS = ("brick", "grass", "gravel")
 LANES, HALVES = 8, 2

@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 import msgspec
 from aiohttp import web
 
-from ops.demo.board import Board, Shown
-from ops.demo.picture import REJECTED, picture
-from ops.demo.summary import summary
+from patchline.ops.demo.board import Board, Shown
+from patchline.ops.demo.picture import REJECTED, picture
+from patchline.ops.demo.summary import summary
 
 Tap: TypeAlias = Callable[[Shown], Awaitable[None]]
 REFRESH_S = 0.25
@@ -134,4 +134,4 @@ class Page:
 
 
 def _packaged(name: str) -> str:
-    return (files("ops.demo") / name).read_text(encoding="utf-8")
+    return (files("patchline.ops.demo") / name).read_text(encoding="utf-8")

@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.inspection import Image
-from ops.demo.board import Shown
-from ops.demo.tally import Outcome
+from patchline.engine.types import Image
+from patchline.ops.demo.board import Shown
+from patchline.ops.demo.tally import Outcome
 
 WIDTH_PX = 640
 """Pictures are enlarged or reduced to this width."""

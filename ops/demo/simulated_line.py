@@ -1,7 +1,7 @@
 """The simulated line as a part of a whole stack (`deploy/compose.yaml`): its banks, and its frames sent to Kafka.
 
-python -m ops.demo.simulated_line fit FOLDER
-python -m ops.demo.simulated_line produce HOST:PORT --rate 6
+python -m patchline.ops.demo.simulated_line fit FOLDER
+python -m patchline.ops.demo.simulated_line produce HOST:PORT --rate 6
 """
 
 import asyncio
@@ -13,10 +13,10 @@ from typing import Annotated
 import typer
 from aiokafka import AIOKafkaProducer
 
-from ops.demo.feed import MATERIALS, Feed, simulated
-from stream.cloudevents import frame_headers
-from stream.frame import Frame
-from stream.observer import NullObserver
+from patchline.ops.demo.feed import MATERIALS, Feed, simulated
+from patchline.stream.model.frame import Frame
+from patchline.stream.model.observer import NullObserver
+from patchline.stream.wire.cloudevents import frame_headers
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 Seed = Annotated[int, typer.Option(help="The same line for the same seed.")]
@@ -34,9 +34,9 @@ def fit(
     seed: Seed = 0,
 ) -> None:
     """Fit a bank for each material; banks that are there stay as they are."""
-    from engine.bank_file import generations, save_bank
-    from engine.fit import fit as fit_bank
-    from engine.generation_store import GenerationStore
+    from patchline.engine.bank.bank_file import generations, save_bank
+    from patchline.engine.bank.store import GenerationStore
+    from patchline.engine.fitting.fit import fit as fit_bank
 
     for job in _feed(seed).jobs:
         name = job.recipe.name

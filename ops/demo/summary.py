@@ -9,8 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ops.demo.defects import Kind
-from ops.demo.tally import CONTRAST_EDGES, LIGHTS, Found, Outcome, Tally, contrast_band
+from patchline.ops.demo.defects import Kind
+from patchline.ops.demo.tally import CONTRAST_EDGES, LIGHTS, Found, Outcome, Tally, contrast_band
 
 
 def summary(tally: Tally, dropped: int) -> dict[str, Any]:

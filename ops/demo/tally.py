@@ -7,9 +7,9 @@ from time import monotonic
 
 import numpy as np
 
-from engine.inspection import Verdict
-from ops.demo.web import Truth
-from stream.messages import Result
+from patchline.engine.types import Verdict
+from patchline.ops.demo.web import Truth
+from patchline.stream.model.feedback import Result
 
 CONTRAST_EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 LATENCIES_KEPT = 20_000

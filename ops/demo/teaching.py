@@ -6,20 +6,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
-from engine.generation_store import GenerationStore
-from engine.inspector import Inspector
-from engine.learner import Learner
-from ops.demo.board import Board, Shown
-from ops.demo.tally import Outcome
-from stream.config import Limits
-from stream.decode import Decoder
-from stream.engine_thread import EngineThread
-from stream.evidence import encode_png
-from stream.feedback_inbox import FeedbackInbox, LocalInbox
-from stream.learning_loop import LearningLoop
-from stream.messages import Feedback, FeedbackVerdict
-from stream.observer import Observer
-from stream.recipe_learning import RecipeLearning
+from patchline.engine.bank.store import GenerationStore
+from patchline.engine.inspection.inspector import Inspector
+from patchline.engine.learning.learner import Learner
+from patchline.ops.demo.board import Board, Shown
+from patchline.ops.demo.tally import Outcome
+from patchline.stream.config import Limits
+from patchline.stream.decoding.decoder import Decoder
+from patchline.stream.evidence.store import encode_png
+from patchline.stream.inspection.engine_thread import EngineThread
+from patchline.stream.learning.inbox import FeedbackInbox, LocalInbox
+from patchline.stream.learning.loop import LearningLoop
+from patchline.stream.learning.recipe import RecipeLearning
+from patchline.stream.model.feedback import Feedback, FeedbackVerdict
+from patchline.stream.model.observer import Observer
 
 REACTION_S = 0.8
 """How long the simulated operator looks at a reject before the tap."""

@@ -10,8 +10,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from ops.demo.board import Board, Shown
-from ops.demo.tally import Outcome
+from patchline.ops.demo.board import Board, Shown
+from patchline.ops.demo.tally import Outcome
 
 STEPS = "▁▂▃▄▅▆▇█"
 STYLES = {

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.inspection import Image
-from ops.demo.defects import Defect, Kind, draw_contrast, plant
-from ops.demo.material import CAMERA_SCALE, PIECES, Material, Role
+from patchline.engine.types import Image
+from patchline.ops.demo.defects import Defect, Kind, draw_contrast, plant
+from patchline.ops.demo.material import CAMERA_SCALE, PIECES, Material, Role
 
 VIEW_PX = (280, 400)
 """(H, W) of the camera's frame: 56 x 80 pixels of the photograph."""

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.evaluation import image_auroc
-from engine.inspection import Image
-from engine.inspector import Inspector
-from engine.memory_bank import MemoryBank
-from engine.pixel_evaluation import PixelTally
+from patchline.engine.bank.memory_bank import MemoryBank
+from patchline.engine.evaluation.metrics import image_auroc
+from patchline.engine.evaluation.pixel_metrics import PixelTally
+from patchline.engine.inspection.inspector import Inspector
+from patchline.engine.types import Image
 from tests.bench import workload
 from tests.bench.bench import Bench
 from tests.bench.row import Row, from_averages

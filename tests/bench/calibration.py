@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import betabinom
 
-from engine.fit import fit
-from engine.inspection import Verdict
-from engine.inspector import Inspector
-from engine.recipe import Recipe
-from engine.weights import EFFICIENTNET_LITE0
+from patchline.engine.features.weights import EFFICIENTNET_LITE0
+from patchline.engine.fitting.fit import fit
+from patchline.engine.inspection.inspector import Inspector
+from patchline.engine.recipe import Recipe
+from patchline.engine.types import Verdict
 from tests.bench import workload
 from tests.bench.bench import Bench
 from tests.bench.remembered import remembered

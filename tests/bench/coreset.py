@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.coreset import LARGEST_BLOCK, greedy_coreset
-from engine.covering import Covering
-from engine.quantise import Rows, dequantise
+from patchline.engine.coreset.centre_distances import Covering
+from patchline.engine.coreset.greedy import LARGEST_BLOCK, greedy_coreset
+from patchline.engine.numerics.quantise import Rows, dequantise
 from tests.bench import workload
 from tests.bench.bench import Bench
 from tests.bench.row import Row, from_times, from_values

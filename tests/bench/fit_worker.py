@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from engine.fit import fit
-from engine.fit_stages import NamedImage
-from engine.recipe import Recipe
-from engine.weights import EFFICIENTNET_LITE0
+from patchline.engine.features.weights import EFFICIENTNET_LITE0
+from patchline.engine.fitting.fit import fit
+from patchline.engine.fitting.stages import NamedImage
+from patchline.engine.recipe import Recipe
 from tests.bench.workload import CALIBRATION, SIZE_PX
 
 

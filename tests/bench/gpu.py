@@ -19,21 +19,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from engine.backbone import count_flop, load_backbone
-from engine.benchmark import measure_floor, synthetic_images
-from engine.calibration import calibrate
-from engine.coreset import greedy_coreset
-from engine.device import resolve_device
-from engine.device_stages import DeviceStages
-from engine.frame_stages import Laps
-from engine.inspection import Image, Inspection
-from engine.inspector import Inspector
-from engine.memory_bank import FrameOrigin, MemoryBank
-from engine.preprocess import prepare
-from engine.quantise import quantise, scale_for
-from engine.recipe import Backbone, Recipe
-from engine.weights import random_backbone
-from ops.image_files import find_images, load_image
+from patchline.engine.bank.calibration import calibrate
+from patchline.engine.bank.memory_bank import FrameOrigin, MemoryBank
+from patchline.engine.benchmark.benchmark import measure_floor, synthetic_images
+from patchline.engine.benchmark.device_stages import DeviceStages
+from patchline.engine.benchmark.frame_stages import Laps
+from patchline.engine.coreset.greedy import greedy_coreset
+from patchline.engine.features.extractor import count_flop, load_backbone
+from patchline.engine.features.preprocess import prepare
+from patchline.engine.features.weights import random_backbone
+from patchline.engine.inspection.inspector import Inspector
+from patchline.engine.numerics.device import resolve_device
+from patchline.engine.numerics.quantise import quantise, scale_for
+from patchline.engine.recipe import Backbone, Recipe
+from patchline.engine.types import Image, Inspection
+from patchline.ops.offline.image_files import find_images, load_image
 
 ROWS = 16_384
 GOAL_FRAMES_PER_S = 5_000.0
@@ -149,7 +149,7 @@ def bank(images: list[Image], rows: int, size_px: tuple[int, int], device: str, 
 
 
 def stages(inspector: Inspector, frames: list[Image], repeats: int) -> dict[str, float]:
-    """Median seconds of a batch by stage (see `engine.device_stages`), and end to end."""
+    """Median seconds of a batch by stage (see `benchmark.device_stages`), and end to end."""
     (extractor,) = inspector._backbones.values()
     timed = DeviceStages(inspector.recipes["bench"], extractor, inspector._batch_judge("bench"))
     named = [("bench", frame) for frame in frames]

@@ -15,12 +15,12 @@ from statistics import fmean
 import numpy as np
 from msgspec import structs
 
-from engine.feedback import Confirmation, Unlearning
-from engine.fit import FitReport, fit
-from engine.inspection import Verdict
-from engine.inspector import Inspector
-from engine.learner import Learner
-from engine.quantise import Rows
+from patchline.engine.fitting.fit import FitReport, fit
+from patchline.engine.inspection.inspector import Inspector
+from patchline.engine.learning.learner import Learner
+from patchline.engine.learning.requests import Confirmation, Unlearning
+from patchline.engine.numerics.quantise import Rows
+from patchline.engine.types import Verdict
 from tests.bench.bench import Bench
 from tests.bench.learning import CHOSEN_ON, PRODUCT, Frames, Roles, keep, learner_of, recipe
 from tests.bench.remembered import remembered

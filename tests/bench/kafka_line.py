@@ -12,15 +12,15 @@ from typing import Any, Self
 
 from aiokafka import AIOKafkaProducer
 
-from stream.cloudevents import frame_headers
-from stream.config import KafkaConfig, Limits
-from stream.engine_thread import Engine
-from stream.kafka_ledger import KafkaLedger
-from stream.kafka_sink import KafkaSink
-from stream.kafka_source import KafkaSource
-from stream.kafka_topics import Partitions, ensure_topics
-from stream.observer import NullObserver
-from stream.pipeline import Pipeline
+from patchline.stream.config import KafkaConfig, Limits
+from patchline.stream.inspection.engine_thread import Engine
+from patchline.stream.kafka.at_least_once import KafkaSink
+from patchline.stream.kafka.exactly_once import KafkaLedger
+from patchline.stream.kafka.source import KafkaSource
+from patchline.stream.kafka.topics import Partitions, ensure_topics
+from patchline.stream.model.observer import NullObserver
+from patchline.stream.pipeline.pipeline import Pipeline
+from patchline.stream.wire.cloudevents import frame_headers
 
 PARTITIONS = 2
 FRAME_BYTES = 4 * 2**20

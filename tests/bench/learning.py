@@ -16,19 +16,19 @@ from uuid import uuid4
 import msgspec
 import numpy as np
 
-from engine.bank_file import save_bank
-from engine.evaluation import image_auroc
-from engine.feedback import Confirmation
-from engine.fit import FitReport, fit
-from engine.generation_events import StoredFrame
-from engine.generation_store import GenerationStore
-from engine.inspection import Verdict
-from engine.inspector import Inspector
-from engine.learner import Learner
-from engine.memory_bank import MemoryBank
-from engine.quantise import Rows
-from engine.recipe import Recipe
-from engine.weights import EFFICIENTNET_LITE0, pinned
+from patchline.engine.bank.bank_file import save_bank
+from patchline.engine.bank.events import StoredFrame
+from patchline.engine.bank.memory_bank import MemoryBank
+from patchline.engine.bank.store import GenerationStore
+from patchline.engine.evaluation.metrics import image_auroc
+from patchline.engine.features.weights import EFFICIENTNET_LITE0, pinned
+from patchline.engine.fitting.fit import FitReport, fit
+from patchline.engine.inspection.inspector import Inspector
+from patchline.engine.learning.learner import Learner
+from patchline.engine.learning.requests import Confirmation
+from patchline.engine.numerics.quantise import Rows
+from patchline.engine.recipe import Recipe
+from patchline.engine.types import Verdict
 from tests.bench import workload
 from tests.bench.bench import Bench
 from tests.bench.remembered import remembered

@@ -8,10 +8,10 @@ from statistics import median
 import cv2
 import numpy as np
 
-from engine.inspection import Image
-from engine.inspector import Inspector
-from stream.config import Limits
-from stream.image_file import read_image
+from patchline.engine.inspection.inspector import Inspector
+from patchline.engine.types import Image
+from patchline.stream.config import Limits
+from patchline.stream.decoding.image_file import read_image
 from tests.bench import workload
 from tests.bench.bench import Bench, FigureUnavailableError
 from tests.bench.kafka_line import PARTITIONS, KafkaLine

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.backbone import FeatureExtractor
-from engine.inspection import Image
-from engine.patches import PLAIN, PatchOptions
+from patchline.engine.features.extractor import FeatureExtractor
+from patchline.engine.features.patches import PLAIN, PatchOptions
+from patchline.engine.types import Image
 
 
 @contextmanager

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.cores import spread
-from engine.coreset import greedy_coreset
-from engine.faiss_library import faiss
-from engine.quantise import dequantise
-from engine.search_choice import make_search
+from patchline.engine.coreset.greedy import greedy_coreset
+from patchline.engine.numerics.core_pool import spread
+from patchline.engine.numerics.faiss_library import faiss
+from patchline.engine.numerics.quantise import dequantise
+from patchline.engine.search.factory import make_search
 from tests.bench import workload
 from tests.bench.bench import Bench, FigureUnavailableError
 from tests.bench.row import Row, from_times

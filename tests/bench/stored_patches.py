@@ -9,9 +9,9 @@ import msgspec
 import numpy as np
 import torch
 
-from engine.backbone import load_backbone
-from engine.embeddings import EmbeddingFile
-from engine.quantise import Rows
+from patchline.engine.features.extractor import load_backbone
+from patchline.engine.fitting.embeddings import EmbeddingFile
+from patchline.engine.numerics.quantise import Rows
 from tests.bench import workload
 from tests.bench.bench import Bench
 

@@ -12,10 +12,10 @@ import cv2
 import numpy as np
 import psutil
 
-from engine.inspection import Image, Inspection, Verdict
-from engine.preprocess import prepare
-from stream.config import Limits
-from stream.image_file import read_image
+from patchline.engine.features.preprocess import prepare
+from patchline.engine.types import Image, Inspection, Verdict
+from patchline.stream.config import Limits
+from patchline.stream.decoding.image_file import read_image
 from tests.bench.bench import Bench, FigureUnavailableError
 from tests.bench.kafka_line import KafkaLine
 from tests.bench.row import Row, from_values

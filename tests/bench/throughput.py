@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from engine.backbone import load_backbone
-from engine.cores import spread
-from engine.inspection import Image
-from engine.inspector import Inspector
-from engine.judge import Maps
+from patchline.engine.features.extractor import load_backbone
+from patchline.engine.inspection.inspector import Inspector
+from patchline.engine.inspection.judge import Maps
+from patchline.engine.numerics.core_pool import spread
+from patchline.engine.types import Image
 from tests.bench import workload
 from tests.bench.bench import Bench
 from tests.bench.row import Row, from_times

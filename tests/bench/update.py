@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.backbone import load_backbone
-from engine.coreset import LARGEST_BLOCK, greedy_coreset
-from engine.covering import Covering
-from engine.online_coreset import OnlineCoreset, begin, learn, sq_integer
-from engine.pruned_search import PrunedSearch
-from engine.quantise import Rows, dequantise, quantise
+from patchline.engine.coreset.centre_distances import Covering
+from patchline.engine.coreset.greedy import LARGEST_BLOCK, greedy_coreset
+from patchline.engine.coreset.online import OnlineCoreset, begin, learn, sq_integer
+from patchline.engine.features.extractor import load_backbone
+from patchline.engine.numerics.quantise import Rows, dequantise, quantise
+from patchline.engine.search.pruned import PrunedSearch
 from tests.bench import workload
 from tests.bench.bench import Bench
 from tests.bench.learning_line import altered

@@ -13,16 +13,24 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from engine.backbone import load_backbone
-from engine.bank_file import load_bank, save_bank
-from engine.errors import BankFileError
-from engine.fit import fit
-from engine.inspection import Image
-from engine.memory_bank import MemoryBank
-from engine.preprocess import prepare
-from engine.recipe import Backbone, Recipe
-from engine.weights import EFFICIENTNET_LITE0, draw, fit_names, locate, pinned, random_backbone, read_weights
-from engine.weights import WIDE_RESNET50_2 as TRAINED_WIDE_RESNET50_2
+from patchline.engine.bank.bank_file import load_bank, save_bank
+from patchline.engine.bank.memory_bank import MemoryBank
+from patchline.engine.errors import BankFileError
+from patchline.engine.features.extractor import load_backbone
+from patchline.engine.features.preprocess import prepare
+from patchline.engine.features.weights import (
+    EFFICIENTNET_LITE0,
+    draw,
+    fit_names,
+    locate,
+    pinned,
+    random_backbone,
+    read_weights,
+)
+from patchline.engine.features.weights import WIDE_RESNET50_2 as TRAINED_WIDE_RESNET50_2
+from patchline.engine.fitting.fit import fit
+from patchline.engine.recipe import Backbone, Recipe
+from patchline.engine.types import Image
 from tests.bench.bench import Bench, FigureUnavailableError
 from tests.bench.peer import Peer
 

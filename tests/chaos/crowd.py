@@ -13,11 +13,11 @@ from typing import Any, Self
 import numpy as np
 import yaml
 
-from engine.bank_file import save_bank
-from engine.fit import fit
-from engine.generation_store import GenerationStore
-from engine.recipe import Recipe
-from engine.weights import random_backbone
+from patchline.engine.bank.bank_file import save_bank
+from patchline.engine.bank.store import GenerationStore
+from patchline.engine.features.weights import random_backbone
+from patchline.engine.fitting.fit import fit
+from patchline.engine.recipe import Recipe
 from tests.services.process import REPOSITORY, dies_with_us
 from tests.services.worker_process import WorkerProcess
 from tests.stream.scripted import picture

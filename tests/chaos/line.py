@@ -7,8 +7,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-from stream.config import KafkaConfig
-from stream.kafka_topics import Partitions, ensure_topics
+from patchline.stream.config import KafkaConfig
+from patchline.stream.kafka.topics import Partitions, ensure_topics
 from tests.chaos.crowd import RECIPE, Crowd, small_bank
 from tests.chaos.tally import Tally
 from tests.services.kafka import KafkaBroker

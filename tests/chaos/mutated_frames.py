@@ -12,10 +12,10 @@ from typing import TypeAlias
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from engine.inspection import Verdict
-from stream.cloudevents import frame_headers, read_frame_position, read_result
-from stream.config import KafkaConfig
-from stream.messages import Result
+from patchline.engine.types import Verdict
+from patchline.stream.config import KafkaConfig
+from patchline.stream.model.feedback import Result
+from patchline.stream.wire.cloudevents import frame_headers, read_frame_position, read_result
 from tests.chaos.crowd import RECIPE, Crowd
 from tests.chaos.figure import Measured
 from tests.chaos.line import CAMERAS

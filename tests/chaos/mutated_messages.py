@@ -11,11 +11,11 @@ from typing import Any
 import redis.asyncio as redis
 from aiokafka import ConsumerRecord
 
-from stream.cloudevents import attributes_of
-from stream.config import KafkaConfig
-from stream.errors import RecordError
-from stream.learning_events import parse_feedback, read_reply
-from stream.messages import FeedbackOutcome
+from patchline.stream.config import KafkaConfig
+from patchline.stream.model.errors import RecordError
+from patchline.stream.model.feedback import FeedbackOutcome
+from patchline.stream.wire.cloudevents import attributes_of
+from patchline.stream.wire.feedback import parse_feedback, read_reply
 from tests.chaos.crowd import RECIPE, Crowd
 from tests.chaos.figure import Measured
 from tests.chaos.line import CAMERAS

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from stream.config import KafkaConfig
-from stream.kafka_topics import Partitions, ensure_topics
+from patchline.stream.config import KafkaConfig
+from patchline.stream.kafka.topics import Partitions, ensure_topics
 from tests.chaos.crowd import RECIPE, Crowd, Worker, small_bank
 from tests.chaos.figure import Measured
 from tests.chaos.line import CAMERAS, settings_of

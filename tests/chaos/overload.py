@@ -18,13 +18,13 @@ import torch
 from aiokafka import AIOKafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
 
-from engine.bank_file import load_bank
-from engine.inspection import Verdict
-from engine.inspector import Inspector
-from stream.cloudevents import frame_headers, read_result
-from stream.config import KafkaConfig
-from stream.errors import DropCause
-from stream.messages import Result
+from patchline.engine.bank.bank_file import load_bank
+from patchline.engine.inspection.inspector import Inspector
+from patchline.engine.types import Verdict
+from patchline.stream.config import KafkaConfig
+from patchline.stream.model.errors import DropCause
+from patchline.stream.model.feedback import Result
+from patchline.stream.wire.cloudevents import frame_headers, read_result
 from tests.chaos.crowd import RECIPE, Crowd, Worker, small_bank, until
 from tests.chaos.figure import Measured
 from tests.chaos.line import CAMERAS, new_line, settings_of

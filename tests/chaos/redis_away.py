@@ -14,8 +14,8 @@ from time import monotonic
 import numpy as np
 from aiokafka import AIOKafkaProducer
 
-from stream.cloudevents import frame_headers
-from stream.config import AlarmConfig, KafkaConfig, RedisConfig
+from patchline.stream.config import AlarmConfig, KafkaConfig, RedisConfig
+from patchline.stream.wire.cloudevents import frame_headers
 from tests.chaos.crowd import RECIPE, Crowd, small_bank, until
 from tests.chaos.figure import Measured
 from tests.chaos.line import CAMERAS, new_line, settings_of

@@ -7,7 +7,7 @@ from typing import Self, TypeAlias
 
 from aiokafka import AIOKafkaProducer
 
-from stream.config import MIB, KafkaConfig
+from patchline.stream.config import MIB, KafkaConfig
 from tests.chaos.mutants import Headers
 from tests.stream.kafka_help import FRAME_BYTES
 

@@ -9,8 +9,8 @@ from typing import Self
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
-from stream.cloudevents import read_result
-from stream.config import KafkaConfig
+from patchline.stream.config import KafkaConfig
+from patchline.stream.wire.cloudevents import read_result
 
 
 class Tally:

@@ -8,9 +8,9 @@ is settled once it is stored. Forking spares every life the seconds that imports
 import os
 import sys
 
-from engine.feedback import Unlearning
-from engine.generation_store import GenerationStore
-from engine.learner import Learner
+from patchline.engine.bank.store import GenerationStore
+from patchline.engine.learning.learner import Learner
+from patchline.engine.learning.requests import Unlearning
 from tests.engine.learning_worlds import confirmation
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
-from engine.generation_replay import replayed
-from engine.generation_store import GenerationStore
-from engine.learner import Learner
+from patchline.engine.bank.store import GenerationStore
+from patchline.engine.learning.learner import Learner
+from patchline.engine.learning.replay import replayed
 from tests.chaos.figure import Measured
 from tests.chaos.updater import apply
 from tests.engine.learning_worlds import new_store

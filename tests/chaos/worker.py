@@ -10,7 +10,7 @@ import sys
 
 from aiokafka import AIOKafkaProducer
 
-from ops.cli import main
+from patchline.ops.cli import main
 
 _armed = False
 

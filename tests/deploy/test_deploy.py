@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from ops.metrics import Metrics
+from patchline.ops.telemetry.metrics import Metrics
 from tests.services.process import REPOSITORY
 
 DEPLOY = REPOSITORY / "deploy"

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import yaml
 
-from engine.bank_file import save_bank
-from engine.fit import fit
-from engine.recipe import Recipe
-from engine.weights import random_backbone
-from ops.check import check_settings
+from patchline.engine.bank.bank_file import save_bank
+from patchline.engine.features.weights import random_backbone
+from patchline.engine.fitting.fit import fit
+from patchline.engine.recipe import Recipe
+from patchline.ops.service.preflight import check_settings
 from tests.services.process import REPOSITORY
 
 SETTINGS = REPOSITORY / "deploy" / "patchline.yaml"

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from engine.fit import FitReport, fit
-from engine.inspection import Image
-from engine.recipe import Recipe
-from engine.weights import random_backbone
+from patchline.engine.features.weights import random_backbone
+from patchline.engine.fitting.fit import FitReport, fit
+from patchline.engine.recipe import Recipe
+from patchline.engine.types import Image
 
 KERNEL_DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 """Where kernels run; without a GPU Triton's interpreter runs them (see tests/conftest.py)."""

@@ -14,8 +14,8 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
-from engine import fused_patches
-from engine.device_search import DeviceSearch
+from patchline.engine.features import patches_cuda
+from patchline.engine.search.device import DeviceSearch
 
 PATCHES, DIMENSIONS, ROWS = 784, 1536, 2048
 
@@ -53,11 +53,11 @@ def main() -> None:
     index.nearest(frames[0], 1)
     for farthest in (1, 5):
         index.farthest_of_frames(frames, farthest)
-    fused_patches.normalised(
+    patches_cuda.normalised(
         torch.zeros((2, 224, 224, 3), dtype=torch.uint8), torch.zeros(3), torch.ones(3), 4, torch.float16
     )
     maps = [torch.zeros((2, C, side, side), dtype=torch.float16) for C, side in ((512, 28), (1024, 14))]
-    fused_patches.embed([m.contiguous(memory_format=torch.channels_last) for m in maps])
+    patches_cuda.embed([m.contiguous(memory_format=torch.channels_last) for m in maps])
     print(json.dumps(shared))
 
 

@@ -4,18 +4,18 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.bank_file import save_bank
-from engine.calibration import calibrate
-from engine.coreset import greedy_coreset
-from engine.feedback import Confirmation, Unlearning
-from engine.generation_events import StoredFrame
-from engine.generation_store import GenerationStore
-from engine.learner import Learner
-from engine.memory_bank import FrameOrigin, MemoryBank
-from engine.online_coreset import begin, sq_integer
-from engine.quantise import Rows
-from engine.recipe import Backbone, Recipe
-from engine.reference_frames import ReferenceFrames
+from patchline.engine.bank.bank_file import save_bank
+from patchline.engine.bank.calibration import calibrate
+from patchline.engine.bank.events import StoredFrame
+from patchline.engine.bank.memory_bank import FrameOrigin, MemoryBank
+from patchline.engine.bank.store import GenerationStore
+from patchline.engine.coreset.greedy import greedy_coreset
+from patchline.engine.coreset.online import begin, sq_integer
+from patchline.engine.learning.learner import Learner
+from patchline.engine.learning.reference_frames import ReferenceFrames
+from patchline.engine.learning.requests import Confirmation, Unlearning
+from patchline.engine.numerics.quantise import Rows
+from patchline.engine.recipe import Backbone, Recipe
 
 GRID, D, SCALE = (4, 4), 6, 0.25
 P = GRID[0] * GRID[1]

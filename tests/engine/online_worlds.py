@@ -7,10 +7,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from engine.coreset import greedy_coreset
-from engine.learning import Aged, Learned, Learning
-from engine.online_coreset import OnlineCoreset, begin, sq_integer
-from engine.quantise import Rows
+from patchline.engine.coreset.event_log import Aged, Learned, Learning
+from patchline.engine.coreset.greedy import greedy_coreset
+from patchline.engine.coreset.online import OnlineCoreset, begin, sq_integer
+from patchline.engine.numerics.quantise import Rows
 
 D = 3
 unhurried = settings(max_examples=40, deadline=None)

@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from engine.anomaly_map import anomaly_map
-from engine.errors import EngineError
-from engine.flat_search import FaissSearch
-from engine.patches import embed
-from engine.preprocess import prepare
-from engine.quantise import HEADROOM, LIMIT, dequantise, quantise, scale_for
-from engine.scoring import Scorer
+from patchline.engine.errors import EngineError
+from patchline.engine.features.patches import embed
+from patchline.engine.features.preprocess import prepare
+from patchline.engine.inspection.anomaly_map import anomaly_map
+from patchline.engine.inspection.scoring import Scorer
+from patchline.engine.numerics.quantise import HEADROOM, LIMIT, dequantise, quantise, scale_for
+from patchline.engine.search.flat import FaissSearch
 from tests.engine.conftest import texture
 
 

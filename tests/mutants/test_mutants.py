@@ -139,7 +139,7 @@ def test_what_no_test_should_hold_is_left_alone(source: str) -> None:
 
 def test_what_is_drawn_stays_drawn_when_other_lines_change() -> None:
     """All kinds come first in turn, the same seed gives the same order, and a line more above changes nothing."""
-    module = Path("stream/room.py")
+    module = Path("stream/pipeline/in_flight.py")
     before = drawn([Mutant(module, place) for place in places(SOURCE)], seed=1)
     after = drawn([Mutant(module, place) for place in places("# new\n" + SOURCE)], seed=1)
     other = drawn([Mutant(module, place) for place in places(SOURCE)], seed=2)
@@ -192,7 +192,7 @@ def test_an_entry_without_a_reason_is_refused(tmp_path: Path) -> None:
 
 def test_what_is_printed_of_a_survivor_is_an_entry(tmp_path: Path) -> None:
     """An entry with its reason matches the mutant that it was printed for, wherever that stands, and no other."""
-    module, path = Path("stream/room.py"), tmp_path / "accepted.toml"
+    module, path = Path("stream/pipeline/in_flight.py"), tmp_path / "accepted.toml"
     for place in places(SOURCE):
         path.write_text(entry(module, place).replace('why = ""', 'why = "because"'))
         (found,) = accepted(path)
@@ -276,7 +276,7 @@ def test_a_mutant_is_made_in_a_copy(repository: Path, tmp_path: Path) -> None:
 )
 def test_the_exit_status(outcome: Outcome, is_accepted: bool, complete: bool, status: int, tmp_path: Path) -> None:
     """It is 1 for a survivor that nothing explains, an error, and a draw that time did not suffice for."""
-    mutant = Mutant(Path("stream/room.py"), places(SOURCE)[0])
+    mutant = Mutant(Path("stream/pipeline/in_flight.py"), places(SOURCE)[0])
     place = mutant.place
     entries = [Accepted(mutant.module, place.function, place.text, place.change, False, "because")]
     report = Report(

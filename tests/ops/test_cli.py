@@ -14,7 +14,7 @@ from tests.ops.conftest import FIT, patchline, texture
 def test_help_does_not_import_torch() -> None:
     """`patchline --help` stays quick: no torch, FAISS, matplotlib or OpenCV."""
     script = (
-        "import sys, contextlib\nfrom ops.cli import app\n"
+        "import sys, contextlib\nfrom patchline.ops.cli import app\n"
         "with contextlib.suppress(SystemExit): app(['--help'])\n"
         "sys.exit(','.join({'torch', 'faiss', 'matplotlib', 'cv2', 'numpy'} & set(sys.modules)) or 0)"
     )

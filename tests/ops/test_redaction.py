@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from ops.logs import configure
-from ops.redaction import Redactor, SecretUrl, redact_text, redact_url
+from patchline.ops.redaction import Redactor, SecretUrl, redact_text, redact_url
+from patchline.ops.telemetry.logs import configure
 
 word = st.text(st.characters(min_codepoint=48, max_codepoint=122, exclude_characters=":;<=>?@[\\]^_`"), min_size=4)
 

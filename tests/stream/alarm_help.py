@@ -7,10 +7,10 @@ from typing import TypeAlias
 
 import redis.asyncio as redis
 
-from stream.alarm_fields import decode_event
-from stream.alarms import Alarm, observation_of, observe
-from stream.cloudevents import read_frame_position, read_result
-from stream.config import AlarmConfig, KafkaConfig, RedisConfig
+from patchline.stream.config import AlarmConfig, KafkaConfig, RedisConfig
+from patchline.stream.model.alarm import Alarm, observation_of, observe
+from patchline.stream.wire.alarms import decode_event
+from patchline.stream.wire.cloudevents import read_frame_position, read_result
 from tests.stream.kafka_help import read_topic
 
 Events: TypeAlias = Mapping[str, Sequence[tuple[str, str | None]]]

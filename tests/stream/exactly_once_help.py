@@ -2,9 +2,9 @@
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from engine.inspection import Verdict
-from stream.cloudevents import read_result
-from stream.config import KafkaConfig
+from patchline.engine.types import Verdict
+from patchline.stream.config import KafkaConfig
+from patchline.stream.wire.cloudevents import read_result
 from tests.stream.kafka_help import produce, read_topic
 from tests.stream.scripted import jpeg
 

@@ -8,16 +8,16 @@ from datetime import UTC, datetime
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
-from stream.cloudevents import frame_headers, read_result
-from stream.config import MIB, KafkaConfig, Limits
-from stream.deadline import Deadline
-from stream.kafka_ledger import KafkaLedger
-from stream.kafka_sink import KafkaSink
-from stream.kafka_source import KafkaSource
-from stream.kafka_topics import Partitions, ensure_topics
-from stream.messages import Result
-from stream.pipeline import Pipeline
-from stream.trial import EngineOf
+from patchline.stream.config import MIB, KafkaConfig, Limits
+from patchline.stream.kafka.at_least_once import KafkaSink
+from patchline.stream.kafka.exactly_once import KafkaLedger
+from patchline.stream.kafka.source import KafkaSource
+from patchline.stream.kafka.topics import Partitions, ensure_topics
+from patchline.stream.model.feedback import Result
+from patchline.stream.pipeline.isolated_trial import EngineOf
+from patchline.stream.pipeline.pipeline import Pipeline
+from patchline.stream.support.deadline import Deadline
+from patchline.stream.wire.cloudevents import frame_headers, read_result
 from tests.stream.scripted import Recorder, ScriptedEngine
 
 FRAME_BYTES = 32 * MIB

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from stream.frame import Position
+from patchline.stream.model.frame import Position
 from tests.stream.scripted import frame
 
 

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from stream.cloudevents import read_frame
-from stream.frame import Frame, Position
+from patchline.stream.model.frame import Frame, Position
+from patchline.stream.wire.cloudevents import read_frame
 
 README = Path(__file__).parents[2] / "stream" / "README.md"
 POSITION = Position("patchline.frames", 0, 1041)

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 import cv2
 import numpy as np
 
-from engine.inspection import Image, Inspection, Verdict
-from stream.engine_thread import Maps
-from stream.frame import Frame, Position
-from stream.observer import NullObserver, Queue, Stage
+from patchline.engine.types import Image, Inspection, Verdict
+from patchline.stream.inspection.engine_thread import Maps
+from patchline.stream.model.frame import Frame, Position
+from patchline.stream.model.observer import NullObserver, Queue, Stage
 
 GENERATION_SHA256 = "5" * 64
 SIZE_PX = (32, 48)

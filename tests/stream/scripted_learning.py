@@ -8,18 +8,13 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from engine.cores import finished
-from engine.errors import GenerationConflictError
-from engine.inspection import Embedded
-from stream.feedback_inbox import LocalInbox
-from stream.learning_loop import LearningLoop
-from stream.messages import (
-    Feedback,
-    FeedbackReply,
-    FeedbackVerdict,
-    GenerationAnnounced,
-)
-from stream.observer import NullObserver
+from patchline.engine.errors import GenerationConflictError
+from patchline.engine.numerics.core_pool import finished
+from patchline.engine.types import Embedded
+from patchline.stream.learning.inbox import LocalInbox
+from patchline.stream.learning.loop import LearningLoop
+from patchline.stream.model.feedback import Feedback, FeedbackReply, FeedbackVerdict, GenerationAnnounced
+from patchline.stream.model.observer import NullObserver
 from tests.stream.scripted import ScriptedEngine, jpeg
 
 PREVIEW = SimpleNamespace(

@@ -17,15 +17,15 @@ from functools import partial
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 
-from stream.alarm_sink import AlarmSink
-from stream.alarm_store import Advance, AlarmStore, Written
-from stream.config import AlarmConfig, KafkaConfig, Limits, RedisConfig
-from stream.deadline import Deadline
-from stream.kafka_ledger import KafkaLedger
-from stream.kafka_results import KafkaResults
-from stream.kafka_sink import KafkaSink
-from stream.kafka_source import KafkaSource
-from stream.pipeline import Pipeline
+from patchline.stream.alarms.sink import AlarmSink
+from patchline.stream.alarms.store import Advance, AlarmStore, Written
+from patchline.stream.config import AlarmConfig, KafkaConfig, Limits, RedisConfig
+from patchline.stream.kafka.at_least_once import KafkaSink
+from patchline.stream.kafka.exactly_once import KafkaLedger
+from patchline.stream.kafka.result_logs import KafkaResults
+from patchline.stream.kafka.source import KafkaSource
+from patchline.stream.pipeline.pipeline import Pipeline
+from patchline.stream.support.deadline import Deadline
 from tests.stream.scripted import Recorder, ScriptedEngine
 
 

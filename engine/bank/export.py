@@ -1,0 +1,68 @@
+"""One generation as a bank of its own: rows, calibration frames and known defects, and nothing of what led there."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from patchline.engine.bank.events import ConfirmedDefect, Fitted, chain
+from patchline.engine.bank.manifest import LearningState
+from patchline.engine.bank.reader import GenerationReader
+from patchline.engine.bank.state import first_state, state_of
+from patchline.engine.bank.store import GenerationStore
+from patchline.engine.errors import BankFileError
+
+
+def export(
+    store: GenerationReader, generation: int, url: str | Path, *, operator: str, time: str, reason: str = ""
+) -> GenerationStore:
+    """Write a generation as generation 1 of a store elsewhere; its SHA-256 is the same, and it can learn on.
+
+    Each known defect follows as a generation that changes no row. What the rows came from can no longer be unlearned
+    there: the embeddings of confirmed frames stay behind.
+
+    Args:
+        store: where the generation is.
+        generation: its number.
+        url: where to; there must be no bank yet.
+        operator, time, reason: who exports it, when (ISO 8601) and why.
+
+    Raises:
+        BankFileError: the generation is not there, or damaged; there is a bank at `url` already, or nothing can be
+            written there.
+    """
+    out = GenerationStore(url)
+    if out.generations():
+        raise BankFileError(f"{out.where}: holds a memory bank already; expected a folder without one")
+    manifest, bank = store.manifest(generation), store.bank(generation)
+    first_bank, first_manifest = store.bank(1), store.manifest(1)
+    first = state_of(first_bank, first_manifest.learning, first_state(first_bank))
+    state = state_of(bank, manifest.learning, first)
+    calibration = [out.keep(frame.name, store.patches(frame)) for frame in first_manifest.calibration]
+    events = store.events(generation)
+    defects = chain(events).defects
+    told = {event.frame.name: event for event in events if isinstance(event, ConfirmedDefect)}
+    for frame in defects.values():
+        out.keep(frame.name, store.patches(frame))
+    exported = replace(
+        bank, generation=1, created=time, frames=tuple(msgspec.structs.replace(f, generation=1) for f in bank.frames)
+    )
+    what = f"export of {store.where} generation {generation}" + (f": {reason}" if reason else "")
+    written = out.create(
+        exported,
+        event=Fitted(operator=operator, time=time, reason=what),
+        learning=LearningState.of(state),
+        calibration=calibration,
+    )
+    for name in defects:
+        later = replace(exported, generation=written.generation + 1)
+        written = out.create(
+            later,
+            event=msgspec.structs.replace(told[name], passed=()),
+            before=(written, exported),
+            kept=np.arange(len(bank.rows)),
+            learning=LearningState.of(state),
+        )
+        exported = later
+    return out

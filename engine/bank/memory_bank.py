@@ -1,0 +1,112 @@
+"""The memory bank: what good parts look like, where each row came from, and the threshold that goes with it."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from patchline.engine.bank.calibration import Calibration
+from patchline.engine.errors import EngineError
+from patchline.engine.numerics.quantise import Rows, dequantise
+from patchline.engine.recipe import Recipe, stated
+
+
+class FrameOrigin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A frame that gave rows to the bank, and the generation that they joined."""
+
+    name: str
+    generation: int = 1
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MemoryBank:
+    """One immutable generation of a recipe's memory bank: M rows of D values, and all that judging with them needs.
+
+    `rows` is int16 (M, D), times `scale` (a power of two) an embedding. Row i came from patch `row_patch[i]` (row-major
+    on the patch grid) of frame `frames[row_frame[i]]`; both are int32 (M,). `covering_radius` is the L2 distance, over
+    all patches of the fit, from a patch to its nearest row. `created` is when, in ISO 8601, as the caller knows it.
+    """
+
+    recipe: Recipe
+    generation: int
+    rows: Rows
+    scale: float
+    frames: tuple[FrameOrigin, ...]
+    row_frame: NDArray[np.int32]
+    row_patch: NDArray[np.int32]
+    grid: tuple[int, int]
+    covering_radius: float
+    calibration: Calibration
+    created: str = ""
+
+    def __post_init__(self) -> None:
+        flaw = _flaw(self)
+        if flaw:
+            raise EngineError(f"memory bank of recipe {self.recipe.name!r}: {flaw}")
+        for array in (self.rows, self.row_frame, self.row_patch, self.calibration.scores):
+            array.setflags(write=False)
+
+    @property
+    def threshold(self) -> float:
+        """Frames that score above it are rejected."""
+        return self.calibration.threshold
+
+    @property
+    def promise(self) -> str:
+        """What the threshold promises, in one sentence; nothing, where it follows the stream."""
+        if self.generation == 1 or not self.recipe.stream_scores:
+            return self.calibration.promise
+        return (
+            f"{self.threshold:.6g} aims to reject {self.calibration.false_reject_rate:g} of good frames and promises "
+            f"nothing: beside {self.calibration.frames} held-out good frames it rests on those of the stream"
+        )
+
+    @cached_property
+    def sha256(self) -> str:
+        """SHA-256 of what the bank holds: recipe, rows, provenance, radius and calibration, whatever the number of the
+        generation and the time: two banks with one SHA-256 judge alike, and came from the same patches.
+        """
+        digest = hashlib.sha256(b"patchline memory bank 1\n")
+        header = {
+            "recipe": stated(self.recipe),
+            "scale": self.scale,
+            "frames": [frame.name for frame in self.frames],
+            "grid": self.grid,
+            "covering_radius": self.covering_radius,
+            "false_reject_rate": self.calibration.false_reject_rate,
+            "threshold": self.threshold,
+        }
+        digest.update(msgspec.json.encode(header, order="deterministic"))
+        for array in (self.rows, self.row_frame, self.row_patch, self.calibration.scores):
+            little_endian = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+            digest.update(f"\n{little_endian.dtype.str} {little_endian.shape}\n".encode())
+            digest.update(little_endian.data)
+        return digest.hexdigest()
+
+    def values(self) -> NDArray[np.float32]:
+        """The rows as embeddings, float32 (M, D), a new array."""
+        return dequantise(self.rows, self.scale)
+
+    def provenance(self, row: int) -> tuple[str, int]:
+        """The frame and the patch (row-major on the grid) that a row came from."""
+        return self.frames[int(self.row_frame[row])].name, int(self.row_patch[row])
+
+
+def _flaw(bank: MemoryBank) -> str | None:
+    """What contradicts itself in a bank, or None."""
+    M = len(bank.rows)
+    if bank.rows.dtype != np.int16 or bank.rows.ndim != 2 or 0 in bank.rows.shape:
+        return f"rows must be int16 (M, D), neither of them 0, found {bank.rows.dtype} {bank.rows.shape}"
+    for name, array in (("row_frame", bank.row_frame), ("row_patch", bank.row_patch)):
+        if array.dtype != np.int32 or array.shape != (M,):
+            return f"{name} must be int32 ({M},), found {array.dtype} {array.shape}"
+    if bank.row_frame.min() < 0 or bank.row_frame.max() >= len(bank.frames):
+        return f"row_frame must name one of {len(bank.frames)} frames"
+    if bank.row_patch.min() < 0 or bank.row_patch.max() >= bank.grid[0] * bank.grid[1]:
+        return f"row_patch must lie on the grid {bank.grid}"
+    if bank.generation < 1:
+        return f"generation must be 1 or more, found {bank.generation}"
+    return None

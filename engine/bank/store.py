@@ -1,0 +1,152 @@
+"""A recipe's chain of generations at a path or URL; the newest is the highest manifest.
+
+Tensors and patch embeddings are written first, to names made of their SHA-256; the manifest names them and is created
+last and exclusively, complete from the first moment it can be seen. So a generation exists wholly or not at all, and
+two writers cannot both create one number. `HEAD` is a hint that spares a listing.
+
+::
+
+    generation-000001.json                      manifest: parent, event, sums
+    generation-000001.<sha>.safetensors         all rows, or those that joined and left
+    frames/<sha>.safetensors                    patch embeddings of a frame, int16 (P, D)
+    rejects/<sha>.safetensors                   those of recent rejects
+    log-000032.<sha>.json                       events of generations 1 to 32
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from patchline.engine.bank import tensor_file
+from patchline.engine.bank.events import Event, StoredFrame
+from patchline.engine.bank.manifest import LearningState, Manifest, encode, manifest_name
+from patchline.engine.bank.memory_bank import MemoryBank
+from patchline.engine.bank.reader import FRAMES, REJECTS, GenerationReader, frame_file
+from patchline.engine.errors import BankFileError, GenerationConflictError
+from patchline.engine.numerics.quantise import Rows
+
+WHOLE_EVERY = 32
+"""Every so many generations all rows are written, so that opening reads few files."""
+
+
+class GenerationStore(GenerationReader):
+    """The generations of one recipe, to be read and written."""
+
+    def keep(self, name: str, patches: Rows, folder: str = FRAMES) -> StoredFrame:
+        """Store a frame's patch embeddings, int16 (P, D); a generation created later may name them."""
+        content = tensor_file.patches_file(patches)
+        stored = StoredFrame(name=name, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+        self._write(frame_file(stored, folder), content)
+        return stored
+
+    def create(
+        self,
+        bank: MemoryBank,
+        *,
+        event: Event,
+        before: tuple[Manifest, MemoryBank] | None = None,
+        kept: NDArray[np.int64] | None = None,
+        learning: LearningState | None = None,
+        calibration: Sequence[StoredFrame] = (),
+        rejects: Sequence[StoredFrame] = (),
+    ) -> Manifest:
+        """Write a generation; it exists when this returns, and did not before the last moment.
+
+        Args:
+            bank: the generation; its number is one more than that of the generation before.
+            event: what made it.
+            before: the generation before, with its bank; None for generation 1.
+            kept: int64 (K,), the rows of the generation before that stay, in order; later ones are new. None where
+                rows cannot be told so: all are written then.
+            learning: the radii of the rows' learning.
+            calibration: stored calibration frames, of generation 1.
+            rejects: stored recent rejects.
+
+        Raises:
+            GenerationConflictError: another writer has created that generation.
+            BankFileError: the store cannot be written.
+        """
+        number = bank.generation
+        name = manifest_name(number)
+        manifest_before, bank_before = before if before is not None else (None, None)
+        whole = (
+            bank_before is None
+            or kept is None
+            or number % WHOLE_EVERY == 0
+            or bank.frames[: len(bank_before.frames)] != bank_before.frames
+        )
+        if whole or bank_before is None or kept is None:
+            tensors, frames_kept = tensor_file.whole(bank), 0
+        else:
+            tensors, frames_kept = tensor_file.change(bank, bank_before, kept), len(bank_before.frames)
+        sha256 = hashlib.sha256(tensors).hexdigest()
+        try:
+            log = None
+            if manifest_before is not None and whole:
+                log = self._write_log(number, (*self.events(number - 1), event))
+            manifest, text = encode(
+                Manifest(
+                    generation=number,
+                    sha256=bank.sha256,
+                    tensors=f"generation-{number:06d}.{sha256[:16]}.safetensors",
+                    tensors_sha256=sha256,
+                    tensors_bytes=len(tensors),
+                    recipe=bank.recipe,
+                    scale=bank.scale,
+                    grid=bank.grid,
+                    rows=bank.rows.shape[0],
+                    dimensions=bank.rows.shape[1],
+                    covering_radius=bank.covering_radius,
+                    false_reject_rate=bank.calibration.false_reject_rate,
+                    threshold=bank.threshold,
+                    calibration_frames=bank.calibration.frames,
+                    promise=bank.promise,
+                    created=bank.created,
+                    frames=bank.frames[frames_kept:],
+                    frames_kept=frames_kept,
+                    whole=whole,
+                    event=event,
+                    before_sha256=manifest_before.checksum if manifest_before else "",
+                    learning=learning,
+                    calibration=tuple(calibration),
+                    rejects=tuple(rejects),
+                    log=log,
+                )
+            )
+            self._write(manifest.tensors, tensors)
+            self._blobs.create(name, text)
+            self._blobs.hint("HEAD", f"{number}\n".encode())
+        except FileExistsError as error:
+            raise GenerationConflictError(
+                f"{self._path(name)}: exists already, and a generation never changes: another writer was first"
+            ) from error
+        except OSError as error:
+            raise BankFileError(f"{self.where}: generation {number} cannot be written: {error}") from error
+        self._forget_rejects(manifest)
+        return manifest
+
+    def _write_log(self, number: int, events: tuple[Event, ...]) -> StoredFrame:
+        content = msgspec.json.encode(events)
+        sha256 = hashlib.sha256(content).hexdigest()
+        name = f"log-{number:06d}.{sha256[:16]}.json"
+        self._write(name, content)
+        return StoredFrame(name=name, sha256=sha256, bytes=len(content))
+
+    def _forget_rejects(self, manifest: Manifest) -> None:
+        """Remove what are no longer recent rejects; a file that stays behind is in nobody's way."""
+        recent = {f"{frame.sha256}.safetensors" for frame in manifest.rejects}
+        try:
+            for name in self._blobs.names(REJECTS):
+                if name not in recent:
+                    self._blobs.remove(f"{REJECTS}/{name}")
+        except OSError:
+            return
+
+    def _write(self, name: str, content: bytes) -> None:
+        try:
+            self._blobs.write(name, content)
+        except OSError as error:
+            raise BankFileError(f"{self._path(name)}: cannot be written: {error}") from error

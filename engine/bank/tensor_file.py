@@ -1,0 +1,79 @@
+"""A generation's arrays as safetensors: every row, or what changed from the generation before."""
+
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from patchline.engine.bank.memory_bank import MemoryBank
+from patchline.engine.errors import BankFileError
+from patchline.engine.numerics.quantise import Rows
+
+Tensors: TypeAlias = Mapping[str, NDArray[Any]]
+WHOLE = {"rows": np.int16, "row_frame": np.int32, "row_patch": np.int32, "calibration_scores": np.float64}
+CHANGE = {**WHOLE, "removed": np.int32}
+PATCHES = {"patches": np.int16}
+
+
+def whole(bank: MemoryBank) -> bytes:
+    """The file of all rows."""
+    return _encode(_arrays(bank, 0))
+
+
+def change(bank: MemoryBank, before: MemoryBank, kept: NDArray[np.int64]) -> bytes:
+    """The file of a change: numbers of the former rows that left, and the rows that joined; `kept` are the others."""
+    removed = np.ones(len(before.rows), dtype=bool)
+    removed[kept] = False
+    return _encode(_arrays(bank, len(kept)) | {"removed": np.flatnonzero(removed).astype(np.int32)})
+
+
+def apply(tensors: Tensors, before: MemoryBank, path: str) -> Tensors:
+    """The arrays of all rows after a change; `path` names its file in errors."""
+    removed = tensors["removed"]
+    if len(removed) and not 0 <= removed.min() <= removed.max() < len(before.rows):
+        raise BankFileError(f"{path}: altered: removes rows that generation {before.generation} does not have")
+    stay = np.ones(len(before.rows), dtype=bool)
+    stay[removed] = False
+    joined = {
+        name: np.concatenate([getattr(before, name)[stay], tensors[name]])
+        for name in ("rows", "row_frame", "row_patch")
+    }
+    return {**joined, "calibration_scores": tensors["calibration_scores"]}
+
+
+def patches_file(patches: Rows) -> bytes:
+    """The file of a frame's patch embeddings, int16 (P, D)."""
+    return _encode({"patches": patches})
+
+
+def decode(content: bytes, expected: Mapping[str, Any], path: str) -> Tensors:
+    """Arrays by name; `expected` are their names and types, `path` the file in errors.
+
+    Raises:
+        BankFileError: the file is no safetensors file, or holds other arrays.
+    """
+    try:
+        tensors = load_tensors(content)
+    except SafetensorError as error:
+        raise BankFileError(f"{path}: foreign: not a safetensors file: {error}") from error
+    types = {name: tensor.dtype for name, tensor in tensors.items()}
+    if types != {name: np.dtype(dtype) for name, dtype in expected.items()}:
+        raise BankFileError(f"{path}: foreign: holds {', '.join(f'{n} {t}' for n, t in sorted(types.items()))}")
+    return tensors
+
+
+def _arrays(bank: MemoryBank, start: int) -> dict[str, NDArray[Any]]:
+    return {
+        "rows": bank.rows[start:],
+        "row_frame": bank.row_frame[start:],
+        "row_patch": bank.row_patch[start:],
+        "calibration_scores": bank.calibration.scores,
+    }
+
+
+def _encode(arrays: Tensors) -> bytes:
+    return save_tensors({name: np.ascontiguousarray(array) for name, array in arrays.items()})

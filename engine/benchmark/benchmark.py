@@ -1,0 +1,252 @@
+"""What this machine can do, and how near to it each stage of an inspection comes.
+
+The floor of a stage is the time that its arithmetic would take at the measured rate of matrix products, or its memory
+traffic at the measured bandwidth, whichever is longer. The search's arithmetic is counted as brute force, one product
+of all patches with all rows: a search that rules rows out by bounds can lie below that floor.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from patchline.engine.bank.memory_bank import MemoryBank
+from patchline.engine.benchmark.device_stages import DeviceStages
+from patchline.engine.benchmark.frame_stages import FrameStages, Laps
+from patchline.engine.features.extractor import Runtime, count_flop, load_backbone
+from patchline.engine.features.tiling import TiledExtractor
+from patchline.engine.inspection.anomaly_map import axis_operator
+from patchline.engine.inspection.batch_judge import BatchJudge
+from patchline.engine.inspection.inspector import Inspector
+from patchline.engine.inspection.judge import Judge
+from patchline.engine.numerics.device import Precision, backbone_dtype, full_float32, resolve_device
+from patchline.engine.numerics.fixed_product import FixedProduct
+from patchline.engine.search.factory import SearchKind, make_search
+from patchline.engine.search.index import NearestNeighbours
+from patchline.engine.types import Image
+
+FLOAT32_BYTES = 4
+Progress = Callable[[str, int, int], None]
+"""Called with the stage's name, how much of it is done and how much there is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Floor:
+    """What the machine reaches: `flop_per_s` in matrix products of `precision`, `bytes_per_s` in copying memory."""
+
+    device: str
+    threads: int
+    precision: str
+    flop_per_s: float
+    bytes_per_s: float
+
+    def seconds(self, flop: float, bytes_moved: float) -> float:
+        """The least time for so much arithmetic and memory traffic, overlapped."""
+        return max(flop / self.flop_per_s, bytes_moved / self.bytes_per_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One stage's time a frame: median and quartiles in seconds, its arithmetic, its floor, and time over floor."""
+
+    name: str
+    seconds: float
+    quartiles: tuple[float, float]
+    flop: float
+    floor_s: float
+
+    @property
+    def over_floor(self) -> float:
+        """How many times the floor the stage takes."""
+        return self.seconds / self.floor_s if self.floor_s > 0 else float("inf")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeBenchmark:
+    """One bank: its stages in order, the last of them `end to end`, of one frame, or on a device of one of a batch of
+    `together`; which search ran; seconds of a frame alone, and of one in a batch of all `frames`.
+    """
+
+    recipe: str
+    backbone: str
+    image_size_px: tuple[int, int]
+    patches: int
+    rows: int
+    dimensions: int
+    search: str
+    frames: int
+    together: int
+    stages: tuple[Stage, ...]
+    one_s: float
+    batch_s: float
+
+    @property
+    def frames_per_s(self) -> float:
+        """Frames inspected in a second, end to end, one by one."""
+        return 1.0 / self.one_s
+
+    @property
+    def batch_frames_per_s(self) -> float:
+        """The same where all frames are inspected as one batch, as the service does under load."""
+        return 1.0 / self.batch_s
+
+
+def measure_floor(device: str = "auto", *, precision: Precision = "auto", repeats: int = 5) -> Floor:
+    """Measure the rate of matrix products and the bandwidth of memory: the best of some repeats.
+
+    Raises:
+        DeviceError: this machine has no such device.
+    """
+    on = resolve_device(device)
+    dtype = backbone_dtype(on, precision)
+    size = 2048 if on.type == "cpu" else 8192
+    a, b = torch.randn((2, size, size), device=on, dtype=torch.float32).to(dtype)
+    source = torch.zeros(64 * 2**20, device=on)  # far larger than any cache
+    target = torch.empty_like(source)
+    ways: list[Callable[[], object]] = [lambda: a @ b]
+    if on.type == "cpu":
+        by_convolution = FixedProduct(b, summed=size)  # on some processors far quicker than the library's products
+        ways.append(lambda: by_convolution(a))
+    with full_float32(on):
+        products_s = min(min(_times(way, on, repeats)) for way in ways)
+    return Floor(
+        device=torch.cuda.get_device_name(on) if on.type == "cuda" else "cpu",
+        threads=torch.get_num_threads(),
+        precision=str(dtype).removeprefix("torch."),
+        flop_per_s=2 * size**3 / products_s,
+        bytes_per_s=2 * FLOAT32_BYTES * len(source) / min(_times(lambda: target.copy_(source), on, repeats)),
+    )
+
+
+def benchmark(
+    bank: MemoryBank,
+    images: Sequence[Image],
+    floor: Floor,
+    *,
+    device: str = "auto",
+    search: SearchKind = "auto",
+    runtime: Runtime = "auto",
+    precision: Precision = "auto",
+    repeats: int = 3,
+    progress: Progress | None = None,
+) -> RecipeBenchmark:
+    """Time every stage of inspecting `images`, prepared by `prepare`, each alone, on a device all of them together; and
+    all stages of a frame alone, and of all frames as a batch.
+
+    `progress` is called with `measure` and frames done. Raises RecipeError, WeightsError and DeviceError as the
+    inspector does.
+    """
+    recipe = bank.recipe
+    on = resolve_device(device)
+    batched = on.type != "cpu"
+    extractor = load_backbone(recipe.backbone, on, runtime, precision)
+    inspector = Inspector({recipe.name: bank}, device=device, search=search, runtime=runtime, precision=precision)
+    inspector.warm_up()
+    index = make_search(search, bank.values(), str(on))
+    stages: DeviceStages | FrameStages
+    if batched:
+        stages = DeviceStages(bank, extractor, BatchJudge.on(on, Judge(recipe.name, bank, index)))
+    else:
+        stages = FrameStages(bank, extractor, index)
+    tiled = TiledExtractor(recipe, extractor)
+    together = len(images) if batched and recipe.tiling is None else 1
+
+    seconds: dict[str, list[float]] = {}
+    warm_up = 1
+    for turn in range(warm_up + repeats):
+        if turn == warm_up:
+            seconds.clear()
+        for spent in stages.time(images):
+            for name, value in spent.items():
+                seconds.setdefault(name, []).append(value / together)
+        for position, image in enumerate(images):
+            laps = Laps(on)
+            inspector.inspect([(recipe.name, image)], maps="rejects")
+            seconds.setdefault("one by one", []).append(laps.end("one by one"))
+            if progress is not None:
+                progress("measure", turn * len(images) + position + 1, (warm_up + repeats) * len(images))
+        laps = Laps(on)
+        inspector.inspect([(recipe.name, image) for image in images], maps="rejects")
+        seconds.setdefault("batch", []).append(laps.end("batch") / len(images))
+
+    H, W = recipe.image_size_px
+    P, (M, D) = bank.grid[0] * bank.grid[1], bank.rows.shape
+    value_bytes = extractor.dtype.itemsize
+    flop = float(count_flop(recipe.backbone, tiled.pass_size_px)) * tiled.tiles
+    feature_values = 0
+    if "embed" in seconds:
+        feature_values = sum(m.numel() for m in extractor.feature_maps(extractor.normalise(images[0][None])))
+    work = {  # arithmetic and bytes moved at the least
+        "upload": (0.0, H * W * 3),
+        "tiles": (flop, P * D * value_bytes + extractor.weight_bytes),
+        "normalise": (2.0 * H * W * 3, H * W * 3 * (1 + value_bytes)),
+        "backbone": (flop, extractor.weight_bytes / together),
+        "embed": (9.0 * feature_values, feature_values * value_bytes + P * D * FLOAT32_BYTES),
+        "search": (2.0 * P * M * D, (M * D / together + P * D) * FLOAT32_BYTES),
+        "score": (3.0 * recipe.neighbours * D, recipe.neighbours * D * FLOAT32_BYTES),
+        "map": (2.0 * (H * bank.grid[0] * bank.grid[1] + H * W * bank.grid[1]), H * W * FLOAT32_BYTES),
+    }
+    work = {name: least for name, least in work.items() if name in seconds}
+    found = [_stage(name, seconds[name], *work[name], floor) for name in work]
+    # End to end includes maps of rejects only; its floor leaves them out.
+    whole = _stage(
+        "end to end", seconds["batch" if together > 1 else "one by one"], sum(stage.flop for stage in found), 0.0, floor
+    )
+    found.append(replace(whole, floor_s=sum(stage.floor_s for stage in found if stage.name != "map")))
+    return RecipeBenchmark(
+        recipe=recipe.name,
+        backbone=f"{recipe.backbone.name} {'+'.join(recipe.backbone.stages)}",
+        image_size_px=recipe.image_size_px,
+        patches=P,
+        rows=M,
+        dimensions=D,
+        search=_kind(index),
+        frames=len(images),
+        together=together,
+        stages=tuple(found),
+        one_s=statistics.median(seconds["one by one"]),
+        batch_s=statistics.median(seconds["batch"]),
+    )
+
+
+def synthetic_images(size_px: tuple[int, int], count: int, seed: int = 0) -> list[Image]:
+    """Textured images without meaning, RGB uint8 (H, W, 3), for where no real ones are at hand."""
+    rng = np.random.default_rng(seed)
+    smooth = axis_operator(size_px[0] // 8, size_px[0], 2.0), axis_operator(size_px[1] // 8, size_px[1], 2.0)
+    images = []
+    for _ in range(count):
+        coarse = rng.normal(size=(3, size_px[0] // 8, size_px[1] // 8))
+        texture = np.einsum("hi,cij,wj->hwc", smooth[0], coarse, smooth[1])
+        images.append(np.clip(128 + 60 * texture + rng.normal(scale=4, size=texture.shape), 0, 255).astype(np.uint8))
+    return images
+
+
+def _kind(index: NearestNeighbours) -> str:
+    """The name by which a search is asked for."""
+    kinds = {"FaissSearch": "faiss", "TorchSearch": "torch", "PrunedSearch": "pruned", "DeviceSearch": "pruned"}
+    return kinds[type(index).__name__]
+
+
+def _stage(name: str, seconds: Sequence[float], flop: float, bytes_moved: float, floor: Floor) -> Stage:
+    low, _, high = statistics.quantiles(seconds, n=4, method="inclusive") if len(seconds) > 1 else (seconds[0],) * 3
+    return Stage(
+        name=name,
+        seconds=statistics.median(seconds),
+        quartiles=(low, high),
+        flop=flop,
+        floor_s=floor.seconds(flop, bytes_moved),
+    )
+
+
+def _times(work: Callable[[], object], device: torch.device, repeats: int) -> list[float]:
+    seconds = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - start)
+    return seconds[1:]  # the first one warms up

@@ -1,0 +1,69 @@
+"""What stays of a memory bank that has outgrown its budget: the core, which proves the radius, and others by distance.
+
+The core is thinned by the doubling rule (`coreset.online`), which may leave few rows of thousands: enough to
+prove that every patch lies near one, too few to inspect by. So what the core does not take of the budget goes to the
+other rows, farthest first. They can only bring patches nearer, and decide nothing about the core.
+"""
+
+from collections.abc import Generator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from patchline.engine.coreset.centre_distances import Covering
+from patchline.engine.numerics.integer_distances import apart
+from patchline.engine.numerics.quantise import Rows
+
+FREED = 4
+"""A thinning leaves one in so many of the budget's rows free, for what is learned next."""
+BLOCK = 512
+"""The farthest rows among which the next to stay are found at a time."""
+
+
+def doubled(rows: Rows, core: NDArray[np.int64], sq_radius: int, budget: int) -> tuple[NDArray[np.int64], int]:
+    """The core of `rows`, int16 (M, D), ascending, int64 (K,), and its squared radius: it doubles while the core is
+    larger than the budget.
+    """
+    while len(core) > budget:
+        sq_radius = max(4 * sq_radius, 1)
+        core = apart(rows, sq_radius)
+    return core, sq_radius
+
+
+def refilling(rows: Rows, core: NDArray[np.int64], budget: int) -> Generator[None, None, NDArray[np.int64]]:
+    """The rows that stay, ascending, int64 (K,): the core, and others farthest first, to three quarters of the budget.
+
+    Fewer stay only where the others equal rows that do. Works in slices.
+    """
+    wanted = budget - budget // FREED
+    stay = np.zeros(len(rows), dtype=bool)
+    stay[core] = True
+    covering = Covering(rows)
+    covering.add(core)
+    count = len(core)
+    while count < wanted:
+        block = _next(covering, wanted - count)
+        if not len(block):
+            break
+        covering.add(block)
+        stay[block] = True
+        count += len(block)
+        yield
+    return np.flatnonzero(stay)
+
+
+def _next(covering: Covering, wanted: int) -> NDArray[np.int64]:
+    """The rows to stay next, in greedy order; none where all others equal one that stays."""
+    block, sq, bar = covering.top(BLOCK)
+    mutual = covering.sq_mutual(block)
+    chosen: list[int] = []
+    while len(chosen) < wanted and len(block):
+        best = int(sq.argmax())
+        if sq[best] <= max(bar, 0.0):
+            break
+        chosen.append(int(block[best]))
+        np.minimum(sq, mutual[best], out=sq)
+    if not chosen:
+        farthest, sq_farthest = covering.farthest()
+        chosen = [farthest] if sq_farthest > 0 else []
+    return np.array(chosen, dtype=np.int64)

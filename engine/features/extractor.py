@@ -1,0 +1,235 @@
+"""A backbone that ends at its last tapped stage: pixels in, patch embeddings out.
+
+Batch normalisation is folded into the convolutions of the network (`features.network`), and tensors are
+channels-last. On a CPU convolutions also take in what follows them, or OpenVINO runs the network.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Literal, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, fx, nn
+from torch.nn.functional import pad
+from torch.utils.flop_counter import FlopCounterMode
+
+from patchline.engine.errors import RecipeError
+from patchline.engine.features import batch_norm, fusion_cpu, fusion_cuda, network, openvino, patches, winograd
+from patchline.engine.features.cuda_graph import Launch
+from patchline.engine.features.device_pipeline import DevicePass, chunk_size
+from patchline.engine.features.feature_maps import as_map
+from patchline.engine.features.fusion_cuda import COLOURS
+from patchline.engine.features.illumination import level
+from patchline.engine.features.patches import PLAIN, PatchOptions
+from patchline.engine.features.preprocess import check_image
+from patchline.engine.numerics import onednn
+from patchline.engine.numerics.core_pool import cores, spread
+from patchline.engine.numerics.device import Precision, backbone_dtype, full_float32
+from patchline.engine.numerics.kernel_compiler import compiles
+from patchline.engine.recipe import Backbone
+from patchline.engine.types import Image
+
+Runtime: TypeAlias = Literal["auto", "torch", "openvino"]
+"""What runs the network on a CPU: `auto` is OpenVINO where it is installed and faster. A GPU always has torch."""
+Network: TypeAlias = Callable[[Tensor], Sequence[Tensor]]
+
+
+class FeatureExtractor:
+    """Patch embeddings of prepared images. On a CPU any number of threads may use it, on a GPU one at a time.
+
+    `weight_bytes` is what a forward pass reads of weights; `channels` what the network takes: zeros beyond the third.
+    """
+
+    def __init__(
+        self,
+        spec: Backbone,
+        network: Network,
+        device: torch.device,
+        dtype: torch.dtype,
+        weight_bytes: int,
+        channels: int = COLOURS,
+    ) -> None:
+        self.spec = spec
+        self.device = device
+        self.dtype = dtype
+        self.weight_bytes = weight_bytes
+        self._network = network
+        self._channels = channels
+        self._alike: dict[tuple[tuple[int, ...], PatchOptions], bool] = {}
+        self._mean = torch.tensor(spec.mean, device=device)
+        self._std = torch.tensor(spec.std, device=device)
+        self._fuses = compiles(device)
+        self._grids: dict[tuple[tuple[int, ...], PatchOptions], tuple[int, int]] = {}
+        self._passes: dict[PatchOptions, DevicePass] = {}
+
+    @torch.inference_mode()
+    def embed(self, images: Sequence[Image], options: PatchOptions = PLAIN) -> tuple[Tensor, tuple[int, int]]:
+        """Patch embeddings of images of one size.
+
+        On the CPU each image goes through alone, on a core of its own or on all, so its embedding does not depend on
+        the batch, bit for bit.
+
+        Args:
+            images: RGB uint8 (H, W, 3) each, all of one size.
+            options: what the recipe asks of its patches.
+
+        Returns:
+            float32 (B, h*w, D) on the extractor's device, and the grid (h, w).
+
+        Raises:
+            ImageError: an image is not RGB uint8.
+        """
+        for image in images:
+            check_image(image)
+        if self.device.type != "cpu":
+            embeddings, grid = self.embed_batch(images, options)
+            return embeddings.float(), grid
+        parts = spread(
+            lambda image: self._embed(image[None], options),
+            images,
+            lambda: self.bits_alike(images[0].shape[:2], options),
+        )
+        return torch.cat([embeddings for embeddings, _ in parts]), parts[0][1]
+
+    def embed_batch(self, images: Sequence[Image], options: PatchOptions = PLAIN) -> tuple[Tensor, tuple[int, int]]:
+        """The same many at a time, on any device, in the extractor's precision, without waiting for the device.
+
+        What the batch is may show in the last bits.
+        """
+        if options.levelling:
+            images = [level(image) for image in images]
+        embeddings = self._pass(options)(images)
+        return embeddings, self._grids[images[0].shape[:2], options]
+
+    def launches(self, images: Sequence[Image], options: PatchOptions = PLAIN) -> list[Launch]:
+        """See `DevicePass.launches`: what `embed_batch` computes once images are on the device."""
+        return self._pass(options).launches(images)
+
+    def together(self, size_px: tuple[int, int]) -> int:
+        """How many images of `size_px`, (H, W), keep the device busy: more gain nothing but take memory."""
+        return torch.get_num_threads() if self.device.type == "cpu" else chunk_size(size_px)
+
+    def bits_alike(self, size_px: tuple[int, ...], options: PatchOptions = PLAIN) -> bool:
+        """Whether one core and all cores together give an image of `size_px`, (H, W), the same embeddings bit for bit.
+
+        The order of their sums does not depend on the pixels, so one noisy image shows it.
+        """
+        if (size_px, options) not in self._alike:
+            noise = np.random.default_rng(0).integers(0, 256, (1, *size_px, 3), dtype=np.uint8)
+            (apart,) = cores(torch.get_num_threads()).map(lambda pixels: self._embed(pixels, options), [noise])
+            self._alike[size_px, options] = torch.equal(apart[0], self._embed(noise, options)[0])
+        return self._alike[size_px, options]
+
+    @torch.inference_mode()
+    def _embed(self, pixels: NDArray[np.uint8], options: PatchOptions) -> tuple[Tensor, tuple[int, int]]:
+        if options.levelling:
+            pixels = np.stack([level(image) for image in pixels])
+        H, W = pixels.shape[1:3]
+        embeddings, grid = patches.embed(self.feature_maps(self.normalise(pixels)), (H, W), options)
+        return embeddings.float(), grid
+
+    def _pass(self, options: PatchOptions) -> DevicePass:
+        if options not in self._passes:
+            self._passes[options] = DevicePass(partial(self._embeddings, options), self.device)
+        return self._passes[options]
+
+    def _embeddings(self, options: PatchOptions, pixels: Tensor) -> Tensor:
+        """From pixels on the device, uint8 (B, H, W, 3), to (B, h*w, D); notes the grid."""
+        H, W = pixels.shape[1:3]
+        feature_maps = self.feature_maps(self._normalised(pixels))
+        embeddings, self._grids[(H, W), options] = self._patches(feature_maps, (H, W), options)
+        return embeddings
+
+    def _patches(
+        self, feature_maps: Sequence[Tensor], size_px: tuple[int, int], options: PatchOptions
+    ) -> tuple[Tensor, tuple[int, int]]:
+        """See `patches.embed`."""
+        if self._fuses:
+            from patchline.engine.features import patches_cuda  # it needs Triton
+
+            if patches_cuda.fits(feature_maps, options):
+                return patches_cuda.embed(feature_maps)
+        return patches.embed(feature_maps, size_px, options)
+
+    @torch.inference_mode()
+    def normalise(self, pixels: NDArray[np.uint8]) -> Tensor:
+        """RGB uint8 (B, H, W, 3) to what the network takes, (B, C, H, W) channels-last on its device."""
+        # A copy: torch warns of memory that it may not write to, which frames often are.
+        return self._normalised(torch.tensor(pixels, device=self.device))
+
+    def _normalised(self, pixels: Tensor) -> Tensor:
+        if self._fuses:
+            from patchline.engine.features import patches_cuda  # it needs Triton
+
+            return patches_cuda.normalised(pixels, self._mean, self._std, self._channels, self.dtype)
+        x = pixels.permute(0, 3, 1, 2)  # (B, H, W, C) -> (B, C, H, W)
+        x = ((x.float() - self._mean.view(3, 1, 1)) / self._std.view(3, 1, 1)).to(self.dtype)
+        return x if self._channels == x.shape[1] else pad(x, (0, 0, 0, 0, 0, self._channels - x.shape[1]))
+
+    @torch.inference_mode()
+    def feature_maps(self, x: Tensor) -> list[Tensor]:
+        """The bare backbone: one (B, C_i, h_i, w_i) for each tapped stage.
+
+        Raises:
+            RecipeError: the network does not take images of this size, as transformers do that were trained on one.
+        """
+        size_px = (x.shape[2], x.shape[3])
+        try:
+            with full_float32(self.device):
+                outputs = self._network(x)
+        except AssertionError as error:
+            raise RecipeError(
+                f"backbone {self.spec.name!r} does not take images of {size_px[0]} x {size_px[1]} px ({error})"
+            ) from error
+        return [as_map(output, size_px, stage) for output, stage in zip(outputs, self.spec.stages, strict=True)]
+
+    def grid(self, size_px: tuple[int, int], options: PatchOptions = PLAIN) -> tuple[int, int]:
+        """The patch grid (h, w) of an image of `size_px`, (H, W)."""
+        return self.embed([np.zeros((*size_px, 3), dtype=np.uint8)], options)[1]
+
+
+def load_backbone(
+    spec: Backbone, device: torch.device, runtime: Runtime = "auto", precision: Precision = "auto"
+) -> FeatureExtractor:
+    """Build a backbone up to its last tapped stage and load its weights.
+
+    Raises:
+        DeviceError: OpenVINO is asked for and not installed.
+        RecipeError: the library has no such backbone, or the backbone no such stage.
+        WeightsError: the weights are missing, altered or do not fit.
+    """
+    graph = batch_norm.fold(network.build(spec))
+    dtype = backbone_dtype(device, precision)
+    graph = graph.to(device, dtype)
+    weight_bytes = sum(parameter.nbytes for parameter in graph.parameters())
+    runnable = _network(graph, device, runtime)
+    channels = fusion_cuda.widen_input(graph) if device.type == "cuda" else COLOURS
+    return FeatureExtractor(spec, runnable, device, dtype, weight_bytes, channels)
+
+
+def count_flop(spec: Backbone, size_px: tuple[int, int]) -> int:
+    """Floating-point operations of the bare backbone for one image of `size_px`, (H, W); nothing is computed."""
+    outlined = network.outline(spec)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        outlined(torch.empty(1, 3, *size_px, device="meta"))
+    return int(counter.get_total_flops())
+
+
+def _network(graph: fx.GraphModule, device: torch.device, runtime: Runtime) -> Network:
+    """What runs the folded graph fastest on the device."""
+    if device.type == "cpu" and (runtime == "openvino" or (runtime == "auto" and _suits_openvino(graph))):
+        return openvino.OpenVinoNetwork(graph)
+    for parameter in graph.parameters():  # not `graph.to`, which stops at constants of five dimensions
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    if device.type == "cuda":
+        return fusion_cuda.fuse(graph)
+    return fusion_cpu.fuse(graph) if onednn.available() else graph
+
+
+def _suits_openvino(graph: fx.GraphModule) -> bool:
+    """Whether OpenVINO is installed and faster: it has no Winograd filtering, but better depthwise convolutions."""
+    convolutions = (module for module in graph.modules() if isinstance(module, nn.Conv2d))
+    return openvino.available() and not any(winograd.fits(convolution) for convolution in convolutions)

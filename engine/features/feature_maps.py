@@ -1,0 +1,64 @@
+"""What a network's stages give, in one layout: (B, C, h, w), also from transformers.
+
+Swin gives its channels last. ViT gives tokens, one a square of the image from left to right and top to bottom, after
+some that belong to no place (the class, registers).
+"""
+
+import torch
+from torch import Tensor, fx
+
+from patchline.engine.errors import RecipeError
+
+TRIED_PX = 224
+"""A square image by which the layout is told: no fixed size is more usual."""
+BORDER = 3
+"""Cells by which a map may be larger or smaller than its share of the image, as borders are padded or left out."""
+SQUARES_PX = (8, 14, 16, 32)
+"""Sides of the squares that tokens stand for."""
+PLACELESS = 8
+"""Most tokens that belong to no place."""
+
+
+def channels_first(graph: fx.GraphModule) -> None:
+    """Change a network, whose output is a tuple, so that maps with channels last are turned."""
+    device = next(graph.parameters()).device
+    try:
+        with torch.no_grad():
+            outputs = graph(torch.zeros(1, 3, TRIED_PX, TRIED_PX, device=device))
+    except (RuntimeError, AssertionError, ValueError):  # it takes another size: `as_map` looks at what it gives then
+        return
+    last = next(node for node in graph.graph.nodes if node.op == "output")
+    turned = []
+    with graph.graph.inserting_before(last):
+        for node, output in zip(last.args[0], outputs, strict=True):
+            shape = output.shape
+            is_last = (
+                len(shape) == 4 and shape[1] == shape[2] and not _proportioned(shape[2], shape[3], (TRIED_PX,) * 2)
+            )
+            turned.append(graph.graph.call_method("permute", (node, 0, 3, 1, 2)) if is_last else node)
+    last.args = (tuple(turned),)
+    graph.recompile()
+
+
+def as_map(output: Tensor, size_px: tuple[int, int], stage: str) -> Tensor:
+    """A stage's output for images of `size_px`, (H, W), as (B, C, h, w); a view of it.
+
+    Raises:
+        RecipeError: it is neither a map nor tokens.
+    """
+    if output.dim() == 4 and _proportioned(output.shape[2], output.shape[3], size_px):
+        return output
+    if output.dim() == 3:
+        B, tokens, C = output.shape
+        for side in SQUARES_PX:
+            h, w = size_px[0] // side, size_px[1] // side
+            if 0 <= tokens - h * w <= PLACELESS:
+                return output[:, tokens - h * w :].transpose(1, 2).reshape(B, C, h, w)
+    raise RecipeError(
+        f"stage {stage!r} gives {tuple(output.shape)} for an image of {size_px[0]} x {size_px[1]} px; "
+        f"expected a map (B, C, h, w) of its proportions, or tokens (B, h*w, C)"
+    )
+
+
+def _proportioned(h: int, w: int, size_px: tuple[int, int]) -> bool:
+    return abs(h * size_px[1] - w * size_px[0]) <= BORDER * (size_px[0] + size_px[1])

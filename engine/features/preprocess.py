@@ -1,0 +1,41 @@
+"""From a decoded frame to the pixels that the backbone sees. Thread-safe and free of torch: decode threads call it."""
+
+import cv2
+import numpy as np
+
+from patchline.engine.errors import ImageError
+from patchline.engine.types import Image
+
+
+def prepare(image: Image, size_px: tuple[int, int]) -> Image:
+    """Resize a frame to `size_px`, (H, W).
+
+    Pixels are averaged over area where the frame shrinks in both directions and interpolated linearly otherwise.
+
+    Args:
+        image: RGB uint8 (H, W, 3). One channel seen three times (stride 0) is resized once, to the same pixels.
+        size_px: (H, W) of the result.
+
+    Returns:
+        RGB uint8 (H, W, 3), C-contiguous; `image` itself where it has that form already.
+
+    Raises:
+        ImageError: `image` is not RGB uint8 (H, W, 3), or is empty.
+    """
+    check_image(image)
+    height, width = size_px
+    if image.shape[:2] == (height, width):
+        return np.ascontiguousarray(image)
+    shrinks = image.shape[0] >= height and image.shape[1] >= width
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    if image.strides[2] == 0:
+        resized = cv2.resize(image[:, :, 0], (width, height), interpolation=interpolation)
+        return np.asarray(cv2.cvtColor(resized, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
+    resized = cv2.resize(image, (width, height), interpolation=interpolation)
+    return np.ascontiguousarray(resized, dtype=np.uint8)
+
+
+def check_image(image: Image) -> None:
+    """Raise ImageError unless `image` is RGB uint8 (H, W, 3) with at least one pixel."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ImageError(f"expected an RGB uint8 image (H, W, 3), got {image.dtype} {image.shape}")

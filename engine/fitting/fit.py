@@ -1,0 +1,126 @@
+"""From good images to generation 1 of a memory bank: embeddings, scale, coreset, calibration.
+
+Images stream: each is read once, brought to the recipe's size and embedded; its embeddings go to a memory-mapped file,
+held-out images to another until the bank is there. So memory does not grow with the number of images.
+"""
+
+from collections.abc import Iterable, Sized
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from patchline.engine.bank.calibration import calibrate, check_promise
+from patchline.engine.bank.events import StoredFrame
+from patchline.engine.bank.held_out import draw_held_out
+from patchline.engine.bank.memory_bank import FrameOrigin, MemoryBank
+from patchline.engine.errors import CalibrationError
+from patchline.engine.features.extractor import Runtime, load_backbone
+from patchline.engine.features.tiling import TiledExtractor
+from patchline.engine.fitting.spool import ImageSpool
+from patchline.engine.fitting.stages import FitStages, Keep, NamedImage, Progress, silent
+from patchline.engine.numerics.device import Precision, resolve_device
+from patchline.engine.recipe import Recipe
+from patchline.engine.recipe_check import check_recipe
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitReport:
+    """What a fit made: the bank and its vital figures. `promise` is a sentence; `seconds` are by stage."""
+
+    bank: MemoryBank
+    rows: int
+    patches: int
+    radius: float
+    threshold: float
+    promise: str
+    seconds: dict[str, float]
+    calibration: tuple[StoredFrame, ...] = ()
+    """The calibration frames as they were kept; without them the bank cannot learn."""
+
+
+def fit(
+    images: Iterable[NamedImage],
+    recipe: Recipe,
+    *,
+    calibration: Iterable[NamedImage] | None = None,
+    device: str = "auto",
+    runtime: Runtime = "auto",
+    precision: Precision = "auto",
+    progress: Progress | None = None,
+    created: str = "",
+    scratch: Path | None = None,
+    keep: Keep | None = None,
+) -> FitReport:
+    """Fit a memory bank to images of good parts.
+
+    The same images, recipe and seed give the same bank on the same machine. A fit on 20,000 images takes the memory of
+    one on 200, but for the bank itself and 16 bytes a patch; the embeddings need 2 bytes a value on disk.
+
+    Args:
+        images: (name, RGB uint8 (H, W, 3)) of good parts, at any size; read once, on a thread of its own. Where they
+            have no length, their pixels go through a temporary file first: which ones are held out hangs on it.
+        recipe: how they are inspected.
+        calibration: further good images, for the threshold alone. Without them `fit` holds some of `images` out.
+        device: `auto`, `cpu` or `cuda[:N]`.
+        runtime: what runs the backbone on a CPU.
+        precision: what the backbone computes in.
+        progress: called as the stages `read`, `embed`, `coreset` and `calibrate` go on.
+        created: when, in ISO 8601, for the manifest.
+        keep: stores the calibration frames' patch embeddings, so that the bank can learn (`GenerationStore.keep`).
+        scratch: folder for temporary files, on a disk and not in memory; the system's where none is named.
+
+    Raises:
+        CalibrationError: the good images cannot promise the recipe's false-reject rate.
+        EngineError: the temporary files do not fit on the disk.
+        RecipeError, WeightsError, DeviceError, ImageError: as their names say.
+    """
+    check_recipe(recipe)
+    extractor = load_backbone(recipe.backbone, resolve_device(device), runtime, precision)
+    work = FitStages(recipe, extractor, TiledExtractor(recipe, extractor), progress or silent)
+    with ExitStack() as files:
+        folder = Path(files.enter_context(TemporaryDirectory(prefix="patchline-fit-", dir=scratch)))
+        held_out = files.enter_context(ImageSpool(folder / "held-out", recipe.image_size_px))
+        if calibration is not None:
+            work.spool(calibration, held_out)
+            check_promise(len(held_out), recipe.false_reject_rate)
+        if not isinstance(images, Sized):
+            everything = files.enter_context(ImageSpool(folder / "images", recipe.image_size_px))
+            work.spool(images, everything)
+            images = everything
+        total = len(images)
+        drawn = draw_held_out(total, recipe) if calibration is None else frozenset[int]()
+        if total == len(drawn):
+            raise CalibrationError(f"recipe {recipe.name!r}: no good images were left to fit the bank to")
+        embedded = work.embed(images, total, drawn, held_out, files, folder)
+        vectors, scale, grid = embedded.file.rows(), embedded.file.scale, embedded.grid
+        coreset = work.choose(vectors, scale, folder)
+        rows = np.ascontiguousarray(vectors[coreset.indices])
+        scores, kept = work.scores(held_out, rows, scale, keep)
+    patches_per_frame = grid[0] * grid[1]
+    used, row_frame = np.unique(coreset.indices // patches_per_frame, return_inverse=True)
+    bank = MemoryBank(
+        recipe=recipe,
+        generation=1,
+        rows=rows,
+        scale=scale,
+        frames=tuple(FrameOrigin(name=embedded.names[frame]) for frame in used),
+        row_frame=row_frame.astype(np.int32),
+        row_patch=(coreset.indices % patches_per_frame).astype(np.int32),
+        grid=grid,
+        covering_radius=coreset.radius,
+        calibration=calibrate(scores, recipe.false_reject_rate),
+        created=created,
+    )
+    return FitReport(
+        bank=bank,
+        rows=len(rows),
+        patches=len(embedded.names) * patches_per_frame,
+        radius=bank.covering_radius,
+        threshold=bank.threshold,
+        promise=bank.calibration.promise,
+        seconds=work.seconds,
+        calibration=kept,
+    )

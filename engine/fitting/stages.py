@@ -1,0 +1,203 @@
+"""The stages of a fit: images are read and embedded onto a file, rows are chosen, held-out images scored.
+
+What the stages share, how far they are and how long they took is in one place.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from patchline.engine.bank.events import StoredFrame
+from patchline.engine.coreset.greedy import Coreset, greedy_coreset
+from patchline.engine.errors import EngineError
+from patchline.engine.features.extractor import FeatureExtractor
+from patchline.engine.features.preprocess import prepare
+from patchline.engine.features.tiling import TiledExtractor
+from patchline.engine.fitting.embeddings import EmbeddingFile
+from patchline.engine.fitting.prefetch import read_ahead
+from patchline.engine.fitting.spool import ImageSpool
+from patchline.engine.inspection.judge import score_of
+from patchline.engine.inspection.scoring import Scorer
+from patchline.engine.numerics.quantise import Rows, dequantise, quantise
+from patchline.engine.recipe import Recipe
+from patchline.engine.recipe_check import check_projection
+from patchline.engine.search.factory import make_search
+from patchline.engine.types import Image
+
+NamedImage: TypeAlias = tuple[str, Image]
+Progress: TypeAlias = Callable[[str, int, int], None]
+"""Called with the stage's name, how much of it is done and how much there is."""
+Keep: TypeAlias = Callable[[str, Rows], StoredFrame]
+"""Stores a frame's patch embeddings, int16 (P, D), under its name."""
+BATCH = 8
+"""Images embedded together; tiled ones, which are large, go alone."""
+
+
+@dataclass(slots=True)
+class Embedded:
+    """Patch embeddings on file, the patch grid, and the images that they came from, in order."""
+
+    file: EmbeddingFile
+    grid: tuple[int, int]
+    names: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class FitStages:
+    """One fit's stages: what they share, how far they are and how long they took, in `seconds`."""
+
+    recipe: Recipe
+    extractor: FeatureExtractor
+    tiled: TiledExtractor
+    report: Progress
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("read", "embed"), 0.0))
+
+    @property
+    def batch(self) -> int:
+        """How many images are embedded together."""
+        if self.recipe.tiling is not None:
+            return 1
+        return max(BATCH, self.extractor.together(self.recipe.image_size_px))
+
+    def spool(self, images: Iterable[NamedImage], spool: ImageSpool) -> None:
+        """Read images and put them by."""
+        total = len(images) if isinstance(images, Sized) else 0
+        for name, image in self.prepared(images, total):
+            spool.append(name, image)
+
+    def prepared(self, images: Iterable[NamedImage], total: int) -> Iterator[NamedImage]:
+        """Images at the recipe's size, read ahead on another thread."""
+        ahead = read_ahead((name, prepare(image, self.recipe.image_size_px)) for name, image in images)
+        done = 0
+        while True:
+            with self.timed("read"):
+                item = next(ahead, None)
+            if item is None:
+                return
+            done += 1
+            self.report("read", done, max(total, done))
+            yield item
+
+    def embed(
+        self,
+        images: Iterable[NamedImage],
+        total: int,
+        drawn: frozenset[int],
+        held_out: ImageSpool,
+        files: ExitStack,
+        folder: Path,
+    ) -> Embedded:
+        """Embed the images whose positions were not drawn, onto a file that `files` will close; the others go to
+        `held_out`.
+        """
+        grid = self.tiled.grid
+        result: Embedded | None = None
+        batch: list[NamedImage] = []
+        wanted, seen = total - len(drawn), 0
+        for position, (name, image) in enumerate(self.prepared(images, total)):
+            seen += 1
+            if position in drawn:
+                held_out.append(name, image)
+            else:
+                batch.append((name, image))
+            if not batch or (len(batch) < self.batch and seen < total):
+                continue
+            with self.timed("embed"):
+                for bands in self.embeddings([image for _, image in batch]):
+                    for band in bands:
+                        if result is None:
+                            check_projection(self.recipe, band.shape[1])
+                            values = band.shape[1] + (self.recipe.projection or 0)
+                            _check_room(folder, wanted * grid[0] * grid[1] * values * 2)
+                            file = files.enter_context(EmbeddingFile(folder / "embeddings", band.shape[1]))
+                            result = Embedded(file, grid)
+                        result.file.append(band)
+            assert result is not None  # noqa: S101 - the batch held an image
+            result.names += [name for name, _ in batch]
+            batch.clear()
+            self.report("embed", len(result.names), wanted)
+        if result is None or seen != total:
+            raise EngineError(f"images: {total} were announced, {seen} came")
+        return result
+
+    def embeddings(self, images: Sequence[Image]) -> Iterator[Iterable[NDArray[np.float32]]]:
+        """Of each image, its patch embeddings in bands: tiled images go alone, others as one batch."""
+        if self.recipe.tiling is None:
+            yield from ((values,) for values in self.extractor.embed(images, self.tiled.options)[0].cpu().numpy())
+        else:
+            yield from ((band.cpu().numpy() for band in self.tiled.bands(image)) for image in images)
+
+    def choose(self, vectors: Rows, scale: float, folder: Path) -> Coreset:
+        """The coreset of all patches, int16 (N, D); temporary files go to `folder`."""
+        with self.timed("coreset"):
+            return greedy_coreset(
+                vectors,
+                max(1, round(self.recipe.coreset_fraction * len(vectors))),
+                seed=self.recipe.seed,
+                scale=scale,
+                projection=self.recipe.projection,
+                scratch=folder,
+                device=str(self.extractor.device),
+                progress=lambda done, total: self.report("coreset", done, total),
+            )
+
+    def scores(
+        self, images: ImageSpool, stored: Rows, scale: float, keep: Keep | None
+    ) -> tuple[NDArray[np.float64], tuple[StoredFrame, ...]]:
+        """Anomaly scores of held-out good images, float64 (n,), as the inspector gives them; the images as kept."""
+        with self.timed("calibrate"):
+            rows = dequantise(stored, scale)
+            index = make_search("auto", rows, str(self.extractor.device))
+            scorer = Scorer(rows, index, self.recipe.neighbours, self.recipe.score_patches)
+            scores: list[float] = []
+            kept: list[StoredFrame] = []
+            for batch in _batches(images, self.batch):
+                for (name, _), bands in zip(batch, self.embeddings([i for _, i in batch]), strict=True):
+                    patches: list[Rows] = []
+                    seen = bands if keep is None else _stored(bands, scale, patches)
+                    scores.append(score_of(index, scorer, seen).value)
+                    if keep is not None:
+                        kept.append(keep(name, np.concatenate(patches)))
+                self.report("calibrate", len(scores), len(images))
+        return np.array(scores), tuple(kept)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add to the stage's seconds."""
+        start = time.perf_counter()
+        yield
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+
+def _stored(bands: Iterable[NDArray[np.float32]], scale: float, to: list[Rows]) -> Iterator[NDArray[np.float32]]:
+    """The same bands; as a bank stores them they are appended to `to`."""
+    for band in bands:
+        to.append(quantise(band, scale))
+        yield band
+
+
+def _check_room(folder: Path, needed_bytes: int) -> None:
+    free_bytes = shutil.disk_usage(folder).free
+    if needed_bytes > free_bytes:
+        raise EngineError(
+            f"{folder.parent}: the patch embeddings of the fit need {needed_bytes / 1e9:.3g} GB there, "
+            f"{free_bytes / 1e9:.3g} GB are free; name another folder for temporary files"
+        )
+
+
+def _batches(images: Iterable[NamedImage], size: int) -> Iterator[Sequence[NamedImage]]:
+    iterator = iter(images)
+    while batch := list(islice(iterator, size)):
+        yield batch
+
+
+def silent(_stage: str, _done: int, _total: int) -> None:
+    """Progress that nobody follows."""

@@ -1,0 +1,183 @@
+"""A recipe's learning over its store: what is asked becomes a proposal, and a proposal the next generation.
+
+Proposals are made in slices, so that whoever owns the thread can inspect frames in between. Nothing is written until
+`commit`; where another writer was first, it raises, and the request is proposed anew over what that writer made.
+"""
+
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+import msgspec
+
+from patchline.engine.bank.events import Chain, ConfirmedDefect, ConfirmedGood, Held, chain
+from patchline.engine.bank.manifest import LearningState, Manifest
+from patchline.engine.bank.memory_bank import MemoryBank
+from patchline.engine.bank.state import first_state, state_of
+from patchline.engine.bank.store import GenerationStore
+from patchline.engine.bank.usage_log import UsedRows
+from patchline.engine.coreset.online import OnlineCoreset
+from patchline.engine.errors import LearningError
+from patchline.engine.learning import confirming, taking_back
+from patchline.engine.learning.ageing import unused_rows
+from patchline.engine.learning.draft import Draft, Newest
+from patchline.engine.learning.reference_store import KnownFrames
+from patchline.engine.learning.requests import Ageing, Confirmation, Proposal, Request, Rollback, Unlearning
+from patchline.engine.numerics.quantise import Rows
+
+Asked = TypeVar("Asked", bound=Request)
+
+
+class Learner:
+    """One recipe's learning; one thread at a time, any number of processes."""
+
+    def __init__(self, newest: Newest) -> None:
+        self._newest = newest
+        self._draft: Draft | None = None
+        self._passed = list(newest.passed)
+
+    @classmethod
+    def open(cls, store: GenerationStore) -> "Learner":
+        """Go on from a store's newest generation.
+
+        Raises:
+            BankFileError: the store holds none, or a file is truncated, altered or foreign.
+            LearningError: the bank was fitted without keeping its calibration frames.
+        """
+        manifest, first = store.manifest(), store.manifest(1)
+        if not first.calibration:
+            raise LearningError(
+                f"{store.where}: the calibration frames were not kept with the bank, so no threshold could follow what "
+                f"it learns; fit it again"
+            )
+        known = KnownFrames(store, first.calibration, manifest.rejects)
+        bank = store.bank(1)
+        return cls(_newest(store, manifest, bank, state_of(bank, first.learning, first_state(bank)), known))
+
+    def reopen(self) -> "Learner":
+        """Go on from the newest generation, whoever wrote it, with the rejects and scores noted here; see `open`."""
+        now = self._newest
+        learner = Learner(_newest(now.store, now.store.manifest(), now.first_bank, now.first, now.known))
+        learner._passed = self._passed
+        return learner
+
+    @property
+    def bank(self) -> MemoryBank:
+        """The newest generation."""
+        return self._newest.bank
+
+    @property
+    def chain(self) -> Chain:
+        """What all generations' events come to."""
+        return self._newest.chain
+
+    @property
+    def proposal(self) -> Proposal | None:
+        """What the last request would make of the bank, until it is taken."""
+        return self._draft.proposal if self._draft is not None else None
+
+    def warm_up(self) -> Iterator[None]:
+        """Bring the reference frames in step with the bank, in slices: the first proposal then costs what later do."""
+        yield from self._newest.in_step()
+
+    def knows(self, feedback_id: str) -> bool:
+        """Whether a request has been applied, by this process or any other."""
+        return feedback_id in self.chain.feedback
+
+    def note_reject(self, frame: str, patches: Rows) -> None:
+        """Remember a rejected frame, int16 (P, D), for previews; it is stored with the next generation."""
+        self._newest.known.note_reject(frame, patches)
+
+    def note_pass(self, score: float) -> None:
+        """Remember the score of a frame that passed; it is stored with the next generation."""
+        self._passed.append(score)
+
+    def confirm_good(self, request: Confirmation) -> Iterator[None]:
+        """Propose to learn a frame, or to hold it; see `confirming.confirm_good`. LearningError: nobody is named."""
+        return self._propose(request, confirming.confirm_good)
+
+    def confirm_defect(self, request: Confirmation) -> Iterator[None]:
+        """Propose that a frame joins the known defects; see `confirming.confirm_defect`."""
+        return self._propose(request, confirming.confirm_defect)
+
+    def unlearn(self, request: Unlearning) -> Iterator[None]:
+        """Propose the bank that never saw a confirmed frame; see `taking_back.unlearn`."""
+        return self._propose(request, taking_back.unlearn)
+
+    def rollback(self, request: Rollback) -> Iterator[None]:
+        """Propose a generation that equals an earlier one; see `taking_back.rollback`."""
+        return self._propose(request, taking_back.rollback)
+
+    def age(self, request: Ageing) -> Iterator[None]:
+        """Propose that rows leave; see `taking_back.age`."""
+        return self._propose(request, taking_back.age)
+
+    def unused(self, usage: Mapping[str, UsedRows], *, days: int, today: str) -> tuple[tuple[str, int], ...]:
+        """The rows that the ageing policy lets go; see `ageing.unused_rows`."""
+        now = self._newest
+        return unused_rows(now.bank, now.first_bank, now.events, usage, days=days, today=today)
+
+    def commit(self) -> MemoryBank:
+        """Write the proposal as the next generation, and go on from it.
+
+        Raises:
+            GenerationConflictError: another writer was first; `reopen` and propose anew.
+            LearningError: nothing is proposed.
+            BankFileError: the store cannot be written.
+        """
+        now, draft = self._newest, self._draft
+        if draft is None:
+            raise LearningError("nothing is proposed")
+        event, bank = draft.event, draft.proposal.bank
+        if isinstance(event, ConfirmedGood | Held | ConfirmedDefect):
+            stored = now.store.keep(event.frame.name, draft.patches[event.frame.name])
+            event = msgspec.structs.replace(event, frame=stored)
+        manifest = now.store.create(
+            bank,
+            event=event,
+            before=(now.manifest, now.bank),
+            kept=draft.kept,
+            learning=LearningState.of(draft.state),
+            rejects=now.known.store_rejects(),
+        )
+        self._newest = replace(
+            now,
+            manifest=manifest,
+            bank=bank,
+            state=draft.state,
+            events=(*now.events, event),
+            chain=now.following(event),
+            passed=(),
+        )
+        now.known.take(draft.references)
+        del self._passed[: len(event.passed)]
+        self._draft = None
+        return bank
+
+    def _propose(
+        self, request: Asked, propose: Callable[[Newest, Asked], Generator[None, None, Draft]]
+    ) -> Iterator[None]:
+        self._draft = None
+        if not request.operator.strip():
+            raise LearningError(f"feedback {request.feedback_id!r}: operator is empty, expected who asks for it")
+        if request.feedback_id and self.knows(request.feedback_id):
+            raise LearningError(f"feedback {request.feedback_id!r}: has been applied already")
+        self._draft = yield from propose(replace(self._newest, passed=tuple(self._passed)), request)
+
+
+def _newest(
+    store: GenerationStore, manifest: Manifest, first_bank: MemoryBank, first: OnlineCoreset, known: KnownFrames
+) -> Newest:
+    bank, events = store.bank(manifest.generation), store.events(manifest.generation)
+    return Newest(
+        store=store,
+        manifest=manifest,
+        bank=bank,
+        state=state_of(bank, manifest.learning, first),
+        first_bank=first_bank,
+        first=first,
+        known=known,
+        events=events,
+        chain=chain(events),
+        passed=(),
+    )

@@ -1,0 +1,124 @@
+"""What learning a frame would do, known before it is done: rows, threshold, rejects cleared, known defects hidden."""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from patchline.engine.coreset.online import OnlineCoreset, learn
+from patchline.engine.learning.reference_frames import Kind, ReferenceFrames, kept_rows
+from patchline.engine.numerics.quantise import Rows
+from patchline.engine.numerics.steps import finish
+
+Scores: TypeAlias = Callable[[ReferenceFrames], NDArray[np.float64]]
+"""Scores of reference frames, float64 (F,), in their order."""
+ThresholdOf: TypeAlias = Callable[[NDArray[np.float64]], float]
+"""The threshold that goes with the calibration frames' scores, float64 (n,)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Preview:
+    """An update that has not been taken: the rows and reference frames after it, and what it changes.
+
+    `calibration_scores` is float64 (n,), in the frames' order. `cleared` are recent rejects that would pass; `hidden`
+    are known defects that are rejected now and would pass.
+    """
+
+    state: OnlineCoreset
+    references: ReferenceFrames
+    calibration_scores: NDArray[np.float64]
+    rows_added: int
+    rows_removed: int
+    threshold_before: float
+    threshold_after: float
+    cleared: tuple[str, ...]
+    rejects: int
+    hidden: tuple[str, ...]
+    defects: int
+
+    @property
+    def hold(self) -> str | None:
+        """Why the update should wait for a second person, or None."""
+        if not self.hidden:
+            return None
+        return f"it would hide {len(self.hidden)} of {self.defects} known defects: {', '.join(self.hidden)}"
+
+    def __str__(self) -> str:
+        return (
+            f"adds {self.rows_added} rows and removes {self.rows_removed}; "
+            f"threshold {self.threshold_before:.6g} -> {self.threshold_after:.6g}; "
+            f"clears {len(self.cleared)} of the last {self.rejects} rejects, "
+            f"hides {len(self.hidden)} of {self.defects} known defects"
+        )
+
+
+def preview(
+    references: ReferenceFrames,
+    frame: str,
+    patches: Rows,
+    *,
+    scores: Scores,
+    threshold_of: ThresholdOf,
+) -> Preview:
+    """Preview learning a frame; taking the update is keeping the preview's `state` and `references`.
+
+    Args:
+        references: in step with the rows as they are.
+        frame: name of the frame to confirm.
+        patches: int16 (P, D), its embeddings.
+        scores: how reference frames are scored.
+        threshold_of: how a generation's threshold follows from its calibration frames.
+    """
+    state, _ = learn(references.state, frame, patches)
+    return finish(previewing(references, state, frame, scores=scores, threshold_of=threshold_of))
+
+
+def previewing(
+    references: ReferenceFrames,
+    state: OnlineCoreset,
+    frame: str,
+    *,
+    scores: Scores,
+    threshold_of: ThresholdOf,
+    threshold_before: float | None = None,
+) -> Generator[None, None, Preview]:
+    """Compare the rows as they are with another state of them, in slices.
+
+    Args:
+        references: in step with the rows as they are.
+        state: the rows that would be.
+        frame: the frame that the change is about; it is not among the rejects that the change may be said to clear.
+        scores, threshold_of: as for `preview`.
+        threshold_before: the threshold as it is, where `threshold_of` gives only what would be.
+    """
+    after = yield from references.following(state)
+    yield
+    was, will = scores(references), scores(after)
+    yield
+    calibration = np.array([reference.kind == "calibration" for reference in references.frames], dtype=bool)
+    before = threshold_of(was[calibration]) if threshold_before is None else threshold_before
+    threshold_after = threshold_of(will[calibration])
+    passes = (was > before) & (will <= threshold_after)
+
+    def passing(kind: Kind) -> tuple[str, ...]:
+        pairs = zip(references.frames, passes, strict=True)
+        return tuple(
+            reference.name for reference, now in pairs if now and reference.kind == kind and reference.name != frame
+        )
+
+    kept = int((kept_rows(references.state, state) >= 0).sum())
+    return Preview(
+        state=state,
+        references=after,
+        calibration_scores=will[calibration],
+        rows_added=len(state.rows) - kept,
+        rows_removed=len(references.state.rows) - kept,
+        threshold_before=before,
+        threshold_after=threshold_after,
+        cleared=passing("reject"),
+        rejects=sum(reference.name != frame for reference in references.of("reject")),
+        hidden=passing("defect"),
+        defects=len(references.of("defect")),
+    )

@@ -1,0 +1,216 @@
+"""Frames whose scores follow the bank: calibration frames, known defects, recent rejects.
+
+Each keeps its patch embeddings, every patch's squared distance to its nearest row, and that row. Where rows join,
+distances only fall; patches whose nearest row has left are searched again; then Eq. 6-7 is recomputed. So what an
+update would do to all of them is known exactly before it is taken, without scoring a frame anew.
+
+Everything rests on stored 16-bit integers: distances are exact integers, the same on any machine. float32 products only
+rule out what their error bound allows. Scores are rounded to float32, which hides the last digits of `exp`.
+"""
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from patchline.engine.coreset.online import OnlineCoreset
+from patchline.engine.errors import EngineError
+from patchline.engine.inspection.scoring import mean_of_farthest
+from patchline.engine.numerics.integer_distances import Screened, sq_norms, sq_pairs, sq_to_nearest
+from patchline.engine.numerics.matmul import product
+from patchline.engine.numerics.quantise import Rows
+from patchline.engine.numerics.steps import finish
+
+Kind: TypeAlias = Literal["calibration", "defect", "reject"]
+SLICE_FRAMES = 4
+"""Frames that follow at a time, where others wait meanwhile."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class ReferenceFrame:
+    """One frame: int16 patches (P, D), and exact squared distances (P,) to the nearest rows (P,), in integers' units.
+
+    `sq_norms` is float64 (P,). Ties go to the lowest row.
+    """
+
+    name: str
+    kind: Kind
+    patches: Rows
+    sq: NDArray[np.float64]
+    nearest: NDArray[np.int64]
+    sq_norms: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReferenceFrames:
+    """Reference frames in step with one state of the rows; never changed, each step makes another."""
+
+    state: OnlineCoreset
+    frames: tuple[ReferenceFrame, ...] = ()
+
+    def of(self, kind: Kind) -> tuple[ReferenceFrame, ...]:
+        """The frames of one kind, in the order in which they were taken."""
+        return tuple(frame for frame in self.frames if frame.kind == kind)
+
+    def with_frame(self, name: str, kind: Kind, patches: Rows) -> "ReferenceFrames":
+        """One more frame; a frame of that name and kind is replaced.
+
+        Raises:
+            EngineError: the patches are not int16 (P, D) as the rows are.
+        """
+        dimensions = self.state.rows.shape[1]
+        if patches.dtype != np.int16 or patches.ndim != 2 or patches.shape[1] != dimensions or not len(patches):
+            found = f"found {patches.dtype} {patches.shape}"
+            raise EngineError(f"patches of frame {name!r}: {found}, expected int16 (P, {dimensions})")
+        sq, nearest = sq_to_nearest(patches, self.state.rows)
+        frame = ReferenceFrame(
+            name=name, kind=kind, patches=patches, sq=sq, nearest=nearest, sq_norms=sq_norms(patches)
+        )
+        return replace(self, frames=(*self.without_frame(name, kind).frames, frame))
+
+    def without_frame(self, name: str, kind: Kind | None = None) -> "ReferenceFrames":
+        """Without the frame of that name, of one kind or of any."""
+        stay = tuple(frame for frame in self.frames if frame.name != name or (kind is not None and frame.kind != kind))
+        return replace(self, frames=stay)
+
+    def follow(self, after: OnlineCoreset) -> "ReferenceFrames":
+        """The same frames, in step with another state: rows added, thinned, aged, unlearned or rolled back."""
+        return finish(self.following(after))
+
+    def following(self, after: OnlineCoreset) -> Generator[None, None, "ReferenceFrames"]:
+        """`follow`, in slices."""
+        position = kept_rows(self.state, after)
+        kept = position >= 0
+        new = np.ones(len(after.rows), dtype=bool)
+        new[position[kept]] = False
+        joined = np.flatnonzero(new)
+        rows = _Rows(after, joined)
+        frames = []
+        for frame in self.frames:
+            frames.append(_follow(frame, position, rows, after))
+            if len(frames) % SLICE_FRAMES == 0:
+                yield
+        return ReferenceFrames(after, tuple(frames))
+
+    def scores(self, scale: float, neighbours: int, score_patches: int = 1) -> NDArray[np.float64]:
+        """Anomaly scores, float64 (F,), in the frames' order.
+
+        Args:
+            scale: of the stored values.
+            neighbours: b of Eq. 7.
+            score_patches: 1: by Eq. 6-7; more: the mean distance of so many farthest patches.
+        """
+        return scores(self.frames, self.state, scale, neighbours, score_patches)
+
+
+def scores(
+    frames: Sequence[ReferenceFrame], state: OnlineCoreset, scale: float, neighbours: int, score_patches: int = 1
+) -> NDArray[np.float64]:
+    """Anomaly scores of some reference frames that are in step with `state`; see `ReferenceFrames.scores`."""
+    if not frames:
+        return np.zeros(0)
+    if score_patches > 1:
+        means = [mean_of_farthest(np.sqrt(frame.sq), score_patches) * scale for frame in frames]
+        return np.array(means, dtype=np.float32).astype(np.float64)
+    worst = np.array([int(frame.sq.argmax()) for frame in frames])
+    m_star = np.array([frame.nearest[patch] for frame, patch in zip(frames, worst, strict=True)])
+    s_star = np.sqrt([frame.sq[patch] for frame, patch in zip(frames, worst, strict=True)]) * scale
+    b = min(neighbours, len(state.rows))
+    if b == 1:
+        return np.asarray(s_star.astype(np.float32), dtype=np.float64)
+    unique, which = np.unique(m_star, return_inverse=True)
+    around = neighbours_of(state.rows, unique, b)[which]  # (F, b)
+    patches = np.stack([frame.patches[patch] for frame, patch in zip(frames, worst, strict=True)]).astype(np.float64)
+    difference = state.rows[around].astype(np.float64) - patches[:, None]
+    distances = np.sqrt(np.einsum("fbd,fbd->fb", difference, difference)) * scale
+    # exp(s*) / sum exp(d), with the largest exponent taken out so that nothing overflows.
+    largest = distances.max(1)
+    weight = 1 - np.exp(s_star - largest) / np.exp(distances - largest[:, None]).sum(1)
+    return np.asarray((weight * s_star).astype(np.float32), dtype=np.float64)
+
+
+def neighbours_of(rows: Rows, chosen: NDArray[np.int64], b: int) -> NDArray[np.int64]:
+    """The b rows nearest to each of `chosen` (Q,), itself first, ties to the lowest row: int64 (Q, b)."""
+    X = rows.astype(np.float64)
+    Q = X[chosen]
+    sq = np.einsum("md,md->m", X, X) - 2 * product(Q, X.T) + np.einsum("qd,qd->q", Q, Q)[:, None]
+    sq[np.arange(len(chosen)), chosen] = -1  # first even where others equal it
+    limits = np.partition(sq, b - 1, axis=1)[:, b - 1]
+    found = np.empty((len(chosen), b), dtype=np.int64)
+    for place, (distances, limit) in enumerate(zip(sq, limits, strict=True)):
+        near = np.flatnonzero(distances <= limit)
+        found[place] = near[np.argsort(distances[near], kind="stable")[:b]]
+    return found
+
+
+def kept_rows(before: OnlineCoreset, after: OnlineCoreset) -> NDArray[np.int64]:
+    """The new number of each former row that stays, -1 where it does not: int64 (M,), ascending where not -1.
+
+    A row is known by its frame and patch. One that has moved ahead of another counts as gone and new, so that ties
+    still go to the lowest row.
+    """
+    shared = min(len(before.rows), len(after.rows))
+    names_before, names_after = np.array(before.frames), np.array(after.frames)
+    same = (before.row_patch[:shared] == after.row_patch[:shared]) & (
+        names_before[before.row_frame[:shared]] == names_after[after.row_frame[:shared]]
+    )
+    prefix = shared if same.all() else int(same.argmin())
+    position = np.full(len(before.rows), -1, dtype=np.int64)
+    position[:prefix] = np.arange(prefix)
+    if prefix < len(before.rows):
+        where = {
+            (after.frames[frame], int(patch)): prefix + i
+            for i, (frame, patch) in enumerate(zip(after.row_frame[prefix:], after.row_patch[prefix:], strict=True))
+        }
+        last = prefix - 1
+        for i in range(prefix, len(before.rows)):
+            number = where.get((before.frames[before.row_frame[i]], int(before.row_patch[i])), -1)
+            if number > last:
+                position[i] = last = number
+    return position
+
+
+class _Rows:
+    """Rows that join a bank, `numbers` there.
+
+    A row that joins at distance d from a patch's nearest row m can be as near to the patch only if the patch lies d / 2
+    or more from m: `sq_reach`, float64 (M,), is at most the square of that for the nearest of those that join.
+    """
+
+    def __init__(self, after: OnlineCoreset, numbers: NDArray[np.int64]) -> None:
+        self.rows = after.rows[numbers]
+        self.numbers = numbers
+        self.screened = Screened(self.rows, after.sq_norms[numbers]) if len(numbers) else None
+        self.sq_reach = np.full(len(after.rows), np.inf)
+        if self.screened is not None:
+            self.sq_reach = self.screened.sq_at_least(after.rows, after.sq_norms) / 4
+
+
+def _follow(frame: ReferenceFrame, position: NDArray[np.int64], new: _Rows, after: OnlineCoreset) -> ReferenceFrame:
+    sq, nearest = frame.sq.copy(), position[frame.nearest]
+    lost = np.flatnonzero(nearest < 0)
+    if len(lost):
+        sq[lost], nearest[lost] = sq_to_nearest(frame.patches[lost], after.rows)
+    if new.screened is not None:
+        _lower(frame, new, new.screened, sq, nearest)
+    return replace(frame, sq=sq, nearest=nearest)
+
+
+def _lower(
+    frame: ReferenceFrame, new: _Rows, screened: Screened, sq: NDArray[np.float64], nearest: NDArray[np.int64]
+) -> None:
+    """Lower `sq` and `nearest`, (P,), in place where a new row is nearer, or as near and lower."""
+    reached = np.flatnonzero(sq >= new.sq_reach[nearest])
+    patch_of, row_of = screened.near(sq[reached], frame.patches[reached], frame.sq_norms[reached])
+    if not len(patch_of):
+        return
+    patch_of = reached[patch_of]
+    found, number = sq_pairs(frame.patches[patch_of], new.rows[row_of]), new.numbers[row_of]
+    order = np.lexsort((number, found, patch_of))
+    patches, first = np.unique(patch_of[order], return_index=True)  # of each patch its nearest, the lowest of equals
+    found, number = found[order][first], number[order][first]
+    better = (found < sq[patches]) | ((found == sq[patches]) & (number < nearest[patches]))
+    sq[patches[better]] = found[better]
+    nearest[patches[better]] = number[better]

@@ -1,0 +1,138 @@
+"""Squared distances between stored vectors as exact integers, the same on any machine.
+
+Vectors are int16, so a squared distance is an integer that float64 holds exactly in any order of summation
+(D * 2^32 < 2^53).
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from patchline.engine.numerics.matmul import product
+from patchline.engine.numerics.quantise import Rows
+
+BLOCK = 2048
+TOGETHER = 256
+"""Patches compared at a time, so that what lies between the steps stays in the cache."""
+UNIT = 2.0**-24
+"""Unit round-off of float32."""
+
+
+def sq_to_nearest(
+    patches: Rows, rows: Rows, norms: NDArray[np.float64] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Squared distance of each of `patches`, int16 (P, D), to the nearest of `rows`, int16 (M, D), and that row.
+
+    Returns exact integers, float64 (P,), and the lowest nearest row, int64 (P,); infinity and -1 where there is no row.
+    """
+    sq = np.full(len(patches), np.inf)
+    nearest = np.full(len(patches), -1, dtype=np.int64)
+    if not len(patches):
+        return sq, nearest
+    X = patches.astype(np.float64)
+    for start in range(0, len(rows), BLOCK):
+        Y = rows[start : start + BLOCK].astype(np.float64)
+        sq_Y = sq_norms(rows[start : start + BLOCK]) if norms is None else norms[start : start + BLOCK]
+        proposed = product(X, Y.T)
+        proposed *= -2
+        proposed += sq_Y
+        best = proposed.argmin(1)
+        value = proposed[np.arange(len(X)), best]
+        nearer = value < sq
+        sq[nearer] = value[nearer]
+        nearest[nearer] = best[nearer] + start
+    return sq + np.einsum("pd,pd->p", X, X), nearest
+
+
+class Screened:
+    """Rows, int16 (M, D), as float32 too, whose products are faster: they rule out what their error bound allows.
+
+    `sq_norms` is float64 (M,), the rows' squared lengths.
+    """
+
+    def __init__(self, rows: Rows, sq_norms: NDArray[np.float64]) -> None:
+        self._rows = rows
+        self._screen = rows.astype(np.float32)
+        self._norms = sq_norms.astype(np.float32)
+        self._largest = float(np.sqrt(sq_norms.max()))
+
+    def sq_below(self, sq: NDArray[np.float64], patches: Rows) -> NDArray[np.float64]:
+        """What `sq_to_nearest` gives as distances, float64 (P,), from upper bounds on them that are nearly right.
+
+        Args:
+            sq: float64 (P,), the squared distance of each patch to some row.
+            patches: int16 (P, D).
+        """
+        found = sq.copy()
+        patch_of, row_of = self.near(sq, patches, sq_norms(patches))
+        np.minimum.at(found, patch_of, sq_pairs(patches[patch_of], self._rows[row_of]))
+        return found
+
+    def sq_at_least(self, patches: Rows, sq_patches: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Lower bounds on the squared distances to the nearest row, nearly right, float64 (P,); see `near`."""
+        nearest = np.empty(len(patches))
+        for start in range(0, len(patches), BLOCK):
+            queries = patches[start : start + BLOCK].astype(np.float32)
+            queries *= -2
+            bounds = product(queries, self._screen.T)
+            bounds += self._norms
+            nearest[start : start + BLOCK] = bounds.min(1)
+        return nearest + sq_patches - self._slack(patches.shape[1], sq_patches)
+
+    def near(
+        self, sq: NDArray[np.float64], patches: Rows, sq_patches: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """All pairs of a patch and a row that may lie within `sq`, and few others: patches and rows, int64 (n,) each.
+
+        Args:
+            sq: float64 (P,), a squared distance for each patch.
+            patches: int16 (P, D).
+            sq_patches: float64 (P,), their squared lengths.
+        """
+        limit = (sq - sq_patches + self._slack(patches.shape[1], sq_patches)).astype(np.float32)
+        found = []
+        for start in range(0, len(patches), TOGETHER):
+            queries = patches[start : start + TOGETHER].astype(np.float32)
+            queries *= -2
+            bounds = product(queries, self._screen.T)
+            bounds += self._norms
+            near = np.flatnonzero(bounds <= limit[start : start + TOGETHER, None])
+            found.append(near + start * len(self._rows))
+        patch_of, row_of = np.divmod(np.concatenate(found) if found else np.empty(0, np.int64), len(self._rows))
+        return patch_of, row_of
+
+    def _slack(self, dimensions: int, sq_patches: NDArray[np.float64]) -> NDArray[np.float64]:
+        """What float32 may err by: a sum of n products by at most n u times the sum of their sizes, which is at most
+        (|x| + |r|)^2; twice that is allowed, for the roundings before and after.
+        """
+        slack: NDArray[np.float64] = 2 * (dimensions + 8) * UNIT * (np.sqrt(sq_patches) + self._largest) ** 2
+        return slack
+
+
+def apart(rows: Rows, sq_radius: int) -> NDArray[np.int64]:
+    """Rows to keep, first come first kept, so that all lie farther apart than the radius: int64, ascending."""
+    stay = np.ones(len(rows), dtype=bool)
+    for start in range(0, len(rows), BLOCK):
+        block = rows[start : start + BLOCK]
+        kept_before = np.flatnonzero(stay[:start])
+        stay[start : start + len(block)] = sq_to_nearest(block, rows[kept_before])[0] > sq_radius
+        X = block.astype(np.float64)
+        norms = sq_norms(block)
+        near = norms[:, None] + norms - 2 * product(X, X.T) <= sq_radius
+        for i in range(len(block)):
+            if stay[start + i]:
+                stay[start + i + 1 : start + len(block)] &= ~near[i, i + 1 :]
+    return np.flatnonzero(stay)
+
+
+def sq_norms(rows: Rows) -> NDArray[np.float64]:
+    """Squared lengths of int16 (N, D): exact integers, float64 (N,)."""
+    values = rows.astype(np.float64)
+    norms: NDArray[np.float64] = np.einsum("nd,nd->n", values, values)
+    return norms
+
+
+def sq_pairs(patches: Rows, rows: Rows) -> NDArray[np.float64]:
+    """Squared distances of patches to one row each, both int16 (P, D): exact integers, float64 (P,)."""
+    difference = patches.astype(np.float64) - rows
+    sq: NDArray[np.float64] = np.einsum("pd,pd->p", difference, difference)
+    return sq

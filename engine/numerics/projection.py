@@ -1,0 +1,52 @@
+"""Linear projections: principal axes, which keep the most, and Johnson-Lindenstrauss, which needs no data."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from patchline.engine.numerics.matmul import product
+
+CHUNK_VALUES = 2**20
+"""Values projected at a time: 8 MiB as float64."""
+
+
+def principal_axes(centred: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Orthonormal axes of rows (n, D) already centred, by falling variance, float64 (D, D), one axis a column."""
+    axes: NDArray[np.float64] = torch.linalg.eigh(torch.from_numpy(product(centred.T, centred)))[1].numpy()
+    return np.ascontiguousarray(axes[:, ::-1])
+
+
+def with_residual(
+    centred: NDArray[np.float64], axes: NDArray[np.float64], sq_norms: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(Px, e(x)) of vectors x, (n, D), on orthonormal axes P, (D, K), and off them: float64 (n, K + 1).
+
+    e(x) = sqrt(|x|^2 - |Px|^2), with |x|^2 given as `sq_norms`, (n,). No two vectors come to lie farther apart, by
+    Pythagoras and the triangle inequality.
+    """
+    inside = product(centred, axes)
+    sq_outside = sq_norms - np.einsum("nk,nk->n", inside, inside)
+    return np.concatenate([inside, np.sqrt(np.maximum(sq_outside, 0.0))[:, None]], axis=1)
+
+
+def johnson_lindenstrauss(
+    vectors: NDArray[np.int16], width: int, seed: int, file: Path | None = None
+) -> NDArray[np.int16]:
+    """`vectors`, int16 (N, D), in `width` random directions, int16 (N, width); all distances by one common factor.
+
+    Directions are Gaussian, drawn with `seed` (PatchCore's Algorithm 1). The factor makes the largest value fit. With
+    `file`, a path that is overwritten, the result is a memory map of it.
+    """
+    directions = np.random.default_rng([seed, width]).normal(size=(vectors.shape[1], width))
+    step = max(1, CHUNK_VALUES // vectors.shape[1])
+    largest = 1.0
+    for start in range(0, len(vectors), step):
+        largest = max(largest, float(np.abs(vectors[start : start + step].astype(np.float64) @ directions).max()))
+    shape = (len(vectors), width)
+    projected = np.empty(shape, np.int16) if file is None else np.memmap(file, np.int16, "w+", shape=shape)
+    directions *= 32767 / largest
+    for start in range(0, len(vectors), step):
+        projected[start : start + step] = np.rint(vectors[start : start + step].astype(np.float64) @ directions)
+    return projected

@@ -1,0 +1,208 @@
+"""The search of `search.device` for queries in half precision, by kernels: the host never waits.
+
+One kernel makes the queries' points, by products in half precision with the axes as sums of two halves. For each query
+the two groups of rows (`search.row_clusters`) with the nearest centres are found, and of their rows the one with the
+least bound is measured: it lies nearly as near as the nearest. From there queries are searched to the end: one kernel
+makes their bounds and keeps of each `FOLD` rows the least alone, so that 1/FOLD of the bounds are written to memory;
+one goes through the rows by rising bound, measuring, until a bound is more than the least distance found.
+
+A frame's score hangs on its farthest patches alone. The first measured row gives an upper bound of a patch's distance.
+Once the patches with the largest of these are searched to the end, all whose upper bound is less than what was found
+are out of it: of real frames, nine in ten and more. Which these are is told by kernels too
+(`search.selection_kernels`): the search is ten launches, each of which takes the host longer than a small one takes the
+device.
+
+Rounding: products in half precision are exact in float32, and of a sum of D of them, accumulated 16 at a time, at most
+(D / 16 + 16) 2^-22 of |q| |axis| is lost, truncation included (Fasi et al. 2021 measured how tensor cores add); two
+halves leave 2^-22 of an axis.
+"""
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from patchline.engine.search.index import UNIT
+from patchline.engine.search.row_clusters import GROUPS, RowGroups
+
+Doubles: TypeAlias = NDArray[np.float64]
+FOLD = 32
+"""Rows of which the least bound is kept."""
+AXES_SCALE = 2.0**10
+"""Of the axes, so that what their second halves hold does not fall below half precision's range."""
+LEAST_VALUES = 2**26
+"""Least bounds for which there is room at a time: 256 MiB."""
+SLACK = 2.0**-17
+"""What the lowest bits of a bound, and float32, may change of it and of the limit."""
+POINTS = {"BLOCK": 64, "CHUNK": 64, "num_warps": 4, "num_stages": 3}
+NEAR_GROUPS = {"BLOCK": 64, "CHUNK": 128, "num_warps": 4}
+FIRST = {"NEAR": 2, "num_warps": 1}
+LEAST = {"BLOCK": 128, "COLUMNS": 32, "STAGES": 3, "num_warps": 4}
+REFINE_ALL = {"COLUMNS": 128, "SPLIT": 4, "num_warps": 1}
+REFINE_SOME = {"COLUMNS": 32, "SPLIT": 16, "num_warps": 1}
+"""Tiles of the kernels, as they measure fastest on a Hopper GPU. Programs that tell each other distances as they go
+have one warp: of several, each would read another.
+"""
+UNPACK = {"BLOCK": 1024, "num_warps": 4}
+SELECT_PER_WARP, MOST_WARPS = 256, 16
+"""Patches of a frame that a warp selects among, and how many warps a frame has at most."""
+PROGRAMS = 16
+"""Programs for each multiprocessor that search on; on a CPU, in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """What an index over rows has for the kernels: see `search.device`."""
+
+    count: int
+    scale: float
+    rows: Tensor
+    """Float32 (M', D), `count` of them and room for more."""
+    factors: Tensor
+    """Half (M', K), M' a multiple of `FOLD`."""
+    groups: RowGroups
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Of half precision, for points: see `search.device`."""
+
+    unit: float
+    largest_norm: float
+    smallest_shrink: float
+    underflow: float
+
+
+class FusedSearch:
+    """The kernels for one index, whose axes stay."""
+
+    def __init__(self, centre: Doubles, axes: Doubles, limits: Range, device: torch.device) -> None:
+        """Raises ImportError where Triton is not installed."""
+        from patchline.engine.search import search_kernels, selection_kernels
+
+        self._kernels, self._selects = search_kernels, selection_kernels
+        self._range = limits
+        self._device = device
+        on_gpu = device.type == "cuda"
+        multiprocessors = torch.cuda.get_device_properties(device).multi_processor_count if on_gpu else 1
+        self._programs = PROGRAMS * multiprocessors
+        self._width = axes.shape[1]
+        self.columns = max(16, 1 << (self._width + 1).bit_length())
+        """K: the values of a point, of 1, and zeros up to a power of two."""
+        whole = np.zeros((len(axes), self.columns))
+        whole[:, : self._width] = axes * AXES_SCALE
+        high = whole.astype(np.float16)
+        self._axes = torch.from_numpy(np.stack([high, (whole - high).astype(np.float16)])).to(device)
+        offset = np.zeros(self.columns, dtype=np.float32)
+        offset[: self._width] = centre @ axes
+        self._offset = torch.from_numpy(offset).to(device)
+        self._centre = torch.from_numpy(centre.astype(np.float32)).to(device)
+        self._centre_norm = float(np.linalg.norm(centre))
+
+    def nearest(self, index: Index, Q: Tensor) -> tuple[Tensor, Tensor]:
+        """The nearest row of each query, half (n, D): see `DeviceSearch.nearest`, k = 1."""
+        answer = _Answer(len(Q), self._device)
+        for part in torch.split(Q, self._together(index)):
+            begun = self._begin(index, part.contiguous())
+            every = torch.arange(len(part), device=self._device)
+            self._search(begun, every, torch.full((1,), len(part), device=self._device), REFINE_ALL)
+            self._tell(begun, answer)
+        return answer.sq[:, None], answer.rows[:, None]
+
+    def farthest(self, index: Index, frames: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Of each frame, half (B, P, D), the k farthest patches: see `DeviceSearch.farthest_of_frames`."""
+        B, P = frames.shape[:2]
+        k, block = min(k, P), _power_of_two(P)
+        tiles = {"BLOCK": block, "num_warps": min(MOST_WARPS, max(1, block // SELECT_PER_WARP))}
+        answer = _Answer(B * P, self._device)
+        for part in torch.split(frames, max(1, self._together(index) // P)):
+            begun = self._begin(index, part.flatten(0, 1).contiguous())
+            largest = torch.empty(len(part) * k, device=self._device, dtype=torch.int64)
+            others = torch.empty(len(part) * P, device=self._device, dtype=torch.int64)
+            counts = torch.empty((2, 2), device=self._device, dtype=torch.int64)  # each begins at 16 bytes
+            self._selects.largest_kernel[(len(part),)](begun.nearest, largest, counts[0], counts[1], P, k, **tiles)
+            self._search(begun, largest, counts[0], REFINE_SOME)
+            self._selects.others_kernel[(len(part),)](begun.nearest, largest, others, counts[1], P, k, **tiles)
+            self._search(begun, others, counts[1], REFINE_SOME)
+            self._tell(begun, answer)
+        return answer.sq.view(B, P), answer.rows.view(B, P)
+
+    @staticmethod
+    def _together(index: Index) -> int:
+        return max(1, LEAST_VALUES // (len(index.factors) // FOLD))
+
+    def _begin(self, index: Index, Q: Tensor) -> "_Begun":
+        n, D = Q.shape
+        K, of = self.columns, self._range
+        factors = torch.empty((n, K), device=self._device, dtype=torch.float16)
+        terms = torch.empty((3, n), device=self._device)
+        near = torch.empty((n, 2), device=self._device, dtype=torch.int32)
+        nearest = torch.empty(n, device=self._device, dtype=torch.int64)
+        self._kernels.points_kernel[(-(-n // POINTS["BLOCK"]),)](
+            Q, self._centre, self._axes, self._offset, factors, terms, n,
+            index.scale, self._centre_norm, 1 / AXES_SCALE, (D // 16 + 16) * 2.0**-22, sqrt(self._width),
+            of.largest_norm, of.smallest_shrink, D, self._width, K, **POINTS,
+        )  # fmt: skip
+        self._kernels.near_groups_kernel[(-(-n // NEAR_GROUPS["BLOCK"]),)](
+            factors, index.groups.centres, near, n, GROUPS, K, **NEAR_GROUPS
+        )
+        self._kernels.first_kernel[(n,)](
+            Q, index.rows, factors, index.factors, near, index.groups.members, nearest,
+            D, _power_of_two(D), K, index.groups.size, **FIRST,
+        )  # fmt: skip
+        return _Begun(index, Q, factors, terms, nearest)
+
+    def _tell(self, begun: "_Begun", answer: "_Answer") -> None:
+        n, sq, rows = len(begun.nearest), *answer.next(len(begun.nearest))
+        self._selects.unpack_kernel[(-(-n // UNPACK["BLOCK"]),)](begun.nearest, sq, rows, n, **UNPACK)
+
+    def _search(self, begun: "_Begun", numbers: Tensor, total: Tensor, tiles: dict[str, int]) -> None:
+        """Find the nearest rows of the first `total`, int64 (1,), of the queries `numbers`, int64, on the device."""
+        index, (n, D) = begun.index, begun.Q.shape
+        K, fold = self.columns, len(index.factors) // FOLD
+        least = torch.empty((len(numbers), fold), device=self._device)
+        work = -(-len(numbers) // LEAST["BLOCK"]) * -(-fold // LEAST["COLUMNS"])
+        self._kernels.least_kernel[(min(work, self._programs),)](
+            numbers, total, begun.factors, index.factors, least, fold, K, FOLD, **LEAST
+        )
+        self._kernels.refine_kernel[(min(len(numbers) * tiles["SPLIT"], self._programs),)](
+            numbers, total, begun.Q, index.rows, begun.factors, index.factors, least, begun.terms, begun.nearest,
+            n, index.count, fold, index.scale,
+            1 + 2 * (D + 4) * UNIT, 1 - 2 * self._range.unit, SLACK, self._range.underflow,
+            D, _power_of_two(D), K, FOLD, **tiles,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """Queries, half (n, D), with their points, and of each a row and its squared distance."""
+
+    index: Index
+    Q: Tensor
+    factors: Tensor
+    terms: Tensor
+    nearest: Tensor
+    """Int64 (n,): the bits of a squared distance, float32, then the row."""
+
+
+class _Answer:
+    """Of `count` queries, filled from the first on: squared distances, float32, and rows, int64."""
+
+    def __init__(self, count: int, device: torch.device) -> None:
+        self.sq = torch.empty(count, device=device)
+        self.rows = torch.empty(count, device=device, dtype=torch.int64)
+        self._filled = 0
+
+    def next(self, count: int) -> tuple[Tensor, Tensor]:
+        """Where those of the next so many go."""
+        here = slice(self._filled, self._filled + count)
+        self._filled += count
+        return self.sq[here], self.rows[here]
+
+
+def _power_of_two(count: int) -> int:
+    return max(16, 1 << (count - 1).bit_length())

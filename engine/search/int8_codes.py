@@ -1,0 +1,232 @@
+"""Vectors as a few 8-bit integers whose products bound distances from below: a quarter of the cost of float32.
+
+For orthonormal axes P (D, K) and residual norms e(x) = sqrt(|x|^2 - |Px|^2), the map x -> (Px, e(x)) to K + 1
+dimensions brings no two vectors farther apart, by Pythagoras and the triangle inequality. Its values are divided by a
+step and rounded to integers c(x) of -127 to 127. With errors d(x) = |(Px, e(x)) - step c(x)|, which are computed and
+not estimated,
+
+    |q - r|  >=  step |c(q) - c(r)| - d(q) - d(r).
+
+Integers multiply exactly, so no rounding of the product has to be allowed for. Three more values of each code hold half
+the squared norm of c(r) in digits of base 127, and one product gives
+
+    s(q, r)  =  c(q) . c(r) - |c(r)|^2 / 2  =  (|c(q)|^2 - |c(q) - c(r)|^2) / 2
+
+for all pairs: the larger, the nearer. A query outside the box that the rows' codes span is moved onto it; that brings
+it nearer to each of them by at least the way it moved, as the sides of an obtuse triangle have it.
+
+8-bit products are exact where the processor sums in 32 bits (AVX-512 VNNI, AMX); elsewhere float32 gives the same
+integers.
+"""
+
+import threading
+from dataclasses import dataclass
+from functools import lru_cache
+from math import sqrt
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.linalg import vector_norm
+
+from patchline.engine.numerics.fixed_product import FixedProduct
+from patchline.engine.search.index import UNIT
+
+Codes: TypeAlias = NDArray[np.int8]
+Floats: TypeAlias = NDArray[np.float32]
+Doubles: TypeAlias = NDArray[np.float64]
+
+LARGEST = 127
+DIGITS = 3
+"""Values of a code that hold half its squared norm: the first counts ones, the others `LARGEST` each."""
+SLIGHTLY = 1e-5
+"""More than the rounding of the few float32 operations on one value, relative to it."""
+TINY = 1e-30
+"""Below any residual norm that matters."""
+SUMMED = 192
+"""Dimensions of a product in float32 whose rounding is bounded as one sum."""
+HEADROOM = 1.25
+"""The box is so much wider than the rows that it is made for, so that rows like them fit when they join later."""
+_KEPT = threading.local()
+MOST_HALF = LARGEST * LARGEST * (DIGITS - 1)
+"""Digits hold half a squared norm less this, which lies between plus and minus this."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Coded:
+    """Vectors in a code space, as queries.
+
+    `codes` is int8 (n, W), `sq` their squared norms without the digits, float32 (n,). In the units of the vectors, and
+    float32 (n,): `error` is how far a code is from what it stands for inside the box, `beyond` how far that is outside,
+    `drift` how much rounding may have moved it before.
+    """
+
+    codes: Codes
+    sq: Floats
+    error: Floats
+    beyond: Floats
+    drift: Floats
+
+    def __getitem__(self, at: slice | NDArray[np.int64]) -> "Coded":
+        """Some of them."""
+        return Coded(self.codes[at], self.sq[at], self.error[at], self.beyond[at], self.drift[at])
+
+    def __setitem__(self, at: slice, others: "Coded") -> None:
+        """Put others in their place."""
+        self.codes[at], self.sq[at], self.error[at] = others.codes, others.sq, others.error
+        self.beyond[at], self.drift[at] = others.beyond, others.drift
+
+    @classmethod
+    def empty(cls, total: int, width: int) -> "Coded":
+        """Room for so many."""
+        return cls(np.empty((total, width), np.int8), *(np.empty(total, np.float32) for _ in range(4)))
+
+
+class CodeSpace:
+    """The axes, the middle and the step of codes of `width` values; made for `rows`, float32 (M, D).
+
+    Args:
+        rows: what the codes of rows must have room for.
+        axes: orthonormal, float64 (D, D), by falling variance; `width` - 4 of them are used, or all.
+        centre: float64 (D,), taken off before the projection.
+        width: values of a code, more than 4.
+    """
+
+    def __init__(self, rows: Floats, axes: Doubles, centre: Doubles, width: int) -> None:
+        kept = axes[:, : max(1, width - 1 - DIGITS)]
+        # Turned at random, all axes have about the same spread: the step need not be as wide as the first one asks for.
+        drawn = np.random.default_rng(kept.shape[1]).normal(size=(kept.shape[1], kept.shape[1]))
+        turn = torch.linalg.qr(torch.from_numpy(drawn))[0]
+        turned = torch.from_numpy(np.ascontiguousarray(kept)) @ turn
+        self._project = FixedProduct(torch.nn.functional.pad(turned, (0, 1)).float(), SUMMED)
+        """To float32 (n, K + 1), whose last value is free for the residual norm."""
+        self._inside: int = turned.shape[1]
+        """Axes, K."""
+        self._centre = centre.astype(np.float32)
+        self._middle = 0.0
+        points, _ = self._points(rows)
+        self._middle = float(points[:, -1].min() + points[:, -1].max()) / 2  # residual norms have one sign
+        points[:, -1] -= self._middle
+        largest, most_sq = float(points.abs().max()), float(points.square().sum(1).max())
+        # Codes hold the largest value, and their digits the largest squared norm; both with room.
+        self.step = HEADROOM * max(largest / LARGEST, sqrt(most_sq / MOST_HALF) / 2) or 1.0
+
+    @property
+    def width(self) -> int:
+        """Values of a code, W."""
+        return self._inside + 1 + DIGITS
+
+    def rows(self, rows: Floats) -> tuple[Codes, float]:
+        """Codes of rows, float32 (m, D), and the largest error of them, which grows where they lie outside the box."""
+        return self.as_rows(self.queries(rows))
+
+    def as_rows(self, queries: Coded) -> tuple[Codes, float]:
+        """The codes of the same vectors as rows, and the largest error of them."""
+        # Squared norms above what the digits hold count as less: the row seems nearer, and is not missed.
+        half = np.minimum(queries.sq.astype(np.int64) // 2 - MOST_HALF, MOST_HALF)
+        high, ones = np.divmod(half, LARGEST)
+        codes = np.empty((len(half), self.width), dtype=np.int8)
+        codes[:, :-DIGITS] = queries.codes[:, : self.width - DIGITS]
+        codes[:, -DIGITS] = -ones
+        for digit in range(1, DIGITS):
+            part = np.clip(high, -LARGEST, LARGEST)
+            codes[:, digit - DIGITS] = -part
+            high -= part
+        error = np.sqrt(np.square(queries.error) + np.square(queries.beyond)) * (1 + SLIGHTLY) + queries.drift
+        return codes, float(error.max(initial=0.0))
+
+    def queries(self, queries: Floats) -> Coded:
+        """Codes of queries, float32 (n, D), to be multiplied with those of rows."""
+        values, drift = self._points(queries)
+        values /= self.step
+        inside = values.clamp(-LARGEST, LARGEST)
+        codes = inside.round()
+        factors = torch.full((len(queries), self.width), LARGEST, dtype=torch.int8)
+        factors[:, :-DIGITS] = codes
+        factors[:, -DIGITS] = 1
+        return Coded(
+            codes=factors.numpy(),
+            sq=codes.square().sum(1).numpy(),
+            error=vector_norm(inside - codes, dim=1).mul_(self.step).numpy(),
+            beyond=vector_norm(values.sub_(inside), dim=1).mul_(self.step).numpy(),
+            drift=drift.numpy(),
+        )
+
+    def least(self, queries: Coded, reach: Doubles, error: float) -> NDArray[np.int32]:
+        """What the product of a row with each query is at least, int32 (n,), if it lies within `reach`, float64 (n,).
+
+        `error` is the largest of the rows' codes.
+        """
+        near = reach * (1 + SLIGHTLY) + error + queries.drift
+        far = np.sqrt(np.maximum(np.square(near) - np.square(queries.beyond * (1 - SLIGHTLY), dtype=np.float64), 0.0))
+        sq = np.square((far + queries.error) * ((1 + SLIGHTLY) / self.step))
+        limit = np.floor((queries.sq - sq) / 2) + (MOST_HALF - 1)
+        least: NDArray[np.int32] = np.maximum(limit, np.iinfo(np.int32).min).astype(np.int32)
+        return least
+
+    def _points(self, vectors: Floats) -> tuple[torch.Tensor, torch.Tensor]:
+        """Axes and residual norm, float32 (n, K + 1), less the middle; and how far rounding may have moved them, (n,).
+
+        Products and squares are float32 sums of `SUMMED` dimensions at a time, which bounds their rounding; what is
+        made of them is float64: float32 would lose more of a small residual norm than a code does.
+        """
+        n, D = vectors.shape
+        centred = np.empty((n, self._project.depth), dtype=np.float32)
+        np.subtract(vectors, self._centre, out=centred[:, :D])
+        centred[:, D:] = 0
+        points = self._project(torch.from_numpy(centred))
+        parts = centred.reshape(n, self._project.groups, -1)
+        size = torch.from_numpy(np.sqrt(np.einsum("ngd,ngd->ng", parts, parts).sum(1, dtype=np.float64)))
+        within = vector_norm(points, dim=1, dtype=torch.float64)
+        outside = ((size - within) * (size + within)).clamp_(min=0).sqrt_()
+        points[:, -1] = outside - self._middle
+        # Of |x|: the products' error, and what that and the squares' are of the square of the residual norm.
+        most = min(D, SUMMED)
+        moved = sqrt(self._inside) * (most + D / SUMMED + 4) * UNIT
+        part = 2 * moved + moved**2 + (most + 2) * UNIT
+        drift = torch.minimum(size * sqrt(part), size.square() * part / outside.clamp_(min=TINY))
+        return points, drift.add_(size, alpha=moved + 4 * UNIT).float()
+
+
+def code_products(queries: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Products of codes, int8 (n, W) and (M, W), exactly: int32 (n, M), valid until this thread's next call."""
+    out = _room(len(queries) * len(rows)).view(len(queries), len(rows))
+    if exact_int8():
+        return torch._int_mm(queries, rows.T, out=out)
+    return out.copy_(torch.mm(queries.float(), rows.T.float()))  # sums below 2^24
+
+
+def unfolded(
+    folded: NDArray[np.int32], columns: NDArray[np.int64], least: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """All products that are at least their query's `least`, int32 (n,), by query: queries and rows, int64 (p,) each.
+
+    Args:
+        folded: products, int32 (n, F, fold), of rows layer * fold + column.
+        columns: flat places among (n, fold), ascending, of the columns whose largest product is at least that.
+    """
+    fold = folded.shape[2]
+    query_of, column = np.divmod(columns, fold)
+    hit, layer = np.divmod(np.flatnonzero(folded[query_of, :, column] >= least[query_of, None]), folded.shape[1])
+    return query_of[hit], layer * fold + column[hit]
+
+
+def _room(values: int) -> torch.Tensor:
+    """Memory of this thread, int32 (values,): new memory of this size would cost as much as the products."""
+    room: torch.Tensor | None = getattr(_KEPT, "room", None)
+    if room is None or len(room) < values:
+        with torch.inference_mode(False):  # whoever asks first: others may not write to it otherwise
+            room = _KEPT.room = torch.empty(values, dtype=torch.int32)
+    return room[:values]
+
+
+@lru_cache(maxsize=1)
+def exact_int8() -> bool:
+    """Whether 8-bit products are there and sum without saturation on this machine."""
+    extremes = torch.tensor([[-LARGEST, LARGEST]], dtype=torch.int8).repeat(64, 64)
+    try:
+        found = torch._int_mm(extremes, extremes.T.contiguous())
+    except (AttributeError, RuntimeError):
+        return False
+    return bool((found == 128 * LARGEST**2).all())

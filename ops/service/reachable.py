@@ -1,0 +1,64 @@
+"""Whether the brokers and the Redis that the settings name answer."""
+
+import asyncio
+from collections.abc import Awaitable
+
+from patchline.ops.errors import Problem
+from patchline.ops.redaction import redact_text
+from patchline.ops.service.assembly import kafka_of, redis_of
+from patchline.ops.settings.file import Reading
+from patchline.ops.settings.model import Settings
+from patchline.stream.alarms.store import AlarmStore
+from patchline.stream.config import KafkaConfig, RedisConfig
+from patchline.stream.model.errors import StreamError
+
+ANSWER_S = 10.0
+
+
+def connection_problems(settings: Settings, reading: Reading) -> list[Problem]:
+    """A problem for each service that does not answer within ten seconds, or refuses."""
+    return asyncio.run(_ask_all(settings, reading))
+
+
+async def _ask_all(settings: Settings, reading: Reading) -> list[Problem]:
+    asked: list[tuple[tuple[str, ...], str, Awaitable[None]]] = []
+    kafka, redis = kafka_of(settings), redis_of(settings.redis)
+    if kafka is not None:
+        asked.append((("kafka", "bootstrap"), "brokers that answer", _ask_kafka(kafka)))
+    if redis is not None:
+        asked.append((("redis", "url"), "a Redis that answers", _ask_redis(redis)))
+    problems = []
+    for path, expected, answer in asked:
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await answer
+        except TimeoutError:
+            problems.append(Problem(reading.place(path), ".".join(path), "no answer", expected))
+        except StreamError as error:
+            problems.append(Problem(reading.place(path), ".".join(path), redact_text(str(error)), expected))
+    return problems
+
+
+async def _ask_kafka(config: KafkaConfig) -> None:
+    from aiokafka.admin import AIOKafkaAdminClient
+    from aiokafka.errors import KafkaError
+
+    from patchline.stream.kafka.access import start
+    from patchline.stream.kafka.connection import client_options, describe
+
+    client = AIOKafkaAdminClient(**client_options(config))
+    try:
+        await start(client, config)
+        await client.list_topics()
+    except KafkaError as error:
+        raise StreamError(describe(error, config)) from error
+    finally:
+        await client.close()
+
+
+async def _ask_redis(config: RedisConfig) -> None:
+    store = AlarmStore(config)
+    try:
+        await store.ping()
+    finally:
+        await store.close()

@@ -1,0 +1,224 @@
+"""The service: everything assembled from settings, run until it is told to stop.
+
+The first SIGTERM or SIGINT drains in order (intake, batcher, engine, sinks, commit, close) within `limits.drain_s` and
+ends with 0. A second one stops at once and ends with 1: frames in flight have no result then, and those of Kafka are
+read again by the next worker.
+"""
+
+import asyncio
+import gc
+import os
+import signal
+import sys
+import threading
+
+import structlog
+
+from patchline.engine.errors import PatchlineError
+from patchline.ops.errors import OpsError
+from patchline.ops.redaction import Redactor
+from patchline.ops.service.assembly import (
+    alarm_rule_of,
+    inspector_of,
+    kafka_of,
+    ledger_of,
+    limits_of,
+    load_banks,
+    recipes_of,
+    sinks_of,
+    sources_of,
+    tls_of,
+    trial_engine_of,
+)
+from patchline.ops.service.learning_assembly import desk_of, drift_of, evidence_of, keeper_of, learning_recipes, loop_of
+from patchline.ops.settings.model import Settings
+from patchline.ops.telemetry.log_observer import Fan, LogObserver
+from patchline.ops.telemetry.logs import configure
+from patchline.ops.telemetry.metrics import Metrics
+from patchline.ops.web.feedback_api import FeedbackApi
+from patchline.ops.web.server import HttpServer
+from patchline.stream.alarms.urgency import AlarmConditions
+from patchline.stream.kafka.topics import ensure_topics
+from patchline.stream.model.errors import AbortedError
+from patchline.stream.model.observer import NullObserver
+from patchline.stream.pipeline.pipeline import Pipeline
+from patchline.stream.support.deadline import Deadline
+from patchline.stream.support.retry import persist
+
+FORCED_EXIT_S = 3.0
+"""After a second signal, or the end of the drain's time: how long the process may take to end whatever hangs."""
+SWITCH_INTERVAL_S = 0.0005
+"""After so long Python asks a thread for the interpreter, which cores need some twenty times a frame. By default it is
+5 ms: a core then waits for the event loop or the learner longer than it computes.
+"""
+log = structlog.get_logger("patchline")
+
+
+def run_service(settings: Settings) -> int:
+    """Run until the sources end or a signal comes; the exit status."""
+    redactor = Redactor()
+    redactor.know(settings.all_secrets())
+    configure(level=settings.log.level, style=settings.log.format, redactor=redactor)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    try:
+        return asyncio.run(Service(settings).run())
+    except AbortedError as error:
+        log.error("stopped with frames in flight", reason=str(error))
+        return 1
+    except (PatchlineError, OpsError) as error:
+        log.error("stopped", error=str(error))
+        raise OpsError(redactor.text(str(error))) from error
+
+
+class Service:
+    """One worker: metrics and health on HTTP, and the pipeline that the settings describe."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._state = _State()
+        self._metrics = Metrics(max_cameras=settings.limits.max_camera_labels)
+        self._metrics.expect(list(settings.cameras))
+        self._conditions = AlarmConditions(alarm_rule_of(settings))
+        self._observer = Fan([self._metrics, self._state, self._conditions, _Settled(), LogObserver()])
+        self._api = FeedbackApi(on=settings.http.token is not None)
+        self._http = HttpServer(
+            self._metrics.registry,
+            self._state.why_not_ready,
+            host=settings.http.host,
+            port=settings.http.port,
+            tls=tls_of(settings.http),
+            token=settings.http.token.get_secret_value() if settings.http.token else None,
+            routes=self._api.routes(),
+            max_body_bytes=settings.limits.max_frame_bytes * 2,  # an inline image is base64
+        )
+        self._pipeline: Pipeline | None = None
+        self._starting: asyncio.Task[Pipeline] | None = None
+        self._draining: asyncio.Task[None] | None = None
+        self._signals = 0
+
+    async def run(self) -> int:
+        """Start, inspect, stop; 0 after an orderly end.
+
+        Raises:
+            AbortedError: frames in flight were given up.
+            PatchlineError, OpsError: what kept the service from starting or going on.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._told_to_stop, signal.Signals(number).name)
+        await self._http.start()
+        log.info("listening", url=self._http.url, pid=os.getpid())
+        try:
+            self._starting = asyncio.create_task(self._start())
+            try:
+                self._pipeline = await self._starting
+            except asyncio.CancelledError:
+                if not self._signals:
+                    raise
+                log.info("stopped before the first frame")
+                return 0
+            await self._pipeline.run()
+            if self._draining is not None:
+                await self._draining
+            log.info("stopped in order")
+            return 0
+        finally:
+            await self._http.stop()
+
+    async def _start(self) -> Pipeline:
+        """Load the banks off the event loop, see to the topics, and put the pipeline together."""
+        settings, observer = self._settings, self._observer
+        self._state.say("loading banks")
+        banks = await asyncio.to_thread(load_banks, settings)
+        engine = await asyncio.to_thread(inspector_of, settings.engine, banks)
+        self._metrics.banks(banks)
+        for name, bank in banks.items():
+            log.info("bank loaded", recipe=name, generation=bank.generation, rows=len(bank.rows), sha256=bank.sha256)
+        kafka = kafka_of(settings)
+        if kafka is not None and settings.kafka.create_topics:
+            self._state.say("waiting for Kafka")
+            size, learning = settings.limits.max_frame_bytes, bool(learning_recipes(settings))
+            created = await persist(
+                "Kafka topics", lambda: ensure_topics(kafka, max_frame_bytes=size, learning=learning), observer
+            )
+            if created:
+                log.info("topics created", topics=created)
+        self._state.say("opening sources and sinks")
+        ledger = ledger_of(settings, observer)
+        evidence = await asyncio.to_thread(evidence_of, settings)
+        keeper = keeper_of(settings, evidence, observer) if evidence is not None else None
+        loop = await asyncio.to_thread(loop_of, settings, engine, evidence, observer)
+        drift = await asyncio.to_thread(drift_of, settings, engine, observer)
+        self._api.desk = desk_of(settings, loop, evidence)
+        return Pipeline(
+            sources=sources_of(settings, observer, ledger, self._conditions.present),
+            engine=engine,
+            ledger=ledger,
+            sinks=sinks_of(settings, observer),
+            limits=limits_of(settings),
+            recipes=recipes_of(settings),
+            observer=Fan([watcher for watcher in (observer, keeper, drift, loop) if watcher is not None]),
+            maps="rejects" if keeper is not None else "none",
+            companions=[companion for companion in (keeper, loop, drift) if companion is not None],
+            urgent=self._conditions.present,
+            trial_engine=trial_engine_of(settings),
+        )
+
+    def _told_to_stop(self, name: str) -> None:
+        self._signals += 1
+        if self._signals > 1:
+            log.warning("told again to stop: stopping at once", signal=name)
+            _exit_after(FORCED_EXIT_S)
+            if self._pipeline is not None:
+                self._pipeline.abort("told twice to stop")
+            return
+        self._state.say("draining")
+        _exit_after(self._settings.limits.drain_s + FORCED_EXIT_S)
+        if self._pipeline is None:
+            log.info("told to stop before the start was complete", signal=name)
+            if self._starting is not None:
+                self._starting.cancel()
+            return
+        log.info("draining", signal=name, at_most_s=self._settings.limits.drain_s)
+        self._draining = asyncio.create_task(self._pipeline.drain(Deadline(self._settings.limits.drain_s)))
+
+
+def _exit_after(seconds: float) -> None:
+    """End the process with 1 unless it has ended by then: Python waits for threads that hang in a library."""
+    timer = threading.Timer(seconds, os._exit, [1])
+    timer.daemon = True
+    timer.start()
+
+
+class _Settled(NullObserver):
+    """Keeps what was made until the first frame, and mostly lives as long as the process, out of garbage collection.
+
+    The modules of torch alone are half a million objects, and every thread waits while a full collection looks at them:
+    a third of a second, in the midst of frames. At the end it is given back: native modules look for what they leave.
+    """
+
+    def ready(self, ready: bool) -> None:
+        if ready:
+            gc.collect()
+            gc.freeze()
+        else:
+            gc.unfreeze()
+
+
+class _State(NullObserver):
+    """Why the worker is not ready, in words; None once it takes frames."""
+
+    def __init__(self) -> None:
+        self._why_not: str | None = "starting"
+
+    def say(self, why_not: str) -> None:
+        self._why_not = why_not
+
+    def ready(self, ready: bool) -> None:
+        if ready:
+            self._why_not = None
+        elif self._why_not is None:
+            self._why_not = "stopping"
+
+    def why_not_ready(self) -> str | None:
+        return self._why_not

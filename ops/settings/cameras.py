@@ -1,0 +1,88 @@
+"""The sections on what is inspected: recipes, and the cameras that frames come from."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from patchline.ops.redaction import SecretUrl
+from patchline.ops.settings.base import Name, SecretFile, Section, url_of
+from patchline.ops.settings.locations import PathOrUrl
+
+
+class RecipeSettings(Section):
+    """How one product view is inspected: the bank that `patchline fit` wrote."""
+
+    bank: Annotated[str, PathOrUrl()] = Field(min_length=1, examples=["banks/bottle"])
+    """Folder of the memory bank, or a URL such as `s3://bucket/bottle`; its newest generation judges."""
+    deadline_s: float | None = Field(default=None, gt=0, examples=[0.5])
+    """A frame judged later than this after it was taken is marked `late`, in seconds; unset: none is."""
+    learns: bool = False
+    """Learn what operators confirm. Off until someone decides it: a tap then changes what is rejected."""
+    good_images: Path | None = Field(default=None, examples=["images/bottle/train/good"])
+    """Folder that the bank was fitted to, for explanations to show good patches from; unset: from evidence only."""
+
+
+class KafkaCamera(Section):
+    """A camera whose frames come through Kafka. It need not be listed; listing it gives its frames their recipe."""
+
+    source: Literal["kafka"]
+    """What kind of camera this is."""
+    recipe: Name = Field(examples=["bottle"])
+    """Recipe of its frames that carry no `ce_recipe` header."""
+
+
+class RtspCamera(Section):
+    """A live camera, read over RTSP. It cannot be replayed: the freshest frame wins, and drops are counted."""
+
+    secrets = ("url",)
+
+    source: Literal["rtsp"]
+    """What kind of camera this is."""
+    recipe: Name = Field(examples=["bottle"])
+    """Recipe that judges its frames."""
+    url: Annotated[SecretUrl, url_of("rtsp", "rtsps")] | None = Field(
+        default=None, examples=["rtsp://camera-1.example/stream"]
+    )
+    """`rtsp://user:password@host/path`; credentials are never printed."""
+    url_file: SecretFile | None = Field(default=None, examples=["/run/secrets/camera-1-url"])
+    """File that holds the URL."""
+    transport: Literal["tcp", "udp"] = "tcp"
+    """How RTSP carries the frames."""
+    open_timeout_s: float = Field(default=10.0, gt=0, le=600)
+    """Time for a connection to come about, in seconds."""
+    read_timeout_s: float = Field(default=5.0, gt=0, le=600)
+    """A stream silent for this long is opened again, in seconds."""
+
+    @model_validator(mode="after")
+    def _has_url(self) -> Self:
+        if self.url is None:
+            raise ValueError("url or url_file")
+        return self
+
+
+class VideoCamera(Section):
+    """A video file, read once, every frame."""
+
+    source: Literal["video"]
+    """What kind of camera this is."""
+    recipe: Name = Field(examples=["bottle"])
+    """Recipe that judges its frames."""
+    path: Path = Field(examples=["recordings/monday.mp4"])
+    """File that FFmpeg can read."""
+
+
+class FolderCamera(Section):
+    """A folder of images, read once in the order of their names."""
+
+    source: Literal["folder"]
+    """What kind of camera this is."""
+    recipe: Name = Field(examples=["bottle"])
+    """Recipe that judges its frames."""
+    path: Path = Field(examples=["images/monday"])
+    """Folder of image files."""
+    recursive: bool = False
+    """Read its subfolders too."""
+
+
+Camera = Annotated[KafkaCamera | RtspCamera | VideoCamera | FolderCamera, Field(discriminator="source")]

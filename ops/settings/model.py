@@ -1,0 +1,82 @@
+"""What a process runs with: one YAML file, overridden by the environment; frozen, and strict about unknown keys.
+
+The sections are `settings_cameras.py`, `settings_servers.py`, `settings_evidence.py` and `settings_sections.py`;
+reading and explaining a file is `settings_file.py`; what needs the disk or several keys together (bank files, recipes
+that cameras name) is `check.py`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from patchline.ops.settings.base import Name
+from patchline.ops.settings.cameras import Camera, RecipeSettings, RtspCamera
+from patchline.ops.settings.evidence import DriftSettings, EvidenceSettings
+from patchline.ops.settings.process import (
+    AlarmSettings,
+    EngineSettings,
+    HttpSettings,
+    LimitSettings,
+    LogSettings,
+    SinkSettings,
+)
+from patchline.ops.settings.servers import KafkaSettings, RedisSettings
+
+ENV_PREFIX = "PATCHLINE__"
+ENV_DELIMITER = "__"
+
+
+class Settings(BaseSettings):
+    """All settings of a process."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+        env_prefix=ENV_PREFIX,
+        env_nested_delimiter=ENV_DELIMITER,
+    )
+
+    recipes: Mapping[Name, RecipeSettings] = Field(min_length=1)
+    """Recipes by name; the name is the one that frames ask for."""
+    cameras: Mapping[Name, Camera] = Field(default_factory=dict)
+    """Cameras by name. A camera that only sends to Kafka need not be listed."""
+    kafka: KafkaSettings = KafkaSettings()
+    redis: RedisSettings = RedisSettings()
+    alarms: AlarmSettings = AlarmSettings()
+    sinks: SinkSettings = SinkSettings()
+    evidence: EvidenceSettings = EvidenceSettings()
+    drift: DriftSettings = DriftSettings()
+    limits: LimitSettings = LimitSettings()
+    engine: EngineSettings = EngineSettings()
+    http: HttpSettings = HttpSettings()
+    log: LogSettings = LogSettings()
+
+    @field_validator(
+        "kafka", "redis", "alarms", "sinks", "evidence", "drift", "limits", "engine", "http", "log", mode="before"
+    )
+    @classmethod
+    def _empty_section(cls, value: Any) -> Any:
+        """A section whose keys are all commented out reads as null in YAML; it means the defaults."""
+        return {} if value is None else value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic-settings passes it by name
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment first, then the file (given as arguments); no `.env`, whose place depends on the shell."""
+        return env_settings, init_settings
+
+    def all_secrets(self) -> list[SecretStr]:
+        """Every secret of these settings, so that logs can mask them."""
+        rtsp = [camera.url for camera in self.cameras.values() if isinstance(camera, RtspCamera)]
+        own = (self.kafka.password, self.redis.url, self.redis.password, self.http.token)
+        return [secret for secret in (*own, *rtsp) if secret is not None]

@@ -1,0 +1,141 @@
+"""The sections on what a process does and how much of it: alarms, sinks, limits, engine, HTTP and log."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+
+from patchline.ops.settings.base import SecretFile, Section
+from patchline.stream.config import MIB, AlarmConfig, JournalConfig, Limits
+from patchline.stream.model.errors import ConfigError
+
+# Defaults are the stream's own, so that a service from a file and one from code behave alike.
+_ALARMS, _LIMITS, _JOURNAL = AlarmConfig(), Limits(), JournalConfig()
+
+
+def _folder_uri(prefix: str) -> str:
+    try:
+        Limits(frame_references=(prefix,))
+    except ConfigError:
+        raise ValueError("an absolute path, or the URI of a folder such as s3://bucket/frames") from None
+    return prefix
+
+
+class AlarmSettings(Section):
+    """When a camera raises its alarm, and when its condition is normal again (k of n, m)."""
+
+    rejects: int = Field(default=_ALARMS.k, ge=1, le=10_000)
+    """k: so many rejects among a camera's last `window` inspected frames raise its alarm."""
+    window: int = Field(default=_ALARMS.n, ge=1, le=10_000)
+    """n: how many inspected frames of a camera are looked at."""
+    passes: int = Field(default=_ALARMS.m, ge=1, le=100_000)
+    """m: so many passes in a row return the condition to normal."""
+    rebuild_s: float = Field(default=86_400, ge=0)
+    """With Kafka: where Redis knows nothing, alarms are made anew from the results of so many seconds."""
+    journal: Path = _JOURNAL.path
+    """Without Kafka: file in which judged frames wait while Redis is away; one for each service."""
+    journal_size: int = Field(default=_JOURNAL.size, ge=1, le=100_000_000)
+    """Judged frames that wait in the journal at most; beyond it the oldest make room."""
+
+    @model_validator(mode="after")
+    def _k_of_n(self) -> Self:
+        if self.rejects > self.window:
+            raise ValueError(f"rejects (k) at most window (n), not {self.rejects} rejects among {self.window} frames")
+        return self
+
+
+class SinkSettings(Section):
+    """Where results go besides the results topic and the alarms."""
+
+    jsonl: Path | None = Field(default=None, examples=["results.jsonl"])
+    """File that results are appended to, one JSON object a line; `-` is standard output; unset: none."""
+
+
+class LimitSettings(Section):
+    """Bounds on memory, size and time."""
+
+    batch_size: int = Field(default=_LIMITS.batch_size, ge=1, le=1024)
+    """A batch closes at this many frames."""
+    linger_s: float = Field(default=_LIMITS.linger_s, ge=0, le=60)
+    """How long a frame waits for others to fill its batch, in seconds."""
+    max_in_flight: int = Field(default=_LIMITS.max_in_flight, ge=1, le=1_000_000)
+    """Frames between source and commit; when reached, sources are not read (Kafka pauses, live cameras drop)."""
+    max_wait_s: float | None = Field(default=None, gt=0, le=3600, examples=[0.25])
+    """A frame is read only when it is expected to wait at most so long for the engine, in seconds: live cameras give
+    fresher frames then; unset: whenever there is room."""
+    commit_interval_s: float = Field(default=_LIMITS.commit_interval_s, ge=0, le=60)
+    """Results of a partition that come sooner after one another, in seconds, are committed together while others of it
+    are in flight: more of it costs the brokers less, 0 shows every result as soon as may be."""
+    max_in_flight_bytes: int = Field(default=_LIMITS.max_in_flight_bytes, ge=MIB)
+    """The same in bytes of encoded images and received pixels."""
+    decode_threads: int = Field(default=_LIMITS.decode_threads, ge=1, le=256)
+    """Threads that decode images."""
+    max_frame_bytes: int = Field(default=_LIMITS.max_frame_bytes, ge=1024, le=1024 * MIB)
+    """Larger encoded images are not inspected, in bytes."""
+    max_referenced_bytes: int = Field(default=_LIMITS.max_referenced_bytes, ge=1024, le=4096 * MIB)
+    """The same for images that come by reference; as many as `decode_threads` are in memory at once."""
+    frame_references: list[Annotated[str, AfterValidator(_folder_uri)]] = Field(
+        default=[], examples=[["s3://line-3/frames"]]
+    )
+    """Folders (absolute paths or fsspec URIs) below which frames may lie that come by reference; unset: none may."""
+    max_pixels: int = Field(default=_LIMITS.max_pixels, ge=1024, le=1_000_000_000)
+    """Images of more pixels (height times width) are not decoded."""
+    drain_s: float = Field(default=30.0, gt=0, le=3600)
+    """Time for all steps of an orderly stop together, in seconds."""
+    max_camera_labels: int = Field(default=256, ge=1, le=100_000)
+    """Cameras that metrics tell apart; further ones are counted as `other`."""
+
+    @model_validator(mode="after")
+    def _a_batch_fits(self) -> Self:
+        if self.max_in_flight < self.batch_size:
+            raise ValueError(f"max_in_flight at least batch_size, not {self.max_in_flight} below {self.batch_size}")
+        return self
+
+
+class EngineSettings(Section):
+    """Where the mathematics runs."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto` takes the GPU where there is one."""
+    search: Literal["auto", "faiss", "torch", "pruned"] = "auto"
+    """Nearest-neighbour search; all give the same distances."""
+    backbone_runtime: Literal["auto", "torch", "openvino"] = "auto"
+    """What runs the backbone on a CPU; `auto` is OpenVINO where `patchline[openvino]` is installed."""
+    precision: Literal["auto", "float32"] = "auto"
+    """What the backbone computes in; `auto` is half precision on a GPU, with the same verdicts but for scores within
+    1e-3 of the threshold, and float32 on a CPU."""
+
+
+class HttpSettings(Section):
+    """`/metrics`, `/healthz` and `/readyz`, and with a token feedback, frames and explanations, on one port."""
+
+    secrets = ("token",)
+
+    host: str = Field(default="127.0.0.1", min_length=1)
+    """Address to listen on; `0.0.0.0` is every interface (in a container)."""
+    port: int = Field(default=9480, ge=0, le=65_535)
+    """Port; 0 takes a free one, which the log names."""
+    tls_certificate: Path | None = Field(default=None, examples=["/etc/patchline/tls.pem"])
+    """Certificate (PEM, with intermediate authorities) for HTTPS; unset: plain HTTP."""
+    tls_key: Path | None = Field(default=None, examples=["/run/secrets/tls-key.pem"])
+    """Private key of the certificate (PEM, without a password)."""
+    token: SecretStr | None = Field(default=None, min_length=16, examples=["a-long-random-text"])
+    """Token that all but `/healthz` ask for (`Authorization: Bearer ...`); unset: who reaches the port may read
+    metrics, and feedback, frames and explanations are off."""
+    token_file: SecretFile | None = Field(default=None, examples=["/run/secrets/http-token"])
+    """File that holds the token."""
+
+    @model_validator(mode="after")
+    def _tls_complete(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("both of tls_certificate and tls_key, or neither")
+        return self
+
+
+class LogSettings(Section):
+    """What the process says of itself, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least level that is written."""
+    format: Literal["auto", "console", "json"] = "auto"
+    """`auto`: for people on a terminal, JSON elsewhere."""

@@ -1,0 +1,147 @@
+"""Alarms follow results: logs of results are read in their order, and applied, each by a task of its own.
+
+A log keeps results until they are applied: the results topic, read committed, or the journal of a service without
+Kafka. Redis says where to go on, so a restart, another worker and a Redis that lost its last second all lead to the
+same alarms. While Redis is away the logs wait, on disk; nothing else does.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Protocol, TypeAlias, TypeVar
+
+from patchline.stream.alarms.applier import AlarmWriter
+from patchline.stream.alarms.store import AlarmStore
+from patchline.stream.config import AlarmConfig
+from patchline.stream.model.alarm import Observation
+from patchline.stream.model.errors import SinkUnavailableError
+from patchline.stream.model.observer import Observer
+from patchline.stream.model.outcome import Outcome
+from patchline.stream.support.retry import persist
+
+T = TypeVar("T")
+Run: TypeAlias = tuple[Sequence[Observation], int | None]
+"""Results of a log in its order, and the position behind them; None where there is nothing new."""
+
+
+class ResultLog(Protocol):
+    """One log of results, in one order."""
+
+    @property
+    def name(self) -> str:
+        """The name under which Redis keeps its position; the same on every worker and after every restart."""
+
+    async def begin(self, position: int | None) -> None:
+        """Read on from a position; None: as far back as alarms are rebuilt from.
+
+        Raises:
+            SourceUnavailableError, SinkUnavailableError: not now.
+        """
+
+    async def read(self) -> Run:
+        """The next results, at once when there are some; none after a moment when there are none. Raises as `begin`."""
+
+    async def applied(self, position: int) -> None:
+        """Everything before this position is in Redis."""
+
+    async def is_empty(self) -> bool:
+        """Whether everything that the log holds now has been read."""
+
+
+class ResultLogs(Protocol):
+    """Where the logs come from."""
+
+    async def open(self, follower: "AlarmFollower") -> None:
+        """Have the logs that are this worker's followed, as they come and go. Raises as `Sink.open` may."""
+
+    async def put(self, outcomes: Sequence[Outcome]) -> None:
+        """Outcomes of one lane, in its order; on return a log has them. Raises as `Sink.deliver`."""
+
+    async def close(self) -> None:
+        """Let everything go."""
+
+
+class AlarmFollower:
+    """Applies every log that it is given.
+
+    Args:
+        store: where alarms live.
+        alarms: k, n and m for all cameras.
+        cameras: k, n and m of single cameras.
+        observer: told of changes, of states, and whether Redis answers.
+        failed: told of an error that another attempt cannot help.
+    """
+
+    def __init__(
+        self,
+        store: AlarmStore,
+        alarms: AlarmConfig,
+        cameras: Mapping[str, AlarmConfig],
+        observer: Observer,
+        failed: Callable[[BaseException], None],
+    ) -> None:
+        self._store, self._alarms, self._cameras, self._observer = store, alarms, cameras, observer
+        self.failed = failed
+        self._following: dict[str, asyncio.Task[None]] = {}
+        self._logs: dict[str, ResultLog] = {}
+
+    def start(self, log: ResultLog) -> None:
+        """Follow a log from now on."""
+        self._logs[log.name] = log
+        self._following[log.name] = asyncio.create_task(self._watched(log))
+
+    async def stop(self, name: str) -> None:
+        """Follow it no longer; another worker may. A write under way is carried out or not, and Redis knows."""
+        self._logs.pop(name, None)
+        task = self._following.pop(name, None)
+        while task is not None and not task.done():  # redis-py swallows a cancellation that comes while it connects
+            task.cancel()
+            await asyncio.wait({task}, timeout=0.1)
+
+    async def catch_up(self) -> None:
+        """Return once every log is read and applied as far as it goes now."""
+        for log in list(self._logs.values()):
+            while not await log.is_empty():  # noqa: ASYNC110 - part of the answer is Kafka's
+                await asyncio.sleep(0.02)
+
+    async def close(self) -> None:
+        """Follow nothing any more."""
+        await asyncio.gather(*(self.stop(name) for name in list(self._following)))
+
+    async def _watched(self, log: ResultLog) -> None:
+        writer = AlarmWriter(log.name, self._store, self._alarms, self._cameras, self._observer)
+        try:
+            while True:
+                await self._follow(log, writer)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:  # nobody awaits this task
+            self.failed(error)
+        finally:
+            for camera in writer.seen:
+                self._observer.alarm_state(camera, None)
+
+    async def _follow(self, log: ResultLog, writer: AlarmWriter) -> None:
+        """Go on from where Redis stands, for as long as Redis stands where this worker believes."""
+        before = await self._redis(writer.position)
+        await persist(f"alarms from {log.name}", lambda: log.begin(before), self._observer)
+        while True:
+            run, after = await persist(f"alarms from {log.name}", log.read, self._observer)
+            if after is None:
+                continue
+            if not await self._redis(partial(writer.apply, run, before, after)):
+                return
+            before = after
+            await log.applied(after)
+
+    async def _redis(self, request: Callable[[], Awaitable[T]]) -> T:
+        async def asked() -> T:
+            try:
+                answer = await request()
+            except SinkUnavailableError:
+                self._observer.alarm_store(False)
+                raise
+            self._observer.alarm_store(True)
+            return answer
+
+        return await persist(f"Redis alarms ({self._store.where})", asked, self._observer)

@@ -1,0 +1,38 @@
+"""Which cameras go first when the engine is short: those whose alarm condition is present.
+
+The rule is that of the alarms, applied to the results of this process; nobody is asked. Acknowledging changes nothing
+here: what counts is whether the condition is there.
+"""
+
+from collections import OrderedDict
+
+from patchline.stream.config import AlarmConfig
+from patchline.stream.model.alarm import Alarm, AlarmState, Observation, observe
+from patchline.stream.model.feedback import Result
+from patchline.stream.model.observer import NullObserver
+
+_MAX_CAMERAS = 10_000
+"""Cameras come with the frames; of those not seen for longest nothing is remembered."""
+
+
+class AlarmConditions(NullObserver):
+    """Follows the results of this process, and knows the cameras with k rejects among the last n, until m passes."""
+
+    def __init__(self, config: AlarmConfig) -> None:
+        self._config = config
+        self._alarms: OrderedDict[str, Alarm] = OrderedDict()
+
+    def present(self, camera: str) -> bool:
+        """Whether the camera's alarm condition is present."""
+        alarm = self._alarms.get(camera)
+        return alarm is not None and alarm.state is AlarmState.UNACKNOWLEDGED
+
+    def result(self, result: Result) -> None:
+        """See `Observer`."""
+        camera = result.camera
+        before = self._alarms.get(camera) or Alarm(camera=camera)
+        seen = Observation(camera=camera, frame_id=result.frame_id, verdict=result.verdict, time=result.time)
+        self._alarms[camera], _ = observe(before, seen, self._config)
+        self._alarms.move_to_end(camera)
+        if len(self._alarms) > _MAX_CAMERAS:
+            self._alarms.popitem(last=False)

@@ -1,0 +1,154 @@
+"""From the bytes of an image file to pixels, refusing what is not whole.
+
+The same function reads the frames of the stream and the files of the command line, so both see the same pixels.
+
+What is read: JPEG, PNG, BMP, TIFF and PNM, told by their first bytes. Pixels are taken as stored:
+
+- EXIF orientation is ignored. A camera does not turn between two frames; a flag that came and went would turn its
+  pictures under a bank that was fitted to one view.
+- Grey becomes three equal channels; an alpha channel is left out (nothing is blended); a palette is resolved.
+- 16-bit grey keeps its upper 8 bits, so a 12-bit camera has to align its values to the left.
+- 32-bit and floating-point pixels are refused: their range is not known.
+
+The size is read from the header and checked before anything is decoded. Pillow decodes strictly: a JPEG that ends
+before its end marker is an error, where OpenCV fills the rest with grey.
+"""
+
+import io
+import struct
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, PpmImagePlugin, TiffImagePlugin
+from PIL.ImageFile import ImageFile
+
+from patchline.engine.types import Image
+from patchline.stream.model.errors import Reason, UnreadableError
+
+_Opener: TypeAlias = Callable[[io.BytesIO], ImageFile]
+
+# Opened by class and not by PIL.Image.open: no other plugin sees the bytes (some start programs), and the pixel limit
+# is ours alone instead of a global of the process.
+_FORMATS: tuple[tuple[bytes, str, _Opener], ...] = (
+    (b"\xff\xd8\xff", "JPEG", JpegImagePlugin.JpegImageFile),
+    (b"\x89PNG\r\n\x1a\n", "PNG", PngImagePlugin.PngImageFile),
+    (b"BM", "BMP", BmpImagePlugin.BmpImageFile),
+    (b"II*\x00", "TIFF", TiffImagePlugin.TiffImageFile),
+    (b"MM\x00*", "TIFF", TiffImagePlugin.TiffImageFile),
+    (b"P5", "PGM", PpmImagePlugin.PpmImageFile),
+    (b"P6", "PPM", PpmImagePlugin.PpmImageFile),
+)
+_EIGHT_BIT_MODES = ("L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "1", "CMYK", "YCbCr")
+_SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
+# What Pillow's readers raise on bytes that are not what their header says. Nothing of ours runs inside.
+_DECODER_ERRORS: tuple[type[Exception], ...] = (
+    *(OSError, SyntaxError, ValueError, EOFError, LookupError, TypeError, ArithmeticError, struct.error),
+    *(AttributeError, NotImplementedError, AssertionError, MemoryError),
+)
+
+
+def read_image(payload: bytes, *, max_bytes: int, max_pixels: int) -> Image:
+    """`read_view`, C-contiguous and writable."""
+    return np.require(read_view(payload, max_bytes=max_bytes, max_pixels=max_pixels), requirements=("C", "W"))
+
+
+def read_view(payload: bytes, *, max_bytes: int, max_pixels: int) -> Image:
+    """Decode an image file.
+
+    Args:
+        payload: the whole file.
+        max_bytes: more is refused unread.
+        max_pixels: height times width in the header; more is refused undecoded.
+
+    Returns:
+        RGB uint8 (H, W, 3), C-contiguous; where the image is grey, one channel seen three times (stride 0), read-only.
+
+    Raises:
+        UnreadableError: with the reason: EMPTY, TOO_MANY_BYTES, NOT_AN_IMAGE, TOO_MANY_PIXELS, UNSUPPORTED_IMAGE,
+            TRUNCATED or CORRUPT.
+    """
+    if not payload:
+        raise UnreadableError(Reason.EMPTY, "the frame has zero bytes, expected an image file")
+    if len(payload) > max_bytes:
+        raise UnreadableError(
+            Reason.TOO_MANY_BYTES, f"the frame has {len(payload):,} bytes, expected at most {max_bytes:,}"
+        )
+    name, opener = _format(payload)
+    try:
+        # The reader looks at the header only; pixels are decoded by load().
+        picture = opener(io.BytesIO(payload))
+    except _DECODER_ERRORS as error:
+        reason = Reason.TRUNCATED if _mentions_truncation(error) else Reason.CORRUPT
+        raise UnreadableError(reason, f"the {name} header cannot be read: {_text(error)}") from error
+    width, height = picture.size
+    if height * width > max_pixels:
+        raise UnreadableError(
+            Reason.TOO_MANY_PIXELS,
+            f"the {name} header says {height:,} x {width:,} pixels (H x W), expected at most {max_pixels:,} in all",
+        )
+    if height == 0 or width == 0:
+        raise UnreadableError(Reason.CORRUPT, f"the {name} header says {height} x {width} pixels (H x W)")
+    if picture.mode not in _EIGHT_BIT_MODES + _SIXTEEN_BIT_MODES:
+        raise UnreadableError(
+            Reason.UNSUPPORTED_IMAGE,
+            f"the {name} has pixels of Pillow mode {picture.mode}, expected 8 bits a channel or 16-bit grey",
+        )
+    if name == "PNG":
+        _check_png_is_whole(payload)
+    if name == "BMP" and struct.unpack_from("<I", payload, 2)[0] > len(payload):
+        raise UnreadableError(Reason.TRUNCATED, f"the BMP ends after {len(payload):,} bytes, its header says more")
+    try:
+        picture.load()
+        return _rgb(picture)
+    except _DECODER_ERRORS as error:
+        reason = Reason.TRUNCATED if _mentions_truncation(error) else Reason.CORRUPT
+        raise UnreadableError(reason, f"the {name} cannot be decoded: {_text(error)}") from error
+
+
+def _format(payload: bytes) -> tuple[str, _Opener]:
+    for magic, name, opener in _FORMATS:
+        if payload.startswith(magic):
+            return name, opener
+    raise UnreadableError(
+        Reason.NOT_AN_IMAGE,
+        f"the frame begins with {payload[:8]!r}, which is none of JPEG, PNG, BMP, TIFF, PGM and PPM",
+    )
+
+
+def _rgb(picture: ImageFile) -> Image:
+    if picture.mode in _SIXTEEN_BIT_MODES:
+        grey = (np.asarray(picture).astype(np.uint16) >> 8).astype(np.uint8)
+        return _grey(grey)
+    if picture.mode == "L":
+        return _grey(np.asarray(picture))
+    if picture.mode in ("LA", "PA", "RGBA", "RGBX"):
+        # convert("RGB") leaves the alpha channel out without blending.
+        return np.ascontiguousarray(np.asarray(picture.convert("RGB")))
+    return np.ascontiguousarray(np.asarray(picture if picture.mode == "RGB" else picture.convert("RGB")))
+
+
+def _grey(pixels: Image) -> Image:
+    height, width = pixels.shape
+    return np.broadcast_to(pixels[:, :, None], (height, width, 3))
+
+
+def _check_png_is_whole(payload: bytes) -> None:
+    """Walk the chunks to IEND: Pillow stops once it has the last row, and would not miss what follows."""
+    at = 8
+    while at + 8 <= len(payload):
+        length, kind = struct.unpack_from(">I4s", payload, at)
+        at += 12 + length  # length, kind, data, CRC
+        if kind == b"IEND" and at <= len(payload):
+            return
+    raise UnreadableError(Reason.TRUNCATED, f"the PNG ends after {len(payload):,} bytes without its IEND chunk")
+
+
+def _mentions_truncation(error: BaseException) -> bool:
+    # Pillow has no type for it; both of its spellings, and what struct says of a header that stops short.
+    text = str(error).lower()
+    return "truncated" in text or "unexpected end" in text or "requires a buffer" in text
+
+
+def _text(error: BaseException) -> str:
+    return str(error) or type(error).__name__

@@ -1,0 +1,136 @@
+"""One thread owns the engine. Nothing else calls it, and the event loop never computes.
+
+Frames go first. What is learned runs between batches, in steps (`turns.py`), with one thread: beside frames that have
+the other cores, a step with more would wait for these.
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future
+from typing import Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
+
+from patchline.engine.bank.memory_bank import MemoryBank
+from patchline.engine.numerics.core_pool import on_one_core
+from patchline.engine.numerics.quantise import Rows
+from patchline.engine.types import Embedded, Image, Inspection
+from patchline.stream.inspection.turns import Turns
+from patchline.stream.model.errors import EngineFailedError
+
+Answer = TypeVar("Answer")
+Maps: TypeAlias = Literal["none", "rejects", "all"]
+"""For which frames the anomaly map is kept."""
+
+
+class Engine(Protocol):
+    """What the stream asks of the engine."""
+
+    @property
+    def recipes(self) -> Collection[str]:
+        """The names of the recipes it can inspect."""
+
+    def prepare(self, recipe: str, image: Image) -> Image:
+        """An image at its recipe's size. Called from several threads at once."""
+
+    def inspect(self, frames: Sequence[tuple[str, Image]], *, maps: Maps = "none") -> list[Inspection]:
+        """One inspection for each (recipe, prepared image), in their order. Called from one thread only."""
+
+    def warm_up(self) -> None:
+        """Do what makes the first batch slow."""
+
+
+@runtime_checkable
+class OverlappingEngine(Protocol):
+    """An engine that can begin with a batch before it has answered the last."""
+
+    @property
+    def places(self) -> int:
+        """Frames that it computes side by side, each in a time of its own."""
+
+    def begin(self, frames: Sequence[tuple[str, Image]], *, maps: Maps = "none") -> "Future[list[Inspection]]":
+        """`inspect`, answered later. While anything is under way nothing else is called but this and `prepare`,
+        what begins an embedding, and `swapping` where `swaps_beside` says so.
+        """
+
+
+class LearningEngine(Engine, Protocol):
+    """An engine whose banks can be exchanged. Called from the engine's thread only."""
+
+    def begin_embed(self, recipe: str, prepared: Image) -> "Future[Rows]":
+        """The patches of a prepared image as the recipe's bank stores them, int16 (P, D); answered later, as by
+        `OverlappingEngine.begin`.
+        """
+
+    def begin_embed_to_learn(self, recipe: str, prepared: Image) -> "Future[Embedded]":
+        """The patches, and what the bank that judges now says of them; answered later."""
+
+    def swaps_beside(self, recipe: str) -> bool:
+        """Whether a recipe's bank may be exchanged while frames are under way; they are judged by the former one."""
+
+    def swapping(self, recipe: str, bank: MemoryBank) -> Iterator[None]:
+        """Make another generation ready, in steps; it judges from the end of the last."""
+
+
+class EngineThread:
+    """Runs an engine's calls one after another on a thread that it owns."""
+
+    def __init__(self, engine: Engine, *, maps: Maps = "none") -> None:
+        self._engine = engine
+        self._maps: Maps = maps
+        self._turns = Turns("engine")
+
+    @property
+    def places(self) -> int:
+        """Frames that are computed side by side."""
+        return self._engine.places if isinstance(self._engine, OverlappingEngine) else 1
+
+    async def warm_up(self) -> None:
+        """Run the engine's first batch before any frame waits for it."""
+        await asyncio.wrap_future(self._turns.call(self._engine.warm_up))
+
+    async def inspect(self, frames: Sequence[tuple[str, Image]]) -> list[Inspection]:
+        """Judge a batch.
+
+        Raises:
+            EngineFailedError: the engine raised, or did not answer for every frame.
+        """
+        try:
+            inspections = await asyncio.wrap_future(self._started(frames))
+        except Exception as error:  # whatever the engine raises is fatal to the batch, and is named here once
+            recipes = ", ".join(sorted({recipe for recipe, _ in frames}))
+            raise EngineFailedError(
+                f"the engine failed on a batch of {len(frames)} (recipes: {recipes}): {type(error).__name__}: {error}"
+            ) from error
+        if len(inspections) != len(frames):
+            raise EngineFailedError(f"the engine gave {len(inspections)} inspections for {len(frames)} frames")
+        return inspections
+
+    def _started(self, frames: Sequence[tuple[str, Image]]) -> "Future[list[Inspection]]":
+        engine, maps = self._engine, self._maps
+        if isinstance(engine, OverlappingEngine):
+            return self._turns.begin(lambda: engine.begin(frames, maps=maps))
+        return self._turns.call(lambda: engine.inspect(frames, maps=maps))
+
+    async def among_frames(self, begin: Callable[[], "Future[Answer]"]) -> Answer:
+        """The answer to what `begin` begins after the batches before it, as if it were one of them.
+
+        Raises:
+            Exception: whatever `begin` or its answer raised; the engine goes on.
+        """
+        return await asyncio.wrap_future(self._turns.begin(begin))
+
+    async def between_batches(self, steps: Iterator[None], *, alone: bool = False, short: bool = False) -> None:
+        """Run an iterator to its end, a step at a time, while no batch waits, and some even so.
+
+        Args:
+            steps: what to run.
+            alone: whether no batch may be under way meanwhile.
+            short: whether they take so little that they need not wait.
+
+        Raises:
+            Exception: whatever a step raised; the engine goes on.
+        """
+        await asyncio.wrap_future(self._turns.steps(on_one_core(steps), alone=alone, short=short))
+
+    def close(self) -> None:
+        """Let the thread end after the call it is in."""
+        self._turns.close()

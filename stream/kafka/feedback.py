@@ -1,0 +1,221 @@
+"""Feedback, replies and generations over Kafka.
+
+Feedback is keyed by recipe and read by a consumer group of its own (`GROUP.learning`), so one worker owns a recipe's
+learning. An offset is committed once the answer is published, which is after the generation is stored: what a killed
+worker leaves is read again, and applied once, by its id. Replies and generations are read by every worker, from their
+topics' beginning and without a group.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.structs import OffsetAndMetadata
+
+from patchline.stream.config import MIB, KafkaConfig
+from patchline.stream.kafka.access import start
+from patchline.stream.kafka.connection import client_options, describe, is_passing, needs_new_producer
+from patchline.stream.kafka.records import producer_options
+from patchline.stream.learning.inbox import Replies
+from patchline.stream.model.errors import RecordError, SourceError, SourceUnavailableError
+from patchline.stream.model.feedback import Feedback, FeedbackOutcome, FeedbackReply, GenerationAnnounced
+from patchline.stream.model.observer import NullObserver, Observer
+from patchline.stream.support.retry import persist
+from patchline.stream.wire.cloudevents import Record, attributes_of
+from patchline.stream.wire.feedback import (
+    announcement_record,
+    feedback_record,
+    read_announcement,
+    read_feedback,
+    read_reply,
+    reply_record,
+)
+
+_MAX_NAME, _MAX_DETAIL = 1024, 4096
+"""Characters that an answer to a record that is no feedback repeats of it."""
+
+
+class KafkaInbox:
+    """A `FeedbackInbox` on three topics.
+
+    Args:
+        config: brokers, topics and group.
+        max_frame_bytes: of an inline image.
+        observer: told of retries.
+        answers: take part in answering feedback; False only hands it in and sees the answers.
+    """
+
+    def __init__(
+        self,
+        config: KafkaConfig,
+        *,
+        max_frame_bytes: int = 32 * MIB,
+        observer: Observer | None = None,
+        answers: bool = True,
+    ) -> None:
+        self._config = config
+        self._answers = answers
+        self._record_bytes = max_frame_bytes * 4 // 3  # base64
+        self._observer = observer or NullObserver()
+        self._replies = Replies()
+        self._producer: AIOKafkaProducer | None = None
+        self._reader: AIOKafkaConsumer | None = None
+        self._follower: AIOKafkaConsumer | None = None
+        self._places: dict[str, tuple[TopicPartition, int]] = {}
+        """Of feedback given and not yet settled: where it came from."""
+
+    async def open(self) -> None:
+        """Connect.
+
+        Raises:
+            SourceUnavailableError: no broker answers.
+            SourceError: the brokers refuse.
+        """
+        common = client_options(self._config) | {
+            "auto_offset_reset": "earliest",
+            "max_partition_fetch_bytes": self._record_bytes + MIB,
+        }
+        session_ms = round(self._config.session_timeout_s * 1000)
+        try:
+            self._producer = await self._connect()
+            self._follower = AIOKafkaConsumer(
+                self._config.generations_topic, self._config.feedback_replies_topic, **common
+            )
+            await start(self._follower, self._config)
+            if not self._answers:
+                return
+            self._reader = AIOKafkaConsumer(
+                self._config.feedback_topic,
+                **common,
+                group_id=f"{self._config.group}.learning",
+                enable_auto_commit=False,
+                session_timeout_ms=session_ms,
+                heartbeat_interval_ms=session_ms // 4,
+            )
+            await start(self._reader, self._config)
+        except KafkaError as error:
+            await self.close()
+            raise self._translated(error) from error
+
+    async def close(self) -> None:
+        """See `FeedbackInbox`."""
+        clients = (self._reader, self._follower, self._producer)
+        self._reader = self._follower = self._producer = None
+        await asyncio.gather(*(client.stop() for client in clients if client is not None), return_exceptions=True)
+
+    async def feedback(self) -> AsyncIterator[Feedback]:
+        """See `FeedbackInbox`. A record that is no feedback is answered here, and passed over."""
+        while True:
+            for record in await self._poll(self._reader, "Kafka feedback", most=1):
+                place = TopicPartition(record.topic, record.partition), record.offset + 1
+                try:
+                    found = read_feedback(record.headers, record.value)
+                except RecordError as error:
+                    await self._publish(self._config.feedback_replies_topic, reply_record(_refused(record, error)))
+                    await self._commit(*place)
+                    continue
+                self._places[found.feedback_id] = place
+                yield found
+
+    async def settle(self, feedback: Feedback, reply: FeedbackReply) -> None:
+        """See `FeedbackInbox`."""
+        await self._publish(self._config.feedback_replies_topic, reply_record(reply))
+        if (place := self._places.pop(feedback.feedback_id, None)) is not None:
+            await self._commit(*place)
+
+    async def submit(self, feedback: Feedback) -> None:
+        """See `FeedbackInbox`."""
+        await self._publish(self._config.feedback_topic, feedback_record(feedback))
+
+    def reply(self, feedback_id: str) -> FeedbackReply | None:
+        """See `FeedbackInbox`."""
+        return self._replies.get(feedback_id)
+
+    async def announce(self, announced: GenerationAnnounced) -> None:
+        """See `FeedbackInbox`."""
+        await self._publish(self._config.generations_topic, announcement_record(announced))
+
+    async def announced(self) -> AsyncIterator[GenerationAnnounced]:
+        """See `FeedbackInbox`. Replies are taken note of by the way; a record that is neither is passed over."""
+        while True:
+            for record in await self._poll(self._follower, "Kafka generations", most=500):
+                try:
+                    if record.topic == self._config.generations_topic:
+                        yield read_announcement(record.headers, record.value)
+                    else:
+                        self._replies.keep(read_reply(record.headers, record.value))
+                except RecordError as error:
+                    self._observer.retrying(record.topic, error, 1)
+
+    async def _poll(self, consumer: AIOKafkaConsumer | None, name: str, *, most: int) -> Sequence[ConsumerRecord]:
+        if consumer is None:
+            raise SourceError(f"{name}: not connected")
+        try:
+            fetched = await consumer.getmany(timeout_ms=1000, max_records=most)
+        except KafkaError as error:
+            if not is_passing(error):
+                raise self._translated(error) from error
+            self._observer.retrying(name, error, 1)
+            await asyncio.sleep(1)
+            return []
+        return [record for records in fetched.values() for record in records]
+
+    async def _publish(self, topic: str, record: Record) -> None:
+        async def send() -> None:
+            key, value, headers = record
+            try:
+                if self._producer is None:
+                    self._producer = await self._connect()
+                await self._producer.send_and_wait(topic, value, key=key, headers=headers)
+            except KafkaError as error:
+                if needs_new_producer(error) and self._producer is not None:
+                    producer, self._producer = self._producer, None
+                    await producer.stop()
+                raise self._translated(error) from error
+
+        await persist(topic, send, self._observer)
+
+    async def _commit(self, partition: TopicPartition, offset: int) -> None:
+        async def commit() -> None:
+            try:
+                if self._reader is not None:
+                    await self._reader.commit({partition: OffsetAndMetadata(offset, "")})
+            except (CommitFailedError, IllegalStateError):
+                return  # another worker owns the recipe now: it reads the feedback again, and finds it applied
+            except KafkaError as error:
+                raise self._translated(error) from error
+
+        await persist("Kafka feedback", commit, self._observer)
+
+    async def _connect(self) -> AIOKafkaProducer:
+        options: dict[str, Any] = producer_options(self._config, self._record_bytes)
+        producer = AIOKafkaProducer(**options)
+        try:
+            await start(producer, self._config)
+        except BaseException:
+            await producer.stop()
+            raise
+        return producer
+
+    def _translated(self, error: KafkaError) -> SourceError:
+        again = is_passing(error) or needs_new_producer(error)
+        return (SourceUnavailableError if again else SourceError)(describe(error, self._config))
+
+
+def _refused(record: ConsumerRecord, error: RecordError) -> FeedbackReply:
+    """The answer to a record that is no feedback, named by its id where it has a usable one, else by its position.
+
+    Records take tens of MiB in any field; an answer repeats none that is out of all proportion, so that it always fits.
+    """
+    position = f"{record.topic}/{record.partition}/{record.offset}"
+    name = attributes_of(record.headers, []).get("ce_id", "")
+    return FeedbackReply(
+        feedback_id=name if 0 < len(name) <= _MAX_NAME else position,
+        recipe=(record.key or b"")[:_MAX_NAME].decode("utf-8", "replace") or "unknown",
+        outcome=FeedbackOutcome.REFUSED,
+        time=datetime.now(UTC),
+        detail=f"{position}: {error}"[:_MAX_DETAIL],
+    )

@@ -1,0 +1,153 @@
+"""Which offset of a partition was committed, and how the next one is.
+
+Offsets carry metadata: see `in_flight_notes.py`.
+"""
+
+import asyncio
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Protocol
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.structs import OffsetAndMetadata
+
+from patchline.stream.config import KafkaConfig
+from patchline.stream.kafka.connection import describe, is_passing
+from patchline.stream.kafka.crash_notes import InFlightNotes, tells_of_a_crash
+from patchline.stream.model.errors import SourceError, SourceUnavailableError
+
+FAREWELL_S = 2.0
+"""How long leaving partitions in order may take. Without it the next owner takes it for a crash."""
+
+
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    """A partition that is this worker's from here on: where to read on, and how."""
+
+    start: int
+    notes: InFlightNotes
+    as_found: bool
+    """What would be committed with `start` is what has been."""
+
+
+class Offsets(Protocol):
+    """Whoever commits the offsets of the partitions that a source reads. A lost partition's are not committed."""
+
+    async def take_over(self, partition: TopicPartition, consumer: AIOKafkaConsumer) -> Takeover:
+        """Make a partition this worker's, and note that its frames may be in flight from now on.
+
+        Raises:
+            LaneLostError: another worker has it.
+            SourceUnavailableError, SinkUnavailableError: not now.
+            SourceError, SinkError: the brokers refuse.
+        """
+
+    async def commit(self, partition: TopicPartition, offset: int) -> None:
+        """Everything before `offset` is done. Raises like `take_over`."""
+
+    async def try_alone(self, partition: TopicPartition, offset: int) -> None:
+        """Note that the frame at `offset`, the partition's first that is not done, is alone in flight.
+
+        Raises like `take_over`.
+        """
+
+    async def give_up(self, partitions: Collection[TopicPartition], *, in_order: bool) -> None:
+        """These are no longer this worker's; `in_order`: and nothing of them is in flight. Raises nothing."""
+
+
+async def committed_offset(consumer: AIOKafkaConsumer, partition: TopicPartition) -> OffsetAndMetadata | None:
+    """What the group coordinator has for a partition; None where it has nothing. Raises KafkaError."""
+    # `consumer.committed` leaves the metadata out.
+    found = await consumer._coordinator.fetch_committed_offsets([partition])
+    offset = found.get(partition)
+    return None if offset is None or offset.offset < 0 else offset
+
+
+async def takeover_of(
+    committed: OffsetAndMetadata | None,
+    partition: TopicPartition,
+    consumer: AIOKafkaConsumer,
+    *,
+    config: KafkaConfig,
+    window: int,
+) -> Takeover:
+    """Where to read on after what was committed, and which frames to retry alone. Raises KafkaError."""
+    if committed is None:
+        first = consumer.beginning_offsets if config.start == "earliest" else consumer.end_offsets
+        start = int((await first([partition]))[partition])
+        return Takeover(start, InFlightNotes("", end=start, window=window), as_found=False)
+    found = committed.metadata or ""
+    end = int((await consumer.end_offsets([partition]))[partition]) if tells_of_a_crash(found) else committed.offset
+    notes = InFlightNotes(found, end=end, window=window)
+    return Takeover(committed.offset, notes, as_found=notes.metadata(committed.offset) == found)
+
+
+class KafkaOffsets:
+    """Offsets committed by the consumer: results were delivered before. `Offsets` for brokers without transactions.
+
+    Args:
+        config: brokers and group.
+        window: frames of a partition that may be in flight at once.
+    """
+
+    def __init__(self, config: KafkaConfig, *, window: int) -> None:
+        self._config = config
+        self._window = window
+        self._consumer: AIOKafkaConsumer | None = None
+        self._owned: dict[TopicPartition, InFlightNotes] = {}
+        self._done: dict[TopicPartition, int] = {}
+
+    async def take_over(self, partition: TopicPartition, consumer: AIOKafkaConsumer) -> Takeover:
+        """See `Offsets`."""
+        self._consumer = consumer
+        try:
+            committed = await committed_offset(consumer, partition)
+            taken = await takeover_of(committed, partition, consumer, config=self._config, window=self._window)
+        except KafkaError as error:
+            raise self._translated(error) from error
+        self._owned[partition] = taken.notes
+        self._done[partition] = taken.start
+        if not taken.as_found:
+            await self._commit({partition: OffsetAndMetadata(taken.start, taken.notes.metadata(taken.start))})
+        return taken
+
+    async def commit(self, partition: TopicPartition, offset: int) -> None:
+        """See `Offsets`."""
+        if (notes := self._owned.get(partition)) is not None:
+            await self._commit({partition: OffsetAndMetadata(offset, notes.metadata(offset))})
+
+    async def try_alone(self, partition: TopicPartition, offset: int) -> None:
+        """See `Offsets`."""
+        if (notes := self._owned.get(partition)) is not None:
+            await self._commit({partition: OffsetAndMetadata(offset, notes.metadata(offset, alone=True))})
+
+    async def give_up(self, partitions: Collection[TopicPartition], *, in_order: bool) -> None:
+        """See `Offsets`."""
+        farewells: dict[TopicPartition, OffsetAndMetadata] = {}
+        for partition in partitions:
+            notes, done = self._owned.pop(partition, None), self._done.pop(partition, None)
+            if notes is not None and done is not None:
+                farewells[partition] = OffsetAndMetadata(done, notes.farewell(done))
+        if in_order and farewells:
+            # Where it fails the next owner takes it for a crash, and is slower for a moment.
+            with suppress(SourceError, TimeoutError):
+                async with asyncio.timeout(FAREWELL_S):
+                    await self._commit(farewells)
+
+    async def _commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+        if self._consumer is None:
+            return
+        try:
+            await self._consumer.commit(dict(offsets))
+        except (CommitFailedError, IllegalStateError):
+            return  # the group has moved on: whoever has the partition now reads these frames again
+        except KafkaError as error:
+            raise self._translated(error) from error
+        for partition in offsets.keys() & self._done.keys():
+            self._done[partition] = offsets[partition].offset
+
+    def _translated(self, error: KafkaError) -> SourceError:
+        kind = SourceUnavailableError if is_passing(error) else SourceError
+        return kind(describe(error, self._config))

@@ -1,0 +1,150 @@
+"""Frames of Kafka partitions that were fetched and wait to be taken, and which partition's turn it is.
+
+A turn lasts while a batch is filled: frames that arrive together are judged together, and a batch of few partitions has
+few transactions. Turns are fair by what they took: next is the partition that has had least, counted from when it
+last had something to give. A partition with a camera that goes first has a frame counted as a fraction, so it has
+several turns for one of each other: it gets most of an engine that is short, and nobody starves.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from aiokafka import TopicPartition
+
+from patchline.stream.config import KafkaConfig
+from patchline.stream.kafka.crash_notes import InFlightNotes
+from patchline.stream.model.frame import Frame
+
+_LONGEST_TURN_FRAMES = 64
+_URGENT_WEIGHT = 4
+"""Turns of a partition with an urgent camera for one of each other."""
+_REMEMBERED_FRAMES = 32
+"""A partition's cameras are those of so many frames taken last."""
+
+
+class ReadAhead:
+    """Frames of one partition, oldest first, within the bounds of the settings; and the partition's notes.
+
+    Args:
+        config: the bounds.
+        notes: which frames to try alone.
+        next_offset: the partition is read from here on.
+    """
+
+    def __init__(self, config: KafkaConfig, notes: InFlightNotes, next_offset: int) -> None:
+        self.notes = notes
+        self.next_offset = next_offset
+        """Where to read on: behind the last frame that was taken in."""
+        self._max_frames, self._max_bytes = config.partition_buffer_frames, config.partition_buffer_bytes
+        self._bytes = 0
+        self._cameras: deque[str] = deque(maxlen=_REMEMBERED_FRAMES)
+        self.frames: deque[Frame] = deque()
+        self.had = 0.0
+        """Frames that its turns took, each by the partition's weight."""
+
+    @property
+    def full(self) -> bool:
+        """Whether the partition should not be read now."""
+        return len(self.frames) >= self._max_frames or self._bytes >= self._max_bytes
+
+    def push(self, frame: Frame, offset: int) -> None:
+        """Take the next frame, also beyond the bounds: it has been fetched."""
+        self.frames.append(frame)
+        self.next_offset = offset + 1
+        self._bytes += len(frame.payload or b"")
+
+    def pop(self) -> Frame:
+        """The oldest frame; IndexError where there is none."""
+        frame = self.frames.popleft()
+        self._bytes -= len(frame.payload or b"")
+        self._cameras.append(frame.camera)
+        return frame
+
+    def has_any(self, cameras: Callable[[str], bool]) -> bool:
+        """Whether a frame of such a camera was taken lately, or is next."""
+        return any(map(cameras, {*self._cameras, *(frame.camera for frame in list(self.frames)[:1])}))
+
+
+class ReadAheads:
+    """Those of all partitions that may be read, taken from in turns.
+
+    Args:
+        urgent: whether a camera's frames go first.
+    """
+
+    def __init__(self, urgent: Callable[[str], bool] = lambda _: False) -> None:
+        self._urgent = urgent
+        self._all: dict[TopicPartition, ReadAhead] = {}
+        """In the order of their last turns."""
+        self._turn: TopicPartition | None = None
+        self._left_of_turn = 0
+        self._weight = 1
+        """Of the partition whose turn it is."""
+        self._had = 0.0
+        """What that partition had when its turn began. One that comes late, or back, is not owed what it missed."""
+
+    def get(self, partition: TopicPartition) -> ReadAhead | None:
+        """A partition's; None where it may not be read."""
+        return self._all.get(partition)
+
+    def add(self, partition: TopicPartition, frames: ReadAhead) -> None:
+        """The partition may be read."""
+        self._all[partition] = frames
+
+    def drop(self, partition: TopicPartition) -> None:
+        """The partition may not be read any more; what waits is forgotten."""
+        self._all.pop(partition, None)
+        if self._turn == partition:
+            self._turn = None
+
+    def end_turn(self) -> None:
+        """The next frame begins a batch."""
+        self._turn = None
+
+    def pop(self) -> Frame | None:
+        """The frame whose turn it is; None where none waits."""
+        frames = self._all[self._turn] if self._turn is not None and self._left_of_turn else None
+        if frames is None or not frames.frames:
+            if (turn := self._next()) is None:
+                return None
+            frames = self._begin_turn(turn)
+        self._left_of_turn -= 1
+        frames.had += 1 / self._weight
+        return frames.pop()
+
+    def _next(self) -> TopicPartition | None:
+        waiting = [partition for partition, frames in self._all.items() if frames.frames]
+        return min(waiting, key=self._has_had, default=None)
+
+    def _has_had(self, partition: TopicPartition) -> float:
+        return max(self._all[partition].had, self._had)
+
+    def _begin_turn(self, partition: TopicPartition) -> ReadAhead:
+        frames = self._all.pop(partition)
+        self._all[partition] = frames
+        self._had = frames.had = max(frames.had, self._had)
+        self._turn, self._left_of_turn = partition, _LONGEST_TURN_FRAMES
+        self._weight = _URGENT_WEIGHT if frames.has_any(self._urgent) else 1
+        return frames
+
+    def in_turn(self) -> list[TopicPartition]:
+        """The partitions in the order in which `pop` would look at them, were there frames of all."""
+        order = sorted(self._all, key=self._has_had)
+        if self._turn is not None and self._left_of_turn:
+            order.remove(self._turn)
+            order.insert(0, self._turn)
+        return order
+
+    @property
+    def waiting(self) -> int:
+        """Frames that wait."""
+        return sum(len(frames.frames) for frames in self._all.values())
+
+    def __contains__(self, partition: object) -> bool:
+        return partition in self._all
+
+    def __iter__(self) -> Iterator[tuple[TopicPartition, ReadAhead]]:
+        return iter(self._all.items())
+
+    def __len__(self) -> int:
+        return len(self._all)

@@ -1,0 +1,41 @@
+"""Outcomes as Kafka records: results, and the dead letters of frames that were not inspected."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from patchline.engine.types import Verdict
+from patchline.stream.config import RECORD_HEADROOM_BYTES, KafkaConfig
+from patchline.stream.kafka.connection import client_options
+from patchline.stream.model.outcome import Outcome
+from patchline.stream.wire.cloudevents import Record, dead_letter_record, result_record
+
+
+def records_of(outcomes: Sequence[Outcome], config: KafkaConfig, max_frame_bytes: int) -> list[tuple[str, Record]]:
+    """(topic, record) of each result, and of each dead letter. The same outcomes always give the same bytes.
+
+    Frames of more than `max_frame_bytes` are dead-lettered by reference. With 0 all are: for topics that turn out to
+    take less than the settings say, so that a dead letter never holds up a partition.
+    """
+    records: list[tuple[str, Record]] = []
+    for outcome in outcomes:
+        records.append((config.results_topic, result_record(outcome.result, outcome.frame.position)))
+        if outcome.result.verdict is Verdict.NOT_INSPECTED:
+            letter = dead_letter_record(outcome, max_frame_bytes)
+            if letter is not None:
+                records.append((config.dead_letter_topic, letter))
+    return records
+
+
+def producer_options(config: KafkaConfig, max_frame_bytes: int) -> dict[str, Any]:
+    """Keyword arguments of a producer of results: idempotent, acknowledged by all replicas in sync.
+
+    Raises:
+        ConfigError: `ca_file` cannot be read.
+    """
+    return client_options(config) | {
+        "acks": "all",
+        "enable_idempotence": True,
+        "max_request_size": max_frame_bytes + RECORD_HEADROOM_BYTES,
+        "compression_type": None if config.compression == "none" else config.compression,
+        "linger_ms": 0,
+    }

@@ -1,0 +1,212 @@
+"""The results topic as logs for the alarms: one log a partition, shared among workers by a consumer group of its own.
+
+What is read is committed, in the order of each partition, and a camera's results are all in one. The topic keeps what
+is not applied yet; no offset is committed to Kafka, for Redis knows the position.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError
+
+from patchline.engine.types import Verdict
+from patchline.stream.alarms.follower import AlarmFollower, Run
+from patchline.stream.config import KafkaConfig
+from patchline.stream.kafka.connection import client_options, describe, is_passing
+from patchline.stream.model.alarm import Observation, observation_of
+from patchline.stream.model.errors import AlarmGap, RecordError, SinkError, SinkUnavailableError
+from patchline.stream.model.observer import NullObserver, Observer
+from patchline.stream.model.outcome import Outcome
+from patchline.stream.wire.cloudevents import read_frame_position, read_result
+
+_POLL_MS = 500
+_MOST = 500
+_NEVER_MS = 2**31 - 1
+
+
+class KafkaResults(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types
+    """The results topic as `ResultLogs`.
+
+    Args:
+        config: brokers, topics and group.
+        rebuild_s: where Redis has no position of a partition, results of so many seconds are read again.
+        observer: told of results that had expired, and how many wait.
+    """
+
+    def __init__(self, config: KafkaConfig, *, rebuild_s: float = 86_400, observer: Observer | None = None) -> None:
+        self._config, self._rebuild_s = config, rebuild_s
+        self._observer = observer or NullObserver()
+        self._consumer: AIOKafkaConsumer | None = None
+        self._follower: AlarmFollower | None = None
+        self._logs: dict[TopicPartition, _PartitionLog] = {}
+        self._counting: asyncio.Task[None] | None = None
+
+    @property
+    def group(self) -> str:
+        """The consumer group that shares the partitions of results."""
+        return f"{self._config.group}.alarms"
+
+    async def open(self, follower: AlarmFollower) -> None:
+        """Join the group; partitions are followed as they are assigned.
+
+        Raises:
+            SinkUnavailableError: no broker answers.
+            SinkError: the brokers refuse.
+        """
+        self._follower = follower
+        consumer = AIOKafkaConsumer(
+            **client_options(self._config),
+            group_id=self.group,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            session_timeout_ms=round(self._config.session_timeout_s * 1000),
+            heartbeat_interval_ms=round(self._config.session_timeout_s * 1000 / 4),
+            max_poll_interval_ms=_NEVER_MS,  # nothing is read while Redis is away
+        )
+        try:
+            await consumer.start()
+        except KafkaError as error:
+            await consumer.stop()
+            raise _translated(error, self._config) from error
+        self._consumer = consumer
+        consumer.subscribe([self._config.results_topic], listener=self)
+        self._counting = asyncio.create_task(self._count(consumer))
+
+    async def put(self, outcomes: Sequence[Outcome]) -> None:
+        """Nothing: the ledger has committed them to the topic."""
+
+    async def close(self) -> None:
+        """Leave the group and disconnect."""
+        if self._counting is not None:
+            self._counting.cancel()
+            await asyncio.gather(self._counting, return_exceptions=True)
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await consumer.stop()
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:  # noqa: ARG002 - all are
+        """Called by the consumer before a rebalance, with all partitions it had."""
+        follower = self._follower
+        if follower is not None:
+            await asyncio.gather(*(follower.stop(_name(partition)) for partition in list(self._logs)))
+        self._logs.clear()
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Called by the consumer after a rebalance, with all partitions it has now."""
+        if self._consumer is None or self._follower is None:
+            return
+        for partition in assigned:
+            log = _PartitionLog(self._consumer, partition, self._config, self._rebuild_s, self._observer)
+            self._logs[partition] = log
+            self._follower.start(log)
+
+    async def _count(self, consumer: AIOKafkaConsumer) -> None:
+        """Tell how many results wait for Redis, and learn what the group refuses where no partition is followed."""
+        nothing = TopicPartition(self._config.results_topic, -1)
+        while True:
+            await asyncio.sleep(self._config.lag_interval_s)
+            try:
+                await consumer.getmany(nothing, timeout_ms=0)
+                waiting = [await log.waiting() for log in list(self._logs.values())]
+                self._observer.queue_depth("alarm_log", sum(waiting))
+            except KafkaError as error:
+                self._report(_translated(error, self._config))
+            except SinkError as error:
+                self._report(error)
+
+    def _report(self, error: SinkError) -> None:
+        if not error.retriable and self._follower is not None:
+            self._follower.failed(error)
+
+
+class _PartitionLog:
+    """One partition of the results topic, a `ResultLog`."""
+
+    def __init__(
+        self,
+        consumer: AIOKafkaConsumer,
+        partition: TopicPartition,
+        config: KafkaConfig,
+        rebuild_s: float,
+        observer: Observer,
+    ) -> None:
+        self._consumer, self._partition, self._config = consumer, partition, config
+        self._rebuild_s, self._observer = rebuild_s, observer
+        self._handed = self._applied = 0
+        """The positions behind what was read, and behind what is applied."""
+
+    @property
+    def name(self) -> str:
+        return _name(self._partition)
+
+    async def begin(self, position: int | None) -> None:
+        partition = self._partition
+        first = (await self._ask(self._consumer.beginning_offsets, [partition]))[partition]
+        end = (await self._ask(self._consumer.end_offsets, [partition]))[partition]
+        if position is None:
+            since_ms = round((time.time() - self._rebuild_s) * 1000)
+            found = (await self._ask(self._consumer.offsets_for_times, {partition: max(0, since_ms)}))[partition]
+            position = end if found is None else int(found.offset)
+        elif position > end:
+            position = first  # the topic was made anew
+        elif position < first:
+            self._observer.alarm_gap(AlarmGap.EXPIRED, first - position)
+            position = first
+        try:
+            self._consumer.seek(partition, position)
+        except KafkaError as error:
+            raise _translated(error, self._config) from error
+        self._handed = self._applied = position
+
+    async def read(self) -> Run:
+        fetched = await self._ask(
+            lambda partition: self._consumer.getmany(partition, timeout_ms=_POLL_MS, max_records=_MOST),
+            self._partition,
+        )
+        records = fetched.get(self._partition, [])
+        if not records:
+            return [], None
+        run: list[Observation] = []
+        for record in records:
+            try:
+                result = read_result(record.headers, record.value)
+            except RecordError:
+                continue  # what is no result says nothing to an alarm
+            if result.verdict is not Verdict.NOT_INSPECTED:
+                run.append(observation_of(result, read_frame_position(record.headers)))
+        self._handed = int(records[-1].offset) + 1
+        return run, self._handed
+
+    async def applied(self, position: int) -> None:
+        self._applied = position
+
+    async def is_empty(self) -> bool:
+        return await self.waiting() == 0
+
+    async def waiting(self) -> int:
+        """About how many results are not applied: ends of transactions have offsets too."""
+        end = (await self._ask(self._consumer.end_offsets, [self._partition]))[self._partition]
+        done = self._applied
+        if self._applied == self._handed:
+            done = max(done, await self._ask(self._consumer.position, self._partition))
+        return max(0, int(end) - done)
+
+    async def _ask(self, request: Callable[[Any], Awaitable[Any]], about: Any) -> Any:
+        try:
+            return await request(about)
+        except KafkaError as error:
+            raise _translated(error, self._config) from error
+
+
+def _name(partition: TopicPartition) -> str:
+    return f"{partition.topic}/{partition.partition}"
+
+
+def _translated(error: KafkaError, config: KafkaConfig) -> SinkError:
+    # A partition that is not assigned is being rebalanced; aiokafka wraps what it did not expect in the plain class.
+    passing = is_passing(error) or isinstance(error, IllegalStateError) or type(error) is KafkaError
+    return (SinkUnavailableError if passing else SinkError)(describe(error, config))

@@ -1,0 +1,113 @@
+"""The topics the stream needs, with room for the frames it takes."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+
+from patchline.stream.config import RECORD_HEADROOM_BYTES, KafkaConfig
+from patchline.stream.kafka.access import start
+from patchline.stream.kafka.connection import client_options, describe, is_passing
+from patchline.stream.model.errors import SourceError, SourceUnavailableError
+
+_MAX_MESSAGE = "max.message.bytes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partitions:
+    """How many partitions topics are created with; those that exist keep theirs."""
+
+    frames: int = 6
+    results: int = 6
+    dead_letters: int = 1
+    feedback: int = 6
+
+
+async def ensure_topics(
+    config: KafkaConfig,
+    *,
+    max_frame_bytes: int,
+    partitions: Partitions | None = None,
+    replication: int = -1,
+    learning: bool = False,
+) -> list[str]:
+    """Create the topics that are missing, and raise `max.message.bytes` where a frame would not fit.
+
+    Args:
+        config: brokers and names.
+        max_frame_bytes: what a frame may have; topics take 1 MiB more for key, headers and batch, and that of feedback
+            a third more.
+        partitions: of topics that are created.
+        replication: of topics that are created; -1 is the broker's default.
+        learning: also those of feedback, its replies, and generations (which is compacted).
+
+    Returns:
+        The topics that were created.
+
+    Raises:
+        SourceUnavailableError: no broker answers.
+        SourceError: the brokers refuse.
+    """
+    partitions = partitions or Partitions()
+    wanted = {
+        config.frames_topic: partitions.frames,
+        config.results_topic: partitions.results,
+        config.dead_letter_topic: partitions.dead_letters,
+    }
+    if learning:
+        wanted |= {config.feedback_topic: partitions.feedback, config.feedback_replies_topic: 1}
+        wanted[config.generations_topic] = 1
+    admin = AIOKafkaAdminClient(**client_options(config))
+    try:
+        await start(admin, config)
+        most_bytes = dict.fromkeys(wanted, max_frame_bytes + RECORD_HEADROOM_BYTES)
+        most_bytes[config.feedback_topic] = max_frame_bytes * 4 // 3 + RECORD_HEADROOM_BYTES  # images in base64
+        return await _ensure(admin, wanted, most_bytes, replication, compacted={config.generations_topic})
+    except KafkaError as error:
+        kind = SourceUnavailableError if is_passing(error) else SourceError
+        raise kind(describe(error, config)) from error
+    finally:
+        await admin.close()
+
+
+async def _ensure(
+    admin: AIOKafkaAdminClient,
+    wanted: Mapping[str, int],
+    most_bytes: Mapping[str, int],
+    replication: int,
+    compacted: Collection[str],
+) -> list[str]:
+    there = set(await admin.list_topics())
+    missing = [name for name in wanted if name not in there]
+    if missing:
+        configs = {
+            name: {_MAX_MESSAGE: str(most_bytes[name])} | ({"cleanup.policy": "compact"} if name in compacted else {})
+            for name in missing
+        }
+        topics = [NewTopic(name, wanted[name], 1, topic_configs=configs[name]) for name in missing]
+        for topic in topics:
+            topic.replication_factor = replication  # the constructor refuses -1, brokers do not
+        created = await admin.create_topics(topics)
+        for name, code, *message in created.topic_errors:
+            if code not in (0, TopicAlreadyExistsError.errno):
+                raise for_code(code)(f"topic {name} cannot be created: {' '.join(map(str, message))}")
+    for name in wanted:
+        limit = await _limit(admin, name) if name in there else None
+        if limit is not None and limit < most_bytes[name]:
+            await admin.alter_configs(
+                [ConfigResource(ConfigResourceType.TOPIC, name, configs={_MAX_MESSAGE: str(most_bytes[name])})]
+            )
+    return missing
+
+
+async def _limit(admin: AIOKafkaAdminClient, topic: str) -> int | None:
+    """The largest record that a topic takes; None where this user may not ask."""
+    responses = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+    for response in responses:
+        for _code, _message, _type, _name, entries in response.resources:
+            for key, value, *_ in entries:
+                if key == _MAX_MESSAGE:
+                    return int(value)
+    return None

@@ -1,0 +1,172 @@
+"""The alarm of one camera: the states and transitions of ISA-18.2, as a pure function of the verdicts.
+
+| state                  | condition | acknowledged | leaves it                                                   |
+|------------------------|-----------|--------------|-------------------------------------------------------------|
+| `normal`               | absent    | -            | k rejects among the last n: raised -> `unacknowledged`        |
+| `unacknowledged`       | present   | no           | operator: -> `acknowledged`; m passes: -> `returned`          |
+| `acknowledged`         | present   | yes          | m passes: cleared -> `normal`                                 |
+| `returned`             | absent    | no           | operator: cleared -> `normal`; k of n again: -> `unacknowledged` |
+
+From `raised` to `cleared` it is one alarm with one identifier, however often the condition comes back in between.
+A frame that was not inspected says nothing of the part: it enters neither the window of n nor the run of passes.
+When the condition ends, the window starts afresh: the rejects that raised the alarm cannot raise it a second time.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+
+from patchline.engine.types import Verdict
+from patchline.stream.config import AlarmConfig
+from patchline.stream.model.feedback import Result
+from patchline.stream.model.frame import Position
+
+
+class AlarmState(StrEnum):
+    """Where an alarm stands."""
+
+    NORMAL = "normal"
+    UNACKNOWLEDGED = "unacknowledged"
+    ACKNOWLEDGED = "acknowledged"
+    RETURNED = "returned"
+
+
+class AlarmChange(StrEnum):
+    """What happened to an alarm."""
+
+    RAISED = "raised"
+    RERAISED = "reraised"
+    """The condition came back before anyone acknowledged: the same alarm again."""
+    RETURNED = "returned"
+    ACKNOWLEDGED = "acknowledged"
+    CLEARED = "cleared"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlarmEvent:
+    """One change of one camera's alarm. `alarm_id` is the identifier of the frame that raised it."""
+
+    camera: str
+    alarm_id: str
+    change: AlarmChange
+    state: AlarmState
+    """The state after the change."""
+    time: datetime
+    frame_id: str | None = None
+    """The frame that brought the change; None where an operator did."""
+    recipe: str | None = None
+    score: float | None = None
+    operator: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    """A camera's alarm: its state, and the recent verdicts its next change depends on.
+
+    `window` holds the last n inspected frames, oldest first: "R" for reject, "P" for pass.
+    """
+
+    camera: str
+    state: AlarmState = AlarmState.NORMAL
+    alarm_id: str | None = None
+    raised_at: datetime | None = None
+    acknowledged_by: str | None = None
+    acknowledged_at: datetime | None = None
+    window: str = ""
+    passes: int = 0
+    """Passes in a row, up to the last inspected frame."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """A judged frame, as far as alarms care."""
+
+    camera: str
+    frame_id: str
+    verdict: Verdict
+    time: datetime
+    recipe: str | None = None
+    score: float | None = None
+    position: Position | None = None
+    """Where the frame came from, if it can be read again from there."""
+
+
+def observation_of(result: Result, position: Position | None) -> Observation:
+    """A result, as far as alarms care."""
+    return Observation(
+        camera=result.camera,
+        frame_id=result.frame_id,
+        verdict=result.verdict,
+        time=result.time,
+        recipe=result.recipe,
+        score=result.score,
+        position=position,
+    )
+
+
+def observe(alarm: Alarm, seen: Observation, config: AlarmConfig) -> tuple[Alarm, tuple[AlarmEvent, ...]]:
+    """The alarm after one more judged frame, and what changed."""
+    if seen.verdict is Verdict.NOT_INSPECTED:
+        return alarm, ()
+    reject = seen.verdict is Verdict.REJECT
+    window = (alarm.window + ("R" if reject else "P"))[-config.n :]
+    passes = 0 if reject else alarm.passes + 1
+    alarm = replace(alarm, window=window, passes=passes)
+
+    def event(change: AlarmChange, state: AlarmState, alarm_id: str) -> AlarmEvent:
+        return AlarmEvent(
+            camera=seen.camera,
+            alarm_id=alarm_id,
+            change=change,
+            state=state,
+            time=seen.time,
+            frame_id=seen.frame_id,
+            recipe=seen.recipe,
+            score=seen.score,
+        )
+
+    if alarm.state in (AlarmState.NORMAL, AlarmState.RETURNED):
+        if not reject or window.count("R") < config.k:
+            return alarm, ()
+        if alarm.state is AlarmState.RETURNED and alarm.alarm_id is not None:
+            again = event(AlarmChange.RERAISED, AlarmState.UNACKNOWLEDGED, alarm.alarm_id)
+            return replace(alarm, state=AlarmState.UNACKNOWLEDGED), (again,)
+        raised = event(AlarmChange.RAISED, AlarmState.UNACKNOWLEDGED, seen.frame_id)
+        return (
+            Alarm(
+                camera=alarm.camera,
+                state=AlarmState.UNACKNOWLEDGED,
+                alarm_id=seen.frame_id,
+                raised_at=seen.time,
+                window=window,
+                passes=passes,
+            ),
+            (raised,),
+        )
+    if passes < config.m or alarm.alarm_id is None:
+        return alarm, ()
+    if alarm.state is AlarmState.UNACKNOWLEDGED:
+        returned = event(AlarmChange.RETURNED, AlarmState.RETURNED, alarm.alarm_id)
+        return replace(alarm, state=AlarmState.RETURNED, window=""), (returned,)
+    cleared = event(AlarmChange.CLEARED, AlarmState.NORMAL, alarm.alarm_id)
+    return Alarm(camera=alarm.camera, passes=passes), (cleared,)
+
+
+def acknowledge(alarm: Alarm, operator: str, time: datetime) -> tuple[Alarm, tuple[AlarmEvent, ...]]:
+    """The alarm once an operator has seen it. Nothing changes where there is nothing to acknowledge."""
+    if alarm.alarm_id is None or alarm.state not in (AlarmState.UNACKNOWLEDGED, AlarmState.RETURNED):
+        return alarm, ()
+
+    def event(change: AlarmChange, state: AlarmState, alarm_id: str) -> AlarmEvent:
+        return AlarmEvent(
+            camera=alarm.camera, alarm_id=alarm_id, change=change, state=state, time=time, operator=operator
+        )
+
+    if alarm.state is AlarmState.UNACKNOWLEDGED:
+        seen = event(AlarmChange.ACKNOWLEDGED, AlarmState.ACKNOWLEDGED, alarm.alarm_id)
+        acknowledged = replace(alarm, state=AlarmState.ACKNOWLEDGED, acknowledged_by=operator, acknowledged_at=time)
+        return acknowledged, (seen,)
+    return Alarm(camera=alarm.camera, window=alarm.window, passes=alarm.passes), (
+        event(AlarmChange.ACKNOWLEDGED, AlarmState.NORMAL, alarm.alarm_id),
+        event(AlarmChange.CLEARED, AlarmState.NORMAL, alarm.alarm_id),
+    )

@@ -1,0 +1,167 @@
+"""The JSON values of every topic: one msgspec struct each. The CloudEvents headers around them are `cloudevents.py`
+(frames, results, dead letters) and `learning_events.py` (feedback, replies, generations).
+"""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+from patchline.engine.types import Verdict
+
+
+class GenerationRef(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The generation of the memory bank that judged a frame."""
+
+    number: Annotated[int, msgspec.Meta(ge=1, lt=2**53)]
+    """Others write announcements too, and files are named by it."""
+    sha256: str
+
+
+class Box(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The worst patch as a rectangle on the frame as received, in pixels, H before W: top, left, height, width."""
+
+    top_px: int
+    left_px: int
+    height_px: int
+    width_px: int
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The one result of a frame (CloudEvents type `io.patchline.result.v1`).
+
+    `score`, `threshold`, `generation` and `worst` are set for `pass` and `reject`; `reason` (a code of
+    `model.errors.Reason`) and `detail` (a sentence) for `not_inspected`. `latency_ms` is from read to result.
+    """
+
+    frame_id: str
+    camera: str
+    recipe: str
+    time: datetime
+    """When the frame was taken."""
+    inspected_at: datetime
+    verdict: Verdict
+    latency_ms: float
+    score: float | None = None
+    threshold: float | None = None
+    generation: GenerationRef | None = None
+    worst: Box | None = None
+    reason: str | None = None
+    detail: str | None = None
+    late: bool = False
+    """The recipe's deadline had passed when the frame was judged."""
+
+    def __post_init__(self) -> None:
+        for name in ("time", "inspected_at"):
+            _check_zone(name, getattr(self, name))
+
+
+def _check_zone(name: str, time: datetime) -> None:
+    if time.tzinfo is None:
+        raise ValueError(f"{name} is {time.isoformat()}, expected a time zone")
+    try:
+        time.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{name} is {time.isoformat()}, expected a time between the years 1 and 9999 UTC") from None
+
+
+class FeedbackVerdict(StrEnum):
+    """What an operator says of a frame."""
+
+    CONFIRM_GOOD = "confirm_good"
+    """The frame shows a good part: the bank shall learn it."""
+    CONFIRM_DEFECT = "confirm_defect"
+    """The frame shows a defect: no update may hide it."""
+    UNLEARN = "unlearn"
+    """The frame was confirmed by mistake: the bank shall be as if it had never seen it."""
+
+
+class Feedback(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What an operator says of one frame (CloudEvents type `io.patchline.feedback.v1`).
+
+    The same `feedback_id` is applied once, however often it arrives.
+    """
+
+    feedback_id: str
+    recipe: str
+    frame_id: str
+    verdict: FeedbackVerdict
+    operator: str
+    time: datetime
+    """When the operator said it."""
+    reason: str = ""
+    approved_by: str | None = None
+    """A second person, who lets through what was held."""
+    image: bytes | None = None
+    """The encoded image (base64 in JSON); None: the evidence store has the frame."""
+
+    def __post_init__(self) -> None:
+        for name in ("feedback_id", "recipe", "frame_id", "operator"):
+            value = getattr(self, name)
+            if not value.strip() or len(value) > 1024:
+                raise ValueError(f"{name} is {value[:40]!r}, expected 1 to 1024 characters")
+        _check_zone("time", self.time)
+        if self.approved_by is not None and self.approved_by in ("", self.operator):
+            raise ValueError(f"approved_by is {self.approved_by!r}, expected a person other than operator")
+
+
+class FeedbackOutcome(StrEnum):
+    """What became of feedback."""
+
+    LEARNED = "learned"
+    """A new generation judges, or soon will in every worker."""
+    UNCHANGED = "unchanged"
+    """It had been applied before."""
+    HELD = "held"
+    """It waits for a second person, for the reason in `detail`."""
+    REFUSED = "refused"
+    """It cannot be applied; `detail` says what was found and what was expected."""
+
+
+class UpdatePreview(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an update does, known before it is taken."""
+
+    rows_added: int
+    rows_removed: int
+    threshold_before: float
+    threshold_after: float
+    cleared: tuple[str, ...]
+    """Recent rejects that pass afterwards, of `rejects` looked at."""
+    rejects: int
+    hidden: tuple[str, ...]
+    """Known defects that are rejected before and pass afterwards, of `defects`."""
+    defects: int
+    hold: str | None = None
+    """Why the update waits for a second person."""
+
+
+class FeedbackReply(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The answer to one feedback (CloudEvents type `io.patchline.feedbackreply.v1`)."""
+
+    feedback_id: str
+    recipe: str
+    outcome: FeedbackOutcome
+    time: datetime
+    frame_id: str | None = None
+    verdict: FeedbackVerdict | None = None
+    operator: str | None = None
+    detail: str = ""
+    generation: GenerationRef | None = None
+    """The recipe's newest generation once the feedback was applied."""
+    preview: UpdatePreview | None = None
+
+
+class GenerationAnnounced(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A recipe's newest generation is in the store (CloudEvents type `io.patchline.generation.v1`)."""
+
+    recipe: str
+    generation: GenerationRef
+    rows: int
+    threshold: float
+    time: datetime
+    feedback_id: str | None = None
+    operator: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_zone("time", self.time)

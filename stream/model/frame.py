@@ -1,0 +1,53 @@
+"""A frame on its way through the stream, and the position in its source that it settles."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Self
+
+from patchline.engine.types import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a frame came from, in a source that can be replayed: a Kafka topic, partition and offset."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One frame as read from a source: encoded bytes (Kafka, folder) or pixels already decoded (RTSP, video).
+
+    `payload` is the encoded image; `image` is RGB uint8 (H, W, 3); exactly one of them is set. `received_s` is the
+    monotonic clock when the frame was read, in seconds. `content_sha256` is what the producer claims of `payload`.
+    `flaw` is set where the record itself is unusable (no camera, unknown recipe): such a frame is not inspected, for
+    that reason.
+    """
+
+    frame_id: str
+    camera: str
+    recipe: str
+    time: datetime
+    received_s: float
+    payload: bytes | None = field(default=None, repr=False)
+    image: Image | None = field(default=None, repr=False)
+    content_sha256: str | None = None
+    content_type: str | None = None
+    position: Position | None = None
+    flaw: str | None = None
+    headers: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
+    """The record's headers as they came; a dead letter repeats them."""
+    reference: str | None = None
+    """The URI of the encoded image, where it is not in the record; `payload` is empty then."""
+    crashes: int | None = None
+    """None: an ordinary frame. Else it may have been in flight when a worker crashed, so it is tried alone; and it was
+    alone in flight at so many crashes."""
+
+    @classmethod
+    def of_bytes(cls, frame_id: str, recipe: str, payload: bytes) -> Self:
+        """A frame of an encoded image alone, of no camera."""
+        now = datetime.now(UTC)
+        return cls(frame_id=frame_id, camera="", recipe=recipe, time=now, received_s=monotonic(), payload=payload)

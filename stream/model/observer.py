@@ -1,0 +1,155 @@
+"""What the stream tells those who watch it: metrics, logs, a console. Observers never change what happens."""
+
+from collections.abc import Sequence
+from typing import Literal, Protocol, TypeAlias
+
+from patchline.engine.bank.memory_bank import MemoryBank
+from patchline.engine.inspection.drift import Drift
+from patchline.engine.types import Image, Inspection
+from patchline.stream.model.alarm import AlarmEvent, AlarmState
+from patchline.stream.model.errors import AlarmGap, DropCause
+from patchline.stream.model.feedback import FeedbackReply, Result
+from patchline.stream.model.frame import Frame
+
+Stage: TypeAlias = Literal["queue", "decode", "inspect", "sinks", "end_to_end"]
+"""queue: from decoded to the start of its batch; decode: hash, decoding and resizing; inspect: the engine, per batch;
+sinks: from judged to committed; end_to_end: from read to committed."""
+Queue: TypeAlias = Literal["in_flight", "batcher", "kafka_buffer", "alarm_log"]
+
+
+class Observer(Protocol):
+    """Hooks of the stream. All are called on the event loop and must return at once; none may raise."""
+
+    def ready(self, ready: bool) -> None:
+        """The pipeline takes frames (True), or no longer does (False)."""
+
+    def frame_received(self, camera: str) -> None:
+        """A frame was read from its source. Frames received = results + frames dropped, at rest."""
+
+    def frame_dropped(self, camera: str, cause: DropCause) -> None:
+        """A live camera's frame will have no result. It was counted as received as well."""
+
+    def stage_seconds(self, stage: Stage, camera: str, seconds: float) -> None:
+        """A frame has spent `seconds` in a stage. `camera` is empty for `inspect`, which is timed by batch."""
+
+    def batch_closed(self, size: int) -> None:
+        """A batch of `size` frames goes to the engine."""
+
+    def queue_depth(self, queue: Queue, depth: int) -> None:
+        """How many frames wait. `alarm_log`: committed results that alarms do not yet reflect."""
+
+    def judged(self, frame: Frame, prepared: Image | None, inspection: Inspection | None, result: Result) -> None:
+        """A frame was judged, in the order of its camera, before its sinks take it.
+
+        `prepared` is the image as the backbone saw it, RGB uint8 (H, W, 3); both it and `inspection` are None for a
+        frame that was not inspected.
+        """
+
+    def result(self, result: Result) -> None:
+        """Every sink has taken the result and its position is committed."""
+
+    def consumer_lag(self, topic: str, partition: int, lag: int) -> None:
+        """Records of an assigned partition not yet committed by this worker."""
+
+    def partitions(self, topic: str, partitions: Sequence[int]) -> None:
+        """The partitions this worker now owns."""
+
+    def crash_found(self, topic: str, partition: int, frames: int) -> None:
+        """A partition's former owner crashed: its next `frames` frames, at most, are tried one by one."""
+
+    def camera_connected(self, camera: str, connected: bool) -> None:
+        """A camera that the service opens itself is, or is no longer, delivering."""
+
+    def alarm(self, event: AlarmEvent) -> None:
+        """An alarm changed state, and Redis has it."""
+
+    def alarm_state(self, camera: str, state: AlarmState | None) -> None:
+        """The state of a camera's alarm as this worker found it; None: another worker tells from now on."""
+
+    def alarm_gap(self, cause: AlarmGap, results: int) -> None:
+        """So many results will never reach the alarms."""
+
+    def alarm_store(self, up: bool) -> None:
+        """The Redis that holds alarms answers, or does not."""
+
+    def retrying(self, what: str, error: BaseException, attempt: int) -> None:
+        """Something was away and will be tried again; results wait, nothing is lost."""
+
+    def evidence(self, recipe: str, outcome: str) -> None:
+        """A frame was `kept` in the evidence store, `dropped` because too many wait, or its writing `failed`."""
+
+    def drift(self, camera: str, recipe: str, drift: Drift) -> None:
+        """A camera's latest frames were compared with its recipe's calibration frames."""
+
+    def feedback(self, reply: FeedbackReply) -> None:
+        """Feedback was answered by this worker."""
+
+    def generation(self, recipe: str, bank: MemoryBank) -> None:
+        """This worker judges with another generation from now on."""
+
+
+class NullObserver:
+    """Watches nothing. Base of observers that want some of the hooks."""
+
+    def ready(self, ready: bool) -> None:
+        """See `Observer`."""
+
+    def frame_received(self, camera: str) -> None:
+        """See `Observer`."""
+
+    def frame_dropped(self, camera: str, cause: DropCause) -> None:
+        """See `Observer`."""
+
+    def stage_seconds(self, stage: Stage, camera: str, seconds: float) -> None:
+        """See `Observer`."""
+
+    def batch_closed(self, size: int) -> None:
+        """See `Observer`."""
+
+    def queue_depth(self, queue: Queue, depth: int) -> None:
+        """See `Observer`."""
+
+    def judged(self, frame: Frame, prepared: Image | None, inspection: Inspection | None, result: Result) -> None:
+        """See `Observer`."""
+
+    def result(self, result: Result) -> None:
+        """See `Observer`."""
+
+    def consumer_lag(self, topic: str, partition: int, lag: int) -> None:
+        """See `Observer`."""
+
+    def partitions(self, topic: str, partitions: Sequence[int]) -> None:
+        """See `Observer`."""
+
+    def crash_found(self, topic: str, partition: int, frames: int) -> None:
+        """See `Observer`."""
+
+    def camera_connected(self, camera: str, connected: bool) -> None:
+        """See `Observer`."""
+
+    def alarm(self, event: AlarmEvent) -> None:
+        """See `Observer`."""
+
+    def alarm_state(self, camera: str, state: AlarmState | None) -> None:
+        """See `Observer`."""
+
+    def alarm_gap(self, cause: AlarmGap, results: int) -> None:
+        """See `Observer`."""
+
+    def alarm_store(self, up: bool) -> None:
+        """See `Observer`."""
+
+    def retrying(self, what: str, error: BaseException, attempt: int) -> None:
+        """See `Observer`."""
+
+    def evidence(self, recipe: str, outcome: str) -> None:
+        """See `Observer`."""
+
+    def drift(self, camera: str, recipe: str, drift: Drift) -> None:
+        """See `Observer`."""
+
+    def feedback(self, reply: FeedbackReply) -> None:
+        """See `Observer`."""
+
+    def generation(self, recipe: str, bank: MemoryBank) -> None:
+        """See `Observer`."""

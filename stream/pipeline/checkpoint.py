@@ -1,0 +1,204 @@
+"""What is settled, in order: results and position of one lane go out together.
+
+A lane is a partition of a topic, or a camera that cannot be replayed. Frames of a lane are decoded and judged in any
+order; their outcomes leave in the order of arrival, and a lane's position never passes a frame that is not flushed. So
+whatever flushes a lane holds exactly the results that its new position covers, and can commit both as one.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import TypeAlias
+
+from patchline.stream.model.errors import LaneLostError
+from patchline.stream.model.frame import Frame, Position
+from patchline.stream.model.outcome import Outcome
+
+LaneKey: TypeAlias = tuple[str, int]
+"""(topic, partition), or (camera, -1) for frames without a position."""
+
+
+def lane_of(frame: Frame) -> LaneKey:
+    """The lane whose order a frame keeps."""
+    position = frame.position
+    return (position.topic, position.partition) if position is not None else (frame.camera, -1)
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """A frame's place in its lane."""
+
+    lane: "Lane"
+    position: Position | None
+    outcome: Outcome | None = None
+
+
+class Lane:
+    """Frames of one lane in the order of arrival; pure bookkeeping."""
+
+    def __init__(self, key: LaneKey) -> None:
+        self.key = key
+        self.abandoned = False
+        self.flushing = asyncio.Lock()
+        self.flush_due = False
+        """Whether somebody waits to flush what is settled until then."""
+        self.flush_scope: asyncio.Timeout | None = None
+        """Of the flush under way: expires when the lane is abandoned."""
+        self.flush_from_s = 0.0
+        """When the next flush may begin, by `time.monotonic`."""
+        self.settled = 0
+        """Outcomes since the last flush."""
+        self.enough = asyncio.Event()
+        """Whether the next flush need not wait."""
+        self.empty = asyncio.Event()
+        self.empty.set()
+        self.watermark: Position | None = None
+        """The last position flushed: everything up to and with it is done."""
+        self._places: deque[Place] = deque()
+        self._taken = 0
+        self._moved = asyncio.Event()
+
+    def arrive(self, position: Position | None) -> Place:
+        """Note a frame as in flight. Call it in the order of the source."""
+        place = Place(self, position)
+        self._places.append(place)
+        self.empty.clear()
+        return place
+
+    @property
+    def open(self) -> int:
+        """Frames in flight."""
+        return len(self._places)
+
+    async def until_first(self, place: Place) -> None:
+        """Wait until everything that arrived before a place has left."""
+        while self._places[0] is not place:
+            self._moved.clear()
+            await self._moved.wait()
+
+    def take_ready(self) -> list[Outcome]:
+        """The outcomes from the oldest frame up to the first that is still open. They stay until `leave`."""
+        ready: list[Outcome] = []
+        for place in self._places:
+            if place.outcome is None:
+                break
+            ready.append(place.outcome)
+        self._taken = len(ready)
+        return ready
+
+    def leave(self) -> None:
+        """What `take_ready` gave last is durable, or abandoned: the watermark moves behind it."""
+        for _ in range(self._taken):
+            place = self._places.popleft()
+            self.watermark = place.position or self.watermark
+        self._taken = 0
+        self._moved.set()
+        if not self._places:
+            self.empty.set()
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """All lanes, and how one is flushed.
+
+    `flush` makes outcomes durable, and with them the position of the last one; when it returns they are. It is called
+    in a lane's order, once at a time for a lane, for several lanes at once: while it waits, the lane's next outcomes
+    collect. Where it raises LaneLostError the lane is abandoned. `on_leave` is told of every outcome that
+    is no longer in flight, flushed or abandoned. A flush of a lane with positions begins `interval_s` after the
+    last, unless `at_once` outcomes have come, or nothing else of the lane is in flight.
+    """
+
+    flush: Callable[[Sequence[Outcome]], Awaitable[None]]
+    on_leave: Callable[[Outcome], None]
+    interval_s: float = 0.0
+    at_once: int = 1
+    _lanes: dict[LaneKey, Lane] = field(default_factory=dict)
+
+    def arrive(self, frame: Frame) -> Place:
+        """Note a frame as in flight, in the order of its source."""
+        key = lane_of(frame)
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = Lane(key)
+        return lane.arrive(frame.position)
+
+    async def settle(self, place: Place, outcome: Outcome, *, until_left: bool = False) -> None:
+        """Hand in a frame's outcome, and flush its lane as far as it is complete.
+
+        Where somebody else will flush this one too it returns at once: whoever settles the oldest that is open, or
+        waits for the flush under way to end; `until_left` waits for the latter. An outcome of an abandoned lane goes
+        nowhere.
+        """
+        place.outcome = outcome
+        lane = place.lane
+        lane.settled += 1
+        if self._suffices(lane):
+            lane.enough.set()
+        if lane.flush_due and not until_left:
+            return
+        lane.flush_due = True
+        async with lane.flushing:
+            try:
+                if place.position is not None and not until_left:
+                    await self._pause(lane)
+                await asyncio.sleep(0)  # the rest of the batch settles in the same turn of the loop, and goes with it
+            finally:
+                lane.flush_due = False
+            lane.flush_from_s, lane.settled = monotonic() + self.interval_s, 0
+            lane.enough.clear()
+            ready = lane.take_ready()
+            if not ready:
+                return
+            try:
+                async with asyncio.timeout(None) as lane.flush_scope:
+                    if not lane.abandoned:
+                        await self.flush(ready)
+            except TimeoutError:
+                if not lane.abandoned:
+                    raise
+            except LaneLostError:
+                lane.abandoned = True  # until it is released, and given out anew
+            finally:
+                lane.flush_scope = None
+            lane.leave()
+            for left in ready:
+                self.on_leave(left)
+
+    async def _pause(self, lane: Lane) -> None:
+        """Wait until a lane's next flush may begin."""
+        if (left_s := lane.flush_from_s - monotonic()) > 0 and not self._suffices(lane):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await lane.enough.wait()
+
+    def _suffices(self, lane: Lane) -> bool:
+        return lane.settled >= self.at_once or lane.settled >= lane.open
+
+    @property
+    def lanes(self) -> Collection[Lane]:
+        """The lanes this worker holds."""
+        return self._lanes.values()
+
+    async def release(self, keys: Collection[LaneKey], timeout_s: float) -> list[LaneKey]:
+        """Let lanes go that now belong to another worker.
+
+        Their frames in flight have `timeout_s` to be flushed; what is not by then is abandoned: no result, no commit.
+
+        Returns:
+            The lanes that were abandoned.
+        """
+        lanes = [lane for key in keys if (lane := self._lanes.pop(key, None)) is not None]
+        try:
+            async with asyncio.timeout(timeout_s):
+                for lane in lanes:
+                    await lane.empty.wait()
+        except TimeoutError:
+            pass
+        for lane in lanes:
+            lane.abandoned = lane.abandoned or not lane.empty.is_set()
+            if lane.abandoned and lane.flush_scope is not None:
+                lane.flush_scope.reschedule(asyncio.get_running_loop().time())
+        return [lane.key for lane in lanes if lane.abandoned]

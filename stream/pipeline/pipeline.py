@@ -1,0 +1,291 @@
+"""The whole path of a frame: source -> decode -> batch -> inspect -> decide -> sinks -> checkpoint.
+
+One task carries one frame from its source to its checkpoint, so a failure anywhere reaches the pipeline by the task
+group, and the pipeline is at rest exactly when no such task is left. `_frame` is that path; everything else here is
+starting, stopping and counting.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from time import monotonic
+
+from patchline.engine.types import Image, Inspection
+from patchline.stream.config import Limits, RecipeConfig
+from patchline.stream.decoding.decoder import Decoder
+from patchline.stream.decoding.reference import FrameReferences
+from patchline.stream.inspection.batcher import Batcher
+from patchline.stream.inspection.engine_thread import Engine, EngineThread, Maps
+from patchline.stream.kafka.crash_notes import POISON_CRASHES
+from patchline.stream.model.errors import AbortedError, DropCause, LaneLostError, Reason, UnreadableError
+from patchline.stream.model.frame import Frame
+from patchline.stream.model.observer import NullObserver, Observer
+from patchline.stream.model.outcome import Outcome, judged, not_inspected
+from patchline.stream.pipeline.checkpoint import Checkpoint, LaneKey, Place, lane_of
+from patchline.stream.pipeline.gate import Gate
+from patchline.stream.pipeline.in_flight import Room
+from patchline.stream.pipeline.isolated_trial import EngineOf, Trial
+from patchline.stream.pipeline.pace import Pace
+from patchline.stream.ports import Companion, ReplayableSource, Sink, Source
+from patchline.stream.support.deadline import Deadline
+from patchline.stream.support.retry import persist
+
+
+class Pipeline:
+    """Reads sources, judges every frame, and hands each outcome to every sink before its position is committed.
+
+    Args:
+        sources: each an async iterator of frames; a `Source` is opened and closed too, a `ReplayableSource` is told
+            what is done.
+        engine: what judges; only its `prepare` is called off the engine's thread.
+        sinks: every one of them takes every outcome.
+        ledger: takes every outcome before the sinks do, which then see only what it has committed.
+        limits: sizes, bounds and the linger.
+        recipes: deadlines by recipe name.
+        observer: who watches.
+        maps: which anomaly maps the engine keeps for the observer.
+        companions: run while frames are taken.
+        urgent: whether a camera's frames go first when the engine is short.
+        trial_engine: makes the engine that tries a frame that two crashes speak against, in a process of its own.
+            None: two crashes alone are enough to give it up.
+    """
+
+    def __init__(
+        self,
+        *,
+        sources: Sequence[AsyncIterable[Frame]],
+        engine: Engine,
+        sinks: Sequence[Sink],
+        ledger: Sink | None = None,
+        limits: Limits | None = None,
+        recipes: Mapping[str, RecipeConfig] | None = None,
+        observer: Observer | None = None,
+        maps: Maps = "none",
+        companions: Sequence[Companion] = (),
+        urgent: Callable[[str], bool] = lambda _: False,
+        trial_engine: EngineOf | None = None,
+    ) -> None:
+        limits = limits or Limits()
+        self._sources, self._sinks, self._ledger = tuple(sources), tuple(sinks), ledger
+        self._recipes = recipes or {}
+        self._companions = tuple(companions)
+        self._observer = observer or NullObserver()
+        self._engine = EngineThread(engine, maps=maps)
+        self._references = FrameReferences(limits, self._observer)
+        self._decoder = Decoder(engine.prepare, engine.recipes, limits)
+        self._trial = Trial(limits, trial_engine, check=self._decoder.check, maps=maps)
+        self._batcher: Batcher[tuple[Frame, Image], Inspection] = Batcher(
+            self._inspect,
+            size=limits.batch_size,
+            places=self._engine.places,
+            linger_s=limits.linger_s,
+            capacity=limits.max_in_flight,
+            on_close=self._batch_closed,
+            lane=lambda item: lane_of(item[0]),
+            urgent=lambda item: urgent(item[0].camera),
+        )
+        self._room = Room(limits.max_in_flight, limits.max_in_flight_bytes)
+        self._pace = Pace(limits.max_wait_s, batch_size=limits.batch_size)
+        self._gate = Gate()
+        self._checkpoint = Checkpoint(
+            self._flush, self._left, limits.commit_interval_s, at_once=limits.max_in_flight // 4
+        )
+        self._owners: dict[LaneKey, ReplayableSource] = {}
+        self._intakes: list[asyncio.Task[None]] = []
+        self._work: asyncio.Task[None] | None = None
+        self._opening = False
+        self._draining = False
+        self._abort_reason: str | None = None
+
+    async def run(self) -> None:
+        """Inspect until every source has ended, or until `drain`; then close everything.
+
+        Raises:
+            AbortedError: `abort` was called, or `drain` ran out of time.
+            PatchlineError: what stopped the stream: a sink or source for good, or the engine.
+        """
+        self._work = asyncio.create_task(self._run())
+        try:
+            await self._work
+        except asyncio.CancelledError:
+            if self._abort_reason is not None:
+                raise AbortedError(self._abort_reason) from None
+            if not self._draining or not self._opening:
+                raise
+        except BaseExceptionGroup as failures:
+            raise _first(failures) from failures
+        finally:
+            self._count_aborted()
+            self._work = None
+
+    async def drain(self, deadline: Deadline | None = None) -> None:
+        """Stop reading, finish what is in flight, commit it; `run` then closes and returns.
+
+        When the deadline passes first, what is left is aborted.
+        """
+        self._draining = True
+        self._observer.ready(False)
+        for intake in self._intakes:
+            intake.cancel()
+        if self._work is None:
+            return
+        if self._opening:
+            self._work.cancel()
+        done, _ = await asyncio.wait({self._work}, timeout=deadline.left_s if deadline else None)
+        if not done:
+            self.abort("the frames in flight were not finished before the deadline")
+
+    def abort(self, reason: str = "the stream was told to stop at once") -> None:
+        """Stop now. Frames in flight have no result; those that can be replayed will be, by the next worker."""
+        if self._work is not None and self._abort_reason is None:
+            self._abort_reason = reason
+            self._work.cancel()
+
+    async def _run(self) -> None:
+        async with AsyncExitStack() as closing:
+            await self._open(closing)
+            async with asyncio.TaskGroup() as batches:
+                batches.create_task(self._batcher.run())
+                beside = [batches.create_task(companion.run(self._engine)) for companion in self._companions]
+                async with asyncio.TaskGroup() as frames:
+                    self._intakes = [frames.create_task(self._intake(source, frames)) for source in self._sources]
+                    self._observer.ready(True)
+                self._batcher.close()
+                for task in beside:
+                    task.cancel()
+
+    async def _open(self, closing: AsyncExitStack) -> None:
+        """Open everything in the order of the path's end to its start; it is closed the other way round."""
+        self._opening = True
+        closing.callback(self._references.close)
+        closing.callback(self._decoder.close)
+        closing.callback(self._engine.close)
+        await self._engine.warm_up()
+        for sink in (self._ledger, *self._sinks) if self._ledger is not None else self._sinks:
+            closing.push_async_callback(sink.close)
+            await persist(sink.name, sink.open, self._observer)
+        for source in self._sources:
+            if isinstance(source, ReplayableSource):
+                source.bind(self._checkpoint.release)
+            if isinstance(source, Source):
+                closing.push_async_callback(source.close)
+                await persist("source", source.open, self._observer)
+        closing.callback(self._observer.ready, False)
+        self._opening = False
+
+    async def _intake(self, source: AsyncIterable[Frame], frames: asyncio.TaskGroup) -> None:
+        owner = source if isinstance(source, ReplayableSource) else None
+        stream = aiter(source)
+        try:
+            while True:
+                await self._room.wait()
+                await self._pace.wait()
+                if owner is not None and self._pace.begins_batch:
+                    owner.begin_batch()
+                frame = await anext(stream, None)
+                if frame is None:
+                    return
+                self._room.take(frame)
+                self._pace.read()
+                place = self._checkpoint.arrive(frame)
+                if owner is not None:
+                    self._owners[place.lane.key] = owner
+                self._observer.frame_received(frame.camera)
+                self._observer.queue_depth("in_flight", self._room.frames)
+                frames.create_task(self._frame(frame, place))
+        finally:
+            if isinstance(stream, AsyncGenerator):
+                await stream.aclose()
+
+    async def _frame(self, frame: Frame, place: Place) -> None:
+        async with AsyncExitStack() as inside:
+            try:
+                outcome = await self._judge(frame, place, inside)
+            except LaneLostError as lost:
+                place.lane.abandoned = True  # the outcome goes nowhere
+                outcome = not_inspected(frame, UnreadableError(Reason.POISON, str(lost)), None)
+            if frame.crashes is None:
+                await inside.aclose()
+            # A frame that is alone is so until it is committed: then nothing else was in flight if it crashes.
+            self._pace.judged()
+            await self._checkpoint.settle(place, outcome, until_left=frame.crashes is not None)
+
+    async def _judge(self, frame: Frame, place: Place, inside: AsyncExitStack) -> Outcome:
+        recipe, crashes = self._recipes.get(frame.recipe), frame.crashes
+        if crashes is not None:
+            await place.lane.until_first(place)
+        try:
+            async with self._references.payload_of(frame) as payload:  # storage that is away holds up nobody else
+                if crashes is not None and crashes >= POISON_CRASHES:
+                    return judged(frame, *await self._trial.judge(frame, payload), recipe)
+                await inside.enter_async_context(self._gate.together() if crashes is None else self._gate.alone())
+                if crashes is not None:
+                    await self._note_alone(frame, place)
+                began = monotonic()
+                decoded = await self._decoder.decode(frame, payload)
+            self._observer.stage_seconds("decode", frame.camera, monotonic() - began)
+            inspection = await self._batcher.submit((frame, decoded.prepared))
+            return judged(frame, decoded, inspection, recipe)
+        except UnreadableError as error:
+            return not_inspected(frame, error, recipe)
+
+    async def _note_alone(self, frame: Frame, place: Place) -> None:
+        position, owner = frame.position, self._owners.get(place.lane.key)
+        if place.lane.abandoned:
+            raise LaneLostError("the frame's partition was given up")
+        if position is not None and owner is not None:
+            await persist("commit", lambda: owner.try_alone(position), self._observer)
+
+    async def _inspect(self, frames: Sequence[tuple[Frame, Image]]) -> Sequence[Inspection]:
+        began = monotonic()
+        with self._pace.inspecting(len(frames)):
+            inspections = await self._engine.inspect([(frame.recipe, prepared) for frame, prepared in frames])
+        self._observer.stage_seconds("inspect", "", monotonic() - began)
+        return inspections
+
+    async def _flush(self, outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes:
+            self._observer.judged(outcome.frame, outcome.prepared, outcome.inspection, outcome.result)
+        if self._ledger is not None:
+            await self._deliver(self._ledger, outcomes)
+        async with asyncio.TaskGroup() as deliveries:
+            for sink in self._sinks:
+                deliveries.create_task(self._deliver(sink, outcomes))
+        last = outcomes[-1].frame
+        if last.position is not None and (owner := self._owners.get(lane_of(last))) is not None:
+            position = last.position
+            await persist("commit", lambda: owner.commit(position), self._observer)
+        now = monotonic()
+        for outcome in outcomes:
+            camera = outcome.frame.camera
+            self._observer.result(outcome.result)
+            self._observer.stage_seconds("sinks", camera, now - outcome.judged_s)
+            self._observer.stage_seconds("end_to_end", camera, now - outcome.frame.received_s)
+
+    async def _deliver(self, sink: Sink, outcomes: Sequence[Outcome]) -> None:
+        await persist(sink.name, lambda: sink.deliver(outcomes), self._observer)
+
+    def _left(self, outcome: Outcome) -> None:
+        self._room.give(outcome.frame)
+        self._observer.queue_depth("in_flight", self._room.frames)
+
+    def _count_aborted(self) -> None:
+        """Frames in flight that nobody will ever see again."""
+        for lane in self._checkpoint.lanes:
+            topic_or_camera, partition = lane.key
+            for _ in range(lane.open if partition < 0 else 0):
+                self._observer.frame_dropped(topic_or_camera, DropCause.ABORTED)
+
+    def _batch_closed(self, items: Sequence[tuple[Frame, Image]], waited_s: Sequence[float]) -> None:
+        self._observer.batch_closed(len(items))
+        self._observer.queue_depth("batcher", self._batcher.waiting)
+        for (frame, _), seconds in zip(items, waited_s, strict=True):
+            self._observer.stage_seconds("queue", frame.camera, seconds)
+
+
+def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The failure behind a group: its first leaf, whose message is written for the user."""
+    failure: BaseException = failures
+    while isinstance(failure, BaseExceptionGroup):
+        failure = failure.exceptions[0]
+    return failure

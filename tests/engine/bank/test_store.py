@@ -1,0 +1,150 @@
+"""Generations on disk: what was written is what is read, and nothing else is accepted."""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from patchline.engine.bank.bank_file import load_bank, save_bank
+from patchline.engine.bank.events import RolledBack
+from patchline.engine.bank.store import GenerationStore
+from patchline.engine.errors import BankFileError
+from patchline.engine.fitting.fit import FitReport
+from patchline.engine.recipe import LATER_OPTIONS
+
+
+@pytest.fixture
+def saved(fitted: FitReport, tmp_path: Path) -> Path:
+    save_bank(fitted.bank, tmp_path)
+    return tmp_path
+
+
+def tensors_file(directory: Path) -> Path:
+    return next(directory.glob("*.safetensors"))
+
+
+def test_round_trip(fitted: FitReport, saved: Path) -> None:
+    """A bank reads back with the same rows, provenance, threshold and SHA-256."""
+    bank = load_bank(saved)
+    assert bank.sha256 == fitted.bank.sha256
+    assert np.array_equal(bank.rows, fitted.bank.rows)
+    assert bank.provenance(3) == fitted.bank.provenance(3)
+    assert (bank.threshold, bank.covering_radius) == (fitted.bank.threshold, fitted.bank.covering_radius)
+    assert bank.recipe == fitted.bank.recipe
+
+
+def test_newest_generation(fitted: FitReport, saved: Path) -> None:
+    """The highest manifest is the newest, older generations stay readable, and equal content has an equal SHA-256."""
+    store = GenerationStore(saved)
+    later = replace(fitted.bank, generation=2, created="2026-01-01T00:00:00Z")
+    store.create(later, event=RolledBack(to=1), before=(store.manifest(), fitted.bank))
+    assert (load_bank(saved).generation, load_bank(saved, 1).generation) == (2, 1)
+    assert load_bank(saved).sha256 == load_bank(saved, 1).sha256
+
+
+def test_releases_that_know_more_options_or_fewer_read_each_other(fitted: FitReport, saved: Path) -> None:
+    """A later option is named only where it is in use; and a manifest that names all of them, or none, is whole."""
+    path = saved / "generation-000001.json"
+    manifest = json.loads(path.read_text())
+    assert not LATER_OPTIONS & manifest["recipe"].keys()
+    manifest["recipe"] = msgspec.to_builtins(fitted.bank.recipe)
+    assert manifest["recipe"].keys() >= LATER_OPTIONS
+    compact = json.dumps(manifest | {"checksum": ""}, separators=(",", ":"), ensure_ascii=False)
+    manifest["checksum"] = hashlib.sha256(compact.encode()).hexdigest()
+    path.write_text(json.dumps(manifest, indent=2))
+    assert load_bank(saved).sha256 == fitted.bank.sha256
+
+
+def test_a_generation_never_changes(fitted: FitReport, saved: Path) -> None:
+    """Writing a generation that exists is refused, and leaves the first one as it was."""
+    before = {path.name: path.read_bytes() for path in saved.iterdir()}
+    other = replace(fitted.bank, covering_radius=fitted.bank.covering_radius + 1, scale=fitted.bank.scale * 2)
+    with pytest.raises(BankFileError, match="exists already"):
+        save_bank(other, saved)
+    # Its tensors may lie there, named by no manifest.
+    assert {name: (saved / name).read_bytes() for name in before} == before
+    assert load_bank(saved).sha256 == fitted.bank.sha256
+
+
+@pytest.mark.parametrize("kept", [0, 7, 0.5, -1])
+def test_truncated_tensors(saved: Path, kept: float) -> None:
+    """Tensors that lack bytes are called truncated, by name."""
+    path = tensors_file(saved)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * kept) if 0 < kept < 1 else int(kept)])
+    with pytest.raises(BankFileError, match=rf"{path.name}: truncated"):
+        load_bank(saved)
+
+
+def test_every_flipped_bit_is_noticed(saved: Path) -> None:
+    """One bit flipped anywhere in the tensors is refused as altered."""
+    path = tensors_file(saved)
+    content = path.read_bytes()
+    for position in np.random.default_rng(0).integers(len(content), size=20):
+        altered = bytearray(content)
+        altered[position] ^= 1 << int(position) % 8
+        path.write_bytes(altered)
+        with pytest.raises(BankFileError, match=rf"{path.name}: altered"):
+            load_bank(saved)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("threshold", 1e9),
+        ("covering_radius", 0.0),
+        ("scale", 1.0),
+        ("grid", [99, 99]),
+        ("rows", 3),
+        ("sha256", "0" * 64),
+        ("tensors_sha256", "0" * 64),
+        ("generation", 7),
+        ("frames", []),
+        ("tensors", "../generation-000001.safetensors"),
+        ("created", "2026-06-06"),
+        ("event", {"event": "fitted", "operator": "someone else"}),
+        ("unknown", 1),
+    ],
+)
+def test_altered_manifest(saved: Path, key: str, value: object) -> None:
+    """A manifest with any field changed is refused."""
+    path = saved / "generation-000001.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps(manifest | {key: value}))
+    with pytest.raises(BankFileError):
+        load_bank(saved)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "truncated or not JSON"),
+        (b"{}", "foreign"),
+        (b"[1]", "foreign"),
+        (b"\x89PNG", "not JSON"),
+        (b'{"format": "patchline memory bank", "version": 99}', "version 99"),
+        (b'{"format": "patchline memory bank", "version": 1}', "missing required field"),
+    ],
+)
+def test_foreign_manifest(saved: Path, content: bytes, says: str) -> None:
+    """A manifest that is none is refused with what it is instead."""
+    path = saved / "generation-000001.json"
+    path.write_bytes(content)
+    with pytest.raises(BankFileError, match=says) as refusal:
+        load_bank(saved)
+    assert str(path) in str(refusal.value)
+
+
+def test_missing_files(saved: Path, tmp_path: Path) -> None:
+    """An empty directory, a missing generation and missing tensors are each named."""
+    with pytest.raises(BankFileError, match="holds no memory bank"):
+        load_bank(tmp_path / "nothing")
+    with pytest.raises(BankFileError, match="has no generation 5; it has 1"):
+        load_bank(saved, 5)
+    tensors_file(saved).unlink()
+    with pytest.raises(BankFileError, match="cannot be read"):
+        load_bank(saved)

@@ -1,0 +1,70 @@
+"""A preview tells what an update will do, before it is taken."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from patchline.engine.coreset.online import OnlineCoreset, begin
+from patchline.engine.learning.preview import Preview, preview
+from patchline.engine.learning.reference_frames import ReferenceFrames
+from patchline.engine.numerics.quantise import Rows
+
+
+def at(*values: int) -> Rows:
+    """Patches on a line, int16 (P, 1)."""
+    return np.array(values, dtype=np.int16)[:, None]
+
+
+def bank() -> OnlineCoreset:
+    rows = at(0, 100)
+    return begin(rows, np.zeros(2, np.int32), np.arange(2, dtype=np.int32), ("fit",), sq_covering=100, budget=10)
+
+
+def distance(references: ReferenceFrames) -> NDArray[np.float64]:
+    return references.scores(1.0, 1)
+
+
+def look(frame: str, patches: Rows) -> tuple[ReferenceFrames, Preview]:
+    references = (
+        ReferenceFrames(bank())
+        .with_frame("c", "calibration", at(5, 92))
+        .with_frame("near", "reject", at(0, 205))
+        .with_frame("far", "reject", at(0, 400))
+        .with_frame("tapped", "reject", at(0, 200))
+        .with_frame("scratch", "defect", at(0, 300))
+    )
+    found = preview(references, frame, patches, scores=distance, threshold_of=lambda scores: float(scores.max()))
+    return references, found
+
+
+def test_it_counts_rows_and_what_becomes_of_rejects() -> None:
+    """The frame's own reject is not counted; one like it is cleared; one unlike it and the defect are not."""
+    references, found = look("tapped", at(0, 200))
+    assert (found.rows_added, found.rows_removed) == (1, 0)
+    assert (found.cleared, found.rejects) == (("near",), 2)
+    assert (found.hidden, found.defects) == ((), 1)
+    assert found.hold is None
+    assert str(found).endswith("clears 1 of the last 2 rejects, hides 0 of 1 known defects")
+    assert len(references.state.rows) == 2
+
+
+def test_hiding_a_known_defect_is_a_reason_to_hold() -> None:
+    """The reason names the defect."""
+    _, found = look("slip", at(0, 304))
+    assert found.hold == "it would hide 1 of 1 known defects: scratch"
+
+
+def test_what_it_shows_is_what_the_update_gives() -> None:
+    """State, reference frames and threshold are those after the update."""
+    _, found = look("new", at(90, 98))
+    anew = ReferenceFrames(found.state)
+    for frame in found.references.frames:
+        anew = anew.with_frame(frame.name, frame.kind, frame.patches)
+    assert distance(anew).tolist() == distance(found.references).tolist()
+    assert found.threshold_before == 8
+    assert found.threshold_after == 8
+
+
+def test_the_threshold_follows_the_calibration_frames() -> None:
+    """A row beside the worst calibration patch lowers the threshold."""
+    _, found = look("new", at(88))
+    assert found.threshold_after == 5

@@ -1,0 +1,99 @@
+"""Frames on cores of their own: answers in order, without waiting between batches."""
+
+import threading
+import time
+
+import pytest
+import torch
+
+from patchline.engine.numerics.core_pool import Cores, begin, begin_one, on_one_core
+
+
+@pytest.fixture
+def cores():
+    made = Cores(2)
+    yield made
+    made._workers.shutdown()
+
+
+def test_what_is_begun_later_needs_no_core_to_wait(cores):
+    """A core that is done goes on with the next batch, while another works on the last frame of the one before."""
+    gate = threading.Event()
+    slow = cores.begin(lambda item: gate.wait(60) if item == 1 else item, [0, 1])
+    assert cores.begin(lambda item: item + 1, [5, 6, 7]).result(60) == [6, 7, 8]
+    assert not slow.done()
+    gate.set()
+    assert slow.result(60) == [0, True]
+
+
+def test_the_first_error_is_the_answer(cores):
+    """When all items are done, and in their order."""
+
+    def work(item: int) -> int:
+        if item:
+            raise ValueError(f"no {item}")
+        return item
+
+    with pytest.raises(ValueError, match="no 1"):
+        cores.begin(work, [0, 1, 2]).result(60)
+
+
+def test_one_item_follows_what_waits(cores):
+    """On whichever core is free first; on idle cores at once."""
+    gate = threading.Event()
+    waiting = cores.begin(lambda _: gate.wait(60), [0, 1])
+    last, failing = cores.begin_one(lambda: waiting.done()), cores.begin_one(lambda: 1 / 0)
+    gate.set()
+    assert waiting.result(60) == [True, True]
+    last.result(60)
+    with pytest.raises(ZeroDivisionError):
+        failing.result(60)
+    assert begin_one(lambda: 7).result(60) == 7
+
+
+def test_items_are_shared_only_where_others_do_not_follow_closely(monkeypatch):
+    """One item on two cores: by both if they have been idle for longer than the last one took, else by one of them."""
+    made = Cores(2)
+    monkeypatch.setattr("patchline.engine.numerics.core_pool.cores", lambda _: made)
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    here = threading.get_ident()
+
+    def begin_first(seconds: float) -> bool:
+        """Whether an item that takes so long is shared: the thread that began it computes."""
+        threads = begin(lambda _: (time.sleep(seconds), threading.get_ident())[1], [0], lambda: True)
+        return threads.result(60) == [here]
+
+    gate = threading.Event()
+    busy = made.begin_one(lambda: gate.wait(60))
+    assert not begin_first(0.05)
+    gate.set()
+    busy.result(60)
+    assert not begin_first(0.3)
+    assert not begin_first(0.001)
+    time.sleep(0.5)
+    assert begin_first(0.001)
+    made._workers.shutdown()
+
+
+def test_steps_on_one_core_compute_with_one_thread():
+    """And leave the number of threads as it was, also where one raises."""
+    count, seen = torch.get_num_threads(), []
+
+    def steps():
+        seen.append(torch.get_num_threads())
+        yield
+        raise ValueError("no")
+
+    on_one = on_one_core(steps())
+    next(on_one)
+    assert seen == [1]
+    assert torch.get_num_threads() == count
+    with pytest.raises(ValueError, match="no"):
+        next(on_one)
+    assert torch.get_num_threads() == count
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5])
+def test_begun_or_waited_for_answers_are_alike(count):
+    """Whatever is left over for all cores together."""
+    assert begin(lambda item: 2 * item, range(count), lambda: True).result(60) == [2 * item for item in range(count)]

@@ -1,0 +1,99 @@
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from patchline.engine.numerics.projection import principal_axes
+from patchline.engine.search import int8_codes, pruned
+from patchline.engine.search.int8_codes import CodeSpace, code_products, exact_int8
+
+
+def vectors(count: int, seed: int, size: float = 1.0) -> NDArray[np.float32]:
+    """Vectors (count, 40), most of their spread in a few directions."""
+    rng = np.random.default_rng(seed)
+    spread = size * np.geomspace(30, 0.1, 40)
+    return (rng.normal(size=(count, 40)) * spread + 7).astype(np.float32)
+
+
+def space_of(rows: NDArray[np.float32], width: int = 20) -> CodeSpace:
+    """A space for these rows on their own axes."""
+    centre = rows.mean(0, dtype=np.float64)
+    return CodeSpace(rows, principal_axes(rows - centre), centre, width)
+
+
+def none_ruled_out(
+    space: CodeSpace, rows: NDArray[np.float32], queries: NDArray[np.float32], ranks: Sequence[int]
+) -> list[float]:
+    """Assert that no row within the distance of each rank is ruled out; of each, the share of pairs that is left."""
+    (codes, error), asked = space.rows(rows), space.queries(queries)
+    products = code_products(torch.from_numpy(asked.codes), torch.from_numpy(codes)).numpy()
+    distances = np.sqrt(((queries[:, None].astype(np.float64) - rows) ** 2).sum(2))
+    left: list[float] = []
+    for rank in ranks:
+        reach = np.sort(distances, axis=1)[:, rank]
+        possible = products >= space.least(asked, reach, error)[:, None]
+        assert possible[distances <= reach[:, None]].all()
+        left.append(float(possible.mean()))
+    return left
+
+
+@pytest.mark.parametrize("far", [1.0, 3.0, 1000.0])
+def test_no_row_within_reach_is_ruled_out(far: float) -> None:
+    """A row's product is at least what its true distance asks for, also of queries outside the box."""
+    rows, queries = vectors(500, 1), vectors(200, 2, far)
+    space = space_of(rows)
+    nearest, *_ = none_ruled_out(space, rows, queries, ranks=(0, 1, 20, 499))
+    assert nearest < 0.2 or far > 10
+
+
+def test_rows_outside_the_box_are_not_missed() -> None:
+    """What their codes cannot say is part of their error, also where the digits cannot hold their norms."""
+    rows = np.concatenate([vectors(500, 3), vectors(50, 4, 3.0), vectors(5, 4, 50.0)])
+    queries = np.concatenate([vectors(100, 5), vectors(20, 6, 50.0)])
+    space = space_of(rows[:500])
+    assert space.rows(rows)[1] > 10 * space.rows(rows[:500])[1]
+    none_ruled_out(space, rows, queries, ranks=(0, 5, 520))
+
+
+def test_products_are_whole_numbers_without_saturation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The largest sums come out exactly, with 8-bit products and where the processor has none."""
+    rng = np.random.default_rng(5)
+    queries = rng.integers(-127, 128, (33, 128)).astype(np.int8)
+    rows = rng.integers(-127, 128, (64, 128)).astype(np.int8)
+    queries[0], rows[0], rows[1] = 127, 127, -127
+    expected = queries.astype(np.int64) @ rows.T.astype(np.int64)
+    for exact in {exact_int8(), False}:
+        monkeypatch.setattr(int8_codes, "exact_int8", lambda exact=exact: exact)
+        np.testing.assert_array_equal(code_products(torch.from_numpy(queries), torch.from_numpy(rows)), expected)
+
+
+def test_rounding_of_products_is_allowed_for() -> None:
+    """Long vectors that differ little: what float32 products lose is then more than their distances."""
+    rng = np.random.default_rng(7)
+    sheet = 1e4 * rng.normal(size=(300, 8)) @ rng.normal(size=(8, 700))
+    rows = (sheet + rng.normal(size=sheet.shape)).astype(np.float32)
+    queries = (rows[:100] + 0.01 * rng.normal(size=(100, 700))).astype(np.float32)
+    space = space_of(rows, 64)
+    none_ruled_out(space, rows, queries, ranks=(0, 3, 299))
+    points, drift = space._points(rows)
+    centred = rows.astype(np.float64) - space._centre
+    exact = centred @ space._project._parts.flatten(0, 1)[:700, : space._inside].double().numpy()
+    residual = np.sqrt(np.maximum((centred**2).sum(1) - (exact**2).sum(1), 0.0)) - space._middle
+    moved = np.sqrt(((points.numpy()[:, :-1] - exact) ** 2).sum(1) + (points.numpy()[:, -1] - residual) ** 2)
+    assert (moved <= drift.numpy()).all()
+    assert (drift.numpy() > 0).all()
+
+
+def test_few_rows_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the pairs, codes leave less than one in fifty, and queries far outside the box do not change that."""
+    measured: list[int] = []
+    true = pruned.sq_pairs
+    monkeypatch.setattr(pruned, "sq_pairs", lambda Q, of, R, at: measured.append(len(of)) or true(Q, of, R, at))
+    rows, queries = vectors(4000, 6), np.concatenate([vectors(300, 7), vectors(50, 8, 1000.0)])
+    distances, nearest = pruned.PrunedSearch(rows).search(queries, 1)
+    assert 350 <= sum(measured) < 0.02 * 350 * 4000
+    expected = np.sqrt(((queries[:, None].astype(np.float64) - rows) ** 2).sum(2))
+    np.testing.assert_array_equal(nearest[:, 0], expected.argmin(1))
+    np.testing.assert_allclose(distances[:, 0], expected.min(1), rtol=1e-5)

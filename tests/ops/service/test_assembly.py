@@ -1,0 +1,27 @@
+"""How results reach Kafka follows the setting."""
+
+import pytest
+
+from patchline.ops.service.assembly import ledger_of, sinks_of
+from patchline.ops.settings.model import Settings
+from patchline.ops.settings.servers import KafkaSettings
+from patchline.stream.kafka.at_least_once import KafkaSink
+from patchline.stream.kafka.exactly_once import KafkaLedger
+from patchline.stream.model.observer import NullObserver
+
+
+@pytest.mark.parametrize(
+    ("kafka", "ledger", "sinks"),
+    [
+        ({"bootstrap": "broker:9092"}, [KafkaLedger], []),
+        ({"bootstrap": "broker:9092", "delivery": "exactly_once"}, [KafkaLedger], []),
+        ({"bootstrap": "broker:9092", "delivery": "at_least_once"}, [], [KafkaSink]),
+        ({}, [], []),
+    ],
+)
+async def test_results_go_out_one_way(kafka, ledger, sinks):
+    """By the ledger unless told otherwise, by the sink with `at_least_once`, never by both; without Kafka, neither."""
+    settings = Settings(recipes={"plate": {"bank": "banks/plate"}}, kafka=KafkaSettings(**kafka))
+    found = ledger_of(settings, NullObserver())
+    assert [type(found)] * (found is not None) == ledger
+    assert [type(sink) for sink in sinks_of(settings, NullObserver())] == sinks

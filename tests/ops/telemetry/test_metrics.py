@@ -1,0 +1,172 @@
+"""Metrics, on a fresh registry, scraped over real HTTP."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import aiohttp
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from patchline.engine.types import Verdict
+from patchline.ops.errors import InputError
+from patchline.ops.telemetry.metrics import OTHER, Metrics
+from patchline.ops.web.server import HttpServer
+from patchline.stream.model.alarm import AlarmChange, AlarmEvent, AlarmState
+from patchline.stream.model.errors import AlarmGap, DropCause
+from patchline.stream.model.feedback import Result
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+Samples = dict[tuple[str, ...], float]
+
+
+class Worker:
+    """Metrics behind a server, and what it takes to scrape them."""
+
+    def __init__(self) -> None:
+        self.metrics = Metrics(max_cameras=2, process=False)
+        self.why_not: str | None = "loading banks"
+        self.server = HttpServer(self.metrics.registry, lambda: self.why_not)
+
+    async def get(self, path: str) -> tuple[int, str]:
+        async with aiohttp.ClientSession() as session, session.get(self.server.url + path) as answer:
+            return answer.status, await answer.text()
+
+    async def scrape(self) -> Samples:
+        """Samples by name and label values, in the order of the labels' names."""
+        _, text = await self.get("/metrics")
+        return {
+            (sample.name, *(sample.labels[key] for key in sorted(sample.labels))): sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+        }
+
+
+@pytest.fixture
+async def worker() -> AsyncIterator[Worker]:
+    """A server on a free port."""
+    one = Worker()
+    await one.server.start()
+    yield one
+    await one.server.stop()
+
+
+def result(camera: str, verdict: Verdict, reason: str | None = None) -> Result:
+    """A result of nothing in particular."""
+    return Result(
+        frame_id="f",
+        camera=camera,
+        recipe="r",
+        time=NOW,
+        inspected_at=NOW,
+        verdict=verdict,
+        latency_ms=1.0,
+        reason=reason,
+    )
+
+
+async def test_frames_are_counted_by_camera_and_outcome(worker: Worker) -> None:
+    """Every received frame ends in one outcome or one drop cause; expected cameras show at zero."""
+    metrics = worker.metrics
+    metrics.expect(["a"])
+    assert (await worker.scrape())["patchline_frames_total", "a", "reject"] == 0
+    for _ in range(3):
+        metrics.frame_received("a")
+    metrics.result(result("a", Verdict.REJECT))
+    metrics.result(result("a", Verdict.NOT_INSPECTED, "truncated"))
+    metrics.frame_dropped("a", DropCause.SUPERSEDED)
+    found = await worker.scrape()
+    assert found["patchline_frames_received_total", "a"] == 3
+    assert found["patchline_frames_total", "a", "reject"] == 1
+    assert found["patchline_frames_total", "a", "not_inspected"] == 1
+    assert found["patchline_not_inspected_total", "a", "truncated"] == 1
+    assert found["patchline_frames_dropped_total", "a", "superseded"] == 1
+
+
+async def test_cameras_beyond_the_bound_are_counted_together(worker: Worker) -> None:
+    """Whatever names producers invent, the number of series stays bounded and no frame goes uncounted."""
+    for number in range(100):
+        worker.metrics.frame_received(f"camera-{number}")
+        worker.metrics.alarm(
+            AlarmEvent(
+                camera=f"camera-{number}",
+                alarm_id="f",
+                change=AlarmChange.RAISED,
+                state=AlarmState.UNACKNOWLEDGED,
+                time=NOW,
+            )
+        )
+    found = await worker.scrape()
+    received = {key[1]: value for key, value in found.items() if key[0] == "patchline_frames_received_total"}
+    assert received == {"camera-0": 1, "camera-1": 1, OTHER: 98}
+    assert {key[1] for key in found if key[0] == "patchline_alarms"} == {"camera-0", "camera-1"}
+
+
+async def test_stages_batches_queues_and_lag(worker: Worker) -> None:
+    """Histograms count what they saw; the lag of a partition that went elsewhere is no longer reported here."""
+    metrics = worker.metrics
+    metrics.stage_seconds("decode", "a", 0.02)
+    metrics.batch_closed(4)
+    metrics.queue_depth("batcher", 7)
+    metrics.partitions("frames", [0, 1])
+    metrics.consumer_lag("frames", 0, 12)
+    metrics.consumer_lag("frames", 1, 5)
+    metrics.partitions("frames", [0])
+    metrics.crash_found("frames", 0, 3)
+    found = await worker.scrape()
+    assert found["patchline_crashes_found_total",] == 1
+    assert found["patchline_stage_seconds_count", "decode"] == 1
+    assert found["patchline_stage_seconds_sum", "decode"] == pytest.approx(0.02)
+    assert found["patchline_batch_size_sum",] == 4
+    assert found["patchline_queue_depth", "batcher"] == 7
+    lag = {key[1]: value for key, value in found.items() if key[0] == "patchline_consumer_lag"}
+    assert lag == {"0": 12}
+    assert {key[1] for key in found if key[0] == "patchline_partition_assigned"} == {"0"}
+
+
+async def test_losing_a_partition_that_never_lagged_is_fine(worker: Worker) -> None:
+    """A partition may go before its lag was ever seen."""
+    worker.metrics.partitions("frames", [0])
+    worker.metrics.partitions("frames", [])
+    assert not [key for key in await worker.scrape() if key[0] == "patchline_consumer_lag"]
+
+
+async def test_whether_alarms_reach_redis_shows(worker: Worker) -> None:
+    """Redis up or down, results that alarms lost by cause, and the alarm of a camera that moved to another worker."""
+    worker.metrics.alarm_store(True)
+    worker.metrics.alarm_gap(AlarmGap.EXPIRED, 6)
+    worker.metrics.alarm_state("a", AlarmState.ACKNOWLEDGED)
+    found = await worker.scrape()
+    assert found["patchline_redis_up", "alarms"] == 1
+    assert found["patchline_alarm_results_lost_total", "expired"] == 6
+    assert found["patchline_alarms", "a"] == 1
+    worker.metrics.alarm_store(False)
+    worker.metrics.alarm_state("a", None)
+    found = await worker.scrape()
+    assert found["patchline_redis_up", "alarms"] == 0
+    assert ("patchline_alarms", "a") not in found
+
+
+async def test_an_alarm_shows_until_it_is_cleared(worker: Worker) -> None:
+    """The gauge is 1 from raised to cleared, whoever has acknowledged."""
+    for change, state, shown in (
+        (AlarmChange.RAISED, AlarmState.UNACKNOWLEDGED, 1),
+        (AlarmChange.ACKNOWLEDGED, AlarmState.ACKNOWLEDGED, 1),
+        (AlarmChange.CLEARED, AlarmState.NORMAL, 0),
+    ):
+        worker.metrics.alarm(AlarmEvent(camera="a", alarm_id="f", change=change, state=state, time=NOW))
+        assert (await worker.scrape())["patchline_alarms", "a"] == shown
+
+
+async def test_health_and_readiness(worker: Worker) -> None:
+    """`/healthz` answers at once; `/readyz` is 503 with the reason until frames are taken."""
+    assert await worker.get("/healthz") == (200, "ok\n")
+    assert await worker.get("/readyz") == (503, "loading banks\n")
+    worker.why_not = None
+    assert await worker.get("/readyz") == (200, "ready\n")
+
+
+async def test_a_taken_port_is_named(worker: Worker) -> None:
+    """A port in use is bad input that names the key to change."""
+    second = HttpServer(worker.metrics.registry, lambda: None, port=worker.server.port)
+    with pytest.raises(InputError, match=r"http\.port"):
+        await second.start()

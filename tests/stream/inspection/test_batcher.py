@@ -1,0 +1,210 @@
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from patchline.stream.inspection.batcher import Batcher
+from patchline.stream.model.errors import AbortedError
+
+
+class Work:
+    """Answers each item with itself, after some turns of the loop; batches named in `failing` raise."""
+
+    def __init__(self, turns: Sequence[int] = (), failing: Sequence[int] = ()) -> None:
+        self.batches: list[list[object]] = []
+        self._turns, self._failing = list(turns), set(failing)
+        self._serial = asyncio.Lock()
+
+    async def __call__(self, items: Sequence[object]) -> Sequence[object]:
+        number = len(self.batches)
+        self.batches.append(list(items))
+        async with self._serial:
+            for _ in range(self._turns[number % len(self._turns)] if self._turns else 0):
+                await asyncio.sleep(0)
+        if number in self._failing:
+            raise RuntimeError(f"batch {number}")
+        return items
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    script=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), max_size=60),
+    size=st.integers(1, 7),
+    places=st.integers(1, 3),
+    capacity=st.integers(1, 9),
+    turns=st.lists(st.integers(0, 5), max_size=5),
+    failing=st.sets(st.integers(0, 6)),
+    cancelled=st.sets(st.integers(0, 59), max_size=5),
+)
+def test_every_item_is_settled_once_and_cameras_keep_their_order(
+    script, size, places, capacity, turns, failing, cancelled
+):
+    """Whatever the timing, failures and cancellations: nothing lost, doubled, or out of order within a camera."""
+
+    async def play() -> tuple[list[object], Work]:
+        work = Work(turns, failing)
+        batcher = Batcher(work, size=size, places=places, linger_s=0.001, capacity=max(size, capacity))
+        running = asyncio.create_task(batcher.run())
+        submitted = []
+        for number, (camera, pause) in enumerate(script):
+            submitted.append(asyncio.create_task(batcher.submit((camera, number))))
+            for _ in range(pause):
+                await asyncio.sleep(0)
+            if number in cancelled:
+                submitted[number].cancel()
+        answers = await asyncio.gather(*submitted, return_exceptions=True)
+        batcher.close()
+        await running
+        return answers, work
+
+    answers, work = asyncio.run(play())
+    worked = [item for batch in work.batches for item in batch]
+    assert len(worked) == len(set(worked))
+    assert all(0 < len(batch) <= size for batch in work.batches)
+    for camera in range(4):
+        order = [item[1] for item in worked if item[0] == camera]
+        assert order == sorted(order)
+    batch_of = {item: number for number, batch in enumerate(work.batches) for item in batch}
+    for number, ((camera, _), answer) in enumerate(zip(script, answers, strict=True)):
+        item = (camera, number)
+        if number in cancelled and isinstance(answer, asyncio.CancelledError):
+            continue
+        if batch_of[item] in failing:
+            assert str(answer) == f"batch {batch_of[item]}"
+        else:
+            assert answer == item
+
+
+async def test_an_item_goes_beside_others_where_a_place_is_idle():
+    """Of two places one is idle while one item is worked on; a third item waits for either to be answered."""
+    gate, batches = asyncio.Event(), []
+
+    async def work(items: Sequence[int]) -> Sequence[int]:
+        batches.append(list(items))
+        await gate.wait()
+        return items
+
+    batcher = Batcher(work, size=4, places=2, linger_s=0.001, capacity=10)
+    running = asyncio.create_task(batcher.run())
+    answers = []
+    for number in range(3):
+        answers.append(asyncio.create_task(batcher.submit(number)))
+        await asyncio.sleep(0.05)
+    assert batches == [[0], [1]]
+    gate.set()
+    assert await asyncio.gather(*answers) == [0, 1, 2]
+    assert batches == [[0], [1], [2]]
+    batcher.close()
+    await running
+
+
+async def test_a_full_batch_closes_at_once_and_a_lone_item_after_the_linger():
+    """Size closes a batch without waiting; without company an item goes when its linger is over."""
+    work = Work()
+    batcher = Batcher(work, size=3, linger_s=3600, capacity=10)
+    running = asyncio.create_task(batcher.run())
+    assert await asyncio.gather(*(batcher.submit(n) for n in range(3))) == [0, 1, 2]
+    lone = asyncio.create_task(batcher.submit(3))
+    await asyncio.sleep(0.05)
+    assert not lone.done()
+    batcher.close()
+    assert await lone == 3
+    await running
+    quick = Batcher(work, size=3, linger_s=0.01, capacity=10)
+    running = asyncio.create_task(quick.run())
+    assert await quick.submit(4) == 4
+    quick.close()
+    await running
+    assert work.batches == [[0, 1, 2], [3], [4]]
+
+
+async def test_what_waits_behind_a_busy_engine_fills_one_batch():
+    """While a batch is worked on, half-full batches do not leave; what has gathered leaves as one."""
+    gate = asyncio.Event()
+    batches = []
+
+    async def work(items):
+        batches.append(list(items))
+        await gate.wait()
+        return items
+
+    batcher = Batcher(work, size=4, linger_s=0.001, capacity=20)
+    running = asyncio.create_task(batcher.run())
+    tasks = [asyncio.create_task(batcher.submit(0))]
+    await asyncio.sleep(0.05)
+    for number in range(1, 4):
+        tasks.append(asyncio.create_task(batcher.submit(number)))
+        await asyncio.sleep(0.01)
+    assert batches == [[0]]
+    tasks.append(asyncio.create_task(batcher.submit(4)))
+    await asyncio.sleep(0.05)
+    assert batches == [[0], [1, 2, 3, 4]]  # a full one is handed over ahead
+    gate.set()
+    assert await asyncio.gather(*tasks) == [0, 1, 2, 3, 4]
+    batcher.close()
+    await running
+
+
+async def test_a_batcher_that_stops_fails_whoever_waits():
+    """Cancelled in the middle, it settles the items in work, those waiting and those still to enter."""
+    gate = asyncio.Event()
+
+    async def work(items):
+        await gate.wait()
+        return items
+
+    batcher = Batcher(work, size=2, linger_s=0, capacity=2)
+    running = asyncio.create_task(batcher.run())
+    tasks = [asyncio.create_task(batcher.submit(n)) for n in range(9)]
+    await asyncio.sleep(0.05)
+    running.cancel()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(answer, AbortedError) for answer in answers)
+    with pytest.raises(AbortedError):
+        await batcher.submit(10)
+
+
+async def test_urgent_lanes_go_first_and_none_starves():
+    """While the engine is short an urgent lane's items wait least; the others still move, each lane in its order."""
+    order: list[tuple[str, int]] = []
+
+    async def work(items: Sequence[tuple[str, int]]) -> Sequence[tuple[str, int]]:
+        await asyncio.sleep(0.002)
+        order.extend(items)
+        return items
+
+    batcher = Batcher(
+        work, size=2, linger_s=0, capacity=100, lane=lambda item: item[0], urgent=lambda item: item[0] == "alarm"
+    )
+    running = asyncio.create_task(batcher.run())
+    quiet = [asyncio.create_task(batcher.submit((f"quiet-{n % 4}", n))) for n in range(40)]
+    await asyncio.sleep(0.005)
+    urgent: list[asyncio.Task[tuple[str, int]]] = []
+    number = 0
+    while not all(task.done() for task in quiet):  # urgent items never end as long as others wait
+        urgent.append(asyncio.create_task(batcher.submit(("alarm", number))))
+        number += 1
+        await asyncio.sleep(0.001)
+    await asyncio.gather(*urgent)
+    batcher.close()
+    await running
+    lanes = {lane: [n for found, n in order if found == lane] for lane in {lane for lane, _ in order}}
+    assert all(numbers == sorted(numbers) for numbers in lanes.values())
+    first = next(place for place, (lane, _) in enumerate(order) if lane == "alarm")
+    assert any(lane != "alarm" for lane, _ in order[first:]), "what came before the alarm was all done already"
+    assert first < 39, "the urgent item waited for all that had come before"
+
+
+async def test_without_anything_urgent_the_order_is_that_of_submission():
+    """More than a batch waits: the items that came first go first, whatever their lane."""
+    work = Work()
+    batcher = Batcher(work, size=2, linger_s=0, capacity=100, lane=lambda item: item % 3)
+    submitted = [asyncio.create_task(batcher.submit(number)) for number in range(9)]
+    await asyncio.sleep(0)
+    running = asyncio.create_task(batcher.run())
+    await asyncio.gather(*submitted)
+    batcher.close()
+    await running
+    assert [item for batch in work.batches for item in batch] == list(range(9))

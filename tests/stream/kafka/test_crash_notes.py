@@ -1,0 +1,76 @@
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from patchline.stream.kafka.crash_notes import POISON_CRASHES, InFlightNotes, tells_of_a_crash
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    frames=st.integers(1, 30),
+    poison=st.sets(st.integers(0, 29), max_size=3),
+    windows=st.lists(st.integers(1, 8), min_size=1, max_size=3),
+    gap=st.integers(1, 2),
+    seed=st.integers(0, 1000),
+)
+def test_exactly_the_frames_that_kill_are_given_up(frames, poison, windows, gap, seed):
+    """Workers of several window sizes die of some frames, and of nothing: each deadly frame kills at most twice alone.
+
+    A model of the whole: up to a window of frames in flight, committed in runs; offsets with gaps, as transactions of
+    the producer leave them.
+    """
+    draw = random.Random(seed)
+    offsets = [n * gap for n in range(frames)]
+    deadly, given_up, alone_at = {n * gap for n in poison}, set(), dict.fromkeys(offsets, 0)
+    start, metadata, lives = 0, "", 0
+    while start <= offsets[-1]:
+        lives += 1
+        assert lives < 60
+        notes = InFlightNotes(metadata, end=frames * gap, window=draw.choice(windows))
+        metadata = notes.metadata(start)
+        waiting = [offset for offset in offsets if offset >= start]
+        while waiting:
+            crashes = notes.take(waiting[0])
+            if crashes is not None:
+                (offset, *waiting) = waiting
+                if crashes >= POISON_CRASHES:
+                    given_up.add(offset)
+                else:
+                    metadata = notes.metadata(offset, alone=True)
+                    if offset in deadly:
+                        alone_at[offset] += 1
+                        start = offset
+                        break
+                start, metadata = offset + 1, notes.metadata(offset + 1)
+                if draw.random() < 0.1:
+                    break  # killed with nothing in flight
+                continue
+            window = notes._window
+            run = waiting[: draw.randint(1, window)]
+            for offset in run[1:]:
+                assert notes.take(offset) is None
+            if deadly & set(run):
+                break
+            waiting = waiting[len(run) :]
+            start, metadata = run[-1] + 1, notes.metadata(run[-1] + 1)
+    assert given_up == deadly & set(offsets)
+    assert all(alone_at[offset] == POISON_CRASHES for offset in given_up)
+
+
+def test_leaving_in_order_leaves_no_trace_and_what_was_to_be_retried_stays_so():
+    """The next owner finds nothing, or the frames that its forerunner had not yet retried."""
+    ordinary = InFlightNotes("", end=0, window=64)
+    assert tells_of_a_crash(ordinary.metadata(5))
+    assert not tells_of_a_crash(ordinary.farewell(5))
+    notes = InFlightNotes(ordinary.metadata(5), end=8, window=64)
+    assert [notes.take(offset) for offset in (5, 6)] == [0, 0]
+    after = InFlightNotes(notes.farewell(6), end=100, window=64)
+    assert [after.take(offset) for offset in (6, 7, 8)] == [0, 0, None]
+
+
+@pytest.mark.parametrize("found", ["", "text", "7", '{"in_flight": 3, "more": 1}'])
+def test_metadata_of_others_says_nothing(found):
+    """Whatever else is committed with an offset, no frame is retried alone for it."""
+    assert InFlightNotes(found, end=10, window=64).take(0) is None

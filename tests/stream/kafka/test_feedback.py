@@ -1,0 +1,147 @@
+"""Feedback over a real broker: one owner a recipe, every record answered, nothing done twice or lost."""
+
+import asyncio
+from datetime import UTC, datetime
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+
+from patchline.stream.config import KafkaConfig
+from patchline.stream.kafka.feedback import KafkaInbox
+from patchline.stream.kafka.topics import Partitions, ensure_topics
+from patchline.stream.model.feedback import (
+    Feedback,
+    FeedbackOutcome,
+    FeedbackReply,
+    FeedbackVerdict,
+    GenerationAnnounced,
+    GenerationRef,
+)
+from patchline.stream.wire.feedback import feedback_record
+
+
+async def learning_topics(kafka: str, unique_name) -> KafkaConfig:
+    names = ("frames", "results", "dead_letter", "feedback", "feedback_replies", "generations")
+    config = KafkaConfig(
+        bootstrap_servers=kafka, group=unique_name("group"), **{f"{name}_topic": unique_name(name) for name in names}
+    )
+    await ensure_topics(config, max_frame_bytes=2**20, partitions=Partitions(feedback=3), replication=1, learning=True)
+    return config
+
+
+def feedback(feedback_id: str, recipe: str = "plate", **more: object) -> Feedback:
+    return Feedback(
+        feedback_id=feedback_id,
+        recipe=recipe,
+        frame_id=f"frame of {feedback_id}",
+        verdict=FeedbackVerdict.CONFIRM_GOOD,
+        operator="ada",
+        time=datetime.now(UTC),
+        **more,
+    )
+
+
+def answer(to: Feedback) -> FeedbackReply:
+    return FeedbackReply(
+        feedback_id=to.feedback_id, recipe=to.recipe, outcome=FeedbackOutcome.LEARNED, time=datetime.now(UTC)
+    )
+
+
+async def replies_of(inbox: KafkaInbox, *ids: str) -> dict[str, FeedbackReply]:
+    """The answers as the inbox comes to know them, which it does while it follows."""
+    following = asyncio.ensure_future(anext(inbox.announced()))
+    async with asyncio.timeout(60):
+        while not all(inbox.reply(name) for name in ids):
+            await asyncio.sleep(0.02)
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+    return {name: inbox.reply(name) for name in ids}
+
+
+async def test_unsettled_feedback_is_given_again_and_settled_is_not(kafka, unique_name):
+    """A worker that ends before its answer leaves the feedback to the next; an answered one is done."""
+    config = await learning_topics(kafka, unique_name)
+    first, second = KafkaInbox(config), KafkaInbox(config)
+    await first.open()
+    await first.submit(feedback("a"))
+    await first.submit(feedback("b", image=b"\xff\xd8inline"))
+    given = first.feedback()
+    a = await anext(given)
+    await first.settle(a, answer(a))
+    b = await anext(given)
+    assert (a.feedback_id, b.feedback_id, b.image) == ("a", "b", b"\xff\xd8inline")
+    await first.close()
+
+    await second.open()
+    again = second.feedback()
+    assert (await anext(again)).feedback_id == "b"
+    await second.settle(b, answer(b))
+    replies = await replies_of(second, "a", "b")
+    assert {reply.outcome for reply in replies.values()} == {FeedbackOutcome.LEARNED}
+    await second.close()
+
+
+async def test_what_is_no_feedback_is_answered_and_blocks_nothing(kafka, unique_name):
+    """Records of all kinds of wrong are answered with what was found and expected, and the next is given."""
+    config = await learning_topics(kafka, unique_name)
+    key, value, headers = feedback_record(feedback("good"))
+    wrong = {
+        "no-json": (headers, b"{"),
+        "no-operator": (headers, value.replace(b'"operator":"ada"', b'"operator":" "')),
+        "verdict": (headers, value.replace(b"confirm_good", b"maybe")),
+        "unknown-field": (headers, value.replace(b'"operator"', b'"who":1,"operator"')),
+        "type": ([("ce_type", b"io.patchline.frame.v1")], value),
+    }
+    async with AIOKafkaProducer(bootstrap_servers=kafka, max_request_size=2 * 2**20) as producer:
+        for name, (given, text) in wrong.items():
+            named = [("ce_id", name.encode()), *(h for h in given if h[0] != "ce_id")]
+            await producer.send_and_wait(config.feedback_topic, text, key=key, headers=named)
+        last = await producer.send_and_wait(config.feedback_topic, b"x", key=key)
+        huge = [("ce_id", b"i" * 600_000), ("ce_type", b"t" * 600_000)]  # an answer that repeats it would not fit
+        last = await producer.send_and_wait(
+            config.feedback_topic, b"x", key=key * 100_000, headers=huge, partition=last.partition
+        )
+        await producer.send_and_wait(config.feedback_topic, value, key=key, headers=headers)
+    inbox = KafkaInbox(config)
+    await inbox.open()
+    assert (await anext(inbox.feedback())).feedback_id == "good"
+    replies = await replies_of(inbox, *wrong, f"{config.feedback_topic}/{last.partition}/{last.offset}")
+    said = {name: reply.detail for name, reply in replies.items()}
+    assert "truncated" in said["no-json"]
+    assert "operator is ' ', expected 1 to 1024 characters" in said["no-operator"]
+    assert "Invalid enum value 'maybe'" in said["verdict"]
+    assert "unknown field `who`" in said["unknown-field"]
+    assert "'io.patchline.frame.v1', expected 'io.patchline.feedback.v1'" in said["type"]
+    assert {reply.outcome for reply in replies.values()} == {FeedbackOutcome.REFUSED}
+    await inbox.close()
+
+
+async def test_generations_are_followed_from_the_first_on_a_compacted_topic(kafka, unique_name):
+    """A worker that starts later sees what was announced before; the topic keeps the newest of each recipe."""
+    config = await learning_topics(kafka, unique_name)
+    inbox, later = KafkaInbox(config), KafkaInbox(config)
+    await inbox.open()
+    announced = [
+        GenerationAnnounced(
+            recipe="plate",
+            generation=GenerationRef(number=n, sha256=f"{n}" * 64),
+            rows=100 + n,
+            threshold=9.5,
+            time=datetime.now(UTC),
+        )
+        for n in (2, 3)
+    ]
+    for one in announced:
+        await inbox.announce(one)
+    await later.open()
+    following = later.announced()
+    assert [await anext(following), await anext(following)] == announced
+    await inbox.close()
+    await later.close()
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    described = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, config.generations_topic)])
+    await admin.close()
+    entries = {key: text for key, text, *_ in described[0].resources[0][4]}
+    assert entries["cleanup.policy"] == "compact"

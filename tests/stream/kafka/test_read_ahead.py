@@ -1,0 +1,140 @@
+"""Whose turn it is among the partitions that were read."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+import pytest
+from aiokafka import TopicPartition
+from hypothesis import given
+from hypothesis import strategies as st
+
+from patchline.stream.config import KafkaConfig
+from patchline.stream.kafka.crash_notes import InFlightNotes
+from patchline.stream.kafka.read_ahead import ReadAhead, ReadAheads
+from patchline.stream.model.frame import Position
+from tests.stream.scripted import frame
+
+BATCH = 4
+
+
+class Topic:
+    """Partitions that have all been read ahead; partition N holds the camera `cam-N`, and whichever others are said."""
+
+    def __init__(self, partitions: int, urgent: Callable[[str], bool] = lambda _: False) -> None:
+        self.all = ReadAheads(urgent)
+        self.offsets = [0] * partitions
+        for number in range(partitions):
+            notes = InFlightNotes("", end=0, window=64)
+            self.all.add(TopicPartition("frames", number), ReadAhead(KafkaConfig(), notes, 0))
+
+    def fill(self, number: int, frames: int, cameras: Sequence[str] = ()) -> None:
+        """Let frames of a partition arrive."""
+        buffer = self.all.get(TopicPartition("frames", number))
+        assert buffer is not None
+        for _ in range(frames):
+            offset = self.offsets[number]
+            self.offsets[number] += 1
+            camera = cameras[offset % len(cameras)] if cameras else f"cam-{number}"
+            position = Position("frames", number, offset)
+            buffer.push(frame(f"{number}/{offset}", b"x", camera=camera, position=position), offset)
+
+    def batch(self) -> list[Position]:
+        """What is taken for one batch."""
+        self.all.end_turn()
+        taken = [self.all.pop() for _ in range(BATCH)]
+        return [one.position for one in taken if one is not None and one.position is not None]
+
+    def batches(self, count: int) -> list[int]:
+        """The partition of each of so many batches, where there is always more of all; each is of one partition."""
+        found = []
+        for _ in range(count):
+            for number in range(len(self.offsets)):
+                self.fill(number, BATCH)
+            (partition,) = {position.partition for position in self.batch()}
+            found.append(partition)
+        return found
+
+
+def test_a_batch_is_of_one_partition_where_that_has_enough():
+    """Partitions take turns, a batch each; one that has too few leaves the rest of its batch to the next."""
+    topic = Topic(3)
+    assert topic.batches(6) == [0, 1, 2, 0, 1, 2]
+    topic = Topic(2)
+    topic.fill(0, 1)
+    topic.fill(1, 9)
+    assert [position.partition for position in topic.batch()] == [0, 1, 1, 1]
+    assert [position.partition for position in topic.batch()] == [1, 1, 1, 1]
+    topic.fill(0, 9)
+    assert {position.partition for position in topic.batch()} == {0}
+
+
+@pytest.mark.parametrize("partitions", [2, 5])
+def test_under_overload_a_camera_with_an_alarm_has_several_turns_for_one_of_each_other(partitions):
+    """Its partition has four turns for one of each other from its first frame on, and all get theirs, evenly."""
+    topic = Topic(partitions, urgent=lambda camera: camera == "cam-1")
+    rounds = 10
+    had = Counter(topic.batches(rounds * (partitions + 3)))
+    assert had == {number: rounds * (4 if number == 1 else 1) for number in range(partitions)}
+
+
+def test_an_alarm_that_comes_and_goes_changes_the_turns_from_then_on():
+    """Nothing is owed for the time before, nor paid back after."""
+    urgent: set[str] = set()
+    topic = Topic(2, urgent=urgent.__contains__)
+    assert topic.batches(10).count(0) == 5
+    urgent.add("cam-0")
+    assert topic.batches(50).count(0) == 40
+    urgent.clear()
+    assert 4 <= topic.batches(10).count(0) <= 6
+
+
+def test_a_camera_is_urgent_among_others_of_its_partition():
+    """Its frame need not be the next: it is known by those taken lately, until it has sent none for a while."""
+    topic = Topic(2, urgent=lambda camera: camera == "cam-9")
+    topic.fill(1, 400)
+    topic.fill(0, 32, ["cam-9", "cam-0"])
+    while topic.batch():
+        if not topic.all.get(TopicPartition("frames", 0)).frames:
+            break
+    assert topic.all.get(TopicPartition("frames", 0)).has_any(lambda camera: camera == "cam-9")
+    topic.fill(0, 200)
+    had = Counter(position.partition for _ in range(40) for position in topic.batch())
+    assert had[0] > had[1]
+    had = Counter(position.partition for _ in range(20) for position in topic.batch())
+    assert abs(had[0] - had[1]) <= BATCH
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 6)), max_size=60), st.sets(st.integers(0, 3)))
+def test_order_is_kept_and_nobody_who_waits_is_passed_over_for_long(script, urgent):
+    """Whatever arrives when: a partition's frames come in its order, all of them, and each within bounded turns."""
+    topic = Topic(4, urgent=lambda camera: int(camera[-1]) in urgent)
+    taken: list[Position] = []
+    passed_over = Counter[int]()
+
+    def take() -> None:
+        waiting = {p.partition for p, buffer in topic.all if buffer.frames}
+        found = topic.batch()
+        taken.extend(found)
+        for partition in waiting:
+            passed_over[partition] = 0 if any(p.partition == partition for p in found) else passed_over[partition] + 1
+            assert passed_over[partition] <= 4 * 4
+
+    for partition, frames in script:
+        topic.fill(partition, frames)
+        take()
+    while topic.all.waiting:
+        take()
+    for partition, offset in enumerate(topic.offsets):
+        assert [p.offset for p in taken if p.partition == partition] == list(range(offset))
+
+
+def test_a_partition_that_is_dropped_amid_its_turn_is_forgotten():
+    """What waits of it is not taken, and the others go on."""
+    topic = Topic(2)
+    topic.fill(0, 3)
+    topic.fill(1, 3)
+    assert topic.all.pop().position.partition == 0
+    topic.all.drop(TopicPartition("frames", 0))
+    assert [topic.all.pop().position.partition for _ in range(3)] == [1, 1, 1]
+    assert topic.all.pop() is None
+    assert topic.all.in_turn() == [TopicPartition("frames", 1)]

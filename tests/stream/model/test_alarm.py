@@ -1,0 +1,110 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from patchline.engine.types import Verdict
+from patchline.stream.config import AlarmConfig
+from patchline.stream.model.alarm import Alarm, AlarmChange, AlarmEvent, AlarmState, Observation, acknowledge, observe
+from patchline.stream.model.errors import ConfigError
+
+CONFIG = AlarmConfig(k=2, n=4, m=3)
+START = datetime(2026, 1, 1, tzinfo=UTC)
+LETTERS = {"R": Verdict.REJECT, "P": Verdict.PASS, "-": Verdict.NOT_INSPECTED}
+
+
+def play(script: str, config: AlarmConfig = CONFIG, alarm: Alarm | None = None) -> tuple[Alarm, list[AlarmEvent]]:
+    """R reject, P pass, - not inspected, A acknowledge."""
+    alarm, events = alarm or Alarm(camera="cam-1"), []
+    for number, letter in enumerate(script):
+        time = START + timedelta(seconds=number)
+        if letter == "A":
+            alarm, more = acknowledge(alarm, "ada", time)
+        else:
+            seen = Observation(camera="cam-1", frame_id=f"f{number}", verdict=LETTERS[letter], time=time, score=1.5)
+            alarm, more = observe(alarm, seen, config)
+        events += more
+    return alarm, events
+
+
+def changes(script: str, config: AlarmConfig = CONFIG) -> list[str]:
+    return [event.change.value for event in play(script, config)[1]]
+
+
+@pytest.mark.parametrize(
+    ("script", "expected"),
+    [
+        ("PPRP", []),
+        ("RPPPR", []),  # the first reject has left the window of 4
+        ("RPPR", ["raised"]),
+        ("RRRRRR", ["raised"]),
+        ("RRPPP", ["raised", "returned"]),
+        ("RRPPRPPP", ["raised", "returned"]),  # a reject starts the run of passes again
+        ("RRA", ["raised", "acknowledged"]),
+        ("RRAPPP", ["raised", "acknowledged", "cleared"]),
+        ("RRPPPA", ["raised", "returned", "acknowledged", "cleared"]),
+        ("RRPPPRR", ["raised", "returned", "reraised"]),
+        ("RRPPPR", ["raised", "returned"]),  # the window starts afresh
+        ("RRPPPRRPPPA", ["raised", "returned", "reraised", "returned", "acknowledged", "cleared"]),
+        ("RRAAPPPAA", ["raised", "acknowledged", "cleared"]),
+        ("AAPA", []),
+        ("RRAPPPRR", ["raised", "acknowledged", "cleared", "raised"]),
+        ("R-----R", ["raised"]),  # not inspected: neither for nor against
+        ("RRPP-P", ["raised", "returned"]),
+        ("------", []),
+    ],
+)
+def test_states_follow_the_verdicts(script, expected):
+    """Each script of verdicts and acknowledgements brings exactly these changes."""
+    assert changes(script) == expected
+
+
+def test_events_say_who_what_and_when():
+    """A raise names the frame and score that brought it; an acknowledgement its operator; the alarm keeps its id."""
+    alarm, events = play("RRPPPRRA")
+    assert {event.alarm_id for event in events} == {"f1"}
+    raised, _, reraised, acknowledged = events
+    assert (raised.frame_id, raised.score, raised.state) == ("f1", 1.5, AlarmState.UNACKNOWLEDGED)
+    assert (reraised.frame_id, reraised.change) == ("f6", AlarmChange.RERAISED)
+    assert (acknowledged.operator, acknowledged.frame_id) == ("ada", None)
+    assert (alarm.state, alarm.acknowledged_by, alarm.raised_at) == (
+        AlarmState.ACKNOWLEDGED,
+        "ada",
+        START + timedelta(seconds=1),
+    )
+
+
+def test_a_second_alarm_has_another_id():
+    """After it cleared, the next raise is a new alarm."""
+    raised = [event for event in play("RRAPPPRR")[1] if event.change is AlarmChange.RAISED]
+    assert [event.alarm_id for event in raised] == ["f1", "f7"]
+
+
+@given(
+    st.text(alphabet="RP-A", max_size=60),
+    st.integers(1, 4).flatmap(lambda n: st.tuples(st.integers(1, n), st.just(n))),
+    st.integers(1, 4),
+)
+def test_every_alarm_is_raised_once_and_cleared_once(script, kn, m):
+    """Whatever happens, an alarm is raised first, cleared last, each once, and acknowledged in between."""
+    alarm, events = play(script, AlarmConfig(k=kn[0], n=kn[1], m=m))
+    by_id: dict[str, list[AlarmChange]] = {}
+    for event in events:
+        by_id.setdefault(event.alarm_id, []).append(event.change)
+    for number, steps in enumerate(by_id.values()):
+        assert steps[0] is AlarmChange.RAISED
+        assert steps.count(AlarmChange.RAISED) == 1
+        assert steps.count(AlarmChange.ACKNOWLEDGED) <= 1
+        if number < len(by_id) - 1 or alarm.state is AlarmState.NORMAL:
+            assert steps[-1] is AlarmChange.CLEARED
+            assert steps.count(AlarmChange.CLEARED) == 1
+            assert AlarmChange.ACKNOWLEDGED in steps
+    assert len(alarm.window) <= kn[1]
+    assert (alarm.state is AlarmState.NORMAL) == (alarm.alarm_id is None)
+
+
+def test_numbers_that_make_no_sense_are_refused():
+    """k above n can never raise."""
+    with pytest.raises(ConfigError, match=r"AlarmConfig\.k is 5, expected at most n \(3\)"):
+        AlarmConfig(k=5, n=3, m=1)

@@ -1,0 +1,203 @@
+import asyncio
+from datetime import UTC, datetime
+from time import monotonic
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from patchline.engine.types import Verdict
+from patchline.stream.model.errors import LaneLostError
+from patchline.stream.model.feedback import Result
+from patchline.stream.model.frame import Position
+from patchline.stream.model.outcome import Outcome
+from patchline.stream.pipeline.checkpoint import Checkpoint
+from tests.stream.scripted import frame
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def outcome(partition: int, offset: int) -> Outcome:
+    made = frame(f"{partition}/{offset}", b"x", position=Position("frames", partition, offset))
+    result = Result(
+        frame_id=made.frame_id,
+        camera="c",
+        recipe="r",
+        time=NOW,
+        inspected_at=NOW,
+        verdict=Verdict.PASS,
+        latency_ms=0.0,
+    )
+    return Outcome(frame=made, result=result)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.integers(0, 2), max_size=40).flatmap(
+        lambda partitions: st.tuples(st.just(partitions), st.permutations(range(len(partitions))))
+    ),
+    st.lists(st.integers(0, 4), min_size=1, max_size=6),
+    st.integers(1, 3),
+)
+def test_the_watermark_never_passes_an_unflushed_frame(script, pauses, gap):
+    """Under any order of completion, each flush holds exactly the frames between two watermarks, in order."""
+    partitions, completion = script
+
+    async def play() -> None:
+        flushed: dict[int, list[int]] = {}
+        left: list[str] = []
+        flushing: set[int] = set()
+        count = 0
+
+        async def flush(outcomes):
+            nonlocal count
+            partition = outcomes[0].frame.position.partition
+            assert partition not in flushing
+            flushing.add(partition)
+            for _ in range(pauses[count % len(pauses)]):
+                await asyncio.sleep(0)
+            count += 1
+            flushing.discard(partition)
+            flushed.setdefault(partition, []).extend(o.frame.position.offset for o in outcomes)
+            expected = [place.position.offset for place in order[partition]]
+            assert flushed[partition] == expected[: len(flushed[partition])]
+
+        checkpoint = Checkpoint(flush, lambda o: left.append(o.result.frame_id))
+        places, order = [], {}
+        for partition in partitions:
+            made = outcome(partition, gap * len(order.get(partition, [])))  # offsets may have gaps
+            place = checkpoint.arrive(made.frame)
+            order.setdefault(partition, []).append(place)
+            places.append((place, made))
+        tasks = []
+        for number in completion:
+            tasks.append(asyncio.create_task(checkpoint.settle(*places[number])))
+            await asyncio.sleep(0)
+            for lane in checkpoint.lanes:
+                if lane.watermark is not None:
+                    assert lane.watermark.offset <= flushed[lane.key[1]][-1]
+        await asyncio.gather(*tasks)
+        for partition, expected in order.items():
+            assert flushed[partition] == [place.position.offset for place in expected]
+        for lane in checkpoint.lanes:
+            assert lane.open == 0
+            assert lane.watermark.offset == flushed[lane.key[1]][-1]
+        assert sorted(left) == sorted(made.result.frame_id for _, made in places)
+
+    asyncio.run(play())
+
+
+async def test_released_lanes_finish_or_are_abandoned():
+    """What is done in time is flushed; the rest leaves without a flush, and a new lane starts clean."""
+    flushed, left = [], []
+
+    async def flush(outcomes):
+        flushed.extend(o.result.frame_id for o in outcomes)
+
+    checkpoint = Checkpoint(flush, lambda o: left.append(o.result.frame_id))
+    done, open_ = outcome(0, 0), outcome(1, 0)
+    first, second = checkpoint.arrive(done.frame), checkpoint.arrive(open_.frame)
+    releasing = asyncio.create_task(checkpoint.release([("frames", 0), ("frames", 1)], 0.2))
+    await asyncio.sleep(0)
+    await checkpoint.settle(first, done)
+    assert await releasing == [("frames", 1)]
+    again = checkpoint.arrive(open_.frame)
+    await checkpoint.settle(second, open_)
+    assert (flushed, left) == (["0/0"], ["0/0", "1/0"])
+    await checkpoint.settle(again, open_)
+    assert flushed == ["0/0", "1/0"]
+
+
+async def test_a_flush_that_hangs_does_not_outlive_its_lane():
+    """A delivery still trying when its partition is lost is broken off."""
+    left = []
+
+    async def flush(outcomes):
+        await asyncio.Event().wait()
+
+    checkpoint = Checkpoint(flush, lambda o: left.append(o.result.frame_id))
+    made = outcome(0, 0)
+    settling = asyncio.create_task(checkpoint.settle(checkpoint.arrive(made.frame), made))
+    await asyncio.sleep(0)
+    assert await checkpoint.release([("frames", 0)], 0.05) == [("frames", 0)]
+    async with asyncio.timeout(5):
+        await settling
+    assert left == ["0/0"]
+
+
+async def test_a_lane_that_is_lost_has_no_more_results_until_it_is_given_out_anew():
+    """The outcomes in flight leave without being flushed, other lanes go on, and a new owner of the lane is heard."""
+    flushed, left = [], []
+    lost = True
+
+    async def flush(outcomes):
+        if lost and outcomes[0].frame.position.partition == 0:
+            raise LaneLostError("scripted")
+        flushed.extend(o.frame.frame_id for o in outcomes)
+
+    checkpoint = Checkpoint(flush, lambda o: left.append(o.frame.frame_id))
+    made = [outcome(0, 0), outcome(0, 1), outcome(1, 0)]
+    places = [checkpoint.arrive(each.frame) for each in made]
+    for place, each in zip(places, made, strict=True):
+        await checkpoint.settle(place, each)
+    assert flushed == ["1/0"]
+    assert left == ["0/0", "0/1", "1/0"]
+    assert places[0].lane.open == 0
+
+    lost = False
+    after = outcome(0, 2)
+    await checkpoint.settle(checkpoint.arrive(after.frame), after)
+    assert flushed == ["1/0"]
+    await checkpoint.release([("frames", 0)], 1)
+    again = outcome(0, 0)
+    await checkpoint.settle(checkpoint.arrive(again.frame), again)
+    assert flushed == ["1/0", "0/0"]
+
+
+async def test_whoever_wants_to_stay_until_its_outcome_has_left_does():
+    """While one flush is under way another settles for the next; a third returns at once, unless it is told to stay."""
+    flushed, goes_on = [], asyncio.Event()
+
+    async def flush(outcomes):
+        flushed.extend(o.result.frame_id for o in outcomes)
+        await goes_on.wait()
+
+    checkpoint = Checkpoint(flush, lambda _: None)
+    made = [outcome(0, offset) for offset in range(4)]
+    places = [checkpoint.arrive(one.frame) for one in made]
+    settling = []
+    for number in range(4):
+        stays = number == 3
+        settling.append(asyncio.create_task(checkpoint.settle(places[number], made[number], until_left=stays)))
+        for _ in range(5):
+            await asyncio.sleep(0)
+    assert flushed == ["0/0"]
+    assert [task.done() for task in settling] == [False, False, True, False]
+    goes_on.set()
+    await asyncio.gather(*settling)
+    assert flushed == ["0/0", "0/1", "0/2", "0/3"]
+
+
+async def test_what_comes_soon_after_a_flush_goes_together():
+    """The first outcome at once, the next ones when the interval is over, or when they are many, or all that came."""
+    flushed: list[list[str]] = []
+
+    async def flush(outcomes):
+        flushed.append([o.result.frame_id for o in outcomes])
+
+    checkpoint = Checkpoint(flush, lambda _: None, 0.3, at_once=3)
+    made = [outcome(0, number) for number in range(6)]
+    places = [checkpoint.arrive(one.frame) for one in made]
+    begin = monotonic()
+    await checkpoint.settle(places[0], made[0])
+    assert flushed == [["0/0"]]
+    await asyncio.gather(*(checkpoint.settle(places[number], made[number]) for number in (1, 2)))
+    assert monotonic() - begin > 0.25
+    assert flushed[1:] == [["0/1", "0/2"]]
+    begin = monotonic()
+    await asyncio.gather(*(checkpoint.settle(places[number], made[number]) for number in (3, 4, 5)))
+    assert monotonic() - begin < 0.25
+    assert flushed[2:] == [["0/3", "0/4", "0/5"]]
+    last = outcome(0, 6)
+    await checkpoint.settle(checkpoint.arrive(last.frame), last)
+    assert monotonic() - begin < 0.25
+    assert flushed[3:] == [["0/6"]]

@@ -1,0 +1,87 @@
+"""Frames are read shortly before the engine can take them."""
+
+import asyncio
+import time
+
+import pytest
+
+from patchline.stream.pipeline.pace import Pace
+
+BATCH_S = 0.2
+
+
+async def _engine(pace: Pace) -> None:
+    with pace.inspecting(2):
+        await asyncio.sleep(BATCH_S)
+    pace.judged()
+    pace.judged()
+
+
+async def _read(pace: Pace) -> float:
+    """Seconds until the next frame is read."""
+    begin = time.monotonic()
+    await pace.wait()
+    pace.read()
+    return time.monotonic() - begin
+
+
+@pytest.mark.parametrize(("longest_s", "waits"), [(0.05, True), (10.0, False), (None, False)])
+async def test_the_next_batch_is_read_shortly_before_the_engine_is_free(longest_s, waits):
+    """Its second frame at once: it waits no longer. The batch after it is not read yet."""
+    pace = Pace(longest_s, batch_size=2)
+    assert max([await _read(pace), await _read(pace)]) < 0.1, "nothing is known of the engine yet"
+    await _engine(pace)
+    await _read(pace)
+    await _read(pace)
+    working = asyncio.create_task(_engine(pace))
+    await asyncio.sleep(0)
+    first_s, second_s = await _read(pace), await _read(pace)
+    assert (first_s > BATCH_S / 2) == waits
+    assert second_s < 0.1
+    if waits:
+        assert not working.done()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(pace.wait(), BATCH_S / 2)
+    await working
+
+
+async def test_a_frame_that_the_engine_never_sees_makes_room_for_the_next():
+    """One that cannot be read, say."""
+    pace = Pace(0.01, batch_size=1)
+    pace.read()
+    with pace.inspecting(1):
+        await asyncio.sleep(0.05)
+    pace.judged()
+    pace.read()
+    reading = asyncio.create_task(_read(pace))
+    await asyncio.sleep(0.02)
+    assert not reading.done()
+    pace.judged()
+    assert await reading < 1
+
+
+def test_a_batch_begins_where_those_before_it_are_full():
+    """Frames that the engine has, or has judged, count no more; those that wait fill the next batch."""
+    pace = Pace(None, batch_size=2)
+    begins = []
+    for _ in range(4):
+        begins.append(pace.begins_batch)
+        pace.read()
+    assert begins == [True, False, True, False]
+    pace.read()
+    with pace.inspecting(2):
+        assert not pace.begins_batch
+        pace.read()
+        assert pace.begins_batch
+
+
+async def test_one_batch_is_read_before_anything_is_known_of_the_engine():
+    """Its first batch may take seconds, and the frames behind it would have waited for longer than they may."""
+    pace = Pace(10.0, batch_size=2)
+    await _read(pace)
+    await _read(pace)
+    reading = asyncio.create_task(_read(pace))
+    await asyncio.sleep(0.05)
+    assert not reading.done()
+    await _engine(pace)
+    assert await reading < 1
