@@ -7,7 +7,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from patchline.engine.numerics.quantise import Rows
+Rows: TypeAlias = NDArray[np.int16]
+"""Stored embeddings, int16 (N, D); times the scale they are L2-comparable embeddings."""
+
 
 Image: TypeAlias = NDArray[np.uint8]
 """RGB, uint8, (H, W, 3)."""

@@ -4,9 +4,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequ
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from patchline.stream.inspection.engine_thread import EngineThread
-from patchline.stream.model.frame import Frame, Position
+from patchline.stream.model.frame import Frame, LaneKey, Position
 from patchline.stream.model.outcome import Outcome
-from patchline.stream.pipeline.checkpoint import LaneKey
 
 Release: TypeAlias = Callable[[Collection[LaneKey], float], Awaitable[list[LaneKey]]]
 """`Checkpoint.release`."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchline.engine.errors import CalibrationError
+from patchline.engine.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -86,3 +87,82 @@ def _round_up(rate: Fraction) -> float:
     """`rate` in four decimals, or three significant digits where it is smaller, never below it."""
     digits = 4 if rate > Fraction(1, 100) else 6
     return float(ceil(rate * 10**digits) / 10**digits)
+
+
+AT_LEAST = 0.2
+
+
+AT_MOST = 0.5
+"""Share of the good images that `fit` may hold out by itself."""
+
+
+def draw_held_out(total: int, recipe: Recipe) -> frozenset[int]:
+    """Positions, 0 to `total` - 1, of the good images to hold out, drawn by the recipe's seed.
+
+    Known before any image is read: as many as the false-reject rate needs, at least a fifth, at most half.
+
+    Raises:
+        CalibrationError: the rate needs more than half of the images.
+    """
+    most = int(total * AT_MOST)
+    needed = frames_needed(recipe.false_reject_rate)
+    if needed > most:
+        can = f"at most {most} of {total} good images are held out for calibration; "
+        try:
+            check_promise(most, recipe.false_reject_rate)
+        except CalibrationError as error:
+            raise CalibrationError(f"recipe {recipe.name!r}: {can}{error}") from None
+    count = max(needed, round(total * AT_LEAST))
+    return frozenset(np.random.default_rng(recipe.seed).permutation(total)[:count].tolist())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnedThreshold:
+    """A threshold and what it rests on: so many calibration frames, passed frames and confirmed frames."""
+
+    value: float
+    false_reject_rate: float
+    calibration_frames: int
+    passed_frames: int
+    confirmed_frames: int
+
+    @property
+    def promise(self) -> str:
+        """What the threshold may be said to do, in one sentence."""
+        rests = f"{self.calibration_frames} held-out good frames"
+        if not self.passed_frames + self.confirmed_frames:
+            return (
+                f"a good frame scores above {self.value:.6g} with probability at most {self.false_reject_rate:g}, "
+                f"on average over calibrations; it rests on {rests}"
+            )
+        return (
+            f"{self.value:.6g} aims to reject {self.false_reject_rate:g} of good frames and promises nothing: beside "
+            f"{rests} it rests on {self.passed_frames} that passed and {self.confirmed_frames} confirmed as good"
+        )
+
+
+def learned_threshold(
+    calibration: NDArray[np.float64],
+    passed: NDArray[np.float64],
+    confirmed: NDArray[np.float64],
+    false_reject_rate: float,
+) -> LearnedThreshold:
+    """The threshold of one generation.
+
+    Args:
+        calibration: scores of held-out good frames by this generation, float64 (n,).
+        passed: scores of recent frames that passed, as first seen.
+        confirmed: scores of recent frames that were rejected and confirmed as good, as first seen.
+        false_reject_rate: the share of good frames to reject, in (0, 1).
+
+    Raises:
+        CalibrationError: the frames at hand are too few for the rate.
+    """
+    pooled = np.concatenate([calibration, passed, confirmed])
+    return LearnedThreshold(
+        value=calibrate(pooled, false_reject_rate).threshold,
+        false_reject_rate=false_reject_rate,
+        calibration_frames=len(calibration),
+        passed_frames=len(passed),
+        confirmed_frames=len(confirmed),
+    )

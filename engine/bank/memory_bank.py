@@ -1,6 +1,7 @@
 """The memory bank: what good parts look like, where each row came from, and the threshold that goes with it."""
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,8 +11,9 @@ from numpy.typing import NDArray
 
 from patchline.engine.bank.calibration import Calibration
 from patchline.engine.errors import EngineError
-from patchline.engine.numerics.quantise import Rows, dequantise
+from patchline.engine.numerics.quantise import dequantise
 from patchline.engine.recipe import Recipe, stated
+from patchline.engine.types import Rows
 
 
 class FrameOrigin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -110,3 +112,25 @@ def _flaw(bank: MemoryBank) -> str | None:
     if bank.generation < 1:
         return f"generation must be 1 or more, found {bank.generation}"
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class FrameChange:
+    """Rows of one frame that only the later bank has, and that only the earlier one has."""
+
+    frame: str
+    added: int
+    removed: int
+
+
+def difference(before: MemoryBank, after: MemoryBank) -> tuple[FrameChange, ...]:
+    """The frames whose rows differ, in the order of the banks' frames; a row is its frame, patch and values."""
+    rows_before, rows_after = _rows(before), _rows(after)
+    added = Counter(frame for frame, _, _ in rows_after - rows_before)
+    removed = Counter(frame for frame, _, _ in rows_before - rows_after)
+    names = dict.fromkeys(origin.name for origin in (*before.frames, *after.frames))
+    return tuple(FrameChange(name, added[name], removed[name]) for name in names if added[name] or removed[name])
+
+
+def _rows(bank: MemoryBank) -> set[tuple[str, int, bytes]]:
+    return {(*bank.provenance(row), bank.rows[row].tobytes()) for row in range(len(bank.rows))}

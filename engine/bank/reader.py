@@ -16,7 +16,7 @@ from patchline.engine.bank.events import Event, StoredFrame
 from patchline.engine.bank.manifest import MANIFEST_NAME, Manifest, decode, manifest_name
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.errors import BankFileError, EngineError
-from patchline.engine.numerics.quantise import Rows
+from patchline.engine.types import Rows
 
 FRAMES, REJECTS = "frames", "rejects"
 

@@ -5,9 +5,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from patchline.engine.bank.calibration import Calibration, calibrate
+from patchline.engine.bank.calibration import Calibration, calibrate, learned_threshold
 from patchline.engine.bank.events import Chain
-from patchline.engine.bank.learned_threshold import learned_threshold
 from patchline.engine.bank.manifest import LearningState
 from patchline.engine.bank.memory_bank import FrameOrigin, MemoryBank
 from patchline.engine.coreset.online import OnlineCoreset, begin, resume, sq_integer

@@ -11,7 +11,7 @@ from safetensors.numpy import save as save_tensors
 
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.errors import BankFileError
-from patchline.engine.numerics.quantise import Rows
+from patchline.engine.types import Rows
 
 Tensors: TypeAlias = Mapping[str, NDArray[Any]]
 WHOLE = {"rows": np.int16, "row_frame": np.int32, "row_patch": np.int32, "calibration_scores": np.float64}

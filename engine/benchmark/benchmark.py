@@ -23,7 +23,7 @@ from patchline.engine.inspection.batch_judge import BatchJudge
 from patchline.engine.inspection.inspector import Inspector
 from patchline.engine.inspection.judge import Judge
 from patchline.engine.numerics.device import Precision, backbone_dtype, full_float32, resolve_device
-from patchline.engine.numerics.fixed_product import FixedProduct
+from patchline.engine.numerics.matmul import FixedProduct
 from patchline.engine.search.factory import SearchKind, make_search
 from patchline.engine.search.index import NearestNeighbours
 from patchline.engine.types import Image

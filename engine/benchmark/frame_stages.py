@@ -11,7 +11,7 @@ from torch import Tensor
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.features import patches
 from patchline.engine.features.extractor import FeatureExtractor
-from patchline.engine.features.illumination import level
+from patchline.engine.features.preprocess import level
 from patchline.engine.features.tiling import TiledExtractor
 from patchline.engine.inspection.anomaly_map import anomaly_map
 from patchline.engine.inspection.judge import score_bands, score_of

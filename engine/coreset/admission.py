@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchline.engine.numerics.matmul import product
-from patchline.engine.numerics.quantise import Rows
+from patchline.engine.types import Rows
 
 Measure: TypeAlias = Callable[[NDArray[np.int64]], NDArray[np.float64]]
 """The exact squared distances to the bank of some patches, by their numbers."""

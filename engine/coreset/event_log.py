@@ -18,7 +18,7 @@ from patchline.engine.coreset.online import OnlineCoreset, learn, without_rows
 from patchline.engine.coreset.rows import Delta
 from patchline.engine.errors import EngineError
 from patchline.engine.numerics.integer_distances import sq_to_nearest
-from patchline.engine.numerics.quantise import Rows
+from patchline.engine.types import Rows
 
 
 class Learned(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="event", tag="learned"):

@@ -24,13 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchline.engine.coreset.admission import joining
-from patchline.engine.coreset.growing_rows import GrowingRows
-from patchline.engine.coreset.rows import Delta
+from patchline.engine.coreset.rows import Delta, GrowingRows
 from patchline.engine.coreset.thinning import doubled, refilling
 from patchline.engine.errors import EngineError
 from patchline.engine.numerics.integer_distances import Screened, apart, sq_norms, sq_pairs, sq_to_nearest
-from patchline.engine.numerics.quantise import Rows
 from patchline.engine.numerics.steps import finish
+from patchline.engine.types import Rows
 
 Learnt: TypeAlias = tuple["OnlineCoreset", Delta]
 """The rows after, and how those before became them."""

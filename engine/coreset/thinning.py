@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from patchline.engine.coreset.centre_distances import Covering
 from patchline.engine.numerics.integer_distances import apart
-from patchline.engine.numerics.quantise import Rows
+from patchline.engine.types import Rows
 
 FREED = 4
 """A thinning leaves one in so many of the budget's rows free, for what is learned next."""

@@ -21,13 +21,11 @@ from patchline.engine.features.cuda_graph import Launch
 from patchline.engine.features.device_pipeline import DevicePass, chunk_size
 from patchline.engine.features.feature_maps import as_map
 from patchline.engine.features.fusion_cuda import COLOURS
-from patchline.engine.features.illumination import level
 from patchline.engine.features.patches import PLAIN, PatchOptions
-from patchline.engine.features.preprocess import check_image
+from patchline.engine.features.preprocess import check_image, level
 from patchline.engine.numerics import onednn
 from patchline.engine.numerics.core_pool import cores, spread
-from patchline.engine.numerics.device import Precision, backbone_dtype, full_float32
-from patchline.engine.numerics.kernel_compiler import compiles
+from patchline.engine.numerics.device import Precision, backbone_dtype, compiles, full_float32
 from patchline.engine.recipe import Backbone
 from patchline.engine.types import Image
 

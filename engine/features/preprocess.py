@@ -39,3 +39,20 @@ def check_image(image: Image) -> None:
     """Raise ImageError unless `image` is RGB uint8 (H, W, 3) with at least one pixel."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ImageError(f"expected an RGB uint8 image (H, W, 3), got {image.dtype} {image.shape}")
+
+
+LEVEL = 110
+"""Median grey, in uint8 units, that frames are brought to."""
+
+
+def level(image: Image) -> Image:
+    """Scale an RGB uint8 (H, W, 3) image so that the median of its grey is `LEVEL`; brighter than 255 saturates.
+
+    Raises:
+        ImageError: `image` is not RGB uint8 (H, W, 3).
+    """
+    check_image(image)
+    median = max(float(np.median(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))), 1.0)
+    # A table of 256 values: the same result on any machine, and no float image.
+    table = np.clip(np.rint(np.arange(256) * (LEVEL / median)), 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(table[image])

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from patchline.engine.errors import RecipeError
 from patchline.engine.features.extractor import FeatureExtractor
-from patchline.engine.features.illumination import level
 from patchline.engine.features.patches import PatchOptions
+from patchline.engine.features.preprocess import level
 from patchline.engine.recipe import Recipe, Tiling
 from patchline.engine.types import Image
 

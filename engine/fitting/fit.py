@@ -12,18 +12,16 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from patchline.engine.bank.calibration import calibrate, check_promise
+from patchline.engine.bank.calibration import calibrate, check_promise, draw_held_out
 from patchline.engine.bank.events import StoredFrame
-from patchline.engine.bank.held_out import draw_held_out
 from patchline.engine.bank.memory_bank import FrameOrigin, MemoryBank
 from patchline.engine.errors import CalibrationError
 from patchline.engine.features.extractor import Runtime, load_backbone
 from patchline.engine.features.tiling import TiledExtractor
-from patchline.engine.fitting.spool import ImageSpool
+from patchline.engine.fitting.scratch import ImageSpool
 from patchline.engine.fitting.stages import FitStages, Keep, NamedImage, Progress, silent
 from patchline.engine.numerics.device import Precision, resolve_device
-from patchline.engine.recipe import Recipe
-from patchline.engine.recipe_check import check_recipe
+from patchline.engine.recipe import Recipe, check_recipe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,16 +21,14 @@ from patchline.engine.errors import EngineError
 from patchline.engine.features.extractor import FeatureExtractor
 from patchline.engine.features.preprocess import prepare
 from patchline.engine.features.tiling import TiledExtractor
-from patchline.engine.fitting.embeddings import EmbeddingFile
 from patchline.engine.fitting.prefetch import read_ahead
-from patchline.engine.fitting.spool import ImageSpool
+from patchline.engine.fitting.scratch import EmbeddingFile, ImageSpool
 from patchline.engine.inspection.judge import score_of
 from patchline.engine.inspection.scoring import Scorer
-from patchline.engine.numerics.quantise import Rows, dequantise, quantise
-from patchline.engine.recipe import Recipe
-from patchline.engine.recipe_check import check_projection
+from patchline.engine.numerics.quantise import dequantise, quantise
+from patchline.engine.recipe import Recipe, check_projection
 from patchline.engine.search.factory import make_search
-from patchline.engine.types import Image
+from patchline.engine.types import Image, Rows
 
 NamedImage: TypeAlias = tuple[str, Image]
 Progress: TypeAlias = Callable[[str, int, int], None]

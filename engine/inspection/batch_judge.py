@@ -17,7 +17,7 @@ from patchline.engine.errors import EngineError
 from patchline.engine.inspection.anomaly_map import REFERENCE_HEIGHT_PX, axis_operator
 from patchline.engine.inspection.judge import Judge, Maps
 from patchline.engine.inspection.scoring import Score
-from patchline.engine.numerics.fetching import fetching
+from patchline.engine.numerics.device import fetching
 from patchline.engine.search.device import DeviceSearch
 from patchline.engine.search.index import TensorNearest, nearest_of_frames
 from patchline.engine.search.row_neighbours import RowNeighbours

@@ -20,10 +20,10 @@ from patchline.engine.inspection.batch_judge import Answer, BatchJudge
 from patchline.engine.inspection.judge import Judge, Maps
 from patchline.engine.numerics.core_pool import begin, begin_one, finished
 from patchline.engine.numerics.device import Precision, resolve_device
-from patchline.engine.numerics.quantise import Rows, quantise
+from patchline.engine.numerics.quantise import quantise
 from patchline.engine.recipe import Backbone
 from patchline.engine.search.factory import SearchKind, make_search
-from patchline.engine.types import Embedded, Image, Inspection
+from patchline.engine.types import Embedded, Image, Inspection, Rows
 
 Result = TypeVar("Result")
 Pass: TypeAlias = tuple[Backbone, tuple[int, int], PatchOptions]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from patchline.engine.learning.reference_frames import ReferenceFrame
 from patchline.engine.numerics.integer_distances import sq_to_nearest
-from patchline.engine.numerics.quantise import Rows
+from patchline.engine.types import Rows
 
 FARTHEST = 10
 """Patches of a frame, the farthest from the bank, that are compared."""

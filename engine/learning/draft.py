@@ -20,7 +20,7 @@ from patchline.engine.learning.preview import Preview, previewing
 from patchline.engine.learning.reference_frames import ReferenceFrames
 from patchline.engine.learning.reference_store import KnownFrames
 from patchline.engine.learning.requests import Confirmation, Proposal, Request
-from patchline.engine.numerics.quantise import Rows
+from patchline.engine.types import Rows
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

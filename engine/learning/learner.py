@@ -18,12 +18,12 @@ from patchline.engine.bank.store import GenerationStore
 from patchline.engine.bank.usage_log import UsedRows
 from patchline.engine.coreset.online import OnlineCoreset
 from patchline.engine.errors import LearningError
-from patchline.engine.learning import confirming, taking_back
+from patchline.engine.learning import proposals
 from patchline.engine.learning.ageing import unused_rows
 from patchline.engine.learning.draft import Draft, Newest
 from patchline.engine.learning.reference_store import KnownFrames
 from patchline.engine.learning.requests import Ageing, Confirmation, Proposal, Request, Rollback, Unlearning
-from patchline.engine.numerics.quantise import Rows
+from patchline.engine.types import Rows
 
 Asked = TypeVar("Asked", bound=Request)
 
@@ -93,24 +93,24 @@ class Learner:
         self._passed.append(score)
 
     def confirm_good(self, request: Confirmation) -> Iterator[None]:
-        """Propose to learn a frame, or to hold it; see `confirming.confirm_good`. LearningError: nobody is named."""
-        return self._propose(request, confirming.confirm_good)
+        """Propose to learn a frame, or to hold it; see `proposals.confirm_good`. LearningError: nobody is named."""
+        return self._propose(request, proposals.confirm_good)
 
     def confirm_defect(self, request: Confirmation) -> Iterator[None]:
-        """Propose that a frame joins the known defects; see `confirming.confirm_defect`."""
-        return self._propose(request, confirming.confirm_defect)
+        """Propose that a frame joins the known defects; see `proposals.confirm_defect`."""
+        return self._propose(request, proposals.confirm_defect)
 
     def unlearn(self, request: Unlearning) -> Iterator[None]:
-        """Propose the bank that never saw a confirmed frame; see `taking_back.unlearn`."""
-        return self._propose(request, taking_back.unlearn)
+        """Propose the bank that never saw a confirmed frame; see `proposals.unlearn`."""
+        return self._propose(request, proposals.unlearn)
 
     def rollback(self, request: Rollback) -> Iterator[None]:
-        """Propose a generation that equals an earlier one; see `taking_back.rollback`."""
-        return self._propose(request, taking_back.rollback)
+        """Propose a generation that equals an earlier one; see `proposals.rollback`."""
+        return self._propose(request, proposals.rollback)
 
     def age(self, request: Ageing) -> Iterator[None]:
-        """Propose that rows leave; see `taking_back.age`."""
-        return self._propose(request, taking_back.age)
+        """Propose that rows leave; see `proposals.age`."""
+        return self._propose(request, proposals.age)
 
     def unused(self, usage: Mapping[str, UsedRows], *, days: int, today: str) -> tuple[tuple[str, int], ...]:
         """The rows that the ageing policy lets go; see `ageing.unused_rows`."""

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from patchline.engine.coreset.online import OnlineCoreset, learn
 from patchline.engine.learning.reference_frames import Kind, ReferenceFrames, kept_rows
-from patchline.engine.numerics.quantise import Rows
 from patchline.engine.numerics.steps import finish
+from patchline.engine.types import Rows
 
 Scores: TypeAlias = Callable[[ReferenceFrames], NDArray[np.float64]]
 """Scores of reference frames, float64 (F,), in their order."""

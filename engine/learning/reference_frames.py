@@ -20,8 +20,8 @@ from patchline.engine.errors import EngineError
 from patchline.engine.inspection.scoring import mean_of_farthest
 from patchline.engine.numerics.integer_distances import Screened, sq_norms, sq_pairs, sq_to_nearest
 from patchline.engine.numerics.matmul import product
-from patchline.engine.numerics.quantise import Rows
 from patchline.engine.numerics.steps import finish
+from patchline.engine.types import Rows
 
 Kind: TypeAlias = Literal["calibration", "defect", "reject"]
 SLICE_FRAMES = 4

@@ -11,7 +11,7 @@ from patchline.engine.bank.store import GenerationStore
 from patchline.engine.coreset.online import OnlineCoreset
 from patchline.engine.errors import BankFileError
 from patchline.engine.learning.reference_frames import ReferenceFrames
-from patchline.engine.numerics.quantise import Rows
+from patchline.engine.types import Rows
 
 RECENT_REJECTS = 20
 """Rejects that a preview is made for."""

@@ -11,7 +11,7 @@ from patchline.engine.coreset.event_log import Learning
 from patchline.engine.coreset.online import OnlineCoreset, learn
 from patchline.engine.errors import EngineError
 from patchline.engine.learning.reference_frames import ReferenceFrames
-from patchline.engine.numerics.quantise import Rows
+from patchline.engine.types import Rows
 
 
 def replayed(store: GenerationReader) -> Iterator[tuple[int, str | None]]:

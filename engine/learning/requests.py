@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.learning.preview import Preview
-from patchline.engine.numerics.quantise import Rows
+from patchline.engine.types import Rows
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):

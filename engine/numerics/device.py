@@ -1,10 +1,15 @@
 """Which device computes, and how precisely."""
 
-from collections.abc import Iterator
+import os
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Literal, TypeAlias
 
 import torch
+from torch import Tensor
 
 from patchline.engine.errors import DeviceError
 
@@ -53,3 +58,39 @@ def full_float32(device: torch.device) -> Iterator[None]:
         yield
     finally:
         products.allow_tf32, convolutions.allow_tf32 = before
+
+
+def fetching(tensor: Tensor) -> Callable[[], Tensor]:
+    """Begin to copy a tensor to the host; what is returned waits for it, in any thread, and gives the copy."""
+    if tensor.device.type != "cuda":
+        return lambda: tensor
+    copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    copy.copy_(tensor, non_blocking=True)
+    arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch has no types for it
+    arrived.record(torch.cuda.current_stream(tensor.device))
+
+    def fetched() -> Tensor:
+        arrived.synchronize()
+        return copy
+
+    return fetched
+
+
+COMPILERS = ("gcc", "clang")
+
+
+def compiles(device: torch.device) -> bool:
+    """Whether `device` is a GPU, and Triton and the C compiler that it needs for its launchers are installed.
+
+    A warning says what is missing on a GPU: the same is computed without kernels then, slower.
+    """
+    if device.type != "cuda":
+        return False
+    missing = []
+    if find_spec("triton") is None:
+        missing.append("Triton is not installed")
+    if "CC" not in os.environ and not any(map(shutil.which, COMPILERS)):
+        missing.append(f"no C compiler is on the PATH, expected {' or '.join(COMPILERS)}")
+    if missing:
+        warnings.warn(f"inspection on {device} is slow: {'; '.join(missing)}", RuntimeWarning, stacklevel=2)
+    return not missing

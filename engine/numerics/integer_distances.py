@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchline.engine.numerics.matmul import product
-from patchline.engine.numerics.quantise import Rows
+from patchline.engine.types import Rows
 
 BLOCK = 2048
 TOGETHER = 256

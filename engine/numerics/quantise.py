@@ -5,15 +5,12 @@ without a second rounding of the scale itself. Squared distances of stored value
 """
 
 import math
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from patchline.engine.errors import EngineError
-
-Rows: TypeAlias = NDArray[np.int16]
-"""Stored embeddings, int16 (N, D); times the scale they are L2-comparable embeddings."""
+from patchline.engine.types import Rows
 
 LIMIT = 32767
 HEADROOM = 2.0

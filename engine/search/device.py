@@ -24,8 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from patchline.engine.numerics.device import full_float32
-from patchline.engine.numerics.kernel_compiler import compiles
+from patchline.engine.numerics.device import compiles, full_float32
 from patchline.engine.numerics.projection import principal_axes, with_residual
 from patchline.engine.search import fused_search
 from patchline.engine.search.index import (

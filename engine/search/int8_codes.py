@@ -30,7 +30,7 @@ import torch
 from numpy.typing import NDArray
 from torch.linalg import vector_norm
 
-from patchline.engine.numerics.fixed_product import FixedProduct
+from patchline.engine.numerics.matmul import FixedProduct
 from patchline.engine.search.index import UNIT
 
 Codes: TypeAlias = NDArray[np.int8]

@@ -24,7 +24,7 @@ def open_inspector(
     """An inspector with the bank in a folder, and the name of its recipe; raises BankFileError and the like."""
     if search not in SEARCHES:
         raise InputError(f"--search: {search!r}; expected {', '.join(SEARCHES)}")
-    from patchline.engine.bank.bank_file import load_bank
+    from patchline.engine.bank.store import load_bank
 
     loaded = load_bank(bank, generation)
 

@@ -110,14 +110,14 @@ def _with_store(
     url: str | None, prefix: str | None, file: Path | None, ask: "Callable[[AlarmStore], Awaitable[T]]"
 ) -> T:
     """Connect as the options, or the settings file, say; ask; disconnect."""
+    from patchline.stream.alarms.config import RedisConfig
     from patchline.stream.alarms.store import AlarmStore
-    from patchline.stream.config import RedisConfig
 
     config = RedisConfig(url=url or DEFAULT_URL, prefix=prefix or RedisConfig().prefix)
     if file is not None:
         from patchline.ops.errors import InputError
-        from patchline.ops.service.assembly import redis_of
         from patchline.ops.settings.file import load_settings
+        from patchline.ops.settings.stream_configs import redis_of
 
         found = redis_of(load_settings(file).redis)
         if found is None:

@@ -97,7 +97,7 @@ def diff(
     as_json: Json = False,
 ) -> None:
     """Show which rows one generation has and another has not, by the frame that they came from."""
-    from patchline.engine.bank.generation_diff import difference
+    from patchline.engine.bank.memory_bank import difference
 
     reader = _reader(bank)
     one, other = reader.bank(before), reader.bank(after)

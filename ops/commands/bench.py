@@ -59,7 +59,7 @@ def bench(
 
     files = find_images([images])[:frames] if images else []
 
-    from patchline.engine.bank.bank_file import load_bank
+    from patchline.engine.bank.store import load_bank
 
     loaded = [load_bank(folder) for folder in banks]
 

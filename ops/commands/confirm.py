@@ -8,9 +8,10 @@ import typer
 
 from patchline.ops.commands._examples import examples
 from patchline.ops.errors import InputError, OpsError
+from patchline.ops.web.client import _over_http, _preview
 
 if TYPE_CHECKING:
-    from patchline.stream.config import KafkaConfig
+    from patchline.stream.kafka.config import KafkaConfig
     from patchline.stream.model.feedback import Feedback, FeedbackReply, UpdatePreview
 
 EXAMPLES = examples(
@@ -127,62 +128,10 @@ async def _over_kafka(config: "KafkaConfig", feedback: "Feedback") -> "FeedbackR
 
 
 def _kafka(settings: Path) -> "KafkaConfig":
-    from patchline.ops.service.assembly import kafka_of
     from patchline.ops.settings.file import load_settings
+    from patchline.ops.settings.stream_configs import kafka_of
 
     kafka = kafka_of(load_settings(settings))
     if kafka is None:
         raise InputError(f"{settings}: kafka.bootstrap: unset; expected the brokers, or --url of a worker")
     return kafka
-
-
-async def _over_http(url: str, token: str | None, feedback: "Feedback") -> "FeedbackReply":
-    import msgspec
-
-    from patchline.stream.model.feedback import FeedbackReply
-
-    await _request(url, token, "POST", "/feedback", msgspec.json.encode(feedback))
-    while True:
-        answer = await _request(url, token, "GET", f"/feedback/{feedback.feedback_id}")
-        if answer is not None:
-            return msgspec.json.decode(answer, type=FeedbackReply)
-        await asyncio.sleep(0.05)
-
-
-async def _preview(url: str, token: str | None, feedback: "Feedback") -> "UpdatePreview":
-    from urllib.parse import quote, urlencode
-
-    import msgspec
-
-    from patchline.stream.model.feedback import UpdatePreview
-
-    query = urlencode({"frame": feedback.frame_id, "verdict": feedback.verdict.value})
-    answer = await _request(url, token, "GET", f"/recipes/{quote(feedback.recipe)}/preview?{query}")
-    if answer is None:
-        raise OpsError(f"{url}: has no previews; expected a worker of this version")
-    return msgspec.json.decode(answer, type=UpdatePreview)
-
-
-async def _request(url: str, token: str | None, method: str, path: str, body: bytes | None = None) -> bytes | None:
-    """The body of the answer; None for 404."""
-    import aiohttp
-    import msgspec
-
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    try:
-        async with (
-            aiohttp.ClientSession(headers=headers) as session,
-            session.request(method, url.rstrip("/") + path, data=body) as answer,
-        ):
-            content = await answer.read()
-    except (aiohttp.ClientError, ValueError) as error:
-        raise OpsError(f"{url}: {error or type(error).__name__}; expected a worker's HTTP port") from error
-    if answer.status == 404 and method == "GET":
-        return None
-    if answer.status >= 400:
-        try:
-            text = msgspec.json.decode(content, type=dict[str, str])["error"]
-        except (msgspec.DecodeError, msgspec.ValidationError, KeyError):
-            text = content.decode("utf-8", "replace").strip()
-        raise (InputError if answer.status < 500 else OpsError)(f"{url}: {answer.status}: {text}")
-    return content

@@ -133,7 +133,7 @@ def fit(
 
     Prints what the bank holds and what its threshold promises. An existing bank is never overwritten.
     """
-    from patchline.engine.bank.bank_file import generations
+    from patchline.engine.bank.store import generations
 
     if generations(out):
         raise InputError(f"{out}: holds a memory bank already, and a generation never changes; expected a new folder")
@@ -157,8 +157,7 @@ def fit(
 
     from datetime import UTC, datetime
 
-    from patchline.engine.bank.bank_file import save_bank
-    from patchline.engine.bank.store import GenerationStore
+    from patchline.engine.bank.store import GenerationStore, save_bank
     from patchline.engine.fitting.fit import fit as fit_bank
     from patchline.engine.recipe import Recipe
     from patchline.ops.commands._progress import progress_bars

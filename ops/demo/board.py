@@ -12,9 +12,10 @@ from patchline.engine.types import Image, Inspection
 from patchline.ops.demo.tally import Learned, Outcome, Tally
 from patchline.ops.demo.web import Truth
 from patchline.stream.model.errors import DropCause
-from patchline.stream.model.feedback import FeedbackOutcome, FeedbackReply, Result
+from patchline.stream.model.feedback import FeedbackOutcome, FeedbackReply
 from patchline.stream.model.frame import Frame
 from patchline.stream.model.observer import NullObserver
+from patchline.stream.model.result import Result
 
 State: TypeAlias = Literal["fitting", "running", "draining", "done"]
 TruthOf: TypeAlias = Callable[[str], Truth | None]

@@ -19,8 +19,8 @@ from patchline.ops.demo.web import Truth
 from patchline.ops.errors import InputError
 from patchline.ops.offline.image_files import find_images, load_image
 from patchline.ops.redaction import redact_text
+from patchline.stream.cameras.config import CameraConfig
 from patchline.stream.cameras.video import VideoSource
-from patchline.stream.config import CameraConfig
 from patchline.stream.model.frame import Frame
 from patchline.stream.model.observer import Observer
 

@@ -15,8 +15,8 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from patchline.engine.bank.bank_file import save_bank
 from patchline.engine.bank.memory_bank import MemoryBank
+from patchline.engine.bank.store import save_bank
 from patchline.engine.fitting.fit import fit
 from patchline.engine.inspection.inspector import Inspector
 from patchline.ops.demo.board import Board, Shown
@@ -28,9 +28,9 @@ from patchline.ops.demo.teaching import PERSON, SimulatedOperator, learning_loop
 from patchline.ops.demo.terminal import show
 from patchline.ops.telemetry.metrics import Metrics
 from patchline.ops.web.server import HttpServer
-from patchline.stream.config import Limits
 from patchline.stream.learning.inbox import LocalInbox
 from patchline.stream.model.errors import AbortedError
+from patchline.stream.model.limits import Limits
 from patchline.stream.model.observer import NullObserver, Observer
 from patchline.stream.pipeline.pipeline import Pipeline
 from patchline.stream.recording.jsonl import JsonLinesSink

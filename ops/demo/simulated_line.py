@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaProducer
 from patchline.ops.demo.feed import MATERIALS, Feed, simulated
 from patchline.stream.model.frame import Frame
 from patchline.stream.model.observer import NullObserver
-from patchline.stream.wire.cloudevents import frame_headers
+from patchline.stream.wire.frames import frame_headers
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 Seed = Annotated[int, typer.Option(help="The same line for the same seed.")]
@@ -34,8 +34,7 @@ def fit(
     seed: Seed = 0,
 ) -> None:
     """Fit a bank for each material; banks that are there stay as they are."""
-    from patchline.engine.bank.bank_file import generations, save_bank
-    from patchline.engine.bank.store import GenerationStore
+    from patchline.engine.bank.store import GenerationStore, generations, save_bank
     from patchline.engine.fitting.fit import fit as fit_bank
 
     for job in _feed(seed).jobs:

@@ -9,7 +9,7 @@ import numpy as np
 
 from patchline.engine.types import Verdict
 from patchline.ops.demo.web import Truth
-from patchline.stream.model.feedback import Result
+from patchline.stream.model.result import Result
 
 CONTRAST_EDGES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 LATENCIES_KEPT = 20_000

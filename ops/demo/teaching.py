@@ -11,7 +11,6 @@ from patchline.engine.inspection.inspector import Inspector
 from patchline.engine.learning.learner import Learner
 from patchline.ops.demo.board import Board, Shown
 from patchline.ops.demo.tally import Outcome
-from patchline.stream.config import Limits
 from patchline.stream.decoding.decoder import Decoder
 from patchline.stream.evidence.store import encode_png
 from patchline.stream.inspection.engine_thread import EngineThread
@@ -19,6 +18,7 @@ from patchline.stream.learning.inbox import FeedbackInbox, LocalInbox
 from patchline.stream.learning.loop import LearningLoop
 from patchline.stream.learning.recipe import RecipeLearning
 from patchline.stream.model.feedback import Feedback, FeedbackVerdict
+from patchline.stream.model.limits import Limits
 from patchline.stream.model.observer import Observer
 
 REACTION_S = 0.8

@@ -20,7 +20,7 @@ from patchline.ops.offline.charts import save_roc, save_score_histogram
 from patchline.ops.offline.image_files import inspect_files
 from patchline.ops.offline.mvtec import TestImage, read_mask
 from patchline.ops.offline.overlay import save_overlay
-from patchline.stream.model.feedback import Result
+from patchline.stream.model.result import Result
 
 NONE = "-"
 

@@ -10,13 +10,12 @@ from patchline.engine.errors import ImageError
 from patchline.engine.types import Image
 from patchline.ops.errors import InputError
 from patchline.stream.cameras.folder import SUFFIXES, image_files
-from patchline.stream.config import Limits
-from patchline.stream.decoding.decoder import Decoded
 from patchline.stream.decoding.image_file import read_image
-from patchline.stream.inspection.engine_thread import Engine, Maps
+from patchline.stream.inspection.engine import Engine, Maps
 from patchline.stream.model.errors import Reason, UnreadableError
 from patchline.stream.model.frame import Frame
-from patchline.stream.model.outcome import Outcome, judged, not_inspected
+from patchline.stream.model.limits import Limits
+from patchline.stream.model.outcome import Decoded, Outcome, judged, not_inspected
 
 CAMERA = "files"
 BATCH = 8

@@ -16,8 +16,8 @@ from PIL import ImageDraw, ImageFont
 
 from patchline.engine.types import AnomalyMap, Image, Verdict
 from patchline.ops.offline.image_files import load_image
-from patchline.stream.model.feedback import Box, Result
 from patchline.stream.model.outcome import Outcome
+from patchline.stream.model.result import Box, Result
 
 SCALE_END = 2.0
 """End of the colour scale, in thresholds."""

@@ -10,8 +10,8 @@ from patchline.engine.bank.usage_log import UsageLog
 from patchline.engine.inspection.drift import DriftReference
 from patchline.engine.inspection.inspector import Inspector
 from patchline.engine.learning.learner import Learner
-from patchline.ops.service.assembly import kafka_of, limits_of
 from patchline.ops.settings.model import Settings
+from patchline.ops.settings.stream_configs import kafka_of, limits_of
 from patchline.ops.web.feedback_api import Desk
 from patchline.stream.decoding.decoder import Decoder
 from patchline.stream.evidence.keeper import EvidenceKeeper

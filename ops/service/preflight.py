@@ -14,7 +14,6 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from patchline.engine.errors import PatchlineError
 from patchline.ops.errors import OpsError, Problem, SettingsError
-from patchline.ops.service.assembly import tls_of
 from patchline.ops.settings.cameras import Camera, FolderCamera, KafkaCamera, RecipeSettings, RtspCamera, VideoCamera
 from patchline.ops.settings.file import Reading, read_settings
 from patchline.ops.settings.keys import either
@@ -22,6 +21,7 @@ from patchline.ops.settings.locations import is_url
 from patchline.ops.settings.model import Settings
 from patchline.ops.settings.process import AlarmSettings, SinkSettings
 from patchline.ops.settings.servers import KafkaSettings, RedisSettings
+from patchline.ops.web.tls import tls_of
 
 T = TypeVar("T")
 
@@ -136,7 +136,7 @@ def _missing_recipes(parts: _Parts, reading: Reading) -> Iterator[Problem]:
 
 
 def _banks(parts: _Parts, reading: Reading, summary: list[str]) -> Iterator[Problem]:
-    from patchline.engine.bank.bank_file import load_bank
+    from patchline.engine.bank.store import load_bank
 
     for name, recipe in parts.recipes.items():
         path = ("recipes", name, "bank")

@@ -5,11 +5,12 @@ from collections.abc import Awaitable
 
 from patchline.ops.errors import Problem
 from patchline.ops.redaction import redact_text
-from patchline.ops.service.assembly import kafka_of, redis_of
 from patchline.ops.settings.file import Reading
 from patchline.ops.settings.model import Settings
+from patchline.ops.settings.stream_configs import kafka_of, redis_of
+from patchline.stream.alarms.config import RedisConfig
 from patchline.stream.alarms.store import AlarmStore
-from patchline.stream.config import KafkaConfig, RedisConfig
+from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.model.errors import StreamError
 
 ANSWER_S = 10.0
@@ -43,8 +44,7 @@ async def _ask_kafka(config: KafkaConfig) -> None:
     from aiokafka.admin import AIOKafkaAdminClient
     from aiokafka.errors import KafkaError
 
-    from patchline.stream.kafka.access import start
-    from patchline.stream.kafka.connection import client_options, describe
+    from patchline.stream.kafka.connection import client_options, describe, start
 
     client = AIOKafkaAdminClient(**client_options(config))
     try:

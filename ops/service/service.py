@@ -17,26 +17,16 @@ import structlog
 from patchline.engine.errors import PatchlineError
 from patchline.ops.errors import OpsError
 from patchline.ops.redaction import Redactor
-from patchline.ops.service.assembly import (
-    alarm_rule_of,
-    inspector_of,
-    kafka_of,
-    ledger_of,
-    limits_of,
-    load_banks,
-    recipes_of,
-    sinks_of,
-    sources_of,
-    tls_of,
-    trial_engine_of,
-)
+from patchline.ops.service.assembly import inspector_of, ledger_of, load_banks, sinks_of, sources_of, trial_engine_of
 from patchline.ops.service.learning_assembly import desk_of, drift_of, evidence_of, keeper_of, learning_recipes, loop_of
 from patchline.ops.settings.model import Settings
+from patchline.ops.settings.stream_configs import alarm_rule_of, kafka_of, limits_of, recipes_of
 from patchline.ops.telemetry.log_observer import Fan, LogObserver
 from patchline.ops.telemetry.logs import configure
 from patchline.ops.telemetry.metrics import Metrics
 from patchline.ops.web.feedback_api import FeedbackApi
 from patchline.ops.web.server import HttpServer
+from patchline.ops.web.tls import tls_of
 from patchline.stream.alarms.urgency import AlarmConditions
 from patchline.stream.kafka.topics import ensure_topics
 from patchline.stream.model.errors import AbortedError

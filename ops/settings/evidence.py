@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from patchline.ops.settings.base import Section
-from patchline.stream.config import MIB
+from patchline.stream.model.checks import MIB
 
 
 class EvidenceSettings(Section):

@@ -6,8 +6,11 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from patchline.ops.settings.base import SecretFile, Section
-from patchline.stream.config import MIB, AlarmConfig, JournalConfig, Limits
+from patchline.stream.alarms.config import JournalConfig
+from patchline.stream.model.alarm import AlarmConfig
+from patchline.stream.model.checks import MIB
 from patchline.stream.model.errors import ConfigError
+from patchline.stream.model.limits import Limits
 
 # Defaults are the stream's own, so that a service from a file and one from code behave alike.
 _ALARMS, _LIMITS, _JOURNAL = AlarmConfig(), Limits(), JournalConfig()

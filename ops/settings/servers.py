@@ -7,7 +7,8 @@ from pydantic import Field, SecretStr, model_validator
 
 from patchline.ops.redaction import SecretUrl
 from patchline.ops.settings.base import Name, SecretFile, Section, url_of
-from patchline.stream.config import KafkaConfig, RedisConfig
+from patchline.stream.alarms.config import RedisConfig
+from patchline.stream.kafka.config import KafkaConfig
 
 # Defaults are the stream's own, so that a service from a file and one from code behave alike.
 _KAFKA, _REDIS = KafkaConfig(), RedisConfig()

@@ -9,8 +9,9 @@ import structlog
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.stream.model.alarm import AlarmChange, AlarmEvent
 from patchline.stream.model.errors import AlarmGap, DropCause
-from patchline.stream.model.feedback import FeedbackReply, Result
+from patchline.stream.model.feedback import FeedbackReply
 from patchline.stream.model.observer import NullObserver, Observer
+from patchline.stream.model.result import Result
 
 QUIET_S = 10.0
 """What repeats is logged again only after so long, with how often it happened meanwhile."""

@@ -17,9 +17,10 @@ from patchline.engine.inspection.drift import Drift
 from patchline.engine.types import Image, Inspection, Verdict
 from patchline.stream.model.alarm import AlarmEvent, AlarmState
 from patchline.stream.model.errors import AlarmGap, DropCause
-from patchline.stream.model.feedback import FeedbackReply, Result
+from patchline.stream.model.feedback import FeedbackReply
 from patchline.stream.model.frame import Frame
 from patchline.stream.model.observer import NullObserver, Queue, Stage
+from patchline.stream.model.result import Result
 
 OTHER = "other"
 STAGE_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)

@@ -4,7 +4,6 @@ import asyncio
 import hmac
 import ssl
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -103,29 +102,6 @@ class HttpServer:
     async def _readyz(self, _: web.Request) -> web.Response:
         why_not = self._readiness()
         return web.Response(text="ready\n") if why_not is None else web.Response(text=f"{why_not}\n", status=503)
-
-
-def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
-    """What a server with this certificate speaks: TLS 1.2 or newer.
-
-    Args:
-        certificate: PEM, with the intermediate authorities behind it.
-        key: its private key, PEM, without a password.
-
-    Raises:
-        InputError: they cannot be read, or do not belong together.
-    """
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        # Without a password given, openssl would ask for one on the terminal.
-        context.load_cert_chain(certificate, key, password="")
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        why = error.reason if isinstance(error, ssl.SSLError) else None
-        raise InputError(
-            f"http: {certificate} and {key} are no certificate and its key ({why or error}); expected PEM files that "
-            "belong together, the key without a password (http.tls_certificate, http.tls_key)"
-        ) from error
-    return context
 
 
 def _asks_for(token: str) -> Middleware:

@@ -9,8 +9,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 
 from patchline.stream.alarms.store import Advance, AlarmStore, Written
-from patchline.stream.config import AlarmConfig
-from patchline.stream.model.alarm import AlarmEvent, Observation, observe
+from patchline.stream.model.alarm import AlarmConfig, AlarmEvent, Observation, observe
 from patchline.stream.model.errors import SinkUnavailableError
 from patchline.stream.model.observer import Observer
 from patchline.stream.wire.alarms import StoredAlarm

@@ -6,59 +6,19 @@ same alarms. While Redis is away the logs wait, on disk; nothing else does.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Protocol, TypeAlias, TypeVar
+from typing import TypeVar
 
 from patchline.stream.alarms.applier import AlarmWriter
+from patchline.stream.alarms.logs import ResultLog
 from patchline.stream.alarms.store import AlarmStore
-from patchline.stream.config import AlarmConfig
-from patchline.stream.model.alarm import Observation
+from patchline.stream.model.alarm import AlarmConfig
 from patchline.stream.model.errors import SinkUnavailableError
 from patchline.stream.model.observer import Observer
-from patchline.stream.model.outcome import Outcome
 from patchline.stream.support.retry import persist
 
 T = TypeVar("T")
-Run: TypeAlias = tuple[Sequence[Observation], int | None]
-"""Results of a log in its order, and the position behind them; None where there is nothing new."""
-
-
-class ResultLog(Protocol):
-    """One log of results, in one order."""
-
-    @property
-    def name(self) -> str:
-        """The name under which Redis keeps its position; the same on every worker and after every restart."""
-
-    async def begin(self, position: int | None) -> None:
-        """Read on from a position; None: as far back as alarms are rebuilt from.
-
-        Raises:
-            SourceUnavailableError, SinkUnavailableError: not now.
-        """
-
-    async def read(self) -> Run:
-        """The next results, at once when there are some; none after a moment when there are none. Raises as `begin`."""
-
-    async def applied(self, position: int) -> None:
-        """Everything before this position is in Redis."""
-
-    async def is_empty(self) -> bool:
-        """Whether everything that the log holds now has been read."""
-
-
-class ResultLogs(Protocol):
-    """Where the logs come from."""
-
-    async def open(self, follower: "AlarmFollower") -> None:
-        """Have the logs that are this worker's followed, as they come and go. Raises as `Sink.open` may."""
-
-    async def put(self, outcomes: Sequence[Outcome]) -> None:
-        """Outcomes of one lane, in its order; on return a log has them. Raises as `Sink.deliver`."""
-
-    async def close(self) -> None:
-        """Let everything go."""
 
 
 class AlarmFollower:

@@ -16,8 +16,9 @@ from typing import TypeVar
 import msgspec
 
 from patchline.engine.types import Verdict
-from patchline.stream.alarms.follower import AlarmFollower, Run
-from patchline.stream.config import JournalConfig
+from patchline.stream.alarms.config import JournalConfig
+from patchline.stream.alarms.follower import AlarmFollower
+from patchline.stream.alarms.logs import Run
 from patchline.stream.model.alarm import Observation, observation_of
 from patchline.stream.model.errors import AlarmGap, SinkError, SinkUnavailableError
 from patchline.stream.model.observer import NullObserver, Observer

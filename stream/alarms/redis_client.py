@@ -8,7 +8,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
-from patchline.stream.config import RedisConfig
+from patchline.stream.alarms.config import RedisConfig
 from patchline.stream.model.errors import SinkError, SinkUnavailableError
 from patchline.stream.support.redaction import redact_url
 

@@ -7,9 +7,11 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from patchline.stream.alarms.acknowledgements import serve_acknowledgements
-from patchline.stream.alarms.follower import AlarmFollower, ResultLogs
+from patchline.stream.alarms.config import RedisConfig
+from patchline.stream.alarms.follower import AlarmFollower
+from patchline.stream.alarms.logs import ResultLogs
 from patchline.stream.alarms.store import AlarmStore
-from patchline.stream.config import AlarmConfig, RedisConfig
+from patchline.stream.model.alarm import AlarmConfig
 from patchline.stream.model.errors import SinkError, SinkUnavailableError
 from patchline.stream.model.observer import NullObserver, Observer
 from patchline.stream.model.outcome import Outcome

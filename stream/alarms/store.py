@@ -16,8 +16,8 @@ from typing import Any, Final
 
 import msgspec
 
+from patchline.stream.alarms.config import RedisConfig
 from patchline.stream.alarms.redis_client import RedisClient
-from patchline.stream.config import RedisConfig
 from patchline.stream.model.alarm import Alarm, AlarmEvent
 from patchline.stream.model.errors import SinkError
 from patchline.stream.wire.alarms import StoredAlarm, decode_event, encode_event, from_fields, to_fields

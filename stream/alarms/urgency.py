@@ -6,10 +6,9 @@ here: what counts is whether the condition is there.
 
 from collections import OrderedDict
 
-from patchline.stream.config import AlarmConfig
-from patchline.stream.model.alarm import Alarm, AlarmState, Observation, observe
-from patchline.stream.model.feedback import Result
+from patchline.stream.model.alarm import Alarm, AlarmConfig, AlarmState, Observation, observe
 from patchline.stream.model.observer import NullObserver
+from patchline.stream.model.result import Result
 
 _MAX_CAMERAS = 10_000
 """Cameras come with the frames; of those not seen for longest nothing is remembered."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 
-from patchline.stream.config import FolderConfig
+from patchline.stream.cameras.config import FolderConfig
 from patchline.stream.model.errors import SourceError
 from patchline.stream.model.frame import Frame
 

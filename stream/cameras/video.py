@@ -19,8 +19,8 @@ from av.error import FFmpegError, InvalidDataError
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, sleep_using_event, wait_exponential
 from tenacity.stop import stop_when_event_set
 
+from patchline.stream.cameras.config import CameraConfig
 from patchline.stream.cameras.slot import Slot
-from patchline.stream.config import CameraConfig
 from patchline.stream.model.errors import DropCause, SourceError, SourceUnavailableError
 from patchline.stream.model.frame import Frame
 from patchline.stream.model.observer import NullObserver, Observer

@@ -4,22 +4,14 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 
 from patchline.engine.errors import ImageError
 from patchline.engine.types import Image
-from patchline.stream.config import Limits
 from patchline.stream.decoding.image_file import read_view
 from patchline.stream.model.errors import Reason, UnreadableError
 from patchline.stream.model.frame import Frame
-
-
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """A frame ready for the engine. `prepared` is RGB uint8 at the recipe's size; `size_px` is (H, W) as received."""
-
-    prepared: Image = field(repr=False)
-    size_px: tuple[int, int]
+from patchline.stream.model.limits import Limits
+from patchline.stream.model.outcome import Decoded
 
 
 class Decoder:

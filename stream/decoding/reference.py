@@ -16,9 +16,10 @@ from urllib.parse import unquote, urlsplit
 
 import fsspec
 
-from patchline.stream.config import MIB, Limits
+from patchline.stream.model.checks import MIB
 from patchline.stream.model.errors import Reason, SourceUnavailableError, UnreadableError
 from patchline.stream.model.frame import Frame
+from patchline.stream.model.limits import Limits
 from patchline.stream.model.observer import Observer
 from patchline.stream.support.redaction import redact_url
 from patchline.stream.support.retry import persist

@@ -10,8 +10,7 @@ from patchline.engine.types import Image
 from patchline.stream.decoding.image_file import read_image
 from patchline.stream.evidence.store import Evidence, EvidenceStore, encode_png
 from patchline.stream.model.errors import UnreadableError
-from patchline.stream.model.feedback import Box, GenerationRef
-from patchline.stream.model.patch_box import cell_box
+from patchline.stream.model.result import Box, GenerationRef, cell_box
 
 CONTEXT_CELLS = 2
 """Cells of the patch grid around the patch that a crop shows."""

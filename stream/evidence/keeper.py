@@ -15,9 +15,9 @@ from patchline.engine.types import Image, Inspection, Verdict
 from patchline.stream.evidence.store import Evidence, EvidenceStore, encode_png
 from patchline.stream.inspection.engine_thread import EngineThread
 from patchline.stream.model.errors import EvidenceError
-from patchline.stream.model.feedback import Result
 from patchline.stream.model.frame import Frame
 from patchline.stream.model.observer import NullObserver, Observer
+from patchline.stream.model.result import Result
 
 EXPIRE_EVERY_S = 60.0
 FLUSH_S = 5.0

@@ -20,7 +20,7 @@ import numpy as np
 
 from patchline.engine.types import AnomalyMap, Image
 from patchline.stream.model.errors import EvidenceError
-from patchline.stream.model.feedback import Result
+from patchline.stream.model.result import Result
 
 Kind: TypeAlias = Literal["reject", "pass"]
 KINDS: tuple[Kind, ...] = ("reject", "pass")

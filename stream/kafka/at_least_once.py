@@ -1,16 +1,20 @@
 """Results and dead letters to Kafka, each at least once."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, MessageSizeTooLargeError
+from aiokafka.structs import OffsetAndMetadata
 
-from patchline.stream.config import MIB, KafkaConfig
-from patchline.stream.kafka.access import start
-from patchline.stream.kafka.connection import describe, is_passing, needs_new_producer
-from patchline.stream.kafka.records import producer_options, records_of
-from patchline.stream.model.errors import SinkError, SinkUnavailableError
+from patchline.stream.kafka.config import KafkaConfig
+from patchline.stream.kafka.connection import describe, is_passing, needs_new_producer, producer_options, start
+from patchline.stream.kafka.crash_notes import InFlightNotes
+from patchline.stream.kafka.offsets import FAREWELL_S, Takeover, committed_offset, takeover_of
+from patchline.stream.kafka.records import records_of
+from patchline.stream.model.checks import MIB
+from patchline.stream.model.errors import SinkError, SinkUnavailableError, SourceError, SourceUnavailableError
 from patchline.stream.model.outcome import Outcome
 from patchline.stream.wire.cloudevents import Record
 
@@ -99,3 +103,72 @@ class KafkaSink:
         producer, self._producer = self._producer, None
         if producer is not None:
             await producer.stop()
+
+
+class KafkaOffsets:
+    """Offsets committed by the consumer: results were delivered before. `Offsets` for brokers without transactions.
+
+    Args:
+        config: brokers and group.
+        window: frames of a partition that may be in flight at once.
+    """
+
+    def __init__(self, config: KafkaConfig, *, window: int) -> None:
+        self._config = config
+        self._window = window
+        self._consumer: AIOKafkaConsumer | None = None
+        self._owned: dict[TopicPartition, InFlightNotes] = {}
+        self._done: dict[TopicPartition, int] = {}
+
+    async def take_over(self, partition: TopicPartition, consumer: AIOKafkaConsumer) -> Takeover:
+        """See `Offsets`."""
+        self._consumer = consumer
+        try:
+            committed = await committed_offset(consumer, partition)
+            taken = await takeover_of(committed, partition, consumer, config=self._config, window=self._window)
+        except KafkaError as error:
+            raise self._translated(error) from error
+        self._owned[partition] = taken.notes
+        self._done[partition] = taken.start
+        if not taken.as_found:
+            await self._commit({partition: OffsetAndMetadata(taken.start, taken.notes.metadata(taken.start))})
+        return taken
+
+    async def commit(self, partition: TopicPartition, offset: int) -> None:
+        """See `Offsets`."""
+        if (notes := self._owned.get(partition)) is not None:
+            await self._commit({partition: OffsetAndMetadata(offset, notes.metadata(offset))})
+
+    async def try_alone(self, partition: TopicPartition, offset: int) -> None:
+        """See `Offsets`."""
+        if (notes := self._owned.get(partition)) is not None:
+            await self._commit({partition: OffsetAndMetadata(offset, notes.metadata(offset, alone=True))})
+
+    async def give_up(self, partitions: Collection[TopicPartition], *, in_order: bool) -> None:
+        """See `Offsets`."""
+        farewells: dict[TopicPartition, OffsetAndMetadata] = {}
+        for partition in partitions:
+            notes, done = self._owned.pop(partition, None), self._done.pop(partition, None)
+            if notes is not None and done is not None:
+                farewells[partition] = OffsetAndMetadata(done, notes.farewell(done))
+        if in_order and farewells:
+            # Where it fails the next owner takes it for a crash, and is slower for a moment.
+            with suppress(SourceError, TimeoutError):
+                async with asyncio.timeout(FAREWELL_S):
+                    await self._commit(farewells)
+
+    async def _commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
+        if self._consumer is None:
+            return
+        try:
+            await self._consumer.commit(dict(offsets))
+        except (CommitFailedError, IllegalStateError):
+            return  # the group has moved on: whoever has the partition now reads these frames again
+        except KafkaError as error:
+            raise self._translated(error) from error
+        for partition in offsets.keys() & self._done.keys():
+            self._done[partition] = offsets[partition].offset
+
+    def _translated(self, error: KafkaError) -> SourceError:
+        kind = SourceUnavailableError if is_passing(error) else SourceError
+        return kind(describe(error, self._config))

@@ -1,24 +1,30 @@
 """What consumer, producer and admin client share: how they connect, and what their errors mean."""
 
+import ssl
 from typing import Any
 
+from aiokafka.conn import create_conn
 from aiokafka.errors import (
+    AuthenticationFailedError,
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
     IncompatibleBrokerVersion,
     InvalidProducerEpoch,
+    KafkaConnectionError,
     KafkaError,
     KafkaTimeoutError,
     OutOfOrderSequenceNumber,
     ProducerFenced,
+    SaslAuthenticationFailed,
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
     UnknownError,
     UnknownTopicOrPartitionError,
+    UnsupportedSaslMechanismError,
 )
 from aiokafka.helpers import create_ssl_context
 
-from patchline.stream.config import KafkaConfig
+from patchline.stream.kafka.config import RECORD_HEADROOM_BYTES, KafkaConfig
 from patchline.stream.model.errors import ConfigError
 
 # Not marked retriable by the library, and yet they pass: by asking again, or by a new client.
@@ -105,3 +111,71 @@ def _names(error: KafkaError) -> list[str]:
     """What an error is about: aiokafka gives one name, or a set of them."""
     named = error.args[0] if error.args else ()
     return [named] if isinstance(named, str) else sorted(map(str, named))
+
+
+async def start(client: Any, config: KafkaConfig) -> None:
+    """Start an aiokafka client.
+
+    Args:
+        client: consumer, producer or admin client.
+        config: what it was made from.
+
+    Raises:
+        AuthenticationFailedError: the brokers refuse the login, or their certificate cannot be verified.
+        KafkaError: whatever else.
+    """
+    try:
+        await client.start()
+    except KafkaConnectionError as error:
+        refusal = await _refusal(config)
+        if refusal is None:
+            raise
+        raise AuthenticationFailedError(refusal) from error
+
+
+async def _refusal(config: KafkaConfig) -> str | None:
+    """Why the first broker that answers lets nobody in; None where they are just away."""
+    login = client_options(config)
+    for server in login.pop("bootstrap_servers"):
+        host, _, port = server.rpartition(":")
+        try:
+            connection = await create_conn(host.strip("[]"), int(port), request_timeout_ms=5000, **login)
+        except ssl.SSLCertVerificationError as error:
+            authority = config.ca_file or "the system's certificate authorities"
+            return (
+                f"the certificate of {server} cannot be verified by {authority} ({error.verify_message}): expected "
+                "ca_file to hold the authority that signed it, and its name to be the one that is connected to"
+            )
+        except ssl.SSLError as error:
+            return f"{server} does not speak TLS as expected ({error.reason or error}): is security right?"
+        except SaslAuthenticationFailed as error:
+            return (
+                f"{server} refuses the login of user {config.username!r} by {config.mechanism} ({_text(error)}): "
+                "expected the username and password of a user that the brokers know"
+            )
+        except UnsupportedSaslMechanismError as error:
+            return f"{server} does not offer the mechanism {config.mechanism} ({_text(error)})"
+        except (OSError, KafkaError, ValueError):
+            continue
+        connection.close()
+        return None
+    return None
+
+
+def _text(error: KafkaError) -> str:
+    return str(error).strip() or type(error).__name__
+
+
+def producer_options(config: KafkaConfig, max_frame_bytes: int) -> dict[str, Any]:
+    """Keyword arguments of a producer of results: idempotent, acknowledged by all replicas in sync.
+
+    Raises:
+        ConfigError: `ca_file` cannot be read.
+    """
+    return client_options(config) | {
+        "acks": "all",
+        "enable_idempotence": True,
+        "max_request_size": max_frame_bytes + RECORD_HEADROOM_BYTES,
+        "compression_type": None if config.compression == "none" else config.compression,
+        "linger_ms": 0,
+    }

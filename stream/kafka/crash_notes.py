@@ -11,9 +11,6 @@ reached when it was taken over.
 
 import msgspec
 
-POISON_CRASHES = 2
-"""A frame that was alone in flight at so many crashes is not tried again."""
-
 
 class _Note(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """The metadata, as JSON."""

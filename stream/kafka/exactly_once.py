@@ -12,13 +12,15 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from patchline.stream.config import MIB, KafkaConfig, Limits
 from patchline.stream.kafka.at_least_once import KafkaSink
+from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.crash_notes import InFlightNotes
 from patchline.stream.kafka.offsets import FAREWELL_S, Takeover, committed_offset, takeover_of
 from patchline.stream.kafka.records import records_of
 from patchline.stream.kafka.transactions import PartitionTransactions
+from patchline.stream.model.checks import MIB
 from patchline.stream.model.errors import LaneLostError, RecordTooLargeError, SinkError
+from patchline.stream.model.limits import Limits
 from patchline.stream.model.observer import NullObserver, Observer
 from patchline.stream.model.outcome import Outcome
 from patchline.stream.wire.cloudevents import Record

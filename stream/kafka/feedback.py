@@ -15,11 +15,17 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
-from patchline.stream.config import MIB, KafkaConfig
-from patchline.stream.kafka.access import start
-from patchline.stream.kafka.connection import client_options, describe, is_passing, needs_new_producer
-from patchline.stream.kafka.records import producer_options
+from patchline.stream.kafka.config import KafkaConfig
+from patchline.stream.kafka.connection import (
+    client_options,
+    describe,
+    is_passing,
+    needs_new_producer,
+    producer_options,
+    start,
+)
 from patchline.stream.learning.inbox import Replies
+from patchline.stream.model.checks import MIB
 from patchline.stream.model.errors import RecordError, SourceError, SourceUnavailableError
 from patchline.stream.model.feedback import Feedback, FeedbackOutcome, FeedbackReply, GenerationAnnounced
 from patchline.stream.model.observer import NullObserver, Observer

@@ -3,20 +3,15 @@
 Offsets carry metadata: see `in_flight_notes.py`.
 """
 
-import asyncio
-from collections.abc import Collection, Mapping
-from contextlib import suppress
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
-from patchline.stream.config import KafkaConfig
-from patchline.stream.kafka.connection import describe, is_passing
+from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.crash_notes import InFlightNotes, tells_of_a_crash
-from patchline.stream.model.errors import SourceError, SourceUnavailableError
 
 FAREWELL_S = 2.0
 """How long leaving partitions in order may take. Without it the next owner takes it for a crash."""
@@ -82,72 +77,3 @@ async def takeover_of(
     end = int((await consumer.end_offsets([partition]))[partition]) if tells_of_a_crash(found) else committed.offset
     notes = InFlightNotes(found, end=end, window=window)
     return Takeover(committed.offset, notes, as_found=notes.metadata(committed.offset) == found)
-
-
-class KafkaOffsets:
-    """Offsets committed by the consumer: results were delivered before. `Offsets` for brokers without transactions.
-
-    Args:
-        config: brokers and group.
-        window: frames of a partition that may be in flight at once.
-    """
-
-    def __init__(self, config: KafkaConfig, *, window: int) -> None:
-        self._config = config
-        self._window = window
-        self._consumer: AIOKafkaConsumer | None = None
-        self._owned: dict[TopicPartition, InFlightNotes] = {}
-        self._done: dict[TopicPartition, int] = {}
-
-    async def take_over(self, partition: TopicPartition, consumer: AIOKafkaConsumer) -> Takeover:
-        """See `Offsets`."""
-        self._consumer = consumer
-        try:
-            committed = await committed_offset(consumer, partition)
-            taken = await takeover_of(committed, partition, consumer, config=self._config, window=self._window)
-        except KafkaError as error:
-            raise self._translated(error) from error
-        self._owned[partition] = taken.notes
-        self._done[partition] = taken.start
-        if not taken.as_found:
-            await self._commit({partition: OffsetAndMetadata(taken.start, taken.notes.metadata(taken.start))})
-        return taken
-
-    async def commit(self, partition: TopicPartition, offset: int) -> None:
-        """See `Offsets`."""
-        if (notes := self._owned.get(partition)) is not None:
-            await self._commit({partition: OffsetAndMetadata(offset, notes.metadata(offset))})
-
-    async def try_alone(self, partition: TopicPartition, offset: int) -> None:
-        """See `Offsets`."""
-        if (notes := self._owned.get(partition)) is not None:
-            await self._commit({partition: OffsetAndMetadata(offset, notes.metadata(offset, alone=True))})
-
-    async def give_up(self, partitions: Collection[TopicPartition], *, in_order: bool) -> None:
-        """See `Offsets`."""
-        farewells: dict[TopicPartition, OffsetAndMetadata] = {}
-        for partition in partitions:
-            notes, done = self._owned.pop(partition, None), self._done.pop(partition, None)
-            if notes is not None and done is not None:
-                farewells[partition] = OffsetAndMetadata(done, notes.farewell(done))
-        if in_order and farewells:
-            # Where it fails the next owner takes it for a crash, and is slower for a moment.
-            with suppress(SourceError, TimeoutError):
-                async with asyncio.timeout(FAREWELL_S):
-                    await self._commit(farewells)
-
-    async def _commit(self, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> None:
-        if self._consumer is None:
-            return
-        try:
-            await self._consumer.commit(dict(offsets))
-        except (CommitFailedError, IllegalStateError):
-            return  # the group has moved on: whoever has the partition now reads these frames again
-        except KafkaError as error:
-            raise self._translated(error) from error
-        for partition in offsets.keys() & self._done.keys():
-            self._done[partition] = offsets[partition].offset
-
-    def _translated(self, error: KafkaError) -> SourceError:
-        kind = SourceUnavailableError if is_passing(error) else SourceError
-        return kind(describe(error, self._config))

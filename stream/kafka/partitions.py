@@ -21,8 +21,8 @@ from time import monotonic
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from patchline.stream.config import KafkaConfig
 from patchline.stream.kafka.assignor import Claim, Terms
+from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.crash_notes import has_left
 from patchline.stream.kafka.offsets import FAREWELL_S, Offsets, committed_offset
 from patchline.stream.kafka.read_ahead import ReadAhead, ReadAheads

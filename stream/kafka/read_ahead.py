@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from aiokafka import TopicPartition
 
-from patchline.stream.config import KafkaConfig
+from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.crash_notes import InFlightNotes
 from patchline.stream.model.frame import Frame
 

@@ -1,13 +1,12 @@
 """Outcomes as Kafka records: results, and the dead letters of frames that were not inspected."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from patchline.engine.types import Verdict
-from patchline.stream.config import RECORD_HEADROOM_BYTES, KafkaConfig
-from patchline.stream.kafka.connection import client_options
+from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.model.outcome import Outcome
-from patchline.stream.wire.cloudevents import Record, dead_letter_record, result_record
+from patchline.stream.wire.cloudevents import Record
+from patchline.stream.wire.results import dead_letter_record, result_record
 
 
 def records_of(outcomes: Sequence[Outcome], config: KafkaConfig, max_frame_bytes: int) -> list[tuple[str, Record]]:
@@ -24,18 +23,3 @@ def records_of(outcomes: Sequence[Outcome], config: KafkaConfig, max_frame_bytes
             if letter is not None:
                 records.append((config.dead_letter_topic, letter))
     return records
-
-
-def producer_options(config: KafkaConfig, max_frame_bytes: int) -> dict[str, Any]:
-    """Keyword arguments of a producer of results: idempotent, acknowledged by all replicas in sync.
-
-    Raises:
-        ConfigError: `ca_file` cannot be read.
-    """
-    return client_options(config) | {
-        "acks": "all",
-        "enable_idempotence": True,
-        "max_request_size": max_frame_bytes + RECORD_HEADROOM_BYTES,
-        "compression_type": None if config.compression == "none" else config.compression,
-        "linger_ms": 0,
-    }

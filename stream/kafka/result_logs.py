@@ -13,14 +13,15 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
 from patchline.engine.types import Verdict
-from patchline.stream.alarms.follower import AlarmFollower, Run
-from patchline.stream.config import KafkaConfig
+from patchline.stream.alarms.follower import AlarmFollower
+from patchline.stream.alarms.logs import Run
+from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.connection import client_options, describe, is_passing
 from patchline.stream.model.alarm import Observation, observation_of
 from patchline.stream.model.errors import AlarmGap, RecordError, SinkError, SinkUnavailableError
 from patchline.stream.model.observer import NullObserver, Observer
 from patchline.stream.model.outcome import Outcome
-from patchline.stream.wire.cloudevents import read_frame_position, read_result
+from patchline.stream.wire.results import read_frame_position, read_result
 
 _POLL_MS = 500
 _MOST = 500

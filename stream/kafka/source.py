@@ -12,24 +12,43 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
+from typing import Self
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-from patchline.stream.config import MIB, KafkaConfig, Limits
-from patchline.stream.kafka.access import start
 from patchline.stream.kafka.assignor import HandoverAssignor
-from patchline.stream.kafka.connection import client_options, describe, is_passing
+from patchline.stream.kafka.at_least_once import KafkaOffsets
+from patchline.stream.kafka.config import KafkaConfig
+from patchline.stream.kafka.connection import client_options, describe, is_passing, start
 from patchline.stream.kafka.exactly_once import KafkaLedger
-from patchline.stream.kafka.failures import Failures
 from patchline.stream.kafka.lag import watch_lag
-from patchline.stream.kafka.offsets import KafkaOffsets, Offsets
+from patchline.stream.kafka.offsets import Offsets
 from patchline.stream.kafka.partitions import Holdings
+from patchline.stream.model.checks import MIB
 from patchline.stream.model.errors import SourceError, SourceUnavailableError
 from patchline.stream.model.frame import Frame, Position
+from patchline.stream.model.limits import Limits
 from patchline.stream.model.observer import NullObserver, Observer
 from patchline.stream.ports import Release
-from patchline.stream.wire.cloudevents import read_frame
+from patchline.stream.wire.frames import read_frame
+
+
+class Failures:
+    """A context that hands what is raised inside to `told`: callbacks of others, who would only log it."""
+
+    def __init__(self, told: Callable[[Exception], None]) -> None:
+        self._told = told
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if isinstance(error, Exception):
+            self._told(error)
+            return True
+        return False
+
 
 _POLL_MS = 50
 _IDLE_POLL_MS = 1000

@@ -7,9 +7,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
-from patchline.stream.config import RECORD_HEADROOM_BYTES, KafkaConfig
-from patchline.stream.kafka.access import start
-from patchline.stream.kafka.connection import client_options, describe, is_passing
+from patchline.stream.kafka.config import RECORD_HEADROOM_BYTES, KafkaConfig
+from patchline.stream.kafka.connection import client_options, describe, is_passing, start
 from patchline.stream.model.errors import SourceError, SourceUnavailableError
 
 _MAX_MESSAGE = "max.message.bytes"

@@ -24,10 +24,8 @@ from aiokafka.errors import (
 )
 from aiokafka.structs import OffsetAndMetadata
 
-from patchline.stream.config import KafkaConfig
-from patchline.stream.kafka.access import start
-from patchline.stream.kafka.connection import describe, is_passing
-from patchline.stream.kafka.records import producer_options
+from patchline.stream.kafka.config import KafkaConfig
+from patchline.stream.kafka.connection import describe, is_passing, producer_options, start
 from patchline.stream.model.errors import LaneLostError, RecordTooLargeError, SinkError, SinkUnavailableError
 from patchline.stream.wire.cloudevents import Record
 

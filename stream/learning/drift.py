@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from patchline.engine.inspection.drift import DriftReference
 from patchline.engine.types import Image, Inspection
-from patchline.stream.inspection.engine_thread import EngineThread, LearningEngine
-from patchline.stream.model.feedback import Result
+from patchline.stream.inspection.engine import LearningEngine
+from patchline.stream.inspection.engine_thread import EngineThread
 from patchline.stream.model.frame import Frame
 from patchline.stream.model.observer import NullObserver, Observer
+from patchline.stream.model.result import Result
 
 MIN_SCORES = 20
 """Fewer frames say nothing yet."""

@@ -12,21 +12,15 @@ from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.errors import BankFileError, EngineError, GenerationConflictError
 from patchline.engine.learning.requests import Proposal
 from patchline.engine.types import Verdict
-from patchline.stream.inspection.engine_thread import EngineThread, LearningEngine
+from patchline.stream.inspection.engine import LearningEngine
+from patchline.stream.inspection.engine_thread import EngineThread
 from patchline.stream.learning.ageing import RowAgeing
 from patchline.stream.learning.inbox import FeedbackInbox
 from patchline.stream.learning.recipe import RecipeLearning
 from patchline.stream.model.errors import EvidenceError, FeedbackError, StoreUnavailableError, StreamError
-from patchline.stream.model.feedback import (
-    Feedback,
-    FeedbackOutcome,
-    FeedbackReply,
-    GenerationAnnounced,
-    GenerationRef,
-    Result,
-    UpdatePreview,
-)
+from patchline.stream.model.feedback import Feedback, FeedbackOutcome, FeedbackReply, GenerationAnnounced, UpdatePreview
 from patchline.stream.model.observer import NullObserver, Observer
+from patchline.stream.model.result import GenerationRef, Result
 from patchline.stream.support.retry import persist
 
 NOTE_REJECTS_EVERY_S = 10.0

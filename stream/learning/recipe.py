@@ -14,7 +14,8 @@ from patchline.engine.learning.requests import Confirmation, Proposal, Unlearnin
 from patchline.engine.types import Embedded, Image
 from patchline.stream.decoding.decoder import Decoder
 from patchline.stream.evidence.store import Evidence, EvidenceStore
-from patchline.stream.inspection.engine_thread import EngineThread, LearningEngine
+from patchline.stream.inspection.engine import LearningEngine
+from patchline.stream.inspection.engine_thread import EngineThread
 from patchline.stream.model.errors import FeedbackError, UnreadableError
 from patchline.stream.model.feedback import Feedback, FeedbackVerdict
 from patchline.stream.model.frame import Frame

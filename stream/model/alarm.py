@@ -17,9 +17,24 @@ from datetime import datetime
 from enum import StrEnum
 
 from patchline.engine.types import Verdict
-from patchline.stream.config import AlarmConfig
-from patchline.stream.model.feedback import Result
+from patchline.stream.model.checks import at_least
+from patchline.stream.model.errors import ConfigError
 from patchline.stream.model.frame import Position
+from patchline.stream.model.result import Result
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlarmConfig:
+    """When a camera raises an alarm: `k` rejects among its last `n` inspected frames; `m` passes in a row end it."""
+
+    k: int = 3
+    n: int = 10
+    m: int = 10
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "k", "n", "m")
+        if self.k > self.n:
+            raise ConfigError(f"AlarmConfig.k is {self.k}, expected at most n ({self.n})")
 
 
 class AlarmState(StrEnum):

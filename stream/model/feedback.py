@@ -2,68 +2,12 @@
 (frames, results, dead letters) and `learning_events.py` (feedback, replies, generations).
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
-from typing import Annotated
 
 import msgspec
 
-from patchline.engine.types import Verdict
-
-
-class GenerationRef(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The generation of the memory bank that judged a frame."""
-
-    number: Annotated[int, msgspec.Meta(ge=1, lt=2**53)]
-    """Others write announcements too, and files are named by it."""
-    sha256: str
-
-
-class Box(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The worst patch as a rectangle on the frame as received, in pixels, H before W: top, left, height, width."""
-
-    top_px: int
-    left_px: int
-    height_px: int
-    width_px: int
-
-
-class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """The one result of a frame (CloudEvents type `io.patchline.result.v1`).
-
-    `score`, `threshold`, `generation` and `worst` are set for `pass` and `reject`; `reason` (a code of
-    `model.errors.Reason`) and `detail` (a sentence) for `not_inspected`. `latency_ms` is from read to result.
-    """
-
-    frame_id: str
-    camera: str
-    recipe: str
-    time: datetime
-    """When the frame was taken."""
-    inspected_at: datetime
-    verdict: Verdict
-    latency_ms: float
-    score: float | None = None
-    threshold: float | None = None
-    generation: GenerationRef | None = None
-    worst: Box | None = None
-    reason: str | None = None
-    detail: str | None = None
-    late: bool = False
-    """The recipe's deadline had passed when the frame was judged."""
-
-    def __post_init__(self) -> None:
-        for name in ("time", "inspected_at"):
-            _check_zone(name, getattr(self, name))
-
-
-def _check_zone(name: str, time: datetime) -> None:
-    if time.tzinfo is None:
-        raise ValueError(f"{name} is {time.isoformat()}, expected a time zone")
-    try:
-        time.astimezone(UTC)
-    except OverflowError:
-        raise ValueError(f"{name} is {time.isoformat()}, expected a time between the years 1 and 9999 UTC") from None
+from patchline.stream.model.result import GenerationRef, check_zone
 
 
 class FeedbackVerdict(StrEnum):
@@ -101,7 +45,7 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             value = getattr(self, name)
             if not value.strip() or len(value) > 1024:
                 raise ValueError(f"{name} is {value[:40]!r}, expected 1 to 1024 characters")
-        _check_zone("time", self.time)
+        check_zone("time", self.time)
         if self.approved_by is not None and self.approved_by in ("", self.operator):
             raise ValueError(f"approved_by is {self.approved_by!r}, expected a person other than operator")
 
@@ -164,4 +108,4 @@ class GenerationAnnounced(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     operator: str | None = None
 
     def __post_init__(self) -> None:
-        _check_zone("time", self.time)
+        check_zone("time", self.time)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Self
+from typing import Self, TypeAlias
 
 from patchline.engine.types import Image
 
@@ -51,3 +51,17 @@ class Frame:
         """A frame of an encoded image alone, of no camera."""
         now = datetime.now(UTC)
         return cls(frame_id=frame_id, camera="", recipe=recipe, time=now, received_s=monotonic(), payload=payload)
+
+
+LaneKey: TypeAlias = tuple[str, int]
+"""(topic, partition), or (camera, -1) for frames without a position."""
+
+
+def lane_of(frame: Frame) -> LaneKey:
+    """The lane whose order a frame keeps."""
+    position = frame.position
+    return (position.topic, position.partition) if position is not None else (frame.camera, -1)
+
+
+POISON_CRASHES = 2
+"""A frame that was alone in flight at so many crashes is not tried again."""

@@ -8,8 +8,9 @@ from patchline.engine.inspection.drift import Drift
 from patchline.engine.types import Image, Inspection
 from patchline.stream.model.alarm import AlarmEvent, AlarmState
 from patchline.stream.model.errors import AlarmGap, DropCause
-from patchline.stream.model.feedback import FeedbackReply, Result
+from patchline.stream.model.feedback import FeedbackReply
 from patchline.stream.model.frame import Frame
+from patchline.stream.model.result import Result
 
 Stage: TypeAlias = Literal["queue", "decode", "inspect", "sinks", "end_to_end"]
 """queue: from decoded to the start of its batch; decode: hash, decoding and resizing; inspect: the engine, per batch;

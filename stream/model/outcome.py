@@ -6,12 +6,18 @@ from time import monotonic
 from typing import Any
 
 from patchline.engine.types import Image, Inspection, Verdict
-from patchline.stream.config import RecipeConfig
-from patchline.stream.decoding.decoder import Decoded
 from patchline.stream.model.errors import UnreadableError
-from patchline.stream.model.feedback import Box, GenerationRef, Result
 from patchline.stream.model.frame import Frame
-from patchline.stream.model.patch_box import cell_box
+from patchline.stream.model.limits import RecipeConfig
+from patchline.stream.model.result import Box, GenerationRef, Result, cell_box
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A frame ready for the engine. `prepared` is RGB uint8 at the recipe's size; `size_px` is (H, W) as received."""
+
+    prepared: Image = field(repr=False)
+    size_px: tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,20 +11,10 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import TypeAlias
 
 from patchline.stream.model.errors import LaneLostError
-from patchline.stream.model.frame import Frame, Position
+from patchline.stream.model.frame import Frame, LaneKey, Position, lane_of
 from patchline.stream.model.outcome import Outcome
-
-LaneKey: TypeAlias = tuple[str, int]
-"""(topic, partition), or (camera, -1) for frames without a position."""
-
-
-def lane_of(frame: Frame) -> LaneKey:
-    """The lane whose order a frame keeps."""
-    position = frame.position
-    return (position.topic, position.partition) if position is not None else (frame.camera, -1)
 
 
 @dataclass(slots=True, eq=False)

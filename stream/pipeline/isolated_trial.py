@@ -15,11 +15,12 @@ from multiprocessing.process import BaseProcess
 from typing import TypeAlias
 
 from patchline.engine.types import Inspection
-from patchline.stream.config import Limits
-from patchline.stream.decoding.decoder import Decoded, Decoder
-from patchline.stream.inspection.engine_thread import Engine, Maps
+from patchline.stream.decoding.decoder import Decoder
+from patchline.stream.inspection.engine import Engine, Maps
 from patchline.stream.model.errors import Reason, UnreadableError
 from patchline.stream.model.frame import Frame
+from patchline.stream.model.limits import Limits
+from patchline.stream.model.outcome import Decoded
 
 EngineOf: TypeAlias = Callable[[str], Engine]
 """Makes an engine that knows a recipe; it must be picklable, and is called in the new process."""

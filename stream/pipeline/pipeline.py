@@ -11,17 +11,17 @@ from contextlib import AsyncExitStack
 from time import monotonic
 
 from patchline.engine.types import Image, Inspection
-from patchline.stream.config import Limits, RecipeConfig
 from patchline.stream.decoding.decoder import Decoder
 from patchline.stream.decoding.reference import FrameReferences
 from patchline.stream.inspection.batcher import Batcher
-from patchline.stream.inspection.engine_thread import Engine, EngineThread, Maps
-from patchline.stream.kafka.crash_notes import POISON_CRASHES
+from patchline.stream.inspection.engine import Engine, Maps
+from patchline.stream.inspection.engine_thread import EngineThread
 from patchline.stream.model.errors import AbortedError, DropCause, LaneLostError, Reason, UnreadableError
-from patchline.stream.model.frame import Frame
+from patchline.stream.model.frame import POISON_CRASHES, Frame, LaneKey, lane_of
+from patchline.stream.model.limits import Limits, RecipeConfig
 from patchline.stream.model.observer import NullObserver, Observer
 from patchline.stream.model.outcome import Outcome, judged, not_inspected
-from patchline.stream.pipeline.checkpoint import Checkpoint, LaneKey, Place, lane_of
+from patchline.stream.pipeline.checkpoint import Checkpoint, Place
 from patchline.stream.pipeline.gate import Gate
 from patchline.stream.pipeline.in_flight import Room
 from patchline.stream.pipeline.isolated_trial import EngineOf, Trial

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from patchline.engine.coreset.centre_distances import Covering
 from patchline.engine.coreset.greedy import LARGEST_BLOCK, greedy_coreset
-from patchline.engine.numerics.quantise import Rows, dequantise
+from patchline.engine.numerics.quantise import dequantise
+from patchline.engine.types import Rows
 from tests.bench import workload
 from tests.bench.bench import Bench
 from tests.bench.row import Row, from_times, from_values

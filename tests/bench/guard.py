@@ -19,8 +19,7 @@ from patchline.engine.fitting.fit import FitReport, fit
 from patchline.engine.inspection.inspector import Inspector
 from patchline.engine.learning.learner import Learner
 from patchline.engine.learning.requests import Confirmation, Unlearning
-from patchline.engine.numerics.quantise import Rows
-from patchline.engine.types import Verdict
+from patchline.engine.types import Rows, Verdict
 from tests.bench.bench import Bench
 from tests.bench.learning import CHOSEN_ON, PRODUCT, Frames, Roles, keep, learner_of, recipe
 from tests.bench.remembered import remembered

@@ -12,15 +12,16 @@ from typing import Any, Self
 
 from aiokafka import AIOKafkaProducer
 
-from patchline.stream.config import KafkaConfig, Limits
-from patchline.stream.inspection.engine_thread import Engine
+from patchline.stream.inspection.engine import Engine
 from patchline.stream.kafka.at_least_once import KafkaSink
+from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.exactly_once import KafkaLedger
 from patchline.stream.kafka.source import KafkaSource
 from patchline.stream.kafka.topics import Partitions, ensure_topics
+from patchline.stream.model.limits import Limits
 from patchline.stream.model.observer import NullObserver
 from patchline.stream.pipeline.pipeline import Pipeline
-from patchline.stream.wire.cloudevents import frame_headers
+from patchline.stream.wire.frames import frame_headers
 
 PARTITIONS = 2
 FRAME_BYTES = 4 * 2**20

@@ -16,19 +16,17 @@ from uuid import uuid4
 import msgspec
 import numpy as np
 
-from patchline.engine.bank.bank_file import save_bank
 from patchline.engine.bank.events import StoredFrame
 from patchline.engine.bank.memory_bank import MemoryBank
-from patchline.engine.bank.store import GenerationStore
+from patchline.engine.bank.store import GenerationStore, save_bank
 from patchline.engine.evaluation.metrics import image_auroc
 from patchline.engine.features.weights import EFFICIENTNET_LITE0, pinned
 from patchline.engine.fitting.fit import FitReport, fit
 from patchline.engine.inspection.inspector import Inspector
 from patchline.engine.learning.learner import Learner
 from patchline.engine.learning.requests import Confirmation
-from patchline.engine.numerics.quantise import Rows
 from patchline.engine.recipe import Recipe
-from patchline.engine.types import Verdict
+from patchline.engine.types import Rows, Verdict
 from tests.bench import workload
 from tests.bench.bench import Bench
 from tests.bench.remembered import remembered

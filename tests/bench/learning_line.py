@@ -17,11 +17,11 @@ import cv2
 import numpy as np
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from patchline.stream.config import KafkaConfig
+from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.feedback import KafkaInbox
 from patchline.stream.kafka.topics import Partitions, ensure_topics
 from patchline.stream.model.feedback import Feedback, FeedbackReply, FeedbackVerdict
-from patchline.stream.wire.cloudevents import frame_headers
+from patchline.stream.wire.frames import frame_headers
 from tests.bench.bench import Bench
 from tests.bench.workload import fitted_paths
 from tests.e2e.service import Service, patchline

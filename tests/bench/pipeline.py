@@ -10,8 +10,8 @@ import numpy as np
 
 from patchline.engine.inspection.inspector import Inspector
 from patchline.engine.types import Image
-from patchline.stream.config import Limits
 from patchline.stream.decoding.image_file import read_image
+from patchline.stream.model.limits import Limits
 from tests.bench import workload
 from tests.bench.bench import Bench, FigureUnavailableError
 from tests.bench.kafka_line import PARTITIONS, KafkaLine

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from patchline.engine.features.extractor import load_backbone
-from patchline.engine.fitting.embeddings import EmbeddingFile
-from patchline.engine.numerics.quantise import Rows
+from patchline.engine.fitting.scratch import EmbeddingFile
+from patchline.engine.types import Rows
 from tests.bench import workload
 from tests.bench.bench import Bench
 

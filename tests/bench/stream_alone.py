@@ -14,8 +14,8 @@ import psutil
 
 from patchline.engine.features.preprocess import prepare
 from patchline.engine.types import Image, Inspection, Verdict
-from patchline.stream.config import Limits
 from patchline.stream.decoding.image_file import read_image
+from patchline.stream.model.limits import Limits
 from tests.bench.bench import Bench, FigureUnavailableError
 from tests.bench.kafka_line import KafkaLine
 from tests.bench.row import Row, from_values

@@ -13,8 +13,9 @@ from patchline.engine.coreset.centre_distances import Covering
 from patchline.engine.coreset.greedy import LARGEST_BLOCK, greedy_coreset
 from patchline.engine.coreset.online import OnlineCoreset, begin, learn, sq_integer
 from patchline.engine.features.extractor import load_backbone
-from patchline.engine.numerics.quantise import Rows, dequantise, quantise
+from patchline.engine.numerics.quantise import dequantise, quantise
 from patchline.engine.search.pruned import PrunedSearch
+from patchline.engine.types import Rows
 from tests.bench import workload
 from tests.bench.bench import Bench
 from tests.bench.learning_line import altered

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
-from patchline.engine.bank.bank_file import load_bank, save_bank
 from patchline.engine.bank.memory_bank import MemoryBank
+from patchline.engine.bank.store import load_bank, save_bank
 from patchline.engine.errors import BankFileError
 from patchline.engine.features.extractor import load_backbone
 from patchline.engine.features.preprocess import prepare

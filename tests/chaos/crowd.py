@@ -13,8 +13,7 @@ from typing import Any, Self
 import numpy as np
 import yaml
 
-from patchline.engine.bank.bank_file import save_bank
-from patchline.engine.bank.store import GenerationStore
+from patchline.engine.bank.store import GenerationStore, save_bank
 from patchline.engine.features.weights import random_backbone
 from patchline.engine.fitting.fit import fit
 from patchline.engine.recipe import Recipe

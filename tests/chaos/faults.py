@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from patchline.stream.config import KafkaConfig
-from patchline.stream.wire.cloudevents import read_result
+from patchline.stream.kafka.config import KafkaConfig
+from patchline.stream.wire.results import read_result
 from tests.chaos.crowd import Crowd, until
 from tests.chaos.figure import Measured
 from tests.chaos.line import CAMERAS, on_a_broker, small_line

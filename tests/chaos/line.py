@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-from patchline.stream.config import KafkaConfig
+from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.topics import Partitions, ensure_topics
 from tests.chaos.crowd import RECIPE, Crowd, small_bank
 from tests.chaos.tally import Tally

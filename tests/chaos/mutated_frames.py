@@ -13,9 +13,10 @@ from typing import TypeAlias
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from patchline.engine.types import Verdict
-from patchline.stream.config import KafkaConfig
-from patchline.stream.model.feedback import Result
-from patchline.stream.wire.cloudevents import frame_headers, read_frame_position, read_result
+from patchline.stream.kafka.config import KafkaConfig
+from patchline.stream.model.result import Result
+from patchline.stream.wire.frames import frame_headers
+from patchline.stream.wire.results import read_frame_position, read_result
 from tests.chaos.crowd import RECIPE, Crowd
 from tests.chaos.figure import Measured
 from tests.chaos.line import CAMERAS

@@ -11,7 +11,7 @@ from typing import Any
 import redis.asyncio as redis
 from aiokafka import ConsumerRecord
 
-from patchline.stream.config import KafkaConfig
+from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.model.errors import RecordError
 from patchline.stream.model.feedback import FeedbackOutcome
 from patchline.stream.wire.cloudevents import attributes_of

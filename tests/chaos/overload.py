@@ -18,13 +18,14 @@ import torch
 from aiokafka import AIOKafkaProducer
 from prometheus_client.parser import text_string_to_metric_families
 
-from patchline.engine.bank.bank_file import load_bank
+from patchline.engine.bank.store import load_bank
 from patchline.engine.inspection.inspector import Inspector
 from patchline.engine.types import Verdict
-from patchline.stream.config import KafkaConfig
+from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.model.errors import DropCause
-from patchline.stream.model.feedback import Result
-from patchline.stream.wire.cloudevents import frame_headers, read_result
+from patchline.stream.model.result import Result
+from patchline.stream.wire.frames import frame_headers
+from patchline.stream.wire.results import read_result
 from tests.chaos.crowd import RECIPE, Crowd, Worker, small_bank, until
 from tests.chaos.figure import Measured
 from tests.chaos.line import CAMERAS, new_line, settings_of

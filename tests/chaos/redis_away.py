@@ -14,8 +14,10 @@ from time import monotonic
 import numpy as np
 from aiokafka import AIOKafkaProducer
 
-from patchline.stream.config import AlarmConfig, KafkaConfig, RedisConfig
-from patchline.stream.wire.cloudevents import frame_headers
+from patchline.stream.alarms.config import RedisConfig
+from patchline.stream.kafka.config import KafkaConfig
+from patchline.stream.model.alarm import AlarmConfig
+from patchline.stream.wire.frames import frame_headers
 from tests.chaos.crowd import RECIPE, Crowd, small_bank, until
 from tests.chaos.figure import Measured
 from tests.chaos.line import CAMERAS, new_line, settings_of

@@ -11,8 +11,8 @@ from time import monotonic
 
 from aiokafka import AIOKafkaProducer
 
-from patchline.stream.config import KafkaConfig
-from patchline.stream.wire.cloudevents import frame_headers
+from patchline.stream.kafka.config import KafkaConfig
+from patchline.stream.wire.frames import frame_headers
 from tests.chaos.crowd import RECIPE, until
 from tests.chaos.figure import Measured
 from tests.chaos.line import CAMERAS, on_a_broker, small_line

@@ -7,7 +7,8 @@ from typing import Self, TypeAlias
 
 from aiokafka import AIOKafkaProducer
 
-from patchline.stream.config import MIB, KafkaConfig
+from patchline.stream.kafka.config import KafkaConfig
+from patchline.stream.model.checks import MIB
 from tests.chaos.mutants import Headers
 from tests.stream.kafka_help import FRAME_BYTES
 

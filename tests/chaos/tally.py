@@ -9,8 +9,8 @@ from typing import Self
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
-from patchline.stream.config import KafkaConfig
-from patchline.stream.wire.cloudevents import read_result
+from patchline.stream.kafka.config import KafkaConfig
+from patchline.stream.wire.results import read_result
 
 
 class Tally:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
-from patchline.engine.bank.bank_file import save_bank
+from patchline.engine.bank.store import save_bank
 from patchline.engine.features.weights import random_backbone
 from patchline.engine.fitting.fit import fit
 from patchline.engine.recipe import Recipe

@@ -11,7 +11,7 @@ from patchline.ops.demo.material import MATERIALS
 from patchline.ops.demo.simulated_line import app
 from patchline.stream.decoding.image_file import read_image
 from patchline.stream.model.frame import Position
-from patchline.stream.wire.cloudevents import read_frame
+from patchline.stream.wire.frames import read_frame
 
 
 async def test_line_sends_frames_that_the_service_reads(kafka: str, unique_name: Callable[[str], str]) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from patchline.stream.wire.cloudevents import frame_headers
+from patchline.stream.wire.frames import frame_headers
 from tests.e2e import topics
 from tests.e2e.service import Service, patchline
 

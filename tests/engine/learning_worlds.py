@@ -4,18 +4,17 @@ from pathlib import Path
 
 import numpy as np
 
-from patchline.engine.bank.bank_file import save_bank
 from patchline.engine.bank.calibration import calibrate
 from patchline.engine.bank.events import StoredFrame
 from patchline.engine.bank.memory_bank import FrameOrigin, MemoryBank
-from patchline.engine.bank.store import GenerationStore
+from patchline.engine.bank.store import GenerationStore, save_bank
 from patchline.engine.coreset.greedy import greedy_coreset
 from patchline.engine.coreset.online import begin, sq_integer
 from patchline.engine.learning.learner import Learner
 from patchline.engine.learning.reference_frames import ReferenceFrames
 from patchline.engine.learning.requests import Confirmation, Unlearning
-from patchline.engine.numerics.quantise import Rows
 from patchline.engine.recipe import Backbone, Recipe
+from patchline.engine.types import Rows
 
 GRID, D, SCALE = (4, 4), 6, 0.25
 P = GRID[0] * GRID[1]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from patchline.engine.coreset.event_log import Aged, Learned, Learning
 from patchline.engine.coreset.greedy import greedy_coreset
 from patchline.engine.coreset.online import OnlineCoreset, begin, sq_integer
-from patchline.engine.numerics.quantise import Rows
+from patchline.engine.types import Rows
 
 D = 3
 unhurried = settings(max_examples=40, deadline=None)

@@ -7,10 +7,11 @@ from typing import TypeAlias
 
 import redis.asyncio as redis
 
-from patchline.stream.config import AlarmConfig, KafkaConfig, RedisConfig
-from patchline.stream.model.alarm import Alarm, observation_of, observe
+from patchline.stream.alarms.config import RedisConfig
+from patchline.stream.kafka.config import KafkaConfig
+from patchline.stream.model.alarm import Alarm, AlarmConfig, observation_of, observe
 from patchline.stream.wire.alarms import decode_event
-from patchline.stream.wire.cloudevents import read_frame_position, read_result
+from patchline.stream.wire.results import read_frame_position, read_result
 from tests.stream.kafka_help import read_topic
 
 Events: TypeAlias = Mapping[str, Sequence[tuple[str, str | None]]]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from patchline.stream.config import KafkaConfig
+from patchline.stream.kafka.config import KafkaConfig
 from tests.services.process import REPOSITORY
 from tests.services.worker_process import WorkerProcess
 from tests.stream.kafka_help import until

@@ -3,8 +3,8 @@
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from patchline.engine.types import Verdict
-from patchline.stream.config import KafkaConfig
-from patchline.stream.wire.cloudevents import read_result
+from patchline.stream.kafka.config import KafkaConfig
+from patchline.stream.wire.results import read_result
 from tests.stream.kafka_help import produce, read_topic
 from tests.stream.scripted import jpeg
 

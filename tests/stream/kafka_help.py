@@ -8,16 +8,19 @@ from datetime import UTC, datetime
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
-from patchline.stream.config import MIB, KafkaConfig, Limits
 from patchline.stream.kafka.at_least_once import KafkaSink
+from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.exactly_once import KafkaLedger
 from patchline.stream.kafka.source import KafkaSource
 from patchline.stream.kafka.topics import Partitions, ensure_topics
-from patchline.stream.model.feedback import Result
+from patchline.stream.model.checks import MIB
+from patchline.stream.model.limits import Limits
+from patchline.stream.model.result import Result
 from patchline.stream.pipeline.isolated_trial import EngineOf
 from patchline.stream.pipeline.pipeline import Pipeline
 from patchline.stream.support.deadline import Deadline
-from patchline.stream.wire.cloudevents import frame_headers, read_result
+from patchline.stream.wire.frames import frame_headers
+from patchline.stream.wire.results import read_result
 from tests.stream.scripted import Recorder, ScriptedEngine
 
 FRAME_BYTES = 32 * MIB

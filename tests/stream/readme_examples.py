@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from patchline.stream.model.frame import Frame, Position
-from patchline.stream.wire.cloudevents import read_frame
+from patchline.stream.wire.frames import read_frame
 
 README = Path(__file__).parents[2] / "stream" / "README.md"
 POSITION = Position("patchline.frames", 0, 1041)

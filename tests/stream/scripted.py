@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from patchline.engine.types import Image, Inspection, Verdict
-from patchline.stream.inspection.engine_thread import Maps
+from patchline.stream.inspection.engine import Maps
 from patchline.stream.model.frame import Frame, Position
 from patchline.stream.model.observer import NullObserver, Queue, Stage
 

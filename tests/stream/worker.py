@@ -17,13 +17,16 @@ from functools import partial
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 
+from patchline.stream.alarms.config import RedisConfig
 from patchline.stream.alarms.sink import AlarmSink
 from patchline.stream.alarms.store import Advance, AlarmStore, Written
-from patchline.stream.config import AlarmConfig, KafkaConfig, Limits, RedisConfig
 from patchline.stream.kafka.at_least_once import KafkaSink
+from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.exactly_once import KafkaLedger
 from patchline.stream.kafka.result_logs import KafkaResults
 from patchline.stream.kafka.source import KafkaSource
+from patchline.stream.model.alarm import AlarmConfig
+from patchline.stream.model.limits import Limits
 from patchline.stream.pipeline.pipeline import Pipeline
 from patchline.stream.support.deadline import Deadline
 from tests.stream.scripted import Recorder, ScriptedEngine

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from patchline.engine.bank.calibration import calibrate
-from patchline.engine.bank.learned_threshold import learned_threshold
+from patchline.engine.bank.calibration import calibrate, learned_threshold
 from patchline.engine.errors import CalibrationError
 
 NONE = np.zeros(0)

@@ -9,9 +9,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from patchline.engine.bank.bank_file import load_bank, save_bank
 from patchline.engine.bank.events import RolledBack
-from patchline.engine.bank.store import GenerationStore
+from patchline.engine.bank.store import GenerationStore, load_bank, save_bank
 from patchline.engine.errors import BankFileError
 from patchline.engine.fitting.fit import FitReport
 from patchline.engine.recipe import LATER_OPTIONS

@@ -20,8 +20,7 @@ from patchline.engine.inspection.inspector import Inspector
 from patchline.engine.learning.learner import Learner
 from patchline.engine.learning.replay import replay_errors
 from patchline.engine.learning.requests import Ageing, Confirmation, Unlearning
-from patchline.engine.numerics.quantise import Rows
-from patchline.engine.types import Image
+from patchline.engine.types import Image, Rows
 from tests.version_0_1_0 import DATA, facts, known_then
 
 EXPECTED = facts("expected.json")

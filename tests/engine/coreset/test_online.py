@@ -8,12 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patchline.engine.coreset.event_log import Aged, Learned, Learning
-from patchline.engine.coreset.growing_rows import GrowingRows
 from patchline.engine.coreset.online import OnlineCoreset, begin, learn, resume
-from patchline.engine.coreset.rows import Delta
+from patchline.engine.coreset.rows import Delta, GrowingRows
 from patchline.engine.errors import EngineError
 from patchline.engine.numerics.integer_distances import Screened, sq_norms, sq_pairs, sq_to_nearest
-from patchline.engine.numerics.quantise import Rows
+from patchline.engine.types import Rows
 from tests.engine.online_worlds import D, fitted, patches_of, run, same, sq_distances, unhurried, worlds
 
 

@@ -10,8 +10,7 @@ from patchline.engine.features.cuda_graph import graphed
 from patchline.engine.features.device_pipeline import DevicePass, chunk_size, chunk_sizes
 from patchline.engine.features.extractor import load_backbone
 from patchline.engine.features.weights import random_backbone
-from patchline.engine.numerics.device import Precision, backbone_dtype, full_float32
-from patchline.engine.numerics.kernel_compiler import compiles
+from patchline.engine.numerics.device import Precision, backbone_dtype, compiles, full_float32
 from tests.engine.conftest import texture
 
 no_gpu = not torch.cuda.is_available()

@@ -9,8 +9,8 @@ from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.coreset.online import begin
 from patchline.engine.errors import ImageError, RecipeError
 from patchline.engine.features.extractor import load_backbone
-from patchline.engine.features.illumination import LEVEL, level
 from patchline.engine.features.patches import PatchOptions, embed
+from patchline.engine.features.preprocess import LEVEL, level
 from patchline.engine.features.tiling import TiledExtractor
 from patchline.engine.fitting.fit import FitReport, fit
 from patchline.engine.inspection.inspector import Inspector

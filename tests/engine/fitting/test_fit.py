@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from patchline.engine.bank.held_out import draw_held_out
+from patchline.engine.bank.calibration import draw_held_out
 from patchline.engine.errors import CalibrationError, EngineError, ImageError, RecipeError
 from patchline.engine.features.extractor import load_backbone
 from patchline.engine.fitting.fit import FitReport, fit

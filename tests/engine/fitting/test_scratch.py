@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from patchline.engine.errors import EngineError
-from patchline.engine.fitting.embeddings import EmbeddingFile
+from patchline.engine.fitting.scratch import EmbeddingFile
 from patchline.engine.numerics.quantise import LIMIT, scale_for
 
 

@@ -12,7 +12,7 @@ from patchline.engine.coreset.online import begin
 from patchline.engine.learning.doubt import AT_MOST, cut_off, reason_to_doubt
 from patchline.engine.learning.learner import Learner
 from patchline.engine.learning.reference_frames import ReferenceFrame, ReferenceFrames
-from patchline.engine.numerics.quantise import Rows
+from patchline.engine.types import Rows
 from tests.engine.learning_worlds import RECIPE, confirm, confirmation, new_store, patches, unlearn
 
 CAREFUL = msgspec.structs.replace(RECIPE, hold_slips=0.4)

@@ -5,9 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from patchline.engine.bank.bank_file import save_bank
 from patchline.engine.bank.events import ConfirmedGood, Held
-from patchline.engine.bank.store import GenerationStore
+from patchline.engine.bank.store import GenerationStore, save_bank
 from patchline.engine.errors import GenerationConflictError, LearningError
 from patchline.engine.learning.learner import Learner
 from patchline.engine.learning.requests import Rollback

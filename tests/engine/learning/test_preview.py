@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from patchline.engine.coreset.online import OnlineCoreset, begin
 from patchline.engine.learning.preview import Preview, preview
 from patchline.engine.learning.reference_frames import ReferenceFrames
-from patchline.engine.numerics.quantise import Rows
+from patchline.engine.types import Rows
 
 
 def at(*values: int) -> Rows:

@@ -10,8 +10,9 @@ from patchline.engine.coreset.online import OnlineCoreset
 from patchline.engine.errors import EngineError
 from patchline.engine.inspection.scoring import Scorer
 from patchline.engine.learning.reference_frames import ReferenceFrames
-from patchline.engine.numerics.quantise import Rows, dequantise
+from patchline.engine.numerics.quantise import dequantise
 from patchline.engine.search.factory import make_search
+from patchline.engine.types import Rows
 from tests.engine.online_worlds import D, fitted, patches_of, run, sq_distances, unhurried, worlds
 
 SCALE = 0.25

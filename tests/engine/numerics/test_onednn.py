@@ -11,7 +11,7 @@ from patchline.engine.features.extractor import load_backbone
 from patchline.engine.features.weights import random_backbone
 from patchline.engine.numerics import onednn
 from patchline.engine.numerics.core_pool import computing_with
-from patchline.engine.numerics.fixed_product import FixedProduct
+from patchline.engine.numerics.matmul import FixedProduct
 from tests.engine.conftest import texture
 
 THREADS = (1, torch.get_num_threads(), 1)

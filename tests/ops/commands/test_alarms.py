@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from patchline.stream.alarms.config import RedisConfig
 from patchline.stream.alarms.store import AlarmStore
-from patchline.stream.config import RedisConfig
 from patchline.stream.model.alarm import Alarm, AlarmState
 from patchline.stream.wire.alarms import StoredAlarm
 from tests.ops.conftest import PATCHLINE, patchline

@@ -10,7 +10,7 @@ from patchline.ops.demo.defects import Defect, Kind
 from patchline.ops.demo.summary import summary
 from patchline.ops.demo.tally import Outcome, Tally, contrast_band
 from patchline.ops.demo.web import Truth
-from patchline.stream.model.feedback import Result
+from patchline.stream.model.result import Result
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SCRATCHED = Truth(

@@ -13,7 +13,7 @@ from patchline.ops.telemetry.metrics import OTHER, Metrics
 from patchline.ops.web.server import HttpServer
 from patchline.stream.model.alarm import AlarmChange, AlarmEvent, AlarmState
 from patchline.stream.model.errors import AlarmGap, DropCause
-from patchline.stream.model.feedback import Result
+from patchline.stream.model.result import Result
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 Samples = dict[tuple[str, ...], float]

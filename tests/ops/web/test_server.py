@@ -9,7 +9,8 @@ from prometheus_client import CollectorRegistry
 
 from patchline.ops.errors import InputError
 from patchline.ops.service.preflight import check_settings
-from patchline.ops.web.server import HttpServer, tls_context
+from patchline.ops.web.server import HttpServer
+from patchline.ops.web.tls import tls_context
 from tests.ops.settings.test_model import LEAST, write
 from tests.services.certificates import Certificates, certificates
 from tests.services.process import ServiceUnavailableError

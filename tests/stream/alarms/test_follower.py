@@ -11,12 +11,13 @@ import redis.asyncio as redis
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
+from patchline.stream.alarms.config import RedisConfig
 from patchline.stream.alarms.sink import AlarmSink
 from patchline.stream.alarms.store import AlarmStore
-from patchline.stream.config import AlarmConfig, KafkaConfig, RedisConfig
 from patchline.stream.kafka.at_least_once import KafkaSink
+from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.result_logs import KafkaResults
-from patchline.stream.model.alarm import Alarm
+from patchline.stream.model.alarm import Alarm, AlarmConfig
 from patchline.stream.model.errors import AlarmGap, SinkError
 from tests.services.redis import RedisServer
 from tests.stream.alarm_help import expected, found

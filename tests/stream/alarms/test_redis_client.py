@@ -10,8 +10,8 @@ import pytest
 import redis.asyncio as redis
 
 from patchline.stream.alarms.acknowledgements import acknowledge_alarm
+from patchline.stream.alarms.config import RedisConfig
 from patchline.stream.alarms.store import AlarmStore
-from patchline.stream.config import RedisConfig
 from patchline.stream.model.alarm import AlarmChange, AlarmState
 from patchline.stream.model.errors import ConfigError, SinkError, SinkUnavailableError
 from tests.services.process import free_port

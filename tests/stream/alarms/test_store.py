@@ -9,15 +9,15 @@ import redis.asyncio as redis
 
 from patchline.engine.types import Verdict
 from patchline.stream.alarms.acknowledgements import acknowledge_alarm
+from patchline.stream.alarms.config import JournalConfig, RedisConfig
 from patchline.stream.alarms.journal import AlarmJournal
 from patchline.stream.alarms.sink import AlarmSink
 from patchline.stream.alarms.store import Advance, AlarmStore, Written
-from patchline.stream.config import AlarmConfig, JournalConfig, RedisConfig
-from patchline.stream.model.alarm import Alarm, AlarmChange, AlarmState
+from patchline.stream.model.alarm import Alarm, AlarmChange, AlarmConfig, AlarmState
 from patchline.stream.model.errors import AlarmGap, SinkError
-from patchline.stream.model.feedback import Result
 from patchline.stream.model.frame import Position
 from patchline.stream.model.outcome import Outcome
+from patchline.stream.model.result import Result
 from patchline.stream.wire.alarms import StoredAlarm, decode_event
 from tests.services.redis import RedisServer
 from tests.stream.kafka_help import until

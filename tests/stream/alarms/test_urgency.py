@@ -6,8 +6,9 @@ from statistics import median
 
 from patchline.engine.types import Verdict
 from patchline.stream.alarms.urgency import AlarmConditions
-from patchline.stream.config import AlarmConfig, Limits
-from patchline.stream.model.feedback import Result
+from patchline.stream.model.alarm import AlarmConfig
+from patchline.stream.model.limits import Limits
+from patchline.stream.model.result import Result
 from patchline.stream.pipeline.pipeline import Pipeline
 from patchline.stream.support.deadline import Deadline
 from tests.stream.kafka_help import until

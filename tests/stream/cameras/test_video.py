@@ -5,9 +5,10 @@ from pathlib import Path
 import av
 import pytest
 
+from patchline.stream.cameras.config import CameraConfig
 from patchline.stream.cameras.video import VideoSource
-from patchline.stream.config import CameraConfig, Limits
 from patchline.stream.model.errors import DropCause, SourceError
+from patchline.stream.model.limits import Limits
 from patchline.stream.pipeline.pipeline import Pipeline
 from patchline.stream.support.deadline import Deadline
 from tests.services.rtsp import RtspServer

@@ -6,10 +6,10 @@ import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from patchline.stream.config import Limits
 from patchline.stream.decoding.reference import FrameReferences, allowed
 from patchline.stream.model.errors import ConfigError, Reason, UnreadableError
 from patchline.stream.model.frame import Frame
+from patchline.stream.model.limits import Limits
 from tests.stream.scripted import Recorder, frame, jpeg
 
 PICTURE = jpeg(50)

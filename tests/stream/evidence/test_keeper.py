@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from patchline.engine.types import Verdict
-from patchline.stream.config import Limits
 from patchline.stream.evidence.keeper import EvidenceKeeper
 from patchline.stream.evidence.store import Evidence, EvidenceStore
 from patchline.stream.inspection.engine_thread import EngineThread
-from patchline.stream.model.feedback import GenerationRef, Result
+from patchline.stream.model.limits import Limits
 from patchline.stream.model.observer import NullObserver
+from patchline.stream.model.result import GenerationRef, Result
 from patchline.stream.pipeline.pipeline import Pipeline
 from tests.stream.kafka_help import until
 from tests.stream.scripted import ScriptedEngine, frame, jpeg, picture

@@ -12,7 +12,8 @@ from patchline.stream.model.alarm import observation_of
 from patchline.stream.model.errors import Reason, RecordError, UnreadableError
 from patchline.stream.model.outcome import not_inspected
 from patchline.stream.wire.alarms import decode_event
-from patchline.stream.wire.cloudevents import (
+from patchline.stream.wire.feedback import announcement_record, feedback_record, read_announcement, read_feedback
+from patchline.stream.wire.results import (
     MAX_ORIGINAL_HEADERS_BYTES,
     dead_letter_record,
     original_headers,
@@ -20,7 +21,6 @@ from patchline.stream.wire.cloudevents import (
     read_result,
     result_record,
 )
-from patchline.stream.wire.feedback import announcement_record, feedback_record, read_announcement, read_feedback
 from tests.chaos.mutants import mutated_json
 from tests.stream.readme_examples import POSITION, examples, headers_of, read
 from tests.stream.scripted import frame

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patchline.stream.kafka.crash_notes import POISON_CRASHES, InFlightNotes, tells_of_a_crash
+from patchline.stream.kafka.crash_notes import InFlightNotes, tells_of_a_crash
+from patchline.stream.model.frame import POISON_CRASHES
 
 
 @settings(max_examples=100, deadline=None)

@@ -6,12 +6,12 @@ import signal
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 
-from patchline.stream.config import Limits
 from patchline.stream.kafka.at_least_once import KafkaSink
 from patchline.stream.kafka.exactly_once import KafkaLedger
 from patchline.stream.kafka.source import KafkaSource
 from patchline.stream.kafka.transactions import transactional_id
 from patchline.stream.model.errors import SinkError
+from patchline.stream.model.limits import Limits
 from patchline.stream.pipeline.pipeline import Pipeline
 from patchline.stream.support.deadline import Deadline
 from tests.services.kafka import KafkaBroker

@@ -7,7 +7,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from patchline.stream.config import KafkaConfig
+from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.feedback import KafkaInbox
 from patchline.stream.kafka.topics import Partitions, ensure_topics
 from patchline.stream.model.feedback import (
@@ -16,8 +16,8 @@ from patchline.stream.model.feedback import (
     FeedbackReply,
     FeedbackVerdict,
     GenerationAnnounced,
-    GenerationRef,
 )
+from patchline.stream.model.result import GenerationRef
 from patchline.stream.wire.feedback import feedback_record
 
 

@@ -11,8 +11,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from patchline.engine.types import Verdict
-from patchline.stream.config import MIB
-from patchline.stream.wire.cloudevents import frame_headers
+from patchline.stream.model.checks import MIB
+from patchline.stream.wire.frames import frame_headers
 from tests.stream.kafka_help import FRAME_BYTES, new_topics, produce, read_topic, results_of, running, until, worker
 from tests.stream.scripted import Recorder, jpeg
 

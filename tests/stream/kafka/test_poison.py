@@ -8,7 +8,7 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 from patchline.engine.types import Verdict
-from patchline.stream.config import KafkaConfig
+from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.model.errors import EngineFailedError
 from tests.stream.kafka_help import SESSION, all_done, new_topics, produce, read_topic, results_of, running, worker
 from tests.stream.scripted import Recorder, ScriptedEngine, jpeg

@@ -8,7 +8,7 @@ from aiokafka import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchline.stream.config import KafkaConfig
+from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.crash_notes import InFlightNotes
 from patchline.stream.kafka.read_ahead import ReadAhead, ReadAheads
 from patchline.stream.model.frame import Position

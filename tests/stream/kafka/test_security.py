@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from patchline.stream.alarms.config import RedisConfig
 from patchline.stream.alarms.sink import AlarmSink
-from patchline.stream.config import AlarmConfig, KafkaConfig, RedisConfig
 from patchline.stream.kafka.at_least_once import KafkaSink
+from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.feedback import KafkaInbox
 from patchline.stream.kafka.result_logs import KafkaResults
 from patchline.stream.kafka.source import KafkaSource
 from patchline.stream.kafka.topics import ensure_topics
+from patchline.stream.model.alarm import AlarmConfig
 from patchline.stream.model.errors import SinkError, SourceError, SourceUnavailableError, StreamError
 from patchline.stream.model.feedback import (
     Feedback,
@@ -22,8 +24,8 @@ from patchline.stream.model.feedback import (
     FeedbackReply,
     FeedbackVerdict,
     GenerationAnnounced,
-    GenerationRef,
 )
+from patchline.stream.model.result import GenerationRef
 from patchline.stream.support.deadline import Deadline
 from tests.services.certificates import Certificates, certificates
 from tests.services.kafka_guarded import GuardedBroker, documented_rights

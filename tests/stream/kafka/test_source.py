@@ -6,12 +6,13 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from patchline.engine.types import Verdict
-from patchline.stream.config import MIB, KafkaConfig
+from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.source import KafkaSource
 from patchline.stream.kafka.topics import ensure_topics
+from patchline.stream.model.checks import MIB
 from patchline.stream.model.errors import SourceUnavailableError
 from patchline.stream.support.deadline import Deadline
-from patchline.stream.wire.cloudevents import DEAD_LETTER, RESULT, original_headers, read_result
+from patchline.stream.wire.results import DEAD_LETTER, RESULT, original_headers, read_result
 from tests.services.kafka import KafkaBroker
 from tests.stream.kafka_help import (
     FRAME_BYTES,

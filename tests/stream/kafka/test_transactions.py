@@ -6,10 +6,10 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
-from patchline.stream.config import MIB
 from patchline.stream.kafka.exactly_once import KafkaLedger
 from patchline.stream.kafka.source import KafkaSource
 from patchline.stream.kafka.transactions import PartitionTransactions
+from patchline.stream.model.checks import MIB
 from patchline.stream.model.errors import LaneLostError
 from patchline.stream.pipeline.pipeline import Pipeline
 from patchline.stream.support.deadline import Deadline

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from patchline.engine.bank.usage_log import UsageLog
 from patchline.engine.learning.learner import Learner
-from patchline.stream.config import Limits
 from patchline.stream.decoding.decoder import Decoder
 from patchline.stream.inspection.engine_thread import EngineThread
 from patchline.stream.learning.ageing import AgeingRecipe, RowAgeing
 from patchline.stream.learning.recipe import RecipeLearning
+from patchline.stream.model.limits import Limits
 from patchline.stream.model.observer import NullObserver
 from tests.engine.learning_worlds import new_store
 from tests.stream.scripted import ScriptedEngine

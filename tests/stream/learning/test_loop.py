@@ -9,12 +9,13 @@ import pytest
 
 from patchline.engine.errors import LearningError
 from patchline.engine.types import Verdict
-from patchline.stream.config import Limits
 from patchline.stream.decoding.decoder import Decoder
 from patchline.stream.inspection.engine_thread import EngineThread
 from patchline.stream.learning.loop import LearningLoop
 from patchline.stream.learning.recipe import RecipeLearning
-from patchline.stream.model.feedback import FeedbackOutcome, GenerationAnnounced, GenerationRef, Result
+from patchline.stream.model.feedback import FeedbackOutcome, GenerationAnnounced
+from patchline.stream.model.limits import Limits
+from patchline.stream.model.result import GenerationRef, Result
 from tests.stream.scripted_learning import (
     Answers,
     Bank,

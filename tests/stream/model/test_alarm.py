@@ -5,8 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patchline.engine.types import Verdict
-from patchline.stream.config import AlarmConfig
-from patchline.stream.model.alarm import Alarm, AlarmChange, AlarmEvent, AlarmState, Observation, acknowledge, observe
+from patchline.stream.model.alarm import (
+    Alarm,
+    AlarmChange,
+    AlarmConfig,
+    AlarmEvent,
+    AlarmState,
+    Observation,
+    acknowledge,
+    observe,
+)
 from patchline.stream.model.errors import ConfigError
 
 CONFIG = AlarmConfig(k=2, n=4, m=3)

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from patchline.engine.types import Verdict
 from patchline.stream.model.errors import LaneLostError
-from patchline.stream.model.feedback import Result
 from patchline.stream.model.frame import Position
 from patchline.stream.model.outcome import Outcome
+from patchline.stream.model.result import Result
 from patchline.stream.pipeline.checkpoint import Checkpoint
 from tests.stream.scripted import frame
 

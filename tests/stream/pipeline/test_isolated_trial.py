@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from patchline.engine.types import Inspection, Verdict
-from patchline.stream.config import Limits
-from patchline.stream.decoding.decoder import Decoded
 from patchline.stream.model.errors import Reason, UnreadableError
+from patchline.stream.model.limits import Limits
+from patchline.stream.model.outcome import Decoded
 from patchline.stream.pipeline.isolated_trial import EngineOf, Trial
 from tests.stream.scripted import ScriptedEngine, frame, jpeg
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from patchline.stream.cameras.config import FolderConfig
 from patchline.stream.cameras.folder import FolderSource
-from patchline.stream.config import FolderConfig, Limits, RecipeConfig
 from patchline.stream.model.errors import (
     AbortedError,
     DropCause,
@@ -16,6 +16,7 @@ from patchline.stream.model.errors import (
     SourceError,
 )
 from patchline.stream.model.frame import Position
+from patchline.stream.model.limits import Limits, RecipeConfig
 from patchline.stream.pipeline.pipeline import Pipeline
 from patchline.stream.recording.jsonl import JsonLinesSink
 from patchline.stream.support.deadline import Deadline

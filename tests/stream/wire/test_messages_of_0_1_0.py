@@ -16,31 +16,22 @@ import redis.asyncio as redis
 
 from patchline.engine.types import Verdict
 from patchline.stream.alarms.applier import AlarmWriter, is_known
-from patchline.stream.alarms.follower import AlarmFollower, ResultLog
+from patchline.stream.alarms.config import JournalConfig, RedisConfig
+from patchline.stream.alarms.follower import AlarmFollower
 from patchline.stream.alarms.journal import AlarmJournal
+from patchline.stream.alarms.logs import ResultLog
 from patchline.stream.alarms.store import AlarmStore
-from patchline.stream.config import AlarmConfig, JournalConfig, RedisConfig
 from patchline.stream.evidence.store import EvidenceStore
 from patchline.stream.kafka.assignor import Claim, Terms
 from patchline.stream.kafka.crash_notes import InFlightNotes
-from patchline.stream.model.alarm import AlarmState, Observation, observation_of
-from patchline.stream.model.feedback import Result
+from patchline.stream.model.alarm import AlarmConfig, AlarmState, Observation, observation_of
 from patchline.stream.model.frame import Frame, Position
 from patchline.stream.model.observer import NullObserver
 from patchline.stream.model.outcome import Outcome
+from patchline.stream.model.result import Result
 from patchline.stream.recording.jsonl import JsonLinesSink
 from patchline.stream.wire.alarms import decode_event, encode_event, from_fields, to_fields
-from patchline.stream.wire.cloudevents import (
-    Headers,
-    Record,
-    dead_letter_record,
-    frame_headers,
-    original_headers,
-    read_frame,
-    read_frame_position,
-    read_result,
-    result_record,
-)
+from patchline.stream.wire.cloudevents import Headers, Record
 from patchline.stream.wire.feedback import (
     announcement_record,
     feedback_record,
@@ -49,6 +40,14 @@ from patchline.stream.wire.feedback import (
     read_feedback,
     read_reply,
     reply_record,
+)
+from patchline.stream.wire.frames import frame_headers, read_frame
+from patchline.stream.wire.results import (
+    dead_letter_record,
+    original_headers,
+    read_frame_position,
+    read_result,
+    result_record,
 )
 from tests.version_0_1_0 import DATA, bytes_of, facts, known_then
 

@@ -8,8 +8,9 @@ import msgspec
 import pytest
 import redis.asyncio as redis
 
+from patchline.stream.alarms.config import RedisConfig
 from patchline.stream.alarms.store import AlarmStore, Written
-from patchline.stream.config import KafkaConfig, RedisConfig
+from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.crash_notes import InFlightNotes
 from patchline.stream.model.alarm import AlarmState
 from patchline.stream.model.errors import Reason, UnreadableError
@@ -17,13 +18,6 @@ from patchline.stream.model.feedback import FeedbackOutcome
 from patchline.stream.model.frame import Position
 from patchline.stream.model.outcome import not_inspected
 from patchline.stream.wire.alarms import StoredAlarm, decode_event, encode_event
-from patchline.stream.wire.cloudevents import (
-    dead_letter_record,
-    frame_headers,
-    original_headers,
-    read_result,
-    result_record,
-)
 from patchline.stream.wire.feedback import (
     announcement_record,
     feedback_record,
@@ -32,6 +26,8 @@ from patchline.stream.wire.feedback import (
     read_reply,
     reply_record,
 )
+from patchline.stream.wire.frames import frame_headers
+from patchline.stream.wire.results import dead_letter_record, original_headers, read_result, result_record
 from tests.stream.readme_examples import README, examples, headers_of, read
 
 

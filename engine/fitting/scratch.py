@@ -4,14 +4,40 @@
 503 GB as float32 in memory; pages of the map are the operating system's to drop.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from patchline.engine.errors import EngineError
-from patchline.engine.fitting.scratch_file import ScratchFile
-from patchline.engine.numerics.quantise import Rows, quantise, scale_for
+from patchline.engine.numerics.quantise import quantise, scale_for
+from patchline.engine.types import Image, Rows
+
+
+class ScratchFile:
+    """Opens a new file for reading and writing; as a context manager it closes itself."""
+
+    def __init__(self, path: Path) -> None:
+        """Create the file; raises FileExistsError rather than overwrite one."""
+        self._path = path
+        self._file = path.open("x+b")
+
+    def close(self) -> None:
+        """Close and remove the file; a second call does nothing."""
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
 
 CHUNK_VALUES = 2**22
 """Values rewritten at a time when the scale doubles (8 MiB)."""
@@ -72,3 +98,33 @@ class EmbeddingFile(ScratchFile):
             part = stored[start : start + CHUNK_VALUES]
             part[:] = np.rint(part.astype(np.float32) / 2).astype(np.int16)
         stored.flush()
+
+
+class ImageSpool(ScratchFile):
+    """Named images of one size, (H, W), written once and read in order, any number of times.
+
+    Names stay in memory, pixels lie in the file.
+    """
+
+    def __init__(self, path: Path, size_px: tuple[int, int]) -> None:
+        """Create the file; raises FileExistsError rather than overwrite one."""
+        super().__init__(path)
+        self._shape = (*size_px, 3)
+        self._names: list[str] = []
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def append(self, name: str, image: Image) -> None:
+        """Add an image, RGB uint8 (H, W, 3). Raises ValueError for another shape or type."""
+        if image.shape != self._shape or image.dtype != np.uint8:
+            raise ValueError(f"{name}: found {image.dtype} {image.shape}, expected uint8 {self._shape}")
+        self._file.seek(len(self) * image.nbytes)
+        self._file.write(np.ascontiguousarray(image).data)
+        self._names.append(name)
+
+    def __iter__(self) -> Iterator[tuple[str, Image]]:
+        size = int(np.prod(self._shape))
+        for position, name in enumerate(self._names):
+            self._file.seek(position * size)
+            yield name, np.frombuffer(self._file.read(size), dtype=np.uint8).reshape(self._shape)

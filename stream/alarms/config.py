@@ -1,0 +1,39 @@
+"""TODO docstring."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from patchline.stream.model.checks import at_least, positive
+from patchline.stream.model.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalConfig:
+    """Where judged frames wait for the alarms of a service without Kafka."""
+
+    path: Path = Path("patchline-alarms.sqlite3")
+    size: int = 100_000
+    """Judged frames that wait at most; beyond it the oldest make room, and are counted."""
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "size")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedisConfig:
+    """Where alarms live. `url` may carry a password: it is never printed whole."""
+
+    url: str = field(default="redis://localhost:6379/0", repr=False)
+    prefix: str = "patchline:"
+    ca_file: Path | None = None
+    """Certificate authority (PEM) that a `rediss://` server is verified with. None: the system's."""
+    timeout_s: float = 2.0
+    """Of one request, and of catching up with the last results when the stream ends."""
+    events_kept: int = 10_000
+    """About how many events the alarm stream keeps."""
+
+    def __post_init__(self) -> None:
+        positive(self, "timeout_s")
+        at_least(self, 1, "events_kept")
+        if self.ca_file is not None and not self.url.startswith("rediss:"):
+            raise ConfigError("RedisConfig.ca_file is set, but the url does not begin with rediss://")

@@ -1,0 +1,48 @@
+"""TODO docstring."""
+
+from collections.abc import Sequence
+from typing import Protocol, TypeAlias
+
+from patchline.stream.alarms.follower import AlarmFollower
+from patchline.stream.model.alarm import Observation
+from patchline.stream.model.outcome import Outcome
+
+Run: TypeAlias = tuple[Sequence[Observation], int | None]
+"""Results of a log in its order, and the position behind them; None where there is nothing new."""
+
+
+class ResultLog(Protocol):
+    """One log of results, in one order."""
+
+    @property
+    def name(self) -> str:
+        """The name under which Redis keeps its position; the same on every worker and after every restart."""
+
+    async def begin(self, position: int | None) -> None:
+        """Read on from a position; None: as far back as alarms are rebuilt from.
+
+        Raises:
+            SourceUnavailableError, SinkUnavailableError: not now.
+        """
+
+    async def read(self) -> Run:
+        """The next results, at once when there are some; none after a moment when there are none. Raises as `begin`."""
+
+    async def applied(self, position: int) -> None:
+        """Everything before this position is in Redis."""
+
+    async def is_empty(self) -> bool:
+        """Whether everything that the log holds now has been read."""
+
+
+class ResultLogs(Protocol):
+    """Where the logs come from."""
+
+    async def open(self, follower: "AlarmFollower") -> None:
+        """Have the logs that are this worker's followed, as they come and go. Raises as `Sink.open` may."""
+
+    async def put(self, outcomes: Sequence[Outcome]) -> None:
+        """Outcomes of one lane, in its order; on return a log has them. Raises as `Sink.deliver`."""
+
+    async def close(self) -> None:
+        """Let everything go."""

@@ -1,0 +1,133 @@
+"""TODO docstring."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Final
+
+from patchline.stream.model.frame import Frame, Position
+from patchline.stream.wire.cloudevents import _SHA256, Headers, attributes_of, encode_attributes, rfc3339
+
+FRAME: Final = "io.patchline.frame.v1"
+
+
+_MAX_BYTES: Final = {"ce_id": 1024, "ce_source": 256, "ce_recipe": 256, "content-type": 256, "ce_dataref": 4096}
+"""Of headers that results and dead letters repeat: those must fit their topics."""
+
+
+def frame_headers(
+    *,
+    frame_id: str,
+    camera: str,
+    time: datetime,
+    content_type: str = "image/jpeg",
+    recipe: str | None = None,
+    sha256: str | None = None,
+    reference: str | None = None,
+) -> list[tuple[str, bytes]]:
+    """The headers of a frame, for whoever produces frames.
+
+    `time` is aware; `sha256` is of the image, in hex; with a `reference`, its URI, the value is empty.
+    """
+    attributes = {
+        "ce_specversion": "1.0",
+        "ce_type": FRAME,
+        "ce_id": frame_id,
+        "ce_source": camera,
+        "ce_time": rfc3339(time),
+        "content-type": content_type,
+        "ce_recipe": recipe,
+        "ce_sha256": sha256,
+        "ce_dataref": reference,
+    }
+    return encode_attributes(attributes)
+
+
+def read_frame(
+    *,
+    position: Position,
+    timestamp_ms: int,
+    key: bytes | None,
+    value: bytes | None,
+    headers: Headers,
+    default_recipe: str | None = None,
+    camera_recipes: Mapping[str, str] | None = None,
+    crashes: int | None = None,
+) -> Frame:
+    """The frame in a record. It always is one: what is wrong with the record becomes the frame's `flaw`.
+
+    A frame without an id is named by its position, one without a camera by the record's key, one without a time by
+    the record's timestamp.
+    """
+    flaws: list[str] = []
+    attributes = attributes_of(headers, flaws)
+    for name, most in _MAX_BYTES.items():
+        if len(attributes.get(name, "").encode()) > most:
+            flaws.append(f"the header {name} has more than {most:,} bytes")
+            del attributes[name]
+    for name in ("ce_id", "ce_source"):
+        if not attributes.get(name):
+            flaws.append(f"the header {name} is missing")
+    for name, expected in (("ce_specversion", "1.0"), ("ce_type", FRAME)):
+        found = attributes.get(name)
+        if found != expected:
+            flaws.append(f"the header {name} is {_short(found)}, expected {expected!r}")
+    time = _time_of(timestamp_ms)
+    if (text := attributes.get("ce_time")) is not None:
+        try:
+            time = _parse_time(text)
+        except ValueError:
+            flaws.append(f"the header ce_time is {_short(text)}, expected RFC 3339 with a time zone")
+    sha256 = attributes.get("ce_sha256")
+    if sha256 is not None and not _SHA256.fullmatch(sha256):
+        flaws.append(f"the header ce_sha256 is {_short(sha256)}, expected 64 hexadecimal digits")
+        sha256 = None
+    reference = attributes.get("ce_dataref")
+    if reference is not None and sha256 is None:
+        flaws.append("the header ce_sha256 is missing, and the frame comes by reference")
+    if reference is not None and value:
+        flaws.append(f"the record has a value of {len(value):,} bytes and the header ce_dataref, expected one of them")
+    camera = attributes.get("ce_source") or _camera_of(key) or "unknown"
+    recipe = attributes.get("ce_recipe") or (camera_recipes or {}).get(camera) or default_recipe
+    if recipe is None:
+        flaws.append("the header ce_recipe is missing, and there is no default recipe")
+    return Frame(
+        frame_id=attributes.get("ce_id") or f"{position.topic}/{position.partition}/{position.offset}",
+        camera=camera,
+        recipe=recipe or "unknown",
+        time=time,
+        received_s=monotonic(),
+        payload=value or b"",
+        content_sha256=sha256,
+        content_type=attributes.get("content-type"),
+        position=position,
+        flaw="; ".join(flaws) or None,
+        headers=tuple((name, bytes(header or b"")) for name, header in headers),
+        reference=reference,
+        crashes=crashes,
+    )
+
+
+def _parse_time(text: str) -> datetime:
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        raise ValueError("no time zone")
+    try:
+        return time.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("before the year 1 or after 9999") from error
+
+
+def _time_of(timestamp_ms: int) -> datetime:
+    try:
+        return datetime.fromtimestamp(max(0, timestamp_ms) / 1000, UTC)
+    except (ValueError, OverflowError, OSError):  # a producer may send any number
+        return datetime.now(UTC)
+
+
+def _camera_of(key: bytes | None) -> str:
+    return (key or b"")[: _MAX_BYTES["ce_source"]].decode("utf-8", "replace")
+
+
+def _short(text: str | None) -> str:
+    return repr(text if text is None else text[:80])
