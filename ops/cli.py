@@ -12,7 +12,7 @@ from patchline.ops.redaction import redact_text
 
 
 class Commands(TyperGroup):
-    """Turns the errors that Patchline raises on purpose into one message and an exit code: no traceback."""
+    """EngineScheduler the errors that Patchline raises on purpose into one message and an exit code: no traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         """Exit with 2 where the input is at fault, 1 where the run failed, 130 where it was interrupted."""

@@ -77,7 +77,7 @@ class Sink(Protocol):
         """Flush and let everything go."""
 
 
-class Companion(Protocol):
+class SideTask(Protocol):
     """Runs beside the frames, on the same engine, and never holds them up: learning, evidence."""
 
     async def run(self, thread: EngineThread) -> None:

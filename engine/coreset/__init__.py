@@ -1,1 +1,1 @@
-"""TODO room."""
+"""Greedy coresets: exact k-centre offline, and online admission, thinning and removal."""

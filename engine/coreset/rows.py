@@ -40,7 +40,7 @@ class Delta:
 
 
 SPARE = 2
-"""Room made for more rows is a share of one in so many of those there."""
+"""InFlightBudget made for more rows is a share of one in so many of those there."""
 
 
 class GrowingRows:

@@ -1,1 +1,1 @@
-"""TODO room."""
+"""Image and pixel metrics of anomaly scores and maps against labels and masks."""

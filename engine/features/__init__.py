@@ -1,1 +1,1 @@
-"""TODO room."""
+"""Pixels to patch embeddings: preprocessing, a pretrained network up to its last tapped stage, patches."""

@@ -1,1 +1,1 @@
-"""TODO room."""
+"""From images of good parts to a memory bank with a threshold."""

@@ -36,7 +36,7 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Newest:
+class Head:
     """The newest generation, and all that the next one follows from.
 
     `first_bank` is generation 1, `first` the state that the fit left; `events` made the generations so far, `chain` is

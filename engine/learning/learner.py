@@ -20,7 +20,7 @@ from patchline.engine.coreset.online import OnlineCoreset
 from patchline.engine.errors import LearningError
 from patchline.engine.learning import proposals
 from patchline.engine.learning.ageing import unused_rows
-from patchline.engine.learning.draft import Draft, Newest
+from patchline.engine.learning.draft import Draft, Head
 from patchline.engine.learning.reference_store import KnownFrames
 from patchline.engine.learning.requests import Ageing, Confirmation, Proposal, Request, Rollback, Unlearning
 from patchline.engine.types import Rows
@@ -31,7 +31,7 @@ Asked = TypeVar("Asked", bound=Request)
 class Learner:
     """One recipe's learning; one thread at a time, any number of processes."""
 
-    def __init__(self, newest: Newest) -> None:
+    def __init__(self, newest: Head) -> None:
         self._newest = newest
         self._draft: Draft | None = None
         self._passed = list(newest.passed)
@@ -155,7 +155,7 @@ class Learner:
         return bank
 
     def _propose(
-        self, request: Asked, propose: Callable[[Newest, Asked], Generator[None, None, Draft]]
+        self, request: Asked, propose: Callable[[Head, Asked], Generator[None, None, Draft]]
     ) -> Iterator[None]:
         self._draft = None
         if not request.operator.strip():
@@ -167,9 +167,9 @@ class Learner:
 
 def _newest(
     store: GenerationStore, manifest: Manifest, first_bank: MemoryBank, first: OnlineCoreset, known: KnownFrames
-) -> Newest:
+) -> Head:
     bank, events = store.bank(manifest.generation), store.events(manifest.generation)
-    return Newest(
+    return Head(
         store=store,
         manifest=manifest,
         bank=bank,

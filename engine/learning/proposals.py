@@ -8,11 +8,11 @@ from patchline.engine.bank.state import state_of
 from patchline.engine.coreset.online import learning
 from patchline.engine.errors import LearningError
 from patchline.engine.learning.ageing import fit_rows_kept
-from patchline.engine.learning.draft import Draft, Newest
+from patchline.engine.learning.draft import Draft, Head
 from patchline.engine.learning.requests import Ageing, Confirmation, Proposal, Rollback, Unlearning
 
 
-def confirm_good(now: Newest, request: Confirmation) -> Generator[None, None, Draft]:
+def confirm_good(now: Head, request: Confirmation) -> Generator[None, None, Draft]:
     """Learn a frame; one that would hide a known defect, or looks like a slip to a recipe that asks for it, is held.
 
     A second person may approve it then, or at once.
@@ -49,7 +49,7 @@ def confirm_good(now: Newest, request: Confirmation) -> Generator[None, None, Dr
     return now.draft_unchanged(held, references, preview, {request.frame: patches}, why)
 
 
-def confirm_defect(now: Newest, request: Confirmation) -> Generator[None, None, Draft]:
+def confirm_defect(now: Head, request: Confirmation) -> Generator[None, None, Draft]:
     """Let a frame join the known defects, which no update may hide unseen. No row changes.
 
     Raises:
@@ -68,7 +68,7 @@ def _not_stored(frame: str) -> StoredFrame:
     return StoredFrame(name=frame, sha256="", bytes=0)
 
 
-def unlearn(now: Newest, request: Unlearning) -> Generator[None, None, Draft]:
+def unlearn(now: Head, request: Unlearning) -> Generator[None, None, Draft]:
     """Make the bank that never saw a confirmed frame: the log of events, replayed without it.
 
     A frame that waits in quarantine, or is a known defect, is only taken from there.
@@ -90,7 +90,7 @@ def unlearn(now: Newest, request: Unlearning) -> Generator[None, None, Draft]:
     return now.draft(event, state, preview)
 
 
-def rollback(now: Newest, request: Rollback) -> Generator[None, None, Draft]:
+def rollback(now: Head, request: Rollback) -> Generator[None, None, Draft]:
     """Make a generation that equals an earlier one in rows and threshold; known defects stay known.
 
     Raises:
@@ -111,7 +111,7 @@ def rollback(now: Newest, request: Rollback) -> Generator[None, None, Draft]:
     return Draft(proposal=Proposal(bank=bank, preview=preview), event=event, state=state, references=preview.references)
 
 
-def age(now: Newest, request: Ageing) -> Generator[None, None, Draft]:
+def age(now: Head, request: Ageing) -> Generator[None, None, Draft]:
     """Let rows leave, and with them what they stood for; what remains is learned again.
 
     Raises:

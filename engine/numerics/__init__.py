@@ -1,1 +1,1 @@
-"""TODO room."""
+"""Numbers and processors: devices, cores, matrix products, integers with exact distances."""

@@ -1,1 +1,1 @@
-"""TODO room."""
+"""Exact nearest neighbours among the rows of a memory bank."""

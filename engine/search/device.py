@@ -271,7 +271,7 @@ class DeviceSearch:
         return torch.cat(parts)
 
     def _reserve(self, rows: int) -> None:
-        """Room for `rows`; rows that are not there yet are infinitely far."""
+        """InFlightBudget for `rows`; rows that are not there yet are infinitely far."""
         rows = -(-rows // ROW_MULTIPLE) * ROW_MULTIPLE
         grown = torch.zeros((rows, self._rows.shape[1]), device=self._device)
         grown[: len(self._rows)] = self._rows

@@ -79,7 +79,7 @@ class Coded:
 
     @classmethod
     def empty(cls, total: int, width: int) -> "Coded":
-        """Room for so many."""
+        """InFlightBudget for so many."""
         return cls(np.empty((total, width), np.int8), *(np.empty(total, np.float32) for _ in range(4)))
 
 

@@ -250,7 +250,7 @@ class PrunedSearch:
             self._error = max(self._error, error)
 
     def _reserve(self, rows: int) -> None:
-        """Room for `rows`; rows that are not there yet are as far as can be."""
+        """InFlightBudget for `rows`; rows that are not there yet are as far as can be."""
         rows = -(-rows // FOLD) * FOLD
         grown = np.zeros((rows, self._rows.shape[1]), dtype=np.float32)
         grown[: len(self._rows)] = self._rows

@@ -8,7 +8,6 @@ import typer
 
 from patchline.ops.commands._examples import examples
 from patchline.ops.errors import InputError, OpsError
-from patchline.ops.web.client import _over_http, _preview
 
 if TYPE_CHECKING:
     from patchline.stream.kafka.config import KafkaConfig
@@ -51,6 +50,7 @@ def confirm(
     import uuid
     from datetime import UTC, datetime
 
+    from patchline.ops.web.client import preview_feedback, send_feedback
     from patchline.stream.model.feedback import Feedback, FeedbackOutcome, FeedbackVerdict
 
     try:
@@ -68,9 +68,9 @@ def confirm(
     except (ValueError, OSError) as error:
         raise InputError(str(error)) from error
     if dry_run:
-        _show(asyncio.run(_preview(url, token, feedback)))
+        _show(asyncio.run(preview_feedback(url, token, feedback)))
         return
-    asked = _over_http(url, token, feedback) if settings is None else _over_kafka(_kafka(settings), feedback)
+    asked = send_feedback(url, token, feedback) if settings is None else _over_kafka(_kafka(settings), feedback)
     reply = asyncio.run(_answered(asked, timeout_s))
     if reply.preview is not None:
         _show(reply.preview)
@@ -104,9 +104,9 @@ async def _answered(asked: Any, timeout_s: float) -> "FeedbackReply":
 
 
 async def _over_kafka(config: "KafkaConfig", feedback: "Feedback") -> "FeedbackReply":
-    from patchline.stream.kafka.feedback import KafkaInbox
+    from patchline.stream.kafka.feedback import KafkaFeedback
 
-    inbox = KafkaInbox(config, answers=False)
+    inbox = KafkaFeedback(config, answers=False)
     await inbox.open()
 
     async def follow() -> None:

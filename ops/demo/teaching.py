@@ -64,7 +64,7 @@ async def tap(inbox: FeedbackInbox, shown: Shown, operator: str) -> str:
 
 
 class SimulatedOperator:
-    """Knows the truth and taps false rejects, one at a time; a `Companion` of the pipeline.
+    """Knows the truth and taps false rejects, one at a time; a `SideTask` of the pipeline.
 
     Always the newest of those that the newest generation still rejects: what an earlier tap has cured needs none.
     """

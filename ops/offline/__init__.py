@@ -1,1 +1,1 @@
-"""TODO room."""
+"""Folders of images, inspected and evaluated without a service."""

@@ -1,1 +1,1 @@
-"""TODO room."""
+"""The service: assembled from settings, checked before it starts, run and stopped."""

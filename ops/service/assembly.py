@@ -18,9 +18,9 @@ from patchline.stream.alarms.sink import AlarmSink
 from patchline.stream.cameras.config import CameraConfig, FolderConfig
 from patchline.stream.cameras.folder import FolderSource
 from patchline.stream.cameras.video import VideoSource
-from patchline.stream.kafka.at_least_once import KafkaSink
-from patchline.stream.kafka.exactly_once import KafkaLedger
-from patchline.stream.kafka.result_logs import KafkaResults
+from patchline.stream.kafka.at_least_once import AtLeastOnceSink
+from patchline.stream.kafka.exactly_once import ExactlyOnceSink
+from patchline.stream.kafka.result_logs import KafkaResultLogs
 from patchline.stream.kafka.source import KafkaSource
 from patchline.stream.model.frame import Frame
 from patchline.stream.model.observer import Observer
@@ -54,17 +54,19 @@ def load_banks(settings: Settings) -> dict[str, MemoryBank]:
     return {name: load_bank(recipe.bank) for name, recipe in settings.recipes.items()}
 
 
-def ledger_of(settings: Settings, observer: Observer) -> KafkaLedger | None:
+def ledger_of(settings: Settings, observer: Observer) -> ExactlyOnceSink | None:
     """What commits results together with offsets; None where there is no Kafka or it shall do without transactions."""
     kafka = kafka_of(settings)
     if kafka is None or kafka.delivery != "exactly_once":
         return None
     limits = settings.limits
-    return KafkaLedger(kafka, max_frame_bytes=limits.max_frame_bytes, observer=observer, window=limits.max_in_flight)
+    return ExactlyOnceSink(
+        kafka, max_frame_bytes=limits.max_frame_bytes, observer=observer, window=limits.max_in_flight
+    )
 
 
 def sources_of(
-    settings: Settings, observer: Observer, ledger: KafkaLedger | None, urgent: Callable[[str], bool]
+    settings: Settings, observer: Observer, ledger: ExactlyOnceSink | None, urgent: Callable[[str], bool]
 ) -> list[AsyncIterable[Frame]]:
     """Every source of frames: one for Kafka, one for each camera that the service opens itself.
 
@@ -112,12 +114,12 @@ def sinks_of(settings: Settings, observer: Observer) -> list[Sink]:
     sinks: list[Sink] = []
     kafka, redis = kafka_of(settings), redis_of(settings.redis)
     if kafka is not None and kafka.delivery == "at_least_once":
-        sinks.append(KafkaSink(kafka, max_frame_bytes=settings.limits.max_frame_bytes))
+        sinks.append(AtLeastOnceSink(kafka, max_frame_bytes=settings.limits.max_frame_bytes))
     if redis is not None:
         alarms, rule = settings.alarms, alarm_rule_of(settings)
         logs: ResultLogs
         if kafka is not None:
-            logs = KafkaResults(kafka, rebuild_s=alarms.rebuild_s, observer=observer)
+            logs = KafkaResultLogs(kafka, rebuild_s=alarms.rebuild_s, observer=observer)
         else:
             logs = AlarmJournal(JournalConfig(path=alarms.journal, size=alarms.journal_size), observer=observer)
         sinks.append(AlarmSink(redis, rule, logs, observer=observer))

@@ -12,11 +12,11 @@ from patchline.engine.inspection.inspector import Inspector
 from patchline.engine.learning.learner import Learner
 from patchline.ops.settings.model import Settings
 from patchline.ops.settings.stream_configs import kafka_of, limits_of
-from patchline.ops.web.feedback_api import Desk
+from patchline.ops.web.feedback_api import ApiBackend
 from patchline.stream.decoding.decoder import Decoder
 from patchline.stream.evidence.keeper import EvidenceKeeper
 from patchline.stream.evidence.store import EvidenceStore
-from patchline.stream.kafka.feedback import KafkaInbox
+from patchline.stream.kafka.feedback import KafkaFeedback
 from patchline.stream.learning.ageing import AgeingRecipe, RowAgeing
 from patchline.stream.learning.drift import DriftWatch
 from patchline.stream.learning.inbox import FeedbackInbox, LocalInbox
@@ -74,13 +74,13 @@ def inbox_of(settings: Settings, observer: Observer) -> FeedbackInbox:
     kafka = kafka_of(settings)
     if kafka is None:
         return LocalInbox()
-    return KafkaInbox(kafka, max_frame_bytes=settings.limits.max_frame_bytes, observer=observer)
+    return KafkaFeedback(kafka, max_frame_bytes=settings.limits.max_frame_bytes, observer=observer)
 
 
-def desk_of(settings: Settings, loop: LearningLoop | None, evidence: EvidenceStore | None) -> Desk:
+def desk_of(settings: Settings, loop: LearningLoop | None, evidence: EvidenceStore | None) -> ApiBackend:
     """What the HTTP routes speak to."""
     recipes = settings.recipes
-    return Desk(
+    return ApiBackend(
         recipes=tuple(recipes),
         loop=loop,
         evidence=evidence,

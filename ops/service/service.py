@@ -33,7 +33,7 @@ from patchline.stream.model.errors import AbortedError
 from patchline.stream.model.observer import NullObserver
 from patchline.stream.pipeline.pipeline import Pipeline
 from patchline.stream.support.deadline import Deadline
-from patchline.stream.support.retry import persist
+from patchline.stream.support.retry import retry_until_done
 
 FORCED_EXIT_S = 3.0
 """After a second signal, or the end of the drain's time: how long the process may take to end whatever hangs."""
@@ -128,7 +128,7 @@ class Service:
         if kafka is not None and settings.kafka.create_topics:
             self._state.say("waiting for Kafka")
             size, learning = settings.limits.max_frame_bytes, bool(learning_recipes(settings))
-            created = await persist(
+            created = await retry_until_done(
                 "Kafka topics", lambda: ensure_topics(kafka, max_frame_bytes=size, learning=learning), observer
             )
             if created:

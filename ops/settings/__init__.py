@@ -1,1 +1,1 @@
-"""TODO room."""
+"""Settings: one YAML file, environment variables, secrets in files."""

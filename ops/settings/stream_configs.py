@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Settings as the stream's configurations."""
 
 from collections.abc import Mapping
 from urllib.parse import quote, urlsplit, urlunsplit

@@ -1,1 +1,1 @@
-"""TODO room."""
+"""Metrics and logs of a worker."""

@@ -1,1 +1,1 @@
-"""TODO room."""
+"""The HTTP port of a worker, and its client."""

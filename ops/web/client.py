@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Feedback over a worker's HTTP port."""
 
 import asyncio
 from urllib.parse import quote, urlencode
@@ -10,10 +10,13 @@ from patchline.ops.errors import InputError, OpsError
 from patchline.stream.model.feedback import Feedback, FeedbackReply, UpdatePreview
 
 
-async def _over_http(url: str, token: str | None, feedback: "Feedback") -> "FeedbackReply":
+async def send_feedback(url: str, token: str | None, feedback: Feedback) -> FeedbackReply:
+    """Send feedback to a worker and wait until its bank has taken it or refused it.
 
-    from patchline.stream.model.feedback import FeedbackReply
-
+    Raises:
+        InputError: the worker refuses the request, and says why.
+        OpsError: the worker does not answer.
+    """
     await _request(url, token, "POST", "/feedback", msgspec.json.encode(feedback))
     while True:
         answer = await _request(url, token, "GET", f"/feedback/{feedback.feedback_id}")
@@ -22,12 +25,13 @@ async def _over_http(url: str, token: str | None, feedback: "Feedback") -> "Feed
         await asyncio.sleep(0.05)
 
 
-async def _preview(url: str, token: str | None, feedback: "Feedback") -> "UpdatePreview":
+async def preview_feedback(url: str, token: str | None, feedback: Feedback) -> UpdatePreview:
+    """Ask a worker what learning a frame would change; nothing changes.
 
-    import msgspec
-
-    from patchline.stream.model.feedback import UpdatePreview
-
+    Raises:
+        InputError: the worker refuses the request, and says why.
+        OpsError: the worker does not answer.
+    """
     query = urlencode({"frame": feedback.frame_id, "verdict": feedback.verdict.value})
     answer = await _request(url, token, "GET", f"/recipes/{quote(feedback.recipe)}/preview?{query}")
     if answer is None:

@@ -35,7 +35,7 @@ Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Desk:
+class ApiBackend:
     """What the routes speak to once the service has started.
 
     `bank` reads a generation of a recipe; `good_images` are the folders of the fits' images, by recipe.
@@ -59,7 +59,7 @@ class FeedbackApi:
 
     def __init__(self, *, on: bool) -> None:
         self._on = on
-        self.desk: Desk | None = None
+        self.desk: ApiBackend | None = None
 
     def routes(self) -> list[web.RouteDef]:
         """For `HttpServer`."""
@@ -148,7 +148,7 @@ class FeedbackApi:
         return explain(evidence, bank, store, lambda name: self._good_image(desk, result.recipe, name))
 
     @staticmethod
-    def _good_image(desk: Desk, recipe: str, name: str) -> Image | None:
+    def _good_image(desk: ApiBackend, recipe: str, name: str) -> Image | None:
         folder = desk.good_images.get(recipe)
         if folder is None:
             return None

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""TLS of the HTTP port."""
 
 import ssl
 from pathlib import Path

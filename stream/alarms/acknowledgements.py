@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from patchline.stream.alarms.store import AlarmStore
 from patchline.stream.model.alarm import Alarm, AlarmEvent, acknowledge
 from patchline.stream.model.observer import Observer
-from patchline.stream.support.retry import persist
+from patchline.stream.support.retry import retry_until_done
 
 _GROUP = "patchline"
 
@@ -32,4 +32,4 @@ async def serve_acknowledgements(store: AlarmStore, observer: Observer) -> None:
                     observer.alarm(event)
             await store.done(_GROUP, message_id)
 
-    await persist(f"Redis acknowledgements ({store.where})", serve, observer)
+    await retry_until_done(f"Redis acknowledgements ({store.where})", serve, observer)

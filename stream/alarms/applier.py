@@ -18,7 +18,7 @@ _RECENT = 1000
 """Frames without a position whose ids are remembered: more than one delivery that is made again."""
 
 
-class AlarmWriter:
+class AlarmApplier:
     """Applies the results of one log, run by run.
 
     Args:

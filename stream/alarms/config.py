@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Where alarms go: a Redis server, or a journal on disk."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -10,13 +10,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import TypeVar
 
-from patchline.stream.alarms.applier import AlarmWriter
+from patchline.stream.alarms.applier import AlarmApplier
 from patchline.stream.alarms.logs import ResultLog
 from patchline.stream.alarms.store import AlarmStore
 from patchline.stream.model.alarm import AlarmConfig
 from patchline.stream.model.errors import SinkUnavailableError
 from patchline.stream.model.observer import Observer
-from patchline.stream.support.retry import persist
+from patchline.stream.support.retry import retry_until_done
 
 T = TypeVar("T")
 
@@ -69,7 +69,7 @@ class AlarmFollower:
         await asyncio.gather(*(self.stop(name) for name in list(self._following)))
 
     async def _watched(self, log: ResultLog) -> None:
-        writer = AlarmWriter(log.name, self._store, self._alarms, self._cameras, self._observer)
+        writer = AlarmApplier(log.name, self._store, self._alarms, self._cameras, self._observer)
         try:
             while True:
                 await self._follow(log, writer)
@@ -81,12 +81,12 @@ class AlarmFollower:
             for camera in writer.seen:
                 self._observer.alarm_state(camera, None)
 
-    async def _follow(self, log: ResultLog, writer: AlarmWriter) -> None:
+    async def _follow(self, log: ResultLog, writer: AlarmApplier) -> None:
         """Go on from where Redis stands, for as long as Redis stands where this worker believes."""
         before = await self._redis(writer.position)
-        await persist(f"alarms from {log.name}", lambda: log.begin(before), self._observer)
+        await retry_until_done(f"alarms from {log.name}", lambda: log.begin(before), self._observer)
         while True:
-            run, after = await persist(f"alarms from {log.name}", log.read, self._observer)
+            run, after = await retry_until_done(f"alarms from {log.name}", log.read, self._observer)
             if after is None:
                 continue
             if not await self._redis(partial(writer.apply, run, before, after)):
@@ -104,4 +104,4 @@ class AlarmFollower:
             self._observer.alarm_store(True)
             return answer
 
-        return await persist(f"Redis alarms ({self._store.where})", asked, self._observer)
+        return await retry_until_done(f"Redis alarms ({self._store.where})", asked, self._observer)

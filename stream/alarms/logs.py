@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""The logs of committed results that alarms follow, as the alarms see them; `kafka.result_logs` has the real ones."""
 
 from collections.abc import Sequence
 from typing import Protocol, TypeAlias

@@ -1,1 +1,1 @@
-"""TODO room."""
+"""Frames from live cameras, video files and folders."""

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""How a camera or a folder of images is read."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -8,7 +8,7 @@ Item = TypeVar("Item")
 
 
 class Slot(Generic[Item]):
-    """Room for one item between one thread that puts and one task that takes.
+    """InFlightBudget for one item between one thread that puts and one task that takes.
 
     `put_latest` replaces what waits, for frames that come at their own pace; `put_in_turn` waits until it was taken,
     for frames that all count. Items are taken in the order they were put.

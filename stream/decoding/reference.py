@@ -22,7 +22,7 @@ from patchline.stream.model.frame import Frame
 from patchline.stream.model.limits import Limits
 from patchline.stream.model.observer import Observer
 from patchline.stream.support.redaction import redact_url
-from patchline.stream.support.retry import persist
+from patchline.stream.support.retry import retry_until_done
 
 _CHUNK_BYTES = 4 * MIB
 _LOCAL = ("", "file", "local")
@@ -54,7 +54,9 @@ class FrameReferences:
             yield frame.payload or b""
             return
         uri = allowed(frame.reference, self._limits.frame_references)
-        payload = await persist(f"storage of {frame.camera}", lambda: self._attempt(frame, uri), self._observer)
+        payload = await retry_until_done(
+            f"storage of {frame.camera}", lambda: self._attempt(frame, uri), self._observer
+        )
         try:
             yield payload
         finally:

@@ -1,1 +1,1 @@
-"""TODO room."""
+"""Rejected frames kept by their id, and explained."""

@@ -79,7 +79,7 @@ class EvidenceKeeper(NullObserver):
         if not fits:
             self._observer.evidence(frame.recipe, "dropped")
 
-    async def run(self, thread: EngineThread) -> None:  # noqa: ARG002 - a `Companion` that needs no engine
+    async def run(self, thread: EngineThread) -> None:  # noqa: ARG002 - a `SideTask` that needs no engine
         """Write until cancelled; then what waits is written for a few seconds more."""
         self._loop = asyncio.get_running_loop()
         self._thread.start()

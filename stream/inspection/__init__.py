@@ -1,1 +1,1 @@
-"""TODO room."""
+"""Batches, and the thread that owns the engine."""

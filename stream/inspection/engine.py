@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""What the stream asks of an engine: it judges batches of prepared frames, and may learn."""
 
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future

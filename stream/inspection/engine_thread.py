@@ -12,7 +12,7 @@ from typing import TypeVar
 from patchline.engine.numerics.core_pool import on_one_core
 from patchline.engine.types import Image, Inspection
 from patchline.stream.inspection.engine import Engine, Maps, OverlappingEngine
-from patchline.stream.inspection.turns import Turns
+from patchline.stream.inspection.scheduler import EngineScheduler
 from patchline.stream.model.errors import EngineFailedError
 
 Answer = TypeVar("Answer")
@@ -24,7 +24,7 @@ class EngineThread:
     def __init__(self, engine: Engine, *, maps: Maps = "none") -> None:
         self._engine = engine
         self._maps: Maps = maps
-        self._turns = Turns("engine")
+        self._turns = EngineScheduler("engine")
 
     @property
     def places(self) -> int:

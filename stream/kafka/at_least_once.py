@@ -10,7 +10,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.connection import describe, is_passing, needs_new_producer, producer_options, start
-from patchline.stream.kafka.crash_notes import InFlightNotes
+from patchline.stream.kafka.crash_notes import CrashNotes
 from patchline.stream.kafka.offsets import FAREWELL_S, Takeover, committed_offset, takeover_of
 from patchline.stream.kafka.records import records_of
 from patchline.stream.model.checks import MIB
@@ -19,7 +19,7 @@ from patchline.stream.model.outcome import Outcome
 from patchline.stream.wire.cloudevents import Record
 
 
-class KafkaSink:
+class AtLeastOnceSink:
     """Produces each outcome's result, and the bytes of each frame that was not inspected.
 
     Records are keyed by camera, so a camera's results keep their order. The producer is idempotent and waits for all
@@ -117,7 +117,7 @@ class KafkaOffsets:
         self._config = config
         self._window = window
         self._consumer: AIOKafkaConsumer | None = None
-        self._owned: dict[TopicPartition, InFlightNotes] = {}
+        self._owned: dict[TopicPartition, CrashNotes] = {}
         self._done: dict[TopicPartition, int] = {}
 
     async def take_over(self, partition: TopicPartition, consumer: AIOKafkaConsumer) -> Takeover:

@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""The brokers, the topics and how a worker uses them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -25,7 +25,7 @@ class _Note(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     """The first of them is alone in flight."""
 
 
-class InFlightNotes:
+class CrashNotes:
     """The notes of one partition, for as long as it is this worker's. Pure bookkeeping.
 
     Args:

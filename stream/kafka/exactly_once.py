@@ -1,7 +1,7 @@
 """Results, dead letters and consumed offsets to Kafka, exactly once.
 
 Each input partition commits by itself, so partitions commit at the same time, and while one commits its next results
-collect. Results of cameras that cannot be replayed have no offset; they go out as by `KafkaSink`.
+collect. Results of cameras that cannot be replayed have no offset; they go out as by `AtLeastOnceSink`.
 """
 
 import asyncio
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from patchline.stream.kafka.at_least_once import KafkaSink
+from patchline.stream.kafka.at_least_once import AtLeastOnceSink
 from patchline.stream.kafka.config import KafkaConfig
-from patchline.stream.kafka.crash_notes import InFlightNotes
+from patchline.stream.kafka.crash_notes import CrashNotes
 from patchline.stream.kafka.offsets import FAREWELL_S, Takeover, committed_offset, takeover_of
 from patchline.stream.kafka.records import records_of
 from patchline.stream.kafka.transactions import PartitionTransactions
@@ -31,10 +31,10 @@ _CLOSE_S = 3.0
 @dataclass(frozen=True, slots=True)
 class _Owned:
     transactions: PartitionTransactions
-    notes: InFlightNotes
+    notes: CrashNotes
 
 
-class KafkaLedger:
+class ExactlyOnceSink:
     """The pipeline's ledger for frames from Kafka. A `Sink`, and the source's `Offsets`.
 
     Args:
@@ -58,7 +58,7 @@ class KafkaLedger:
         self._observer = observer or NullObserver()
         self._owned: dict[TopicPartition, _Owned] = {}
         self._ended: list[PartitionTransactions] = []
-        self._live = KafkaSink(config, max_frame_bytes=max_frame_bytes)
+        self._live = AtLeastOnceSink(config, max_frame_bytes=max_frame_bytes)
         self._on_lost: Callable[[TopicPartition], None] | None = None
 
     @property

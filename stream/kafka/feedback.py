@@ -29,7 +29,7 @@ from patchline.stream.model.checks import MIB
 from patchline.stream.model.errors import RecordError, SourceError, SourceUnavailableError
 from patchline.stream.model.feedback import Feedback, FeedbackOutcome, FeedbackReply, GenerationAnnounced
 from patchline.stream.model.observer import NullObserver, Observer
-from patchline.stream.support.retry import persist
+from patchline.stream.support.retry import retry_until_done
 from patchline.stream.wire.cloudevents import Record, attributes_of
 from patchline.stream.wire.feedback import (
     announcement_record,
@@ -44,7 +44,7 @@ _MAX_NAME, _MAX_DETAIL = 1024, 4096
 """Characters that an answer to a record that is no feedback repeats of it."""
 
 
-class KafkaInbox:
+class KafkaFeedback:
     """A `FeedbackInbox` on three topics.
 
     Args:
@@ -182,7 +182,7 @@ class KafkaInbox:
                     await producer.stop()
                 raise self._translated(error) from error
 
-        await persist(topic, send, self._observer)
+        await retry_until_done(topic, send, self._observer)
 
     async def _commit(self, partition: TopicPartition, offset: int) -> None:
         async def commit() -> None:
@@ -194,7 +194,7 @@ class KafkaInbox:
             except KafkaError as error:
                 raise self._translated(error) from error
 
-        await persist("Kafka feedback", commit, self._observer)
+        await retry_until_done("Kafka feedback", commit, self._observer)
 
     async def _connect(self) -> AIOKafkaProducer:
         options: dict[str, Any] = producer_options(self._config, self._record_bytes)

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import OffsetAndMetadata
 
 from patchline.stream.kafka.config import KafkaConfig
-from patchline.stream.kafka.crash_notes import InFlightNotes, tells_of_a_crash
+from patchline.stream.kafka.crash_notes import CrashNotes, tells_of_a_crash
 
 FAREWELL_S = 2.0
 """How long leaving partitions in order may take. Without it the next owner takes it for a crash."""
@@ -22,7 +22,7 @@ class Takeover:
     """A partition that is this worker's from here on: where to read on, and how."""
 
     start: int
-    notes: InFlightNotes
+    notes: CrashNotes
     as_found: bool
     """What would be committed with `start` is what has been."""
 
@@ -72,8 +72,8 @@ async def takeover_of(
     if committed is None:
         first = consumer.beginning_offsets if config.start == "earliest" else consumer.end_offsets
         start = int((await first([partition]))[partition])
-        return Takeover(start, InFlightNotes("", end=start, window=window), as_found=False)
+        return Takeover(start, CrashNotes("", end=start, window=window), as_found=False)
     found = committed.metadata or ""
     end = int((await consumer.end_offsets([partition]))[partition]) if tells_of_a_crash(found) else committed.offset
-    notes = InFlightNotes(found, end=end, window=window)
+    notes = CrashNotes(found, end=end, window=window)
     return Takeover(committed.offset, notes, as_found=notes.metadata(committed.offset) == found)

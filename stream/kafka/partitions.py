@@ -29,12 +29,12 @@ from patchline.stream.kafka.read_ahead import ReadAhead, ReadAheads
 from patchline.stream.model.errors import LaneLostError
 from patchline.stream.model.observer import Observer
 from patchline.stream.ports import Release
-from patchline.stream.support.retry import persist
+from patchline.stream.support.retry import retry_until_done
 
 _LOOK_S = 0.03
 
 
-class Holdings:
+class PartitionOwnership:
     """Takes partitions over and lets them go.
 
     Args:
@@ -180,7 +180,7 @@ class Holdings:
         await self._settled.wait()  # the group has been told of all that had begun by then
         self._begun.add(partition)
         try:
-            taken = await persist(name, lambda: self._offsets.take_over(partition, consumer), self._observer)
+            taken = await retry_until_done(name, lambda: self._offsets.take_over(partition, consumer), self._observer)
         except LaneLostError as lost:
             self._observer.retrying(name, lost, 1)
             if self._ends_taking(partition):

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator
 from aiokafka import TopicPartition
 
 from patchline.stream.kafka.config import KafkaConfig
-from patchline.stream.kafka.crash_notes import InFlightNotes
+from patchline.stream.kafka.crash_notes import CrashNotes
 from patchline.stream.model.frame import Frame
 
 _LONGEST_TURN_FRAMES = 64
 _URGENT_WEIGHT = 4
-"""Turns of a partition with an urgent camera for one of each other."""
+"""EngineScheduler of a partition with an urgent camera for one of each other."""
 _REMEMBERED_FRAMES = 32
 """A partition's cameras are those of so many frames taken last."""
 
@@ -31,7 +31,7 @@ class ReadAhead:
         next_offset: the partition is read from here on.
     """
 
-    def __init__(self, config: KafkaConfig, notes: InFlightNotes, next_offset: int) -> None:
+    def __init__(self, config: KafkaConfig, notes: CrashNotes, next_offset: int) -> None:
         self.notes = notes
         self.next_offset = next_offset
         """Where to read on: behind the last frame that was taken in."""

@@ -28,7 +28,7 @@ _MOST = 500
 _NEVER_MS = 2**31 - 1
 
 
-class KafkaResults(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types
+class KafkaResultLogs(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types
     """The results topic as `ResultLogs`.
 
     Args:

@@ -21,10 +21,10 @@ from patchline.stream.kafka.assignor import HandoverAssignor
 from patchline.stream.kafka.at_least_once import KafkaOffsets
 from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.connection import client_options, describe, is_passing, start
-from patchline.stream.kafka.exactly_once import KafkaLedger
+from patchline.stream.kafka.exactly_once import ExactlyOnceSink
 from patchline.stream.kafka.lag import watch_lag
 from patchline.stream.kafka.offsets import Offsets
-from patchline.stream.kafka.partitions import Holdings
+from patchline.stream.kafka.partitions import PartitionOwnership
 from patchline.stream.model.checks import MIB
 from patchline.stream.model.errors import SourceError, SourceUnavailableError
 from patchline.stream.model.frame import Frame, Position
@@ -76,7 +76,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
         config: KafkaConfig,
         *,
         observer: Observer | None = None,
-        ledger: KafkaLedger | None = None,
+        ledger: ExactlyOnceSink | None = None,
         window: int = Limits().max_in_flight,
         urgent: Callable[[str], bool] = lambda _: False,
     ) -> None:
@@ -85,7 +85,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
         self._offsets: Offsets = KafkaOffsets(config, window=window) if ledger is None else ledger
         self._observer = observer or NullObserver()
         self._consumer: AIOKafkaConsumer | None = None
-        self._holdings = Holdings(
+        self._holdings = PartitionOwnership(
             config,
             self._offsets,
             self._observer,

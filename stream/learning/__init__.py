@@ -1,1 +1,1 @@
-"""TODO room."""
+"""From feedback to a new generation that every worker takes."""

@@ -32,7 +32,7 @@ class _Camera:
 
 
 class DriftWatch(NullObserver):
-    """An observer of the stream and a `Companion` of the pipeline.
+    """An observer of the stream and a `SideTask` of the pipeline.
 
     Args:
         engine: embeds sampled frames, among those that it judges.

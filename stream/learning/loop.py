@@ -21,7 +21,7 @@ from patchline.stream.model.errors import EvidenceError, FeedbackError, StoreUna
 from patchline.stream.model.feedback import Feedback, FeedbackOutcome, FeedbackReply, GenerationAnnounced, UpdatePreview
 from patchline.stream.model.observer import NullObserver, Observer
 from patchline.stream.model.result import GenerationRef, Result
-from patchline.stream.support.retry import persist
+from patchline.stream.support.retry import retry_until_done
 
 NOTE_REJECTS_EVERY_S = 10.0
 LOOK_EVERY_S = 2.0
@@ -81,7 +81,7 @@ class LearningLoop(NullObserver):
     async def run(self, thread: EngineThread) -> None:
         """Learn and follow until cancelled."""
         self._thread = thread
-        await persist("feedback", self.inbox.open, self._observer)
+        await retry_until_done("feedback", self.inbox.open, self._observer)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._warm_up(thread))
@@ -118,7 +118,7 @@ class LearningLoop(NullObserver):
                 f"recipe {feedback.recipe!r} does not learn here, expected one of: {known}",
             )
         try:
-            return await persist(
+            return await retry_until_done(
                 f"learning of {feedback.recipe}", lambda: self._learn(learning, feedback, thread), self._observer
             )
         except (FeedbackError, EngineError) as error:
@@ -198,7 +198,7 @@ class LearningLoop(NullObserver):
 
         name = f"generation {number} of {recipe}"
         try:
-            bank = await persist(name, load, self._observer)
+            bank = await retry_until_done(name, load, self._observer)
             if sha256 is not None and bank.sha256 != sha256:
                 raise EngineError(f"{name} has SHA-256 {bank.sha256}, {sha256} was announced")
             await self._swap(recipe, bank, thread)

@@ -1,1 +1,1 @@
-"""TODO room."""
+"""Frames, results, outcomes, feedback, alarms and limits as plain data."""

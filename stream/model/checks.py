@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Bounds that a configuration checks of its numbers."""
 
 from patchline.stream.model.errors import ConfigError
 
@@ -6,6 +6,11 @@ MIB = 1024 * 1024
 
 
 def at_least(owner: object, low: float, *names: str) -> None:
+    """Refuse a field of `owner` that is below `low`.
+
+    Raises:
+        ConfigError: names the field, what was found and what was expected.
+    """
     for name in names:
         value = getattr(owner, name)
         if not value >= low:
@@ -13,6 +18,11 @@ def at_least(owner: object, low: float, *names: str) -> None:
 
 
 def positive(owner: object, *names: str) -> None:
+    """Refuse a field of `owner` that is not above 0.
+
+    Raises:
+        ConfigError: names the field, what was found and what was expected.
+    """
     for name in names:
         value = getattr(owner, name)
         if not value > 0:

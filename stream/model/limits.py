@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""What the stream may hold and how it batches, and what it knows of a recipe."""
 
 from dataclasses import dataclass
 

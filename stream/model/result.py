@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""The result of a frame."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -55,6 +55,11 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def check_zone(name: str, time: datetime) -> None:
+    """Refuse a time without a zone, or one that UTC cannot tell.
+
+    Raises:
+        ValueError: names the field and what was found.
+    """
     if time.tzinfo is None:
         raise ValueError(f"{name} is {time.isoformat()}, expected a time zone")
     try:

@@ -1,1 +1,1 @@
-"""TODO room."""
+"""Source to checkpoint: the whole path of a frame, knowing no broker."""

@@ -5,7 +5,7 @@ import asyncio
 from patchline.stream.model.frame import Frame
 
 
-class Room:
+class InFlightBudget:
     """Counts frames in flight and their bytes.
 
     A source waits for room before it reads, not after: a live camera's frame is then as fresh as it can be. Every

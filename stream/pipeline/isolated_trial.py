@@ -31,7 +31,7 @@ JUDGE_S = 120.0
 """How long it may then take with the frame."""
 
 
-class Trial:
+class IsolatedTrial:
     """Tries frames that two crashes speak against, one at a time.
 
     Args:

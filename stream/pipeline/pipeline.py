@@ -23,12 +23,12 @@ from patchline.stream.model.observer import NullObserver, Observer
 from patchline.stream.model.outcome import Outcome, judged, not_inspected
 from patchline.stream.pipeline.checkpoint import Checkpoint, Place
 from patchline.stream.pipeline.gate import Gate
-from patchline.stream.pipeline.in_flight import Room
-from patchline.stream.pipeline.isolated_trial import EngineOf, Trial
+from patchline.stream.pipeline.in_flight import InFlightBudget
+from patchline.stream.pipeline.isolated_trial import EngineOf, IsolatedTrial
 from patchline.stream.pipeline.pace import Pace
-from patchline.stream.ports import Companion, ReplayableSource, Sink, Source
+from patchline.stream.ports import ReplayableSource, SideTask, Sink, Source
 from patchline.stream.support.deadline import Deadline
-from patchline.stream.support.retry import persist
+from patchline.stream.support.retry import retry_until_done
 
 
 class Pipeline:
@@ -61,7 +61,7 @@ class Pipeline:
         recipes: Mapping[str, RecipeConfig] | None = None,
         observer: Observer | None = None,
         maps: Maps = "none",
-        companions: Sequence[Companion] = (),
+        companions: Sequence[SideTask] = (),
         urgent: Callable[[str], bool] = lambda _: False,
         trial_engine: EngineOf | None = None,
     ) -> None:
@@ -73,7 +73,7 @@ class Pipeline:
         self._engine = EngineThread(engine, maps=maps)
         self._references = FrameReferences(limits, self._observer)
         self._decoder = Decoder(engine.prepare, engine.recipes, limits)
-        self._trial = Trial(limits, trial_engine, check=self._decoder.check, maps=maps)
+        self._trial = IsolatedTrial(limits, trial_engine, check=self._decoder.check, maps=maps)
         self._batcher: Batcher[tuple[Frame, Image], Inspection] = Batcher(
             self._inspect,
             size=limits.batch_size,
@@ -84,7 +84,7 @@ class Pipeline:
             lane=lambda item: lane_of(item[0]),
             urgent=lambda item: urgent(item[0].camera),
         )
-        self._room = Room(limits.max_in_flight, limits.max_in_flight_bytes)
+        self._room = InFlightBudget(limits.max_in_flight, limits.max_in_flight_bytes)
         self._pace = Pace(limits.max_wait_s, batch_size=limits.batch_size)
         self._gate = Gate()
         self._checkpoint = Checkpoint(
@@ -163,13 +163,13 @@ class Pipeline:
         await self._engine.warm_up()
         for sink in (self._ledger, *self._sinks) if self._ledger is not None else self._sinks:
             closing.push_async_callback(sink.close)
-            await persist(sink.name, sink.open, self._observer)
+            await retry_until_done(sink.name, sink.open, self._observer)
         for source in self._sources:
             if isinstance(source, ReplayableSource):
                 source.bind(self._checkpoint.release)
             if isinstance(source, Source):
                 closing.push_async_callback(source.close)
-                await persist("source", source.open, self._observer)
+                await retry_until_done("source", source.open, self._observer)
         closing.callback(self._observer.ready, False)
         self._opening = False
 
@@ -234,7 +234,7 @@ class Pipeline:
         if place.lane.abandoned:
             raise LaneLostError("the frame's partition was given up")
         if position is not None and owner is not None:
-            await persist("commit", lambda: owner.try_alone(position), self._observer)
+            await retry_until_done("commit", lambda: owner.try_alone(position), self._observer)
 
     async def _inspect(self, frames: Sequence[tuple[Frame, Image]]) -> Sequence[Inspection]:
         began = monotonic()
@@ -254,7 +254,7 @@ class Pipeline:
         last = outcomes[-1].frame
         if last.position is not None and (owner := self._owners.get(lane_of(last))) is not None:
             position = last.position
-            await persist("commit", lambda: owner.commit(position), self._observer)
+            await retry_until_done("commit", lambda: owner.commit(position), self._observer)
         now = monotonic()
         for outcome in outcomes:
             camera = outcome.frame.camera
@@ -263,7 +263,7 @@ class Pipeline:
             self._observer.stage_seconds("end_to_end", camera, now - outcome.frame.received_s)
 
     async def _deliver(self, sink: Sink, outcomes: Sequence[Outcome]) -> None:
-        await persist(sink.name, lambda: sink.deliver(outcomes), self._observer)
+        await retry_until_done(sink.name, lambda: sink.deliver(outcomes), self._observer)
 
     def _left(self, outcome: Outcome) -> None:
         self._room.give(outcome.frame)

@@ -1,1 +1,1 @@
-"""TODO room."""
+"""Results as JSON lines."""

@@ -1,1 +1,1 @@
-"""TODO room."""
+"""Retries, deadlines and the redaction of secrets."""

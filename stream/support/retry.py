@@ -12,7 +12,7 @@ from patchline.stream.model.observer import Observer
 T = TypeVar("T")
 
 
-async def persist(
+async def retry_until_done(
     what: str,
     call: Callable[[], Awaitable[T]],
     observer: Observer,

@@ -1,1 +1,1 @@
-"""TODO room."""
+"""Wire formats: CloudEvents records of frames, results, feedback, and alarms in Redis."""

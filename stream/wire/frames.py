@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Frames on the wire: encoded image as the value, who and when in CloudEvents headers."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime

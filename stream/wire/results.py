@@ -1,4 +1,4 @@
-"""TODO docstring."""
+"""Results and dead letters on the wire."""
 
 import re
 from typing import Final

@@ -13,9 +13,9 @@ from typing import Any, Self
 from aiokafka import AIOKafkaProducer
 
 from patchline.stream.inspection.engine import Engine
-from patchline.stream.kafka.at_least_once import KafkaSink
+from patchline.stream.kafka.at_least_once import AtLeastOnceSink
 from patchline.stream.kafka.config import KafkaConfig
-from patchline.stream.kafka.exactly_once import KafkaLedger
+from patchline.stream.kafka.exactly_once import ExactlyOnceSink
 from patchline.stream.kafka.source import KafkaSource
 from patchline.stream.kafka.topics import Partitions, ensure_topics
 from patchline.stream.model.limits import Limits
@@ -90,12 +90,12 @@ class KafkaLine:
         await self._produce(self._waiting)
         engine, limits = self._parts
         exactly_once = self._config.delivery == "exactly_once"
-        ledger = KafkaLedger(self._config, observer=self._watch) if exactly_once else None
+        ledger = ExactlyOnceSink(self._config, observer=self._watch) if exactly_once else None
         self._pipeline = Pipeline(
             sources=[KafkaSource(self._config, observer=self._watch, ledger=ledger)],
             engine=engine,
             ledger=ledger,
-            sinks=[] if ledger else [KafkaSink(self._config)],
+            sinks=[] if ledger else [AtLeastOnceSink(self._config)],
             limits=limits,
             observer=self._watch,
         )

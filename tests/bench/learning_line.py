@@ -18,7 +18,7 @@ import numpy as np
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from patchline.stream.kafka.config import KafkaConfig
-from patchline.stream.kafka.feedback import KafkaInbox
+from patchline.stream.kafka.feedback import KafkaFeedback
 from patchline.stream.kafka.topics import Partitions, ensure_topics
 from patchline.stream.model.feedback import Feedback, FeedbackReply, FeedbackVerdict
 from patchline.stream.wire.frames import frame_headers
@@ -36,7 +36,7 @@ WAITING = 64
 class LearningLine:
     """Workers on one store and one broker, frames at a given rate, and taps."""
 
-    def __init__(self, config: KafkaConfig, workers: list[Service], tiles: list[bytes], inbox: KafkaInbox) -> None:
+    def __init__(self, config: KafkaConfig, workers: list[Service], tiles: list[bytes], inbox: KafkaFeedback) -> None:
         self.workers = workers
         self.latencies: list[tuple[float, float]] = []
         """Of each result: when it was read (monotonic) and the frame's latency, in seconds."""
@@ -126,7 +126,7 @@ async def learning_line(bench: Bench, *, workers: int) -> AsyncIterator[tuple[Le
             service = stack.enter_context(Service(_settings(config, folder)))
             service.run()
             services.append(service)
-        inbox = KafkaInbox(config, max_frame_bytes=FRAME_BYTES, answers=False)
+        inbox = KafkaFeedback(config, max_frame_bytes=FRAME_BYTES, answers=False)
         await inbox.open()
         stack.push_async_callback(inbox.close)
         line = LearningLine(config, services, [path.read_bytes() for path in held], inbox)
@@ -178,7 +178,7 @@ def _settings(config: KafkaConfig, folder: Path) -> dict[str, Any]:
     }
 
 
-async def _follow(inbox: KafkaInbox) -> None:
+async def _follow(inbox: KafkaFeedback) -> None:
     async for _ in inbox.announced():
         pass
 

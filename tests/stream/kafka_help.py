@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
-from patchline.stream.kafka.at_least_once import KafkaSink
+from patchline.stream.kafka.at_least_once import AtLeastOnceSink
 from patchline.stream.kafka.config import KafkaConfig
-from patchline.stream.kafka.exactly_once import KafkaLedger
+from patchline.stream.kafka.exactly_once import ExactlyOnceSink
 from patchline.stream.kafka.source import KafkaSource
 from patchline.stream.kafka.topics import Partitions, ensure_topics
 from patchline.stream.model.checks import MIB
@@ -123,12 +123,12 @@ def worker(
     **limits: object,
 ) -> Pipeline:
     """The stream as `config.delivery` says, in this process, with a scripted engine."""
-    ledger = KafkaLedger(config, observer=seen) if config.delivery == "exactly_once" else None
+    ledger = ExactlyOnceSink(config, observer=seen) if config.delivery == "exactly_once" else None
     return Pipeline(
         sources=[KafkaSource(config, observer=seen, ledger=ledger)],
         engine=engine or ScriptedEngine(),
         ledger=ledger,
-        sinks=[] if ledger else [KafkaSink(config)],
+        sinks=[] if ledger else [AtLeastOnceSink(config)],
         limits=Limits(**{"batch_size": 4, **limits}),
         observer=seen,
         trial_engine=trial_engine,

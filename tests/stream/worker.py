@@ -20,10 +20,10 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from patchline.stream.alarms.config import RedisConfig
 from patchline.stream.alarms.sink import AlarmSink
 from patchline.stream.alarms.store import Advance, AlarmStore, Written
-from patchline.stream.kafka.at_least_once import KafkaSink
+from patchline.stream.kafka.at_least_once import AtLeastOnceSink
 from patchline.stream.kafka.config import KafkaConfig
-from patchline.stream.kafka.exactly_once import KafkaLedger
-from patchline.stream.kafka.result_logs import KafkaResults
+from patchline.stream.kafka.exactly_once import ExactlyOnceSink
+from patchline.stream.kafka.result_logs import KafkaResultLogs
 from patchline.stream.kafka.source import KafkaSource
 from patchline.stream.model.alarm import AlarmConfig
 from patchline.stream.model.limits import Limits
@@ -78,14 +78,14 @@ def _kill_at_alarm(number: int, *, after: bool) -> None:
 
 
 def _kill_alone(at: int) -> None:
-    note = KafkaLedger.try_alone
+    note = ExactlyOnceSink.try_alone
 
-    async def try_alone(self: KafkaLedger, partition: TopicPartition, offset: int) -> None:
+    async def try_alone(self: ExactlyOnceSink, partition: TopicPartition, offset: int) -> None:
         await note(self, partition, offset)
         if offset == at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    KafkaLedger.try_alone = try_alone
+    ExactlyOnceSink.try_alone = try_alone
 
 
 class _CrashingEngine(ScriptedEngine):
@@ -112,13 +112,13 @@ async def _main(
     config: KafkaConfig, seconds: float, crash_in: str | None, redis: RedisConfig | None, alarms: AlarmConfig
 ) -> None:
     seen = _Teller()
-    ledger = KafkaLedger(config, observer=seen) if config.delivery == "exactly_once" else None
+    ledger = ExactlyOnceSink(config, observer=seen) if config.delivery == "exactly_once" else None
     pipeline = Pipeline(
         sources=[KafkaSource(config, observer=seen, ledger=ledger)],
         engine=_CrashingEngine(crash_in, seconds),
         ledger=ledger,
-        sinks=([] if ledger else [KafkaSink(config)])
-        + ([AlarmSink(redis, alarms, KafkaResults(config, observer=seen), observer=seen)] if redis else []),
+        sinks=([] if ledger else [AtLeastOnceSink(config)])
+        + ([AlarmSink(redis, alarms, KafkaResultLogs(config, observer=seen), observer=seen)] if redis else []),
         limits=Limits(batch_size=4),
         observer=seen,
         trial_engine=partial(_trial_engine, crash_in),

@@ -5,17 +5,17 @@ import pytest
 from patchline.ops.service.assembly import ledger_of, sinks_of
 from patchline.ops.settings.model import Settings
 from patchline.ops.settings.servers import KafkaSettings
-from patchline.stream.kafka.at_least_once import KafkaSink
-from patchline.stream.kafka.exactly_once import KafkaLedger
+from patchline.stream.kafka.at_least_once import AtLeastOnceSink
+from patchline.stream.kafka.exactly_once import ExactlyOnceSink
 from patchline.stream.model.observer import NullObserver
 
 
 @pytest.mark.parametrize(
     ("kafka", "ledger", "sinks"),
     [
-        ({"bootstrap": "broker:9092"}, [KafkaLedger], []),
-        ({"bootstrap": "broker:9092", "delivery": "exactly_once"}, [KafkaLedger], []),
-        ({"bootstrap": "broker:9092", "delivery": "at_least_once"}, [], [KafkaSink]),
+        ({"bootstrap": "broker:9092"}, [ExactlyOnceSink], []),
+        ({"bootstrap": "broker:9092", "delivery": "exactly_once"}, [ExactlyOnceSink], []),
+        ({"bootstrap": "broker:9092", "delivery": "at_least_once"}, [], [AtLeastOnceSink]),
         ({}, [], []),
     ],
 )

@@ -14,9 +14,9 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from patchline.stream.alarms.config import RedisConfig
 from patchline.stream.alarms.sink import AlarmSink
 from patchline.stream.alarms.store import AlarmStore
-from patchline.stream.kafka.at_least_once import KafkaSink
+from patchline.stream.kafka.at_least_once import AtLeastOnceSink
 from patchline.stream.kafka.config import KafkaConfig
-from patchline.stream.kafka.result_logs import KafkaResults
+from patchline.stream.kafka.result_logs import KafkaResultLogs
 from patchline.stream.model.alarm import Alarm, AlarmConfig
 from patchline.stream.model.errors import AlarmGap, SinkError
 from tests.services.redis import RedisServer
@@ -52,14 +52,14 @@ async def agree(config: KafkaConfig, where: RedisConfig, *, seconds: float = 60)
 
 async def publish(config: KafkaConfig, script: str, *, first: int = 0, replayable: bool = True) -> None:
     """Results of two cameras, as a worker without transactions publishes them."""
-    sink = KafkaSink(config)
+    sink = AtLeastOnceSink(config)
     for camera in ("cam-1", "cam-2"):
         await sink.deliver(outcomes(script, camera=camera, first=first, replayable=replayable))
     await sink.close()
 
 
 def sink_of(config: KafkaConfig, where: RedisConfig, seen: Recorder | None = None, **more: float) -> AlarmSink:
-    return AlarmSink(where, RULE, KafkaResults(config, observer=seen, **more), observer=seen)
+    return AlarmSink(where, RULE, KafkaResultLogs(config, observer=seen, **more), observer=seen)
 
 
 def followed(sink: AlarmSink) -> set[str]:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patchline.stream.kafka.crash_notes import InFlightNotes, tells_of_a_crash
+from patchline.stream.kafka.crash_notes import CrashNotes, tells_of_a_crash
 from patchline.stream.model.frame import POISON_CRASHES
 
 
@@ -29,7 +29,7 @@ def test_exactly_the_frames_that_kill_are_given_up(frames, poison, windows, gap,
     while start <= offsets[-1]:
         lives += 1
         assert lives < 60
-        notes = InFlightNotes(metadata, end=frames * gap, window=draw.choice(windows))
+        notes = CrashNotes(metadata, end=frames * gap, window=draw.choice(windows))
         metadata = notes.metadata(start)
         waiting = [offset for offset in offsets if offset >= start]
         while waiting:
@@ -62,16 +62,16 @@ def test_exactly_the_frames_that_kill_are_given_up(frames, poison, windows, gap,
 
 def test_leaving_in_order_leaves_no_trace_and_what_was_to_be_retried_stays_so():
     """The next owner finds nothing, or the frames that its forerunner had not yet retried."""
-    ordinary = InFlightNotes("", end=0, window=64)
+    ordinary = CrashNotes("", end=0, window=64)
     assert tells_of_a_crash(ordinary.metadata(5))
     assert not tells_of_a_crash(ordinary.farewell(5))
-    notes = InFlightNotes(ordinary.metadata(5), end=8, window=64)
+    notes = CrashNotes(ordinary.metadata(5), end=8, window=64)
     assert [notes.take(offset) for offset in (5, 6)] == [0, 0]
-    after = InFlightNotes(notes.farewell(6), end=100, window=64)
+    after = CrashNotes(notes.farewell(6), end=100, window=64)
     assert [after.take(offset) for offset in (6, 7, 8)] == [0, 0, None]
 
 
 @pytest.mark.parametrize("found", ["", "text", "7", '{"in_flight": 3, "more": 1}'])
 def test_metadata_of_others_says_nothing(found):
     """Whatever else is committed with an offset, no frame is retried alone for it."""
-    assert InFlightNotes(found, end=10, window=64).take(0) is None
+    assert CrashNotes(found, end=10, window=64).take(0) is None

@@ -6,8 +6,8 @@ import signal
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 
-from patchline.stream.kafka.at_least_once import KafkaSink
-from patchline.stream.kafka.exactly_once import KafkaLedger
+from patchline.stream.kafka.at_least_once import AtLeastOnceSink
+from patchline.stream.kafka.exactly_once import ExactlyOnceSink
 from patchline.stream.kafka.source import KafkaSource
 from patchline.stream.kafka.transactions import transactional_id
 from patchline.stream.model.errors import SinkError
@@ -92,7 +92,7 @@ async def test_a_partition_that_cannot_be_taken_over_stops_the_worker(kafka, uni
     """The brokers refuse the producer: the worker ends with their message instead of going on without the partition."""
     config = await new_topics(kafka, unique_name)
 
-    class Refused(KafkaLedger):
+    class Refused(ExactlyOnceSink):
         async def take_over(self, partition, committed):
             raise SinkError("not allowed to write transactions")
 
@@ -112,7 +112,7 @@ async def test_without_transactions_results_and_offsets_are_committed_too(kafka,
     pipeline = Pipeline(
         sources=[KafkaSource(config, observer=seen)],
         engine=ScriptedEngine(),
-        sinks=[KafkaSink(config)],
+        sinks=[AtLeastOnceSink(config)],
         observer=seen,
     )
     running = asyncio.create_task(pipeline.run())

@@ -8,7 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from patchline.stream.kafka.config import KafkaConfig
-from patchline.stream.kafka.feedback import KafkaInbox
+from patchline.stream.kafka.feedback import KafkaFeedback
 from patchline.stream.kafka.topics import Partitions, ensure_topics
 from patchline.stream.model.feedback import (
     Feedback,
@@ -48,7 +48,7 @@ def answer(to: Feedback) -> FeedbackReply:
     )
 
 
-async def replies_of(inbox: KafkaInbox, *ids: str) -> dict[str, FeedbackReply]:
+async def replies_of(inbox: KafkaFeedback, *ids: str) -> dict[str, FeedbackReply]:
     """The answers as the inbox comes to know them, which it does while it follows."""
     following = asyncio.ensure_future(anext(inbox.announced()))
     async with asyncio.timeout(60):
@@ -62,7 +62,7 @@ async def replies_of(inbox: KafkaInbox, *ids: str) -> dict[str, FeedbackReply]:
 async def test_unsettled_feedback_is_given_again_and_settled_is_not(kafka, unique_name):
     """A worker that ends before its answer leaves the feedback to the next; an answered one is done."""
     config = await learning_topics(kafka, unique_name)
-    first, second = KafkaInbox(config), KafkaInbox(config)
+    first, second = KafkaFeedback(config), KafkaFeedback(config)
     await first.open()
     await first.submit(feedback("a"))
     await first.submit(feedback("b", image=b"\xff\xd8inline"))
@@ -103,7 +103,7 @@ async def test_what_is_no_feedback_is_answered_and_blocks_nothing(kafka, unique_
             config.feedback_topic, b"x", key=key * 100_000, headers=huge, partition=last.partition
         )
         await producer.send_and_wait(config.feedback_topic, value, key=key, headers=headers)
-    inbox = KafkaInbox(config)
+    inbox = KafkaFeedback(config)
     await inbox.open()
     assert (await anext(inbox.feedback())).feedback_id == "good"
     replies = await replies_of(inbox, *wrong, f"{config.feedback_topic}/{last.partition}/{last.offset}")
@@ -120,7 +120,7 @@ async def test_what_is_no_feedback_is_answered_and_blocks_nothing(kafka, unique_
 async def test_generations_are_followed_from_the_first_on_a_compacted_topic(kafka, unique_name):
     """A worker that starts later sees what was announced before; the topic keeps the newest of each recipe."""
     config = await learning_topics(kafka, unique_name)
-    inbox, later = KafkaInbox(config), KafkaInbox(config)
+    inbox, later = KafkaFeedback(config), KafkaFeedback(config)
     await inbox.open()
     announced = [
         GenerationAnnounced(

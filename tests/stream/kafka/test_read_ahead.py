@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patchline.stream.kafka.config import KafkaConfig
-from patchline.stream.kafka.crash_notes import InFlightNotes
+from patchline.stream.kafka.crash_notes import CrashNotes
 from patchline.stream.kafka.read_ahead import ReadAhead, ReadAheads
 from patchline.stream.model.frame import Position
 from tests.stream.scripted import frame
@@ -24,7 +24,7 @@ class Topic:
         self.all = ReadAheads(urgent)
         self.offsets = [0] * partitions
         for number in range(partitions):
-            notes = InFlightNotes("", end=0, window=64)
+            notes = CrashNotes("", end=0, window=64)
             self.all.add(TopicPartition("frames", number), ReadAhead(KafkaConfig(), notes, 0))
 
     def fill(self, number: int, frames: int, cameras: Sequence[str] = ()) -> None:

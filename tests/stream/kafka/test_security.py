@@ -10,10 +10,10 @@ import pytest
 
 from patchline.stream.alarms.config import RedisConfig
 from patchline.stream.alarms.sink import AlarmSink
-from patchline.stream.kafka.at_least_once import KafkaSink
+from patchline.stream.kafka.at_least_once import AtLeastOnceSink
 from patchline.stream.kafka.config import KafkaConfig
-from patchline.stream.kafka.feedback import KafkaInbox
-from patchline.stream.kafka.result_logs import KafkaResults
+from patchline.stream.kafka.feedback import KafkaFeedback
+from patchline.stream.kafka.result_logs import KafkaResultLogs
 from patchline.stream.kafka.source import KafkaSource
 from patchline.stream.kafka.topics import ensure_topics
 from patchline.stream.model.alarm import AlarmConfig
@@ -115,10 +115,10 @@ async def test_the_documented_rights_are_enough_for_alarms(broker, config, redis
     where, rule = RedisConfig(url=redis_url, prefix=unique_name("p") + ":"), AlarmConfig(k=1, n=1, m=1)
 
     def sink_of(user: str) -> AlarmSink:
-        return AlarmSink(where, rule, KafkaResults(replace(config, username=user), observer=seen), observer=seen)
+        return AlarmSink(where, rule, KafkaResultLogs(replace(config, username=user), observer=seen), observer=seen)
 
     seen = Recorder()
-    publisher = KafkaSink(replace(config, username="alarming"))
+    publisher = AtLeastOnceSink(replace(config, username="alarming"))
     await publisher.deliver(outcomes("R", camera="alarmed"))
     await publisher.close()
     alarms = sink_of("alarming")
@@ -141,7 +141,7 @@ async def _delivering(sink: AlarmSink) -> None:
 
 async def test_the_documented_rights_are_enough_for_learning(config) -> None:
     """Feedback handed in, read, answered and announced, with the rights of the README; what is missing is named."""
-    inbox = KafkaInbox(replace(config, username="learning"))
+    inbox = KafkaFeedback(replace(config, username="learning"))
     await inbox.open()
     given = Feedback(
         feedback_id="f-1",
@@ -167,13 +167,13 @@ async def test_the_documented_rights_are_enough_for_learning(config) -> None:
         ("no-replies", r"needs READ, WRITE and DESCRIBE on patchline\.feedback-replies"),
         ("no-learning-group", r"needs READ on group patchline\.learning"),
     ):
-        refused = KafkaInbox(replace(config, username=user))
+        refused = KafkaFeedback(replace(config, username=user))
         with pytest.raises(SourceError, match=named):
             await asyncio.wait_for(_answering(refused), 60)
         await refused.close()
 
 
-async def _answering(inbox: KafkaInbox) -> None:
+async def _answering(inbox: KafkaFeedback) -> None:
     await inbox.open()
     await anext(inbox.feedback())
 

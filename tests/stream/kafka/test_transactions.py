@@ -6,7 +6,7 @@ import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaTimeoutError
 
-from patchline.stream.kafka.exactly_once import KafkaLedger
+from patchline.stream.kafka.exactly_once import ExactlyOnceSink
 from patchline.stream.kafka.source import KafkaSource
 from patchline.stream.kafka.transactions import PartitionTransactions
 from patchline.stream.model.checks import MIB
@@ -124,7 +124,7 @@ async def test_sinks_see_only_what_is_committed(kafka, unique_name, monkeypatch)
         async def close(self):
             pass
 
-    ledger, told = KafkaLedger(config, observer=seen), Told()
+    ledger, told = ExactlyOnceSink(config, observer=seen), Told()
     pipeline = Pipeline(
         sources=[KafkaSource(config, observer=seen, ledger=ledger)],
         engine=ScriptedEngine(),

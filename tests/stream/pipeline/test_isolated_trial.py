@@ -9,7 +9,7 @@ from patchline.engine.types import Inspection, Verdict
 from patchline.stream.model.errors import Reason, UnreadableError
 from patchline.stream.model.limits import Limits
 from patchline.stream.model.outcome import Decoded
-from patchline.stream.pipeline.isolated_trial import EngineOf, Trial
+from patchline.stream.pipeline.isolated_trial import EngineOf, IsolatedTrial
 from tests.stream.scripted import ScriptedEngine, frame, jpeg
 
 
@@ -28,7 +28,7 @@ def dark(_recipe):
 
 async def tried(payload: bytes, engine_of: EngineOf | None) -> tuple[Decoded, Inspection]:
     suspect = replace(frame("f1", payload), crashes=2)
-    return await Trial(Limits(), engine_of, check=lambda _: None, judge_s=2).judge(suspect, payload)
+    return await IsolatedTrial(Limits(), engine_of, check=lambda _: None, judge_s=2).judge(suspect, payload)
 
 
 async def test_a_frame_is_judged_elsewhere_as_here_and_what_cannot_be_is_given_up():

@@ -15,7 +15,7 @@ import pytest
 import redis.asyncio as redis
 
 from patchline.engine.types import Verdict
-from patchline.stream.alarms.applier import AlarmWriter, is_known
+from patchline.stream.alarms.applier import AlarmApplier, is_known
 from patchline.stream.alarms.config import JournalConfig, RedisConfig
 from patchline.stream.alarms.follower import AlarmFollower
 from patchline.stream.alarms.journal import AlarmJournal
@@ -23,7 +23,7 @@ from patchline.stream.alarms.logs import ResultLog
 from patchline.stream.alarms.store import AlarmStore
 from patchline.stream.evidence.store import EvidenceStore
 from patchline.stream.kafka.assignor import Claim, Terms
-from patchline.stream.kafka.crash_notes import InFlightNotes
+from patchline.stream.kafka.crash_notes import CrashNotes
 from patchline.stream.model.alarm import AlarmConfig, AlarmState, Observation, observation_of
 from patchline.stream.model.frame import Frame, Position
 from patchline.stream.model.observer import NullObserver
@@ -177,10 +177,10 @@ def test_offset_metadata() -> None:
     together, to_retry, alone = (
         KEPT["offset_metadata"][name] for name in ("in flight", "to be retried alone", "alone in flight")
     )
-    assert InFlightNotes("", end=0, window=64).metadata(0) == together
-    assert InFlightNotes(to_retry, end=0, window=64).metadata(1000) == to_retry
+    assert CrashNotes("", end=0, window=64).metadata(0) == together
+    assert CrashNotes(to_retry, end=0, window=64).metadata(1000) == to_retry
     for text, crashes in ((to_retry, 0), (alone, 3)):
-        notes = InFlightNotes(text, end=9999, window=64)
+        notes = CrashNotes(text, end=9999, window=64)
         assert [notes.take(offset) for offset in (1000, 1001, 1041)] == [crashes, 0, None]
 
 
@@ -280,7 +280,7 @@ async def test_alarms_go_on_from_the_redis_of_then(filled: RedisConfig) -> None:
         ),
         last,
     )
-    writer = AlarmWriter("journal/2f1c", store, AlarmConfig(k=2, n=4, m=3), {}, NullObserver())
+    writer = AlarmApplier("journal/2f1c", store, AlarmConfig(k=2, n=4, m=3), {}, NullObserver())
     before = await writer.position()
     passes = [observation("line-2", number, Verdict.PASS) for number in (102, 103, 104, 105)]
     assert await writer.apply(passes, before, 17)

@@ -11,7 +11,7 @@ import redis.asyncio as redis
 from patchline.stream.alarms.config import RedisConfig
 from patchline.stream.alarms.store import AlarmStore, Written
 from patchline.stream.kafka.config import KafkaConfig
-from patchline.stream.kafka.crash_notes import InFlightNotes
+from patchline.stream.kafka.crash_notes import CrashNotes
 from patchline.stream.model.alarm import AlarmState
 from patchline.stream.model.errors import Reason, UnreadableError
 from patchline.stream.model.feedback import FeedbackOutcome
@@ -92,11 +92,11 @@ def test_the_dead_letter_example_is_one():
 def test_the_offset_metadata_examples_are_notes():
     """Each documented line says which frames are retried alone, and the crashes of the first."""
     together, to_retry, alone = examples("offset metadata")[0].strip().splitlines()
-    assert InFlightNotes("", end=0, window=64).metadata(0) == together
+    assert CrashNotes("", end=0, window=64).metadata(0) == together
     for text, crashes in ((to_retry, 0), (alone, 2)):
-        notes = InFlightNotes(text, end=9999, window=64)
+        notes = CrashNotes(text, end=9999, window=64)
         assert [notes.take(offset) for offset in (1000, 1001, 1041)] == [crashes, 0, None]
-    assert InFlightNotes(to_retry, end=0, window=64).metadata(1000) == to_retry
+    assert CrashNotes(to_retry, end=0, window=64).metadata(1000) == to_retry
 
 
 def test_results_and_dead_letters_fit_whatever_a_record_repeats():

@@ -24,7 +24,7 @@ FIRST_S = 0.1
 """So long steps that have just come wait at first for time that is nobody else's."""
 
 
-class Turns:
+class EngineScheduler:
     """One thread, started with the first work and ended by `close`.
 
     Args:

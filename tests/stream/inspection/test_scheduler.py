@@ -8,12 +8,12 @@ from concurrent.futures import Future
 
 import pytest
 
-from patchline.stream.inspection.turns import Turns
+from patchline.stream.inspection.scheduler import EngineScheduler
 
 
 @pytest.fixture
 def turns():
-    made = Turns("test", share=0)
+    made = EngineScheduler("test", share=0)
     yield made
     made.close()
 
@@ -24,7 +24,7 @@ def steps(log: list[str], name: str, count: int):
         yield
 
 
-def order_of(turns: Turns, count: int, before: Callable[[], None] = lambda: None) -> list[str]:
+def order_of(turns: EngineScheduler, count: int, before: Callable[[], None] = lambda: None) -> list[str]:
     """In which order a call and so many steps run that all wait for the call before."""
     log, gate = [], threading.Event()
     turns.call(lambda: gate.wait(60))
@@ -40,17 +40,17 @@ def order_of(turns: Turns, count: int, before: Callable[[], None] = lambda: None
 
 def test_steps_spend_what_they_have_earned_before_a_call_that_waits():
     """One after another; each of these takes less than what is earned meanwhile."""
-    assert order_of(Turns("test", share=1000, first_s=0), 3) == ["step0", "step1", "step2", "call"]
+    assert order_of(EngineScheduler("test", share=1000, first_s=0), 3) == ["step0", "step1", "step2", "call"]
 
 
 def test_steps_leave_waiting_calls_alone_at_first():
     """What has just come has its turn in time that is nobody else's, here after all calls."""
-    assert order_of(Turns("test", share=0.5, first_s=60), 3) == ["call", "step0", "step1", "step2"]
+    assert order_of(EngineScheduler("test", share=0.5, first_s=60), 3) == ["call", "step0", "step1", "step2"]
 
 
 def test_steps_do_not_keep_a_call_from_beginning_beside_another():
     """Until they have earned time, calls follow one another without a pause; steps run when none is under way."""
-    turns = Turns("test", share=0.5, first_s=60)
+    turns = EngineScheduler("test", share=0.5, first_s=60)
     log: list[str] = []
     first, second = Future(), Future()
     answers = [turns.begin(lambda: first)]
@@ -67,7 +67,7 @@ def test_steps_do_not_keep_a_call_from_beginning_beside_another():
 
 def test_steps_that_calls_never_leave_time_earn_it():
     """Each call is handed in before the last has run, and still the steps end."""
-    turns = Turns("test", share=0.2, first_s=0.01)
+    turns = EngineScheduler("test", share=0.2, first_s=0.01)
     log: list[str] = []
     turns.call(lambda: None).result(60)
     learned = turns.steps(steps(log, "step", 5))
@@ -82,7 +82,7 @@ def test_steps_that_calls_never_leave_time_earn_it():
 
 def test_steps_have_a_share_of_a_call_that_took_long():
     """All of them, where they take less than a half of it, and have waited for it."""
-    log = order_of(Turns("test", share=0.5), 40, before=lambda: time.sleep(0.5))
+    log = order_of(EngineScheduler("test", share=0.5), 40, before=lambda: time.sleep(0.5))
     assert log.index("call") > 20
 
 
@@ -123,7 +123,7 @@ def test_what_a_step_raises_belongs_to_its_caller(turns):
 
 def test_closing_cancels_what_waits():
     """What has not begun is cancelled, and so is what comes later."""
-    turns = Turns("test")
+    turns = EngineScheduler("test")
     gate, began = threading.Event(), threading.Event()
     turns.call(lambda: (began.set(), gate.wait(60)))
     assert began.wait(60)
@@ -150,7 +150,7 @@ def test_the_next_call_need_not_wait_for_an_answer_that_comes_later(turns):
         turns.begin(lambda: 1 / 0).result(60)
 
 
-def begun(turns: Turns) -> Future:
+def begun(turns: EngineScheduler) -> Future:
     """A call that has begun; its answer is the future's."""
     answer: Future = Future()
     turns.begin(lambda: answer)
@@ -171,7 +171,7 @@ def test_steps_wait_for_what_is_under_way(turns):
 
 def test_steps_that_have_earned_it_run_beside_what_is_under_way():
     """Nothing comes that would wake the thread, and what is under way is not answered before they have ended."""
-    turns = Turns("test", share=0.5, first_s=0.02)
+    turns = EngineScheduler("test", share=0.5, first_s=0.02)
     log: list[str] = []
     first = begun(turns)
     turns.steps(steps(log, "step", 3)).result(60)
@@ -182,7 +182,7 @@ def test_steps_that_have_earned_it_run_beside_what_is_under_way():
 
 def test_short_steps_do_not_wait_for_time_of_their_own():
     """Where others would have waited a minute before they run beside a call."""
-    turns = Turns("test", share=0.5, first_s=60)
+    turns = EngineScheduler("test", share=0.5, first_s=60)
     log: list[str] = []
     first = begun(turns)
     turns.steps(steps(log, "step", 2), short=True).result(30)
@@ -193,7 +193,7 @@ def test_short_steps_do_not_wait_for_time_of_their_own():
 
 def test_steps_that_must_be_alone_keep_calls_from_beginning():
     """Once they have earned it: not beside what is under way, but before what comes after."""
-    turns = Turns("test", share=1000, first_s=0)
+    turns = EngineScheduler("test", share=1000, first_s=0)
     log: list[str] = []
     first = begun(turns)
     learned = turns.steps(steps(log, "step", 2), alone=True)
