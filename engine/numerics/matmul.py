@@ -36,10 +36,6 @@ FEW = 256
 """Vectors below which oneDNN takes longer to make ready for their number, which seldom comes twice, than it saves."""
 
 
-NOMINAL = 512
-"""Vectors for which the matrix is packed; it serves any number."""
-
-
 class FixedProduct:
     """Products with `matrix`, float32 (D, K): sums of `summed` dimensions or fewer, which are summed.
 
@@ -59,7 +55,6 @@ class FixedProduct:
         self._packed: PackedWeight | None = None
         if onednn.available():
             weight = self._parts.transpose(1, 2).reshape(self.groups * width, -1, 1, 1)
-            self._shape = (1, self.depth, NOMINAL, 1)
             self._packed = PackedWeight(weight, [0, 0], [1, 1], [1, 1], self.groups)
 
     def __call__(self, vectors: Tensor) -> Tensor:
@@ -69,7 +64,7 @@ class FixedProduct:
             parts = torch.bmm(vectors.view(n, self.groups, -1).transpose(0, 1), self._parts)
             return parts.sum(0)[:, : self._columns]
         x = vectors.view(1, n, 1, self.depth).permute(0, 3, 1, 2)
-        y: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            x, self._packed.tensor(self._shape), None, *self._packed.geometry, "none", [], ""
-        )
+        # Packed for this number of vectors, as oneDNN chooses the width of its blocks of columns by it.
+        weight = self._packed.tensor(x.shape)
+        y: Tensor = torch.ops.mkldnn._convolution_pointwise(x, weight, None, *self._packed.geometry, "none", [], "")
         return y.permute(0, 2, 3, 1).reshape(n, self.groups, -1).sum(1)[:, : self._columns]
