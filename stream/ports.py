@@ -1,11 +1,13 @@
-"""What plugs into the pipeline: sources of frames, and sinks of outcomes."""
+"""What plugs into the pipeline: sources of frames, sinks of outcomes, listeners, and tasks beside the frames."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from typing import Protocol, TypeAlias, runtime_checkable
 
+from patchline.engine.types import Image, Inspection
 from patchline.stream.inspection.engine_thread import EngineThread
 from patchline.stream.model.frame import Frame, LaneKey, Position
 from patchline.stream.model.outcome import Outcome
+from patchline.stream.model.result import Result
 
 Release: TypeAlias = Callable[[Collection[LaneKey], float], Awaitable[list[LaneKey]]]
 """`Checkpoint.release`."""
@@ -75,6 +77,20 @@ class Sink(Protocol):
 
     async def close(self) -> None:
         """Flush and let everything go."""
+
+
+class Listener:
+    """Acts on what was judged: keeps evidence, notes scores to learn from, lets a camera's frames go first.
+
+    An `Observer` watches and changes nothing; a listener may change what happens later, and so is plugged in by name.
+    Both methods are empty here, are called on the event loop and must return at once; neither may raise.
+    """
+
+    def judged(self, frame: Frame, prepared: Image | None, inspection: Inspection | None, result: Result) -> None:
+        """A frame was judged, in the order of its camera, before its sinks take it: as `Observer.judged`."""
+
+    def result(self, result: Result) -> None:
+        """Every sink has taken the result and its position is committed: as `Observer.result`."""
 
 
 class SideTask(Protocol):

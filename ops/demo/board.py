@@ -14,7 +14,7 @@ from patchline.ops.demo.web import Truth
 from patchline.stream.model.errors import DropCause
 from patchline.stream.model.feedback import FeedbackOutcome, FeedbackReply
 from patchline.stream.model.frame import Frame
-from patchline.stream.model.observer import NullObserver
+from patchline.stream.model.observer import Observer
 from patchline.stream.model.result import Result
 
 State: TypeAlias = Literal["fitting", "running", "draining", "done"]
@@ -91,7 +91,7 @@ class Point:
     outcome: Outcome
 
 
-class Board(NullObserver):
+class Board(Observer):
     """Watches the pipeline and remembers what is worth showing; lives on the event loop.
 
     Args:

@@ -2,11 +2,10 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeAlias
@@ -31,7 +30,7 @@ from patchline.ops.web.server import HttpServer
 from patchline.stream.learning.inbox import LocalInbox
 from patchline.stream.model.errors import AbortedError
 from patchline.stream.model.limits import Limits
-from patchline.stream.model.observer import NullObserver, Observer
+from patchline.stream.model.observer import Fan
 from patchline.stream.pipeline.pipeline import Pipeline
 from patchline.stream.recording.jsonl import JsonLinesSink
 
@@ -61,19 +60,6 @@ class Options:
     json: Path | None = None
     results: Path | None = None
     operator: Operator = "simulated"
-
-
-class Fan(NullObserver):
-    """Tells every observer what happens, in their order."""
-
-    def __init__(self, *observers: Observer):
-        for hook in (name for name in vars(NullObserver) if not name.startswith("_")):
-            setattr(self, hook, partial(_tell, [getattr(observer, hook) for observer in observers]))
-
-
-def _tell(hooks: Sequence[Callable[..., None]], *seen: Any) -> None:
-    for hook in hooks:
-        hook(*seen)
 
 
 async def run(make_feed: FeedMaker, options: Options, console: Console) -> dict[str, Any]:
@@ -120,7 +106,7 @@ async def run(make_feed: FeedMaker, options: Options, console: Console) -> dict[
                 limits=LIMITS,
                 observer=observer,
                 maps="all",
-                companions=[loop, *operators],
+                side_tasks=[loop, *operators],
             )
             await _stream(pipeline, board, console, where)
         board.enter("done")

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer
 
 from patchline.ops.demo.feed import MATERIALS, Feed, simulated
 from patchline.stream.model.frame import Frame
-from patchline.stream.model.observer import NullObserver
+from patchline.stream.model.observer import Observer
 from patchline.stream.wire.frames import frame_headers
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
@@ -57,7 +57,7 @@ def produce(
     seed: Seed = 0,
 ) -> None:
     """Send the line's frames to Kafka, as a camera's gateway would."""
-    asyncio.run(_send(_feed(seed, frames=frames, rate=rate).source(NullObserver()), bootstrap, topic))
+    asyncio.run(_send(_feed(seed, frames=frames, rate=rate).source(Observer()), bootstrap, topic))
 
 
 async def _send(line: AsyncIterable[Frame], bootstrap: str, topic: str) -> None:

@@ -21,7 +21,7 @@ from patchline.ops.service.assembly import inspector_of, ledger_of, load_banks, 
 from patchline.ops.service.learning_assembly import desk_of, drift_of, evidence_of, keeper_of, learning_recipes, loop_of
 from patchline.ops.settings.model import Settings
 from patchline.ops.settings.stream_configs import alarm_rule_of, kafka_of, limits_of, recipes_of
-from patchline.ops.telemetry.log_observer import Fan, LogObserver
+from patchline.ops.telemetry.log_observer import LogObserver
 from patchline.ops.telemetry.logs import configure
 from patchline.ops.telemetry.metrics import Metrics
 from patchline.ops.web.feedback_api import FeedbackApi
@@ -30,7 +30,7 @@ from patchline.ops.web.tls import tls_of
 from patchline.stream.alarms.urgency import AlarmConditions
 from patchline.stream.kafka.topics import ensure_topics
 from patchline.stream.model.errors import AbortedError
-from patchline.stream.model.observer import NullObserver
+from patchline.stream.model.observer import Fan, Observer
 from patchline.stream.pipeline.pipeline import Pipeline
 from patchline.stream.support.deadline import Deadline
 from patchline.stream.support.retry import retry_until_done
@@ -69,7 +69,7 @@ class Service:
         self._metrics = Metrics(max_cameras=settings.limits.max_camera_labels)
         self._metrics.expect(list(settings.cameras))
         self._conditions = AlarmConditions(alarm_rule_of(settings))
-        self._observer = Fan([self._metrics, self._state, self._conditions, _Settled(), LogObserver()])
+        self._observer = Fan(self._metrics, self._state, _Settled(), LogObserver())
         self._api = FeedbackApi(on=settings.http.token is not None)
         self._http = HttpServer(
             self._metrics.registry,
@@ -147,9 +147,10 @@ class Service:
             sinks=sinks_of(settings, observer),
             limits=limits_of(settings),
             recipes=recipes_of(settings),
-            observer=Fan([watcher for watcher in (observer, keeper, drift, loop) if watcher is not None]),
+            observer=observer,
+            listeners=[part for part in (self._conditions, keeper, drift, loop) if part is not None],
             maps="rejects" if keeper is not None else "none",
-            companions=[companion for companion in (keeper, loop, drift) if companion is not None],
+            side_tasks=[part for part in (keeper, loop, drift) if part is not None],
             urgent=self._conditions.present,
             trial_engine=trial_engine_of(settings),
         )
@@ -180,7 +181,7 @@ def _exit_after(seconds: float) -> None:
     timer.start()
 
 
-class _Settled(NullObserver):
+class _Settled(Observer):
     """Keeps what was made until the first frame, and mostly lives as long as the process, out of garbage collection.
 
     The modules of torch alone are half a million objects, and every thread waits while a full collection looks at them:
@@ -195,7 +196,7 @@ class _Settled(NullObserver):
             gc.unfreeze()
 
 
-class _State(NullObserver):
+class _State(Observer):
     """Why the worker is not ready, in words; None once it takes frames."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Watchers of the stream: several at once, and one that writes the log."""
+"""An observer that writes the log."""
 
 from collections.abc import Callable, Sequence
 from time import monotonic
@@ -10,30 +10,14 @@ from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.stream.model.alarm import AlarmChange, AlarmEvent
 from patchline.stream.model.errors import AlarmGap, DropCause
 from patchline.stream.model.feedback import FeedbackReply
-from patchline.stream.model.observer import NullObserver, Observer
+from patchline.stream.model.observer import Observer
 from patchline.stream.model.result import Result
 
 QUIET_S = 10.0
 """What repeats is logged again only after so long, with how often it happened meanwhile."""
 
 
-class Fan(NullObserver):
-    """Tells every observer what happens, in their order."""
-
-    def __init__(self, observers: Sequence[Observer]) -> None:
-        for hook in (name for name in vars(NullObserver) if not name.startswith("_")):
-            setattr(self, hook, _each([getattr(observer, hook) for observer in observers]))
-
-
-def _each(hooks: Sequence[Callable[..., None]]) -> Callable[..., None]:
-    def tell(*seen: Any) -> None:
-        for hook in hooks:
-            hook(*seen)
-
-    return tell
-
-
-class LogObserver(NullObserver):
+class LogObserver(Observer):
     """Logs what an operator should know: readiness, connections, alarms, what is away, what could not be inspected."""
 
     def __init__(self, *, clock: Callable[[], float] = monotonic) -> None:

@@ -19,7 +19,7 @@ from patchline.stream.model.alarm import AlarmEvent, AlarmState
 from patchline.stream.model.errors import AlarmGap, DropCause
 from patchline.stream.model.feedback import FeedbackReply
 from patchline.stream.model.frame import Frame
-from patchline.stream.model.observer import NullObserver, Queue, Stage
+from patchline.stream.model.observer import Observer, Queue, Stage
 from patchline.stream.model.result import Result
 
 OTHER = "other"
@@ -29,7 +29,7 @@ SCORE_BUCKETS = tuple(float(f"{0.1 * 1.25**step:.3g}") for step in range(37))
 """Anomaly scores are distances in an embedding space: their scale depends on the backbone, so buckets are geometric."""
 
 
-class Metrics(NullObserver):
+class Metrics(Observer):
     """What a worker does, as Prometheus metrics.
 
     Args:

@@ -21,7 +21,7 @@ from patchline.stream.alarms.follower import AlarmFollower
 from patchline.stream.alarms.logs import Run
 from patchline.stream.model.alarm import Observation, observation_of
 from patchline.stream.model.errors import AlarmGap, SinkError, SinkUnavailableError
-from patchline.stream.model.observer import NullObserver, Observer
+from patchline.stream.model.observer import Observer
 from patchline.stream.model.outcome import Outcome
 
 T = TypeVar("T")
@@ -43,7 +43,7 @@ class AlarmJournal:
 
     def __init__(self, config: JournalConfig, *, observer: Observer | None = None) -> None:
         self._config = config
-        self._observer = observer or NullObserver()
+        self._observer = observer or Observer()
         self._thread: ThreadPoolExecutor | None = None
         self._file: sqlite3.Connection | None = None
         self._id = ""

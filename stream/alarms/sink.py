@@ -13,7 +13,7 @@ from patchline.stream.alarms.logs import ResultLogs
 from patchline.stream.alarms.store import AlarmStore
 from patchline.stream.model.alarm import AlarmConfig
 from patchline.stream.model.errors import SinkError, SinkUnavailableError
-from patchline.stream.model.observer import NullObserver, Observer
+from patchline.stream.model.observer import Observer
 from patchline.stream.model.outcome import Outcome
 
 
@@ -38,7 +38,7 @@ class AlarmSink:
         observer: Observer | None = None,
     ) -> None:
         self._timeout_s = redis.timeout_s
-        self._observer = observer or NullObserver()
+        self._observer = observer or Observer()
         self._store = AlarmStore(redis)
         self._logs = logs
         self._follower = AlarmFollower(self._store, alarms, cameras or {}, self._observer, self._fail)

@@ -7,14 +7,14 @@ here: what counts is whether the condition is there.
 from collections import OrderedDict
 
 from patchline.stream.model.alarm import Alarm, AlarmConfig, AlarmState, Observation, observe
-from patchline.stream.model.observer import NullObserver
 from patchline.stream.model.result import Result
+from patchline.stream.ports import Listener
 
 _MAX_CAMERAS = 10_000
 """Cameras come with the frames; of those not seen for longest nothing is remembered."""
 
 
-class AlarmConditions(NullObserver):
+class AlarmConditions(Listener):
     """Follows the results of this process, and knows the cameras with k rejects among the last n, until m passes."""
 
     def __init__(self, config: AlarmConfig) -> None:
@@ -27,7 +27,7 @@ class AlarmConditions(NullObserver):
         return alarm is not None and alarm.state is AlarmState.UNACKNOWLEDGED
 
     def result(self, result: Result) -> None:
-        """See `Observer`."""
+        """See `Listener`."""
         camera = result.camera
         before = self._alarms.get(camera) or Alarm(camera=camera)
         seen = Observation(camera=camera, frame_id=result.frame_id, verdict=result.verdict, time=result.time)

@@ -23,7 +23,7 @@ from patchline.stream.cameras.config import CameraConfig
 from patchline.stream.cameras.slot import Slot
 from patchline.stream.model.errors import DropCause, SourceError, SourceUnavailableError
 from patchline.stream.model.frame import Frame
-from patchline.stream.model.observer import NullObserver, Observer
+from patchline.stream.model.observer import Observer
 from patchline.stream.support.redaction import redact_url
 
 _CLOSE_S = 2.0
@@ -47,7 +47,7 @@ class VideoSource:
 
     def __init__(self, config: CameraConfig, *, observer: Observer | None = None) -> None:
         self._config = config
-        self._observer = observer or NullObserver()
+        self._observer = observer or Observer()
         self._where = redact_url(config.url)
         self._stop = threading.Event()
         self._slot: Slot[_Picture] | None = None

@@ -16,8 +16,9 @@ from patchline.stream.evidence.store import Evidence, EvidenceStore, encode_png
 from patchline.stream.inspection.engine_thread import EngineThread
 from patchline.stream.model.errors import EvidenceError
 from patchline.stream.model.frame import Frame
-from patchline.stream.model.observer import NullObserver, Observer
+from patchline.stream.model.observer import Observer
 from patchline.stream.model.result import Result
+from patchline.stream.ports import Listener
 
 EXPIRE_EVERY_S = 60.0
 FLUSH_S = 5.0
@@ -35,8 +36,8 @@ class _Waiting:
         return len(self.frame.payload or b"") + pixels
 
 
-class EvidenceKeeper(NullObserver):
-    """An observer of the stream that writes to the evidence store.
+class EvidenceKeeper(Listener):
+    """Writes judged frames to the evidence store; a `SideTask` of the pipeline as well.
 
     Args:
         store: where to.
@@ -51,7 +52,7 @@ class EvidenceKeeper(NullObserver):
         self._store = store
         self._pass_share = pass_share
         self._queue_bytes = queue_bytes
-        self._observer = observer or NullObserver()
+        self._observer = observer or Observer()
         self._changed = threading.Condition()
         self._waiting: deque[_Waiting] = deque()
         self._waiting_bytes = 0
@@ -66,7 +67,7 @@ class EvidenceKeeper(NullObserver):
         inspection: Inspection | None,
         result: Result,
     ) -> None:
-        """See `Observer`."""
+        """See `Listener`."""
         if inspection is None or not (result.verdict is Verdict.REJECT or self._sampled(frame.frame_id)):
             return
         waiting = _Waiting(frame, inspection, result)

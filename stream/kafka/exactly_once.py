@@ -21,7 +21,7 @@ from patchline.stream.kafka.transactions import PartitionTransactions
 from patchline.stream.model.checks import MIB
 from patchline.stream.model.errors import LaneLostError, RecordTooLargeError, SinkError
 from patchline.stream.model.limits import Limits
-from patchline.stream.model.observer import NullObserver, Observer
+from patchline.stream.model.observer import Observer
 from patchline.stream.model.outcome import Outcome
 from patchline.stream.wire.cloudevents import Record
 
@@ -55,7 +55,7 @@ class ExactlyOnceSink:
         self._window = window
         self._config = config
         self._max_frame_bytes = max_frame_bytes
-        self._observer = observer or NullObserver()
+        self._observer = observer or Observer()
         self._owned: dict[TopicPartition, _Owned] = {}
         self._ended: list[PartitionTransactions] = []
         self._live = AtLeastOnceSink(config, max_frame_bytes=max_frame_bytes)

@@ -28,7 +28,7 @@ from patchline.stream.learning.inbox import Replies
 from patchline.stream.model.checks import MIB
 from patchline.stream.model.errors import RecordError, SourceError, SourceUnavailableError
 from patchline.stream.model.feedback import Feedback, FeedbackOutcome, FeedbackReply, GenerationAnnounced
-from patchline.stream.model.observer import NullObserver, Observer
+from patchline.stream.model.observer import Observer
 from patchline.stream.support.retry import retry_until_done
 from patchline.stream.wire.cloudevents import Record, attributes_of
 from patchline.stream.wire.feedback import (
@@ -65,7 +65,7 @@ class KafkaFeedback:
         self._config = config
         self._answers = answers
         self._record_bytes = max_frame_bytes * 4 // 3  # base64
-        self._observer = observer or NullObserver()
+        self._observer = observer or Observer()
         self._replies = Replies()
         self._producer: AIOKafkaProducer | None = None
         self._reader: AIOKafkaConsumer | None = None

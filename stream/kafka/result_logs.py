@@ -19,7 +19,7 @@ from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.connection import client_options, describe, is_passing
 from patchline.stream.model.alarm import Observation, observation_of
 from patchline.stream.model.errors import AlarmGap, RecordError, SinkError, SinkUnavailableError
-from patchline.stream.model.observer import NullObserver, Observer
+from patchline.stream.model.observer import Observer
 from patchline.stream.model.outcome import Outcome
 from patchline.stream.wire.results import read_frame_position, read_result
 
@@ -39,7 +39,7 @@ class KafkaResultLogs(ConsumerRebalanceListener):  # type: ignore[misc] # aiokaf
 
     def __init__(self, config: KafkaConfig, *, rebuild_s: float = 86_400, observer: Observer | None = None) -> None:
         self._config, self._rebuild_s = config, rebuild_s
-        self._observer = observer or NullObserver()
+        self._observer = observer or Observer()
         self._consumer: AIOKafkaConsumer | None = None
         self._follower: AlarmFollower | None = None
         self._logs: dict[TopicPartition, _PartitionLog] = {}

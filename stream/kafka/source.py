@@ -29,7 +29,7 @@ from patchline.stream.model.checks import MIB
 from patchline.stream.model.errors import SourceError, SourceUnavailableError
 from patchline.stream.model.frame import Frame, Position
 from patchline.stream.model.limits import Limits
-from patchline.stream.model.observer import NullObserver, Observer
+from patchline.stream.model.observer import Observer
 from patchline.stream.ports import Release
 from patchline.stream.wire.frames import read_frame
 
@@ -83,7 +83,7 @@ class KafkaSource(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka h
         self._config = config
         self._ledger = ledger
         self._offsets: Offsets = KafkaOffsets(config, window=window) if ledger is None else ledger
-        self._observer = observer or NullObserver()
+        self._observer = observer or Observer()
         self._consumer: AIOKafkaConsumer | None = None
         self._holdings = PartitionOwnership(
             config,

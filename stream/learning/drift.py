@@ -14,8 +14,9 @@ from patchline.engine.types import Image, Inspection
 from patchline.stream.inspection.engine import LearningEngine
 from patchline.stream.inspection.engine_thread import EngineThread
 from patchline.stream.model.frame import Frame
-from patchline.stream.model.observer import NullObserver, Observer
+from patchline.stream.model.observer import Observer
 from patchline.stream.model.result import Result
+from patchline.stream.ports import Listener
 
 MIN_SCORES = 20
 """Fewer frames say nothing yet."""
@@ -31,8 +32,8 @@ class _Camera:
     embeddings: deque[NDArray[np.float64]] = field(default_factory=lambda: deque(maxlen=EMBEDDINGS))
 
 
-class DriftWatch(NullObserver):
-    """An observer of the stream and a `SideTask` of the pipeline.
+class DriftWatch(Listener):
+    """Notes what was judged, and compares it with calibration as a `SideTask` of the pipeline.
 
     Args:
         engine: embeds sampled frames, among those that it judges.
@@ -66,7 +67,7 @@ class DriftWatch(NullObserver):
         inspection: Inspection | None,
         result: Result,  # noqa: ARG002 - the inspection has the score
     ) -> None:
-        """See `Observer`."""
+        """See `Listener`."""
         if inspection is None or frame.recipe not in self._references:
             return
         camera = self._cameras.get(frame.camera)

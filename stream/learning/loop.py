@@ -19,8 +19,9 @@ from patchline.stream.learning.inbox import FeedbackInbox
 from patchline.stream.learning.recipe import RecipeLearning
 from patchline.stream.model.errors import EvidenceError, FeedbackError, StoreUnavailableError, StreamError
 from patchline.stream.model.feedback import Feedback, FeedbackOutcome, FeedbackReply, GenerationAnnounced, UpdatePreview
-from patchline.stream.model.observer import NullObserver, Observer
+from patchline.stream.model.observer import Observer
 from patchline.stream.model.result import GenerationRef, Result
+from patchline.stream.ports import Listener
 from patchline.stream.support.retry import retry_until_done
 
 NOTE_REJECTS_EVERY_S = 10.0
@@ -38,8 +39,8 @@ class Generations(Protocol):
         """A generation's bank; raises BankFileError."""
 
 
-class LearningLoop(NullObserver):
-    """Learns what operators confirm, and follows what other workers learned; a companion and observer of frames.
+class LearningLoop(Listener):
+    """Learns what operators confirm, and follows what other workers learned; a `SideTask` of the pipeline.
 
     Args:
         inbox: feedback, replies and generations.
@@ -68,12 +69,12 @@ class LearningLoop(NullObserver):
         self._stores = stores
         self._active = dict(active)
         self._ageing = ageing
-        self._observer = observer or NullObserver()
+        self._observer = observer or Observer()
         self._swapping = asyncio.Lock()
         self._thread: EngineThread | None = None
 
     def result(self, result: Result) -> None:
-        """See `Observer`."""
+        """See `Listener`."""
         learning = self._recipes.get(result.recipe)
         if learning is not None and result.verdict is Verdict.PASS and result.score is not None:
             learning.note_pass(result.score)

@@ -1,7 +1,11 @@
-"""What the stream tells those who watch it: metrics, logs, a console. Observers never change what happens."""
+"""What the stream tells those who watch it: metrics, logs, a console.
 
-from collections.abc import Sequence
-from typing import Literal, Protocol, TypeAlias
+An observer never changes what happens. What acts on frames and results is a `Listener` (`ports.py`).
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal, TypeAlias
 
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.inspection.drift import Drift
@@ -18,8 +22,11 @@ sinks: from judged to committed; end_to_end: from read to committed."""
 Queue: TypeAlias = Literal["in_flight", "batcher", "kafka_buffer", "alarm_log"]
 
 
-class Observer(Protocol):
-    """Hooks of the stream. All are called on the event loop and must return at once; none may raise."""
+class Observer:
+    """The hooks of the stream, all empty: a subclass overrides those it wants, and `Observer()` watches nothing.
+
+    All are called on the event loop and must return at once; none may raise.
+    """
 
     def ready(self, ready: bool) -> None:
         """The pipeline takes frames (True), or no longer does (False)."""
@@ -89,68 +96,17 @@ class Observer(Protocol):
         """This worker judges with another generation from now on."""
 
 
-class NullObserver:
-    """Watches nothing. Base of observers that want some of the hooks."""
+class Fan(Observer):
+    """Tells several observers what happens, in their order.
 
-    def ready(self, ready: bool) -> None:
-        """See `Observer`."""
+    It finds the hooks in `Observer`: one that is added there reaches everyone.
+    """
 
-    def frame_received(self, camera: str) -> None:
-        """See `Observer`."""
+    def __init__(self, *observers: Observer) -> None:
+        for hook in (name for name in vars(Observer) if not name.startswith("_")):
+            setattr(self, hook, partial(_tell, [getattr(observer, hook) for observer in observers]))
 
-    def frame_dropped(self, camera: str, cause: DropCause) -> None:
-        """See `Observer`."""
 
-    def stage_seconds(self, stage: Stage, camera: str, seconds: float) -> None:
-        """See `Observer`."""
-
-    def batch_closed(self, size: int) -> None:
-        """See `Observer`."""
-
-    def queue_depth(self, queue: Queue, depth: int) -> None:
-        """See `Observer`."""
-
-    def judged(self, frame: Frame, prepared: Image | None, inspection: Inspection | None, result: Result) -> None:
-        """See `Observer`."""
-
-    def result(self, result: Result) -> None:
-        """See `Observer`."""
-
-    def consumer_lag(self, topic: str, partition: int, lag: int) -> None:
-        """See `Observer`."""
-
-    def partitions(self, topic: str, partitions: Sequence[int]) -> None:
-        """See `Observer`."""
-
-    def crash_found(self, topic: str, partition: int, frames: int) -> None:
-        """See `Observer`."""
-
-    def camera_connected(self, camera: str, connected: bool) -> None:
-        """See `Observer`."""
-
-    def alarm(self, event: AlarmEvent) -> None:
-        """See `Observer`."""
-
-    def alarm_state(self, camera: str, state: AlarmState | None) -> None:
-        """See `Observer`."""
-
-    def alarm_gap(self, cause: AlarmGap, results: int) -> None:
-        """See `Observer`."""
-
-    def alarm_store(self, up: bool) -> None:
-        """See `Observer`."""
-
-    def retrying(self, what: str, error: BaseException, attempt: int) -> None:
-        """See `Observer`."""
-
-    def evidence(self, recipe: str, outcome: str) -> None:
-        """See `Observer`."""
-
-    def drift(self, camera: str, recipe: str, drift: Drift) -> None:
-        """See `Observer`."""
-
-    def feedback(self, reply: FeedbackReply) -> None:
-        """See `Observer`."""
-
-    def generation(self, recipe: str, bank: MemoryBank) -> None:
-        """See `Observer`."""
+def _tell(hooks: Sequence[Callable[..., None]], *happened: Any) -> None:
+    for hook in hooks:
+        hook(*happened)

@@ -19,14 +19,14 @@ from patchline.stream.inspection.engine_thread import EngineThread
 from patchline.stream.model.errors import AbortedError, DropCause, LaneLostError, Reason, UnreadableError
 from patchline.stream.model.frame import POISON_CRASHES, Frame, LaneKey, lane_of
 from patchline.stream.model.limits import Limits, RecipeConfig
-from patchline.stream.model.observer import NullObserver, Observer
+from patchline.stream.model.observer import Observer
 from patchline.stream.model.outcome import Outcome, judged, not_inspected
 from patchline.stream.pipeline.checkpoint import Checkpoint, Place
 from patchline.stream.pipeline.gate import Gate
 from patchline.stream.pipeline.in_flight import InFlightBudget
 from patchline.stream.pipeline.isolated_trial import EngineOf, IsolatedTrial
 from patchline.stream.pipeline.pace import Pace
-from patchline.stream.ports import ReplayableSource, SideTask, Sink, Source
+from patchline.stream.ports import Listener, ReplayableSource, SideTask, Sink, Source
 from patchline.stream.support.deadline import Deadline
 from patchline.stream.support.retry import retry_until_done
 
@@ -44,7 +44,8 @@ class Pipeline:
         recipes: deadlines by recipe name.
         observer: who watches.
         maps: which anomaly maps the engine keeps for the observer.
-        companions: run while frames are taken.
+        listeners: act on what was judged; told after the observer, in their order.
+        side_tasks: run while frames are taken.
         urgent: whether a camera's frames go first when the engine is short.
         trial_engine: makes the engine that tries a frame that two crashes speak against, in a process of its own.
             None: two crashes alone are enough to give it up.
@@ -61,15 +62,17 @@ class Pipeline:
         recipes: Mapping[str, RecipeConfig] | None = None,
         observer: Observer | None = None,
         maps: Maps = "none",
-        companions: Sequence[SideTask] = (),
+        listeners: Sequence[Listener] = (),
+        side_tasks: Sequence[SideTask] = (),
         urgent: Callable[[str], bool] = lambda _: False,
         trial_engine: EngineOf | None = None,
     ) -> None:
         limits = limits or Limits()
         self._sources, self._sinks, self._ledger = tuple(sources), tuple(sinks), ledger
         self._recipes = recipes or {}
-        self._companions = tuple(companions)
-        self._observer = observer or NullObserver()
+        self._side_tasks = tuple(side_tasks)
+        self._observer = observer or Observer()
+        self._told: tuple[Observer | Listener, ...] = (self._observer, *listeners)
         self._engine = EngineThread(engine, maps=maps)
         self._references = FrameReferences(limits, self._observer)
         self._decoder = Decoder(engine.prepare, engine.recipes, limits)
@@ -146,7 +149,7 @@ class Pipeline:
             await self._open(closing)
             async with asyncio.TaskGroup() as batches:
                 batches.create_task(self._batcher.run())
-                beside = [batches.create_task(companion.run(self._engine)) for companion in self._companions]
+                beside = [batches.create_task(task.run(self._engine)) for task in self._side_tasks]
                 async with asyncio.TaskGroup() as frames:
                     self._intakes = [frames.create_task(self._intake(source, frames)) for source in self._sources]
                     self._observer.ready(True)
@@ -245,7 +248,8 @@ class Pipeline:
 
     async def _flush(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
-            self._observer.judged(outcome.frame, outcome.prepared, outcome.inspection, outcome.result)
+            for told in self._told:
+                told.judged(outcome.frame, outcome.prepared, outcome.inspection, outcome.result)
         if self._ledger is not None:
             await self._deliver(self._ledger, outcomes)
         async with asyncio.TaskGroup() as deliveries:
@@ -258,7 +262,8 @@ class Pipeline:
         now = monotonic()
         for outcome in outcomes:
             camera = outcome.frame.camera
-            self._observer.result(outcome.result)
+            for told in self._told:
+                told.result(outcome.result)
             self._observer.stage_seconds("sinks", camera, now - outcome.judged_s)
             self._observer.stage_seconds("end_to_end", camera, now - outcome.frame.received_s)
 

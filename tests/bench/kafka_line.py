@@ -19,7 +19,7 @@ from patchline.stream.kafka.exactly_once import ExactlyOnceSink
 from patchline.stream.kafka.source import KafkaSource
 from patchline.stream.kafka.topics import Partitions, ensure_topics
 from patchline.stream.model.limits import Limits
-from patchline.stream.model.observer import NullObserver
+from patchline.stream.model.observer import Observer
 from patchline.stream.pipeline.pipeline import Pipeline
 from patchline.stream.wire.frames import frame_headers
 
@@ -127,7 +127,7 @@ class KafkaLine:
         return self._watch.end_to_end_s
 
 
-class Stopwatch(NullObserver):
+class Stopwatch(Observer):
     """Tells when so many results are committed, and how long frames took."""
 
     def __init__(self, on_first: Callable[[], None]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from patchline.engine.types import Image, Inspection, Verdict
 from patchline.stream.inspection.engine import Maps
 from patchline.stream.model.frame import Frame, Position
-from patchline.stream.model.observer import NullObserver, Queue, Stage
+from patchline.stream.model.observer import Observer, Queue, Stage
 
 GENERATION_SHA256 = "5" * 64
 SIZE_PX = (32, 48)
@@ -73,7 +73,7 @@ class ScriptedEngine:
         )
 
 
-class Recorder(NullObserver):
+class Recorder(Observer):
     """An observer that remembers."""
 
     def __init__(self) -> None:

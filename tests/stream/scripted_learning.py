@@ -14,7 +14,7 @@ from patchline.engine.types import Embedded
 from patchline.stream.learning.inbox import LocalInbox
 from patchline.stream.learning.loop import LearningLoop
 from patchline.stream.model.feedback import Feedback, FeedbackReply, FeedbackVerdict, GenerationAnnounced
-from patchline.stream.model.observer import NullObserver
+from patchline.stream.model.observer import Observer
 from tests.stream.scripted import ScriptedEngine, jpeg
 
 PREVIEW = SimpleNamespace(
@@ -133,7 +133,7 @@ class Inbox(LocalInbox):
             yield await self.others.get()
 
 
-class Answers(NullObserver):
+class Answers(Observer):
     def __init__(self) -> None:
         self.replies: asyncio.Queue[FeedbackReply] = asyncio.Queue()
         self.taken: asyncio.Queue[int] = asyncio.Queue()

@@ -7,7 +7,7 @@ from patchline.ops.settings.model import Settings
 from patchline.ops.settings.servers import KafkaSettings
 from patchline.stream.kafka.at_least_once import AtLeastOnceSink
 from patchline.stream.kafka.exactly_once import ExactlyOnceSink
-from patchline.stream.model.observer import NullObserver
+from patchline.stream.model.observer import Observer
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,6 @@ from patchline.stream.model.observer import NullObserver
 async def test_results_go_out_one_way(kafka, ledger, sinks):
     """By the ledger unless told otherwise, by the sink with `at_least_once`, never by both; without Kafka, neither."""
     settings = Settings(recipes={"plate": {"bank": "banks/plate"}}, kafka=KafkaSettings(**kafka))
-    found = ledger_of(settings, NullObserver())
+    found = ledger_of(settings, Observer())
     assert [type(found)] * (found is not None) == ledger
-    assert [type(sink) for sink in sinks_of(settings, NullObserver())] == sinks
+    assert [type(sink) for sink in sinks_of(settings, Observer())] == sinks

@@ -13,7 +13,7 @@ from patchline.stream.pipeline.pipeline import Pipeline
 from patchline.stream.support.deadline import Deadline
 from tests.stream.kafka_help import until
 from tests.stream.list_ports import ListSink
-from tests.stream.scripted import Recorder, ScriptedEngine, frame, picture
+from tests.stream.scripted import ScriptedEngine, frame, picture
 
 
 def test_the_condition_follows_the_alarm_rule_of_each_camera():
@@ -38,18 +38,6 @@ def test_the_condition_follows_the_alarm_rule_of_each_camera():
     assert not conditions.present("cam-2")
 
 
-class _Watcher(Recorder):
-    """Tells the conditions of every result, as the service does."""
-
-    def __init__(self, conditions: AlarmConditions) -> None:
-        super().__init__()
-        self._conditions = conditions
-
-    def result(self, result):
-        super().result(result)
-        self._conditions.result(result)
-
-
 async def _camera(name: str, level: int):
     number = 0
     while True:
@@ -66,7 +54,7 @@ async def test_when_the_engine_is_short_cameras_with_an_alarm_go_first_and_none_
         engine=ScriptedEngine(seconds=0.04),
         sinks=[sink],
         limits=Limits(batch_size=4, linger_s=0, max_in_flight=36),
-        observer=_Watcher(conditions),
+        listeners=[conditions],
         urgent=conditions.present,
     )
     running = asyncio.create_task(pipeline.run())

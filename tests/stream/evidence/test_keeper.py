@@ -16,7 +16,7 @@ from patchline.stream.evidence.keeper import EvidenceKeeper
 from patchline.stream.evidence.store import Evidence, EvidenceStore
 from patchline.stream.inspection.engine_thread import EngineThread
 from patchline.stream.model.limits import Limits
-from patchline.stream.model.observer import NullObserver
+from patchline.stream.model.observer import Observer
 from patchline.stream.model.result import GenerationRef, Result
 from patchline.stream.pipeline.pipeline import Pipeline
 from tests.stream.kafka_help import until
@@ -97,7 +97,7 @@ def test_old_and_surplus_frames_are_removed_oldest_first(tmp_path):
     assert (tmp_path / "plate" / "mine.json").exists()
 
 
-class Counting(NullObserver):
+class Counting(Observer):
     def __init__(self):
         self.seen: list[str] = []
 
@@ -125,10 +125,7 @@ async def test_rejects_are_kept_and_a_slow_store_holds_nothing_up(tmp_path):
     keeper = EvidenceKeeper(store, pass_share=0.0, queue_bytes=4 * size, observer=seen)
     results: list[str] = []
 
-    class Results(NullObserver):
-        def judged(self, *judged):
-            keeper.judged(*judged)
-
+    class Results(Observer):
         def result(self, result):
             results.append(result.frame_id)
 
@@ -146,7 +143,8 @@ async def test_rejects_are_kept_and_a_slow_store_holds_nothing_up(tmp_path):
         engine=ScriptedEngine(),
         sinks=[],
         observer=Results(),
-        companions=[keeper],
+        listeners=[keeper],
+        side_tasks=[keeper],
         limits=Limits(batch_size=4),
     )
     await pipeline.run()

@@ -11,7 +11,7 @@ from patchline.stream.inspection.engine_thread import EngineThread
 from patchline.stream.learning.ageing import AgeingRecipe, RowAgeing
 from patchline.stream.learning.recipe import RecipeLearning
 from patchline.stream.model.limits import Limits
-from patchline.stream.model.observer import NullObserver
+from patchline.stream.model.observer import Observer
 from tests.engine.learning_worlds import new_store
 from tests.stream.scripted import ScriptedEngine
 
@@ -56,7 +56,7 @@ async def test_of_two_workers_one_lets_unused_rows_age(tmp_path: Path) -> None:
         decoder = Decoder(engine.prepare, ["part"], Limits())
         learning = RecipeLearning("part", Learner.open(store), engine, None, decoder)
         recipe = AgeingRecipe(learning, UsageLog(store.where), 2)
-        workers.append((RowAgeing({"part": recipe}, engine, NullObserver(), lambda: clock), recipe, engine))
+        workers.append((RowAgeing({"part": recipe}, engine, Observer(), lambda: clock), recipe, engine))
     for _ in range(2):
         for number, (ageing, recipe, engine) in enumerate(workers):
             for frame, patch in rows[number::4]:

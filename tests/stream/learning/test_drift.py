@@ -9,7 +9,7 @@ from patchline.engine.numerics.core_pool import finished
 from patchline.engine.types import Verdict
 from patchline.stream.inspection.engine_thread import EngineThread
 from patchline.stream.learning.drift import DriftWatch
-from patchline.stream.model.observer import NullObserver
+from patchline.stream.model.observer import Observer
 from tests.stream.scripted import ScriptedEngine, frame, picture
 
 
@@ -20,7 +20,7 @@ class Embedding(ScriptedEngine):
         return finished(lambda: np.full((4, 3), int(prepared.mean()), np.int16))
 
 
-class Told(NullObserver):
+class Told(Observer):
     def __init__(self) -> None:
         self.drift_of: dict[str, Drift] = {}
         self.both = asyncio.Event()

@@ -1,10 +1,12 @@
 import asyncio
 import json
 import threading
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from patchline.engine.types import Image, Inspection
 from patchline.stream.cameras.config import FolderConfig
 from patchline.stream.cameras.folder import FolderSource
 from patchline.stream.model.errors import (
@@ -15,11 +17,14 @@ from patchline.stream.model.errors import (
     SinkUnavailableError,
     SourceError,
 )
-from patchline.stream.model.frame import Position
+from patchline.stream.model.frame import Frame, Position
 from patchline.stream.model.limits import Limits, RecipeConfig
+from patchline.stream.model.result import Result
 from patchline.stream.pipeline.pipeline import Pipeline
+from patchline.stream.ports import Listener
 from patchline.stream.recording.jsonl import JsonLinesSink
 from patchline.stream.support.deadline import Deadline
+from tests.stream.kafka_help import until
 from tests.stream.list_ports import ListSink, ListSource, endless, frames_of
 from tests.stream.scripted import GENERATION_SHA256, Recorder, ScriptedEngine, frame, jpeg, picture
 
@@ -241,3 +246,28 @@ async def test_sources_are_not_read_beyond_the_bounds():
     await pipeline.drain()
     await running
     assert len(seen.results) == sum(seen.received.values())
+
+
+async def test_listeners_are_told_of_what_is_judged_and_of_what_is_committed() -> None:
+    """Each frame is shown to the listeners before a sink has it, with pixels and inspection, and again after."""
+    sink, told = ListSink(), list[tuple[str, str, int]]()
+
+    class Notes(Listener):
+        def judged(self, frame: Frame, prepared: Image | None, inspection: Inspection | None, result: Result) -> None:
+            assert frame.frame_id == result.frame_id
+            assert (prepared is None) == (inspection is None) == (result.reason is not None)
+            told.append(("judged", result.frame_id, len(sink.ids)))
+
+        def result(self, result: Result) -> None:
+            told.append(("result", result.frame_id, len(sink.ids)))
+
+    async def frames() -> AsyncIterator[Frame]:
+        yield frame("good")
+        await until(lambda: len(told) == 4)
+        yield frame("broken", b"no image")
+
+    await Pipeline(
+        sources=[frames()], engine=ScriptedEngine(), sinks=[sink], listeners=[Notes(), Notes()], observer=Recorder()
+    ).run()
+    both = [("judged", 0), ("judged", 0), ("result", 1), ("result", 1)]
+    assert told == [(what, "good", n) for what, n in both] + [(what, "broken", n + 1) for what, n in both]

@@ -26,7 +26,7 @@ from patchline.stream.kafka.assignor import Claim, Terms
 from patchline.stream.kafka.crash_notes import CrashNotes
 from patchline.stream.model.alarm import AlarmConfig, AlarmState, Observation, observation_of
 from patchline.stream.model.frame import Frame, Position
-from patchline.stream.model.observer import NullObserver
+from patchline.stream.model.observer import Observer
 from patchline.stream.model.outcome import Outcome
 from patchline.stream.model.result import Result
 from patchline.stream.recording.jsonl import JsonLinesSink
@@ -280,7 +280,7 @@ async def test_alarms_go_on_from_the_redis_of_then(filled: RedisConfig) -> None:
         ),
         last,
     )
-    writer = AlarmApplier("journal/2f1c", store, AlarmConfig(k=2, n=4, m=3), {}, NullObserver())
+    writer = AlarmApplier("journal/2f1c", store, AlarmConfig(k=2, n=4, m=3), {}, Observer())
     before = await writer.position()
     passes = [observation("line-2", number, Verdict.PASS) for number in (102, 103, 104, 105)]
     assert await writer.apply(passes, before, 17)
