@@ -27,7 +27,13 @@ from patchline.engine.coreset.admission import joining
 from patchline.engine.coreset.rows import Delta, GrowingRows
 from patchline.engine.coreset.thinning import doubled, refilling
 from patchline.engine.errors import EngineError
-from patchline.engine.numerics.integer_distances import Screened, apart, sq_norms, sq_pairs, sq_to_nearest
+from patchline.engine.numerics.integer_distances import (
+    ScreenedRows,
+    separated,
+    sq_integer_pairs,
+    sq_norms,
+    sq_to_nearest,
+)
 from patchline.engine.numerics.steps import finish
 from patchline.engine.types import Rows
 
@@ -144,7 +150,7 @@ def resume(
         sq_first=sq_first,
         sq_fit=sq_fit,
         budget=budget,
-        core=apart(rows, sq_admission) if thinned else np.arange(len(rows)),
+        core=separated(rows, sq_admission) if thinned else np.arange(len(rows)),
         _growing=GrowingRows(rows),
         sq_norms=sq_norms(rows),
     )
@@ -219,10 +225,10 @@ def _outside(
         far = sq > sq_radius
         return may_join[far][joining(patches[may_join[far]], sq[far], sq_radius, most)]
     near = np.clip(nearest[may_join], 0, len(state.rows) - 1)
-    bound = sq_pairs(patches[may_join], state.rows[near])
+    bound = sq_integer_pairs(patches[may_join], state.rows[near])
     # What lies within r at first never joins, whichever row says so.
     far = bound > sq_radius
-    screen, chosen, bound = Screened(state.rows, state.sq_norms), patches[may_join[far]], bound[far]
+    screen, chosen, bound = ScreenedRows(state.rows, state.sq_norms), patches[may_join[far]], bound[far]
     joined = joining(chosen, bound, sq_radius, most, lambda some: screen.sq_below(bound[some], chosen[some]))
     return may_join[far][joined]
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchline.engine.coreset.centre_distances import Covering
-from patchline.engine.numerics.integer_distances import apart
+from patchline.engine.numerics.integer_distances import separated
 from patchline.engine.types import Rows
 
 FREED = 4
@@ -26,7 +26,7 @@ def doubled(rows: Rows, core: NDArray[np.int64], sq_radius: int, budget: int) ->
     """
     while len(core) > budget:
         sq_radius = max(4 * sq_radius, 1)
-        core = apart(rows, sq_radius)
+        core = separated(rows, sq_radius)
     return core, sq_radius
 
 

@@ -24,8 +24,8 @@ from patchline.engine.features.fusion_cuda import COLOURS
 from patchline.engine.features.patches import PLAIN, PatchOptions
 from patchline.engine.features.preprocess import check_image, level
 from patchline.engine.numerics import onednn
-from patchline.engine.numerics.core_pool import cores, spread
-from patchline.engine.numerics.device import Precision, backbone_dtype, compiles, full_float32
+from patchline.engine.numerics.core_pool import shared_pool, spread
+from patchline.engine.numerics.device import Precision, backbone_dtype, can_compile_kernels, full_float32
 from patchline.engine.recipe import Backbone
 from patchline.engine.types import Image
 
@@ -58,7 +58,7 @@ class FeatureExtractor:
         self._alike: dict[tuple[tuple[int, ...], PatchOptions], bool] = {}
         self._mean = torch.tensor(spec.mean, device=device)
         self._std = torch.tensor(spec.std, device=device)
-        self._fuses = compiles(device)
+        self._fuses = can_compile_kernels(device)
         self._grids: dict[tuple[tuple[int, ...], PatchOptions], tuple[int, int]] = {}
         self._passes: dict[PatchOptions, DevicePass] = {}
 
@@ -105,7 +105,7 @@ class FeatureExtractor:
         """See `DevicePass.launches`: what `embed_batch` computes once images are on the device."""
         return self._pass(options).launches(images)
 
-    def together(self, size_px: tuple[int, int]) -> int:
+    def batch_size(self, size_px: tuple[int, int]) -> int:
         """How many images of `size_px`, (H, W), keep the device busy: more gain nothing but take memory."""
         return torch.get_num_threads() if self.device.type == "cpu" else chunk_size(size_px)
 
@@ -116,7 +116,7 @@ class FeatureExtractor:
         """
         if (size_px, options) not in self._alike:
             noise = np.random.default_rng(0).integers(0, 256, (1, *size_px, 3), dtype=np.uint8)
-            (apart,) = cores(torch.get_num_threads()).map(lambda pixels: self._embed(pixels, options), [noise])
+            (apart,) = shared_pool(torch.get_num_threads()).map(lambda pixels: self._embed(pixels, options), [noise])
             self._alike[size_px, options] = torch.equal(apart[0], self._embed(noise, options)[0])
         return self._alike[size_px, options]
 

@@ -94,7 +94,7 @@ class TiledExtractor:
             image = level(image)
         image = np.pad(image, (*self._padding, (0, 0)), mode="edge")
         height, width = self.pass_size_px
-        together = self._extractor.together(self.pass_size_px)
+        together = self._extractor.batch_size(self.pass_size_px)
         for row in self._rows:
             parts = []
             for start in range(0, len(self._columns), together):

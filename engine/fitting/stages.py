@@ -1,6 +1,6 @@
-"""The stages of a fit: images are read and embedded onto a file, rows are chosen, held-out images scored.
+"""The stages of a fit: images are read and embedded onto a file, rows are chosen, held-out images are scored.
 
-What the stages share, how far they are and how long they took is in one place.
+`fitting.fit` calls them in order. `FitStages` holds what they share, and how far they are and how long they took.
 """
 
 import shutil
@@ -15,7 +15,6 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from patchline.engine.bank.events import StoredFrame
 from patchline.engine.coreset.greedy import Coreset, greedy_coreset
 from patchline.engine.errors import EngineError
 from patchline.engine.features.extractor import FeatureExtractor
@@ -31,17 +30,17 @@ from patchline.engine.search.factory import make_search
 from patchline.engine.types import Image, Rows
 
 NamedImage: TypeAlias = tuple[str, Image]
-Progress: TypeAlias = Callable[[str, int, int], None]
+StageProgress: TypeAlias = Callable[[str, int, int], None]
 """Called with the stage's name, how much of it is done and how much there is."""
-Keep: TypeAlias = Callable[[str, Rows], StoredFrame]
-"""Stores a frame's patch embeddings, int16 (P, D), under its name."""
+KeepPatches: TypeAlias = Callable[[str, Rows], None]
+"""Puts by a frame's patch embeddings, int16 (P, D), under its name."""
 BATCH = 8
 """Images embedded together; tiled ones, which are large, go alone."""
 
 
 @dataclass(slots=True)
-class Embedded:
-    """Patch embeddings on file, the patch grid, and the images that they came from, in order."""
+class EmbeddedImages:
+    """Patch embeddings on file, the patch grid (h, w), and the names of the images that they came from, in order."""
 
     file: EmbeddingFile
     grid: tuple[int, int]
@@ -55,7 +54,7 @@ class FitStages:
     recipe: Recipe
     extractor: FeatureExtractor
     tiled: TiledExtractor
-    report: Progress
+    report: StageProgress
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("read", "embed"), 0.0))
 
     @property
@@ -63,7 +62,7 @@ class FitStages:
         """How many images are embedded together."""
         if self.recipe.tiling is not None:
             return 1
-        return max(BATCH, self.extractor.together(self.recipe.image_size_px))
+        return max(BATCH, self.extractor.batch_size(self.recipe.image_size_px))
 
     def spool(self, images: Iterable[NamedImage], spool: ImageSpool) -> None:
         """Read images and put them by."""
@@ -92,14 +91,26 @@ class FitStages:
         held_out: ImageSpool,
         files: ExitStack,
         folder: Path,
-    ) -> Embedded:
-        """Embed the images whose positions were not drawn, onto a file that `files` will close; the others go to
-        `held_out`.
+    ) -> EmbeddedImages:
+        """Embed the images whose positions were not drawn; the others go to `held_out`.
+
+        Args:
+            images: in order, each once.
+            total: how many there are.
+            drawn: positions, from 0, of the images to hold out.
+            held_out: takes them; where images for calibration were given, it holds these, and none is drawn.
+            files: closes the file of embeddings.
+            folder: where that file is made.
+
+        Raises:
+            EngineError: another number of images came, or the embeddings do not fit on the disk.
+            RecipeError: the recipe projects to more dimensions than an embedding has.
         """
         grid = self.tiled.grid
-        result: Embedded | None = None
+        result: EmbeddedImages | None = None
         batch: list[NamedImage] = []
         wanted, seen = total - len(drawn), 0
+        calibration = len(drawn) or len(held_out)
         for position, (name, image) in enumerate(self.prepared(images, total)):
             seen += 1
             if position in drawn:
@@ -113,10 +124,11 @@ class FitStages:
                     for band in bands:
                         if result is None:
                             check_projection(self.recipe, band.shape[1])
-                            values = band.shape[1] + (self.recipe.projection or 0)
-                            _check_room(folder, wanted * grid[0] * grid[1] * values * 2)
+                            values = wanted * (band.shape[1] + (self.recipe.projection or 0))
+                            values += calibration * band.shape[1]  # they are kept, so that the bank can learn
+                            _check_room(folder, values * grid[0] * grid[1] * 2)
                             file = files.enter_context(EmbeddingFile(folder / "embeddings", band.shape[1]))
-                            result = Embedded(file, grid)
+                            result = EmbeddedImages(file, grid)
                         result.file.append(band)
             assert result is not None  # noqa: S101 - the batch held an image
             result.names += [name for name, _ in batch]
@@ -147,25 +159,27 @@ class FitStages:
                 progress=lambda done, total: self.report("coreset", done, total),
             )
 
-    def scores(
-        self, images: ImageSpool, stored: Rows, scale: float, keep: Keep | None
-    ) -> tuple[NDArray[np.float64], tuple[StoredFrame, ...]]:
-        """Anomaly scores of held-out good images, float64 (n,), as the inspector gives them; the images as kept."""
+    def scores(self, images: ImageSpool, stored: Rows, scale: float, keep: KeepPatches) -> NDArray[np.float64]:
+        """Anomaly scores of held-out good images, float64 (n,), as the inspector gives them.
+
+        Args:
+            images: the held-out images.
+            stored: the bank's rows, int16 (M, D).
+            scale: what one unit of them stands for.
+            keep: is given each image's patch embeddings as the bank would store them.
+        """
         with self.timed("calibrate"):
             rows = dequantise(stored, scale)
             index = make_search("auto", rows, str(self.extractor.device))
             scorer = Scorer(rows, index, self.recipe.neighbours, self.recipe.score_patches)
             scores: list[float] = []
-            kept: list[StoredFrame] = []
             for batch in _batches(images, self.batch):
                 for (name, _), bands in zip(batch, self.embeddings([i for _, i in batch]), strict=True):
                     patches: list[Rows] = []
-                    seen = bands if keep is None else _stored(bands, scale, patches)
-                    scores.append(score_of(index, scorer, seen).value)
-                    if keep is not None:
-                        kept.append(keep(name, np.concatenate(patches)))
+                    scores.append(score_of(index, scorer, _copied(bands, scale, patches)).value)
+                    keep(name, np.concatenate(patches))
                 self.report("calibrate", len(scores), len(images))
-        return np.array(scores), tuple(kept)
+        return np.array(scores)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -175,8 +189,8 @@ class FitStages:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
-def _stored(bands: Iterable[NDArray[np.float32]], scale: float, to: list[Rows]) -> Iterator[NDArray[np.float32]]:
-    """The same bands; as a bank stores them they are appended to `to`."""
+def _copied(bands: Iterable[NDArray[np.float32]], scale: float, to: list[Rows]) -> Iterator[NDArray[np.float32]]:
+    """The same bands; copies of them, as a bank stores them, are appended to `to`."""
     for band in bands:
         to.append(quantise(band, scale))
         yield band
@@ -197,5 +211,5 @@ def _batches(images: Iterable[NamedImage], size: int) -> Iterator[Sequence[Named
         yield batch
 
 
-def silent(_stage: str, _done: int, _total: int) -> None:
+def ignore_progress(_stage: str, _done: int, _total: int) -> None:
     """Progress that nobody follows."""

@@ -17,7 +17,7 @@ from patchline.engine.errors import EngineError
 from patchline.engine.inspection.anomaly_map import REFERENCE_HEIGHT_PX, axis_operator
 from patchline.engine.inspection.judge import Judge, Maps
 from patchline.engine.inspection.scoring import Score
-from patchline.engine.numerics.device import fetching
+from patchline.engine.numerics.device import start_fetch
 from patchline.engine.search.device import DeviceSearch
 from patchline.engine.search.index import TensorNearest, nearest_of_frames
 from patchline.engine.search.row_neighbours import RowNeighbours
@@ -162,7 +162,7 @@ class BatchJudge:
             around, proven = self._around.around(nearest, self._neighbours)
             scores = self._scores(found.embeddings, nearest, around)
         all_proven = proven.double().expand(len(scores))
-        said = fetching(torch.stack([scores, found.worst.double(), nearest.double(), all_proven]))
+        said = start_fetch(torch.stack([scores, found.worst.double(), nearest.double(), all_proven]))
 
         @torch.inference_mode()
         def answer() -> list[Inspection]:

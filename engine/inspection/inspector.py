@@ -18,7 +18,7 @@ from patchline.engine.features.preprocess import prepare
 from patchline.engine.features.tiling import TiledExtractor
 from patchline.engine.inspection.batch_judge import Answer, BatchJudge
 from patchline.engine.inspection.judge import Judge, Maps
-from patchline.engine.numerics.core_pool import begin, begin_one, finished
+from patchline.engine.numerics.core_pool import finished, spread_async, submit
 from patchline.engine.numerics.device import Precision, resolve_device
 from patchline.engine.numerics.quantise import quantise
 from patchline.engine.recipe import Backbone
@@ -117,7 +117,7 @@ class Inspector:
         if self._batched:
             return self._answers.submit(self._begin_batch(frames, passes, maps))
         # Every frame must come out alike on one core and on all, or none may be shared by all.
-        return begin(
+        return spread_async(
             lambda frame: self._inspect_one(frame, maps),
             frames,
             lambda: all(self._backbones[spec].bits_alike(size_px, options) for spec, size_px, options in set(passes)),
@@ -152,7 +152,7 @@ class Inspector:
 
     def _begin_one(self, work: Callable[[], Result]) -> "Future[Result]":
         if not self._batched:
-            return begin_one(work)
+            return submit(work)
         with self._turn:
             return finished(work)
 
@@ -163,7 +163,7 @@ class Inspector:
         Raises RecipeError: no bank of that recipe is loaded.
         """
         judge = self._judge(recipe)
-        return not self._batched and judge.used is None and judge.index.grows_apart
+        return not self._batched and judge.used is None and judge.index.copy_can_grow
 
     def swap(self, recipe: str, bank: MemoryBank) -> None:
         """Judge by another generation of a recipe's bank from the next `inspect` on; see `swapping`."""

@@ -63,11 +63,11 @@ class Judge:
         """
         before, rows = len(self.bank.rows), bank.values()
         if len(rows) >= before and np.array_equal(bank.rows[:before], self.bank.rows):
-            grown = copy(self.index) if self.index.grows_apart else self.index
+            grown = copy(self.index) if self.index.copy_can_grow else self.index
             if len(rows) > before:
                 grown.add(rows[before:])
             return Judge(self._name, bank, grown)
-        index = self.index.anew(rows[:SLICE_ROWS])
+        index = self.index.with_rows(rows[:SLICE_ROWS])
         for start in range(SLICE_ROWS, len(rows), SLICE_ROWS):
             yield
             index.add(rows[start : start + SLICE_ROWS])

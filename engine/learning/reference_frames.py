@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from patchline.engine.coreset.online import OnlineCoreset
 from patchline.engine.errors import EngineError
 from patchline.engine.inspection.scoring import mean_of_farthest
-from patchline.engine.numerics.integer_distances import Screened, sq_norms, sq_pairs, sq_to_nearest
+from patchline.engine.numerics.integer_distances import ScreenedRows, sq_integer_pairs, sq_norms, sq_to_nearest
 from patchline.engine.numerics.matmul import product
 from patchline.engine.numerics.steps import finish
 from patchline.engine.types import Rows
@@ -182,7 +182,7 @@ class _Rows:
     def __init__(self, after: OnlineCoreset, numbers: NDArray[np.int64]) -> None:
         self.rows = after.rows[numbers]
         self.numbers = numbers
-        self.screened = Screened(self.rows, after.sq_norms[numbers]) if len(numbers) else None
+        self.screened = ScreenedRows(self.rows, after.sq_norms[numbers]) if len(numbers) else None
         self.sq_reach = np.full(len(after.rows), np.inf)
         if self.screened is not None:
             self.sq_reach = self.screened.sq_at_least(after.rows, after.sq_norms) / 4
@@ -199,15 +199,15 @@ def _follow(frame: ReferenceFrame, position: NDArray[np.int64], new: _Rows, afte
 
 
 def _lower(
-    frame: ReferenceFrame, new: _Rows, screened: Screened, sq: NDArray[np.float64], nearest: NDArray[np.int64]
+    frame: ReferenceFrame, new: _Rows, screened: ScreenedRows, sq: NDArray[np.float64], nearest: NDArray[np.int64]
 ) -> None:
     """Lower `sq` and `nearest`, (P,), in place where a new row is nearer, or as near and lower."""
     reached = np.flatnonzero(sq >= new.sq_reach[nearest])
-    patch_of, row_of = screened.near(sq[reached], frame.patches[reached], frame.sq_norms[reached])
+    patch_of, row_of = screened.pairs_within(sq[reached], frame.patches[reached], frame.sq_norms[reached])
     if not len(patch_of):
         return
     patch_of = reached[patch_of]
-    found, number = sq_pairs(frame.patches[patch_of], new.rows[row_of]), new.numbers[row_of]
+    found, number = sq_integer_pairs(frame.patches[patch_of], new.rows[row_of]), new.numbers[row_of]
     order = np.lexsort((number, found, patch_of))
     patches, first = np.unique(patch_of[order], return_index=True)  # of each patch its nearest, the lowest of equals
     found, number = found[order][first], number[order][first]

@@ -1,7 +1,11 @@
 """One frame on each core: worker threads that compute with one thread each.
 
 Cores that share one frame wait for each other at every layer; cores with a frame of their own do not. So a batch is
-spread over the cores frame by frame, and what one frame costs besides the network overlaps with the next one's network.
+spread over the cores frame by frame, and what one frame costs besides the network overlaps with the next frame's
+network.
+
+`spread` waits for its results, `spread_async` gives a future of them, and `submit` gives one of a single piece of work.
+All of them use one pool a process (`shared_pool`) of as many threads as torch computes with.
 """
 
 import time
@@ -16,108 +20,114 @@ import torch
 
 from patchline.engine.numerics.faiss_library import faiss
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+Input = TypeVar("Input")
+Output = TypeVar("Output")
 
 
-class Cores:
+class CorePool:
     """`count` worker threads in which torch and FAISS compute with one thread."""
 
     def __init__(self, count: int) -> None:
-        self.count = count
         self._workers = ThreadPoolExecutor(count, thread_name_prefix="patchline-core")
-        self._turn = Lock()
+        self._lock = Lock()
         self._under_way = 0
         self._idle_since_s = self._took_s = 0.0
-        everyone = Barrier(count + 1)
+        all_started = Barrier(count + 1)
 
         def start() -> None:
-            # The number is a thread's own once it has asked for it; torch also notes it for the whole process, which is
-            # put right below.
+            # Torch keeps a number of threads for each thread, but only once that thread has asked for it. Setting it
+            # also changes the number of the whole process, which is put right below.
             torch.get_num_threads()
             torch.set_num_threads(1)
             faiss.omp_set_num_threads(1)
-            everyone.wait()
+            all_started.wait()
 
         for _ in range(count):
             self._workers.submit(start)
-        everyone.wait()
+        all_started.wait()
         torch.set_num_threads(count)
 
-    def map(self, work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-        """`work` of every item, in order; the first error is raised."""
-        return [part.result() for part in [self._submit(work, item) for item in items]]
+    def map(self, work: Callable[[Input], Output], items: Iterable[Input]) -> list[Output]:
+        """The results of `work` for every item, in order; the first error is raised."""
+        return [future.result() for future in [self._queue(work, item) for item in items]]
 
-    def begin(self, work: Callable[[Item], Result], items: Sequence[Item]) -> "Future[list[Result]]":
-        """The same without waiting for it; what is begun later follows on each core without a pause."""
-        answer: Future[list[Result]] = Future()
-        left, turn = len(items), Lock()
+    def map_async(self, work: Callable[[Input], Output], items: Sequence[Input]) -> "Future[list[Output]]":
+        """A future of what `map` returns.
 
-        def one_done(_: "Future[Result]") -> None:
+        Cores do not wait for each other: one that has finished goes on with whatever was asked for next.
+        """
+        results: Future[list[Output]] = Future()
+        left, lock = len(items), Lock()
+
+        def one_done(_: "Future[Output]") -> None:
             nonlocal left
-            with turn:
+            with lock:
                 left -= 1
                 if left:
                     return
             try:
-                found = [done.result() for done in parts]
+                in_order = [future.result() for future in futures]
             except BaseException as error:
-                answer.set_exception(error)
+                results.set_exception(error)
             else:
-                answer.set_result(found)
+                results.set_result(in_order)
 
-        parts = [self._submit(work, item) for item in items]
-        for part in parts:
-            part.add_done_callback(one_done)
-        return answer
+        futures = [self._queue(work, item) for item in items]
+        for future in futures:
+            future.add_done_callback(one_done)
+        return results
 
-    def begin_one(self, work: Callable[[], Result]) -> "Future[Result]":
-        """`work` on the core that is free first, after what waits."""
-        return self._submit(work)
+    def submit(self, work: Callable[[], Output]) -> "Future[Output]":
+        """A future of `work`, which runs on the core that is free first, after whatever waits already."""
+        return self._queue(work)
 
     @property
-    def at_leisure(self) -> bool:
-        """Whether all have been idle for longer than the last item took: by shared work nothing would be held up."""
-        with self._turn:
+    def idle(self) -> bool:
+        """Whether all cores have been idle for longer than the last item took: no frame seems to be close behind."""
+        with self._lock:
             return not self._under_way and time.monotonic() - self._idle_since_s > self._took_s
 
-    def together(self, work: Callable[[], Result]) -> Result:
-        """`work` that uses all cores, by the thread that calls."""
+    def run_shared(self, work: Callable[[], Output]) -> Output:
+        """Run `work`, which uses all cores, in the calling thread; the cores count as idle from its end."""
         try:
             return work()
         finally:
-            with self._turn:
+            with self._lock:
                 self._idle_since_s = time.monotonic()
 
-    def _submit(self, work: Callable[..., Result], *items: Any) -> "Future[Result]":
-        with self._turn:
+    def _queue(self, work: Callable[..., Output], *items: Any) -> "Future[Output]":
+        with self._lock:
             self._under_way += 1
-        return self._workers.submit(self._noted, work, *items)
+        return self._workers.submit(self._timed, work, *items)
 
-    def _noted(self, work: Callable[..., Result], *items: Any) -> Result:
+    def _timed(self, work: Callable[..., Output], *items: Any) -> Output:
         began_s = time.monotonic()
         try:
             return work(*items)
         finally:
-            with self._turn:
+            with self._lock:
                 self._under_way -= 1
                 self._idle_since_s = time.monotonic()
                 self._took_s = self._idle_since_s - began_s
 
 
 @lru_cache(maxsize=1)
-def cores(count: int) -> Cores:
-    """Workers for `count` cores, the same for everyone in the process."""
-    return Cores(count)
+def shared_pool(count: int) -> CorePool:
+    """The process's one pool of `count` threads; asking for another number makes a new one."""
+    return CorePool(count)
 
 
-def spread(work: Callable[[Item], Result], items: Sequence[Item], alike: Callable[[], bool]) -> list[Result]:
-    """`work` of every item, in order, on all cores.
+def spread(work: Callable[[Input], Output], items: Sequence[Input], alike: Callable[[], bool]) -> list[Output]:
+    """Compute every item, one to a core as far as they fill the cores, and a small rest on all cores together.
 
     Args:
-        work: computes with as many threads as its thread has.
+        work: computes one item with as many threads as torch has in the thread that calls it.
         items: of about equal cost.
-        alike: whether `work` gives the same result with one thread and with all; if not, one thread it is.
+        alike: whether `work` gives the same bits with one thread and with all of them. It is asked only where a rest
+            would be shared; where it says no, the rest goes one to a core too.
+
+    Returns:
+        The results, in the items' order.
     """
     count = torch.get_num_threads()
     if count == 1:
@@ -125,34 +135,44 @@ def spread(work: Callable[[Item], Result], items: Sequence[Item], alike: Callabl
     apart, together = shares(len(items), count)
     if together and not alike():
         apart = len(items)
-    first = cores(count).map(work, items[:apart]) if apart else []
+    first = shared_pool(count).map(work, items[:apart]) if apart else []
     return [*first, *(work(item) for item in items[apart:])]
 
 
-def begin(work: Callable[[Item], Result], items: Sequence[Item], alike: Callable[[], bool]) -> "Future[list[Result]]":
-    """`spread` without waiting where every item has a core of its own; else it is done when this returns.
+def spread_async(
+    work: Callable[[Input], Output], items: Sequence[Input], alike: Callable[[], bool]
+) -> "Future[list[Output]]":
+    """`spread`, without waiting where every item has a core of its own; else the work is done when this returns.
 
     While items follow each other closely, those that `spread` would share get a core each: shared, they would take more
     of the cores' time, and what comes next would wait.
+
+    Args:
+        work: as for `spread`.
+        items: as for `spread`.
+        alike: as for `spread`.
+
+    Returns:
+        A future of the results, in the items' order.
     """
     count = torch.get_num_threads()
     if count > 1 and items:
-        workers = cores(count)
-        if not shares(len(items), count)[1] or not workers.at_leisure:
-            return workers.begin(work, items)
-        return finished(lambda: workers.together(lambda: spread(work, items, alike)))
+        pool = shared_pool(count)
+        if not shares(len(items), count)[1] or not pool.idle:
+            return pool.map_async(work, items)
+        return finished(lambda: pool.run_shared(lambda: spread(work, items, alike)))
     return finished(lambda: spread(work, items, alike))
 
 
-def begin_one(work: Callable[[], Result]) -> "Future[Result]":
-    """`work` on one core, with one thread; where there is one, it is done when this returns."""
+def submit(work: Callable[[], Output]) -> "Future[Output]":
+    """A future of `work` on one core, with one thread; on a machine of one core it is done when this returns."""
     count = torch.get_num_threads()
-    return cores(count).begin_one(work) if count > 1 else finished(work)
+    return shared_pool(count).submit(work) if count > 1 else finished(work)
 
 
 @contextmanager
 def computing_with(threads: int) -> Iterator[None]:
-    """The thread that calls computes with so many threads meanwhile."""
+    """Within the context, torch computes with so many threads in the thread that calls."""
     count = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -162,7 +182,7 @@ def computing_with(threads: int) -> Iterator[None]:
 
 
 def on_one_core(steps: Iterator[None]) -> Iterator[None]:
-    """The same steps, each with one thread."""
+    """The same steps, each of them computed with one thread."""
     while True:
         with computing_with(1):
             try:
@@ -172,11 +192,11 @@ def on_one_core(steps: Iterator[None]) -> Iterator[None]:
         yield
 
 
-def finished(work: Callable[[], Result]) -> "Future[Result]":
-    """The answer of `work`, which is done first; its error is raised."""
-    answer: Future[Result] = Future()
-    answer.set_result(work())
-    return answer
+def finished(work: Callable[[], Output]) -> "Future[Output]":
+    """Do `work` now, and return its result as a future that is done; an error is raised at once."""
+    result: Future[Output] = Future()
+    result.set_result(work())
+    return result
 
 
 def shares(frames: int, count: int) -> tuple[int, int]:

@@ -60,7 +60,7 @@ def full_float32(device: torch.device) -> Iterator[None]:
         products.allow_tf32, convolutions.allow_tf32 = before
 
 
-def fetching(tensor: Tensor) -> Callable[[], Tensor]:
+def start_fetch(tensor: Tensor) -> Callable[[], Tensor]:
     """Begin to copy a tensor to the host; what is returned waits for it, in any thread, and gives the copy."""
     if tensor.device.type != "cuda":
         return lambda: tensor
@@ -79,7 +79,7 @@ def fetching(tensor: Tensor) -> Callable[[], Tensor]:
 COMPILERS = ("gcc", "clang")
 
 
-def compiles(device: torch.device) -> bool:
+def can_compile_kernels(device: torch.device) -> bool:
     """Whether `device` is a GPU, and Triton and the C compiler that it needs for its launchers are installed.
 
     A warning says what is missing on a GPU: the same is computed without kernels then, slower.

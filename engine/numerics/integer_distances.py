@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from patchline.engine.numerics.matmul import product
 from patchline.engine.types import Rows
 
-BLOCK = 2048
+ROW_BLOCK = 2048
 TOGETHER = 256
 """Patches compared at a time, so that what lies between the steps stays in the cache."""
 UNIT = 2.0**-24
@@ -29,9 +29,9 @@ def sq_to_nearest(
     if not len(patches):
         return sq, nearest
     X = patches.astype(np.float64)
-    for start in range(0, len(rows), BLOCK):
-        Y = rows[start : start + BLOCK].astype(np.float64)
-        sq_Y = sq_norms(rows[start : start + BLOCK]) if norms is None else norms[start : start + BLOCK]
+    for start in range(0, len(rows), ROW_BLOCK):
+        Y = rows[start : start + ROW_BLOCK].astype(np.float64)
+        sq_Y = sq_norms(rows[start : start + ROW_BLOCK]) if norms is None else norms[start : start + ROW_BLOCK]
         proposed = product(X, Y.T)
         proposed *= -2
         proposed += sq_Y
@@ -43,7 +43,7 @@ def sq_to_nearest(
     return sq + np.einsum("pd,pd->p", X, X), nearest
 
 
-class Screened:
+class ScreenedRows:
     """Rows, int16 (M, D), as float32 too, whose products are faster: they rule out what their error bound allows.
 
     `sq_norms` is float64 (M,), the rows' squared lengths.
@@ -63,22 +63,22 @@ class Screened:
             patches: int16 (P, D).
         """
         found = sq.copy()
-        patch_of, row_of = self.near(sq, patches, sq_norms(patches))
-        np.minimum.at(found, patch_of, sq_pairs(patches[patch_of], self._rows[row_of]))
+        patch_of, row_of = self.pairs_within(sq, patches, sq_norms(patches))
+        np.minimum.at(found, patch_of, sq_integer_pairs(patches[patch_of], self._rows[row_of]))
         return found
 
     def sq_at_least(self, patches: Rows, sq_patches: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Lower bounds on the squared distances to the nearest row, nearly right, float64 (P,); see `near`."""
+        """Lower bounds on the squared distances to the nearest row, nearly right, float64 (P,); see `pairs_within`."""
         nearest = np.empty(len(patches))
-        for start in range(0, len(patches), BLOCK):
-            queries = patches[start : start + BLOCK].astype(np.float32)
+        for start in range(0, len(patches), ROW_BLOCK):
+            queries = patches[start : start + ROW_BLOCK].astype(np.float32)
             queries *= -2
             bounds = product(queries, self._screen.T)
             bounds += self._norms
-            nearest[start : start + BLOCK] = bounds.min(1)
+            nearest[start : start + ROW_BLOCK] = bounds.min(1)
         return nearest + sq_patches - self._slack(patches.shape[1], sq_patches)
 
-    def near(
+    def pairs_within(
         self, sq: NDArray[np.float64], patches: Rows, sq_patches: NDArray[np.float64]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """All pairs of a patch and a row that may lie within `sq`, and few others: patches and rows, int64 (n,) each.
@@ -108,11 +108,11 @@ class Screened:
         return slack
 
 
-def apart(rows: Rows, sq_radius: int) -> NDArray[np.int64]:
+def separated(rows: Rows, sq_radius: int) -> NDArray[np.int64]:
     """Rows to keep, first come first kept, so that all lie farther apart than the radius: int64, ascending."""
     stay = np.ones(len(rows), dtype=bool)
-    for start in range(0, len(rows), BLOCK):
-        block = rows[start : start + BLOCK]
+    for start in range(0, len(rows), ROW_BLOCK):
+        block = rows[start : start + ROW_BLOCK]
         kept_before = np.flatnonzero(stay[:start])
         stay[start : start + len(block)] = sq_to_nearest(block, rows[kept_before])[0] > sq_radius
         X = block.astype(np.float64)
@@ -131,7 +131,7 @@ def sq_norms(rows: Rows) -> NDArray[np.float64]:
     return norms
 
 
-def sq_pairs(patches: Rows, rows: Rows) -> NDArray[np.float64]:
+def sq_integer_pairs(patches: Rows, rows: Rows) -> NDArray[np.float64]:
     """Squared distances of patches to one row each, both int16 (P, D): exact integers, float64 (P,)."""
     difference = patches.astype(np.float64) - rows
     sq: NDArray[np.float64] = np.einsum("pd,pd->p", difference, difference)

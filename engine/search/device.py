@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from patchline.engine.numerics.device import compiles, full_float32
+from patchline.engine.numerics.device import can_compile_kernels, full_float32
 from patchline.engine.numerics.projection import principal_axes, with_residual
 from patchline.engine.search import fused_search
 from patchline.engine.search.index import (
@@ -81,7 +81,7 @@ class DeviceSearch:
     The axes are those of the first `rows`; rows added later are projected on the same axes.
     """
 
-    grows_apart = False
+    copy_can_grow = False
 
     def __init__(
         self, rows: Floats, device: str = "cpu", *, half: bool | None = None, fused: bool | None = None
@@ -92,7 +92,7 @@ class DeviceSearch:
         self._device = torch.device(device)
         on_gpu = self._device.type == "cuda"
         self._half = on_gpu if half is None else half
-        fuses = self._half and (compiles(self._device) if fused is None else fused)
+        fuses = self._half and (can_compile_kernels(self._device) if fused is None else fused)
         self._block_values = 2**29 if on_gpu else 2**21  # 1 GiB of bounds, or a share of the CPU's cache
         dimensions = rows.shape[1]
         centre = rows.mean(0, dtype=np.float64)
@@ -116,8 +116,8 @@ class DeviceSearch:
     def __len__(self) -> int:
         return self._count
 
-    def anew(self, rows: Floats) -> "DeviceSearch":
-        """See `NearestNeighbours.anew`: the axes stay."""
+    def with_rows(self, rows: Floats) -> "DeviceSearch":
+        """See `NearestNeighbours.with_rows`: the axes stay."""
         other = copy(self)
         other._rows, other._factors = self._rows[:0], self._factors[:0]
         other._count, other._groups = 0, None

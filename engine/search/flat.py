@@ -26,7 +26,7 @@ class FaissSearch:
     than k candidates are taken, until the last one is farther than the k-th exact distance by more than that error.
     """
 
-    grows_apart = False
+    copy_can_grow = False
 
     def __init__(self, rows: Floats) -> None:
         self._rows = np.empty((0, rows.shape[1]), dtype=np.float32)
@@ -47,8 +47,8 @@ class FaissSearch:
         if len(rows):
             self._norm = max(self._norm, float(np.sqrt(np.einsum("nd,nd->n", centred, centred).max())))
 
-    def anew(self, rows: Floats) -> "FaissSearch":
-        """See `NearestNeighbours.anew`."""
+    def with_rows(self, rows: Floats) -> "FaissSearch":
+        """See `NearestNeighbours.with_rows`."""
         return FaissSearch(rows)
 
     def search(self, queries: Floats, k: int) -> tuple[Floats, Indices]:
@@ -83,7 +83,7 @@ class FaissSearch:
 class TorchSearch:
     """The same in torch, on any device: matrix products propose, exact differences decide."""
 
-    grows_apart = False
+    copy_can_grow = False
 
     def __init__(self, rows: Floats, device: str = "cpu") -> None:
         self._device = torch.device(device)
@@ -104,8 +104,8 @@ class TorchSearch:
         self._centred = torch.cat([self._centred, centred])
         self._sq_norms = torch.cat([self._sq_norms, centred.square().sum(1)])
 
-    def anew(self, rows: Floats) -> "TorchSearch":
-        """See `NearestNeighbours.anew`."""
+    def with_rows(self, rows: Floats) -> "TorchSearch":
+        """See `NearestNeighbours.with_rows`."""
         return TorchSearch(rows, str(self._device))
 
     def search(self, queries: Floats, k: int) -> tuple[Floats, Indices]:

@@ -26,7 +26,7 @@ class NearestNeighbours(Protocol):
     """An index over the rows of a memory bank, float32 (M, D); it grows in place."""
 
     @property
-    def grows_apart(self) -> bool:
+    def copy_can_grow(self) -> bool:
         """Whether a shallow copy may grow, once, while this one is searched on as it is; they share room for rows."""
 
     def __len__(self) -> int: ...
@@ -34,7 +34,7 @@ class NearestNeighbours(Protocol):
     def add(self, rows: Floats) -> None:
         """Append `rows`, float32 (m, D), in place; nobody may be searching."""
 
-    def anew(self, rows: Floats) -> "NearestNeighbours":
+    def with_rows(self, rows: Floats) -> "NearestNeighbours":
         """Another index of this kind over other rows, float32 (M, D); what was chosen for this one is taken over."""
 
     def search(self, queries: Floats, k: int) -> tuple[Floats, Indices]:

@@ -49,7 +49,7 @@ class PrunedSearch:
     any orthonormal axes give a bound. Where later rows lie outside the box of the codes, all are coded anew.
     """
 
-    grows_apart = True  # rows beyond its own count are passed over
+    copy_can_grow = True  # rows beyond its own count are passed over
 
     def __init__(self, rows: Floats, width: int | None = None) -> None:
         self._rows = np.empty((0, rows.shape[1]), dtype=np.float32)  # with room to grow
@@ -83,8 +83,8 @@ class PrunedSearch:
         if start == 0:
             self._first_error = self._error
 
-    def anew(self, rows: Floats) -> "PrunedSearch":
-        """See `NearestNeighbours.anew`: the axes stay, which cost the most to find."""
+    def with_rows(self, rows: Floats) -> "PrunedSearch":
+        """See `NearestNeighbours.with_rows`: the axes stay, which cost the most to find."""
         other = copy(self)
         other._rows = np.empty((0, self._rows.shape[1]), dtype=np.float32)
         other._codes = torch.empty((0, 0), dtype=torch.int8)

@@ -124,7 +124,7 @@ def bank(images: list[Image], rows: int, size_px: tuple[int, int], device: str, 
     """A bank of at most `rows` of the images' patches, by greedy k-center."""
     recipe = Recipe(name="bench", backbone=backbone, image_size_px=size_px, false_reject_rate=0.2)
     extractor = load_backbone(recipe.backbone, resolve_device(device), "torch")
-    together = extractor.together(size_px)
+    together = extractor.batch_size(size_px)
     parts = [extractor.embed(images[i : i + together])[0] for i in range(0, len(images), together)]
     patches = torch.cat([part.cpu() for part in parts]).flatten(0, 1).numpy()
     scale = scale_for(float(np.abs(patches).max()))

@@ -43,7 +43,7 @@ def update(bench: Bench) -> list[Row]:
     nearest = [index.search(dequantise(frame, scale), 1)[1][:, 0] for frame in frames]
     ours, peer, added = [], [], []
     for number, frame in enumerate(frames):
-        own = index.anew(values[: len(values) // 2])
+        own = index.with_rows(values[: len(values) // 2])
         own.add(values[len(values) // 2 :])  # an index that has learned before has room for more
         begun = time.perf_counter()
         state, delta = learn(first, "tapped", frame, nearest=nearest[number])

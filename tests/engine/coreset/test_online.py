@@ -11,7 +11,7 @@ from patchline.engine.coreset.event_log import Aged, Learned, Learning
 from patchline.engine.coreset.online import OnlineCoreset, begin, learn, resume
 from patchline.engine.coreset.rows import Delta, GrowingRows
 from patchline.engine.errors import EngineError
-from patchline.engine.numerics.integer_distances import Screened, sq_norms, sq_pairs, sq_to_nearest
+from patchline.engine.numerics.integer_distances import ScreenedRows, sq_integer_pairs, sq_norms, sq_to_nearest
 from patchline.engine.types import Rows
 from tests.engine.online_worlds import D, fitted, patches_of, run, same, sq_distances, unhurried, worlds
 
@@ -173,8 +173,10 @@ def test_bounds_give_the_distances_of_comparing_all(seed: int, dimensions: int, 
     rng = np.random.default_rng(seed)
     patches, rows = (rng.integers(-300, 300, (n, dimensions)).astype(np.int16) + np.int16(shift) for n in (300, 40))
     patches[:20] = rows[:20]
-    bound = sq_pairs(patches, rows[rng.integers(0, 40, 300)])
-    assert Screened(rows, sq_norms(rows)).sq_below(bound, patches).tolist() == sq_to_nearest(patches, rows)[0].tolist()
+    bound = sq_integer_pairs(patches, rows[rng.integers(0, 40, 300)])
+    assert (
+        ScreenedRows(rows, sq_norms(rows)).sq_below(bound, patches).tolist() == sq_to_nearest(patches, rows)[0].tolist()
+    )
 
 
 def test_thinning_keeps_the_first_of_two_near_rows() -> None:

@@ -10,7 +10,7 @@ from patchline.engine.features.cuda_graph import graphed
 from patchline.engine.features.device_pipeline import DevicePass, chunk_size, chunk_sizes
 from patchline.engine.features.extractor import load_backbone
 from patchline.engine.features.weights import random_backbone
-from patchline.engine.numerics.device import Precision, backbone_dtype, compiles, full_float32
+from patchline.engine.numerics.device import Precision, backbone_dtype, can_compile_kernels, full_float32
 from tests.engine.conftest import texture
 
 no_gpu = not torch.cuda.is_available()
@@ -102,6 +102,6 @@ def test_what_kernels_need_is_named_where_it_is_missing(monkeypatch: pytest.Monk
     """A GPU without a C compiler inspects without kernels, and a warning says why; a CPU needs none."""
     monkeypatch.delenv("CC", raising=False)
     monkeypatch.setenv("PATH", "")
-    assert not compiles(torch.device("cpu"))
+    assert not can_compile_kernels(torch.device("cpu"))
     with pytest.warns(RuntimeWarning, match="inspection on cuda is slow: .*no C compiler is on the PATH, expected gcc"):
-        assert not compiles(torch.device("cuda"))
+        assert not can_compile_kernels(torch.device("cuda"))

@@ -15,7 +15,7 @@ from patchline.engine.features import openvino
 from patchline.engine.features.extractor import Runtime
 from patchline.engine.fitting.fit import FitReport, fit
 from patchline.engine.inspection.inspector import Inspector
-from patchline.engine.numerics.core_pool import cores, shares
+from patchline.engine.numerics.core_pool import shared_pool, shares
 from patchline.engine.recipe import Recipe
 from patchline.engine.types import Verdict
 from tests.engine.conftest import texture, textures
@@ -87,7 +87,7 @@ def test_cores_give_the_same_bits_however_a_batch_falls_on_them(fitted: FitRepor
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
-        assert set(cores(3).map(lambda _: torch.get_num_threads(), range(9))) == {1}
+        assert set(shared_pool(3).map(lambda _: torch.get_num_threads(), range(9))) == {1}
         assert torch.get_num_threads() == 3
         alone = [inspector.inspect([frame])[0].score for frame in frames]
         for size in (2, 3, 5, 7):

@@ -2,32 +2,33 @@
 
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 import torch
 
-from patchline.engine.numerics.core_pool import Cores, begin, begin_one, on_one_core
+from patchline.engine.numerics.core_pool import CorePool, on_one_core, spread_async, submit
 
 
 @pytest.fixture
-def cores():
-    made = Cores(2)
+def cores() -> Iterator[CorePool]:
+    made = CorePool(2)
     yield made
     made._workers.shutdown()
 
 
-def test_what_is_begun_later_needs_no_core_to_wait(cores):
+def test_what_is_begun_later_needs_no_core_to_wait(cores: CorePool) -> None:
     """A core that is done goes on with the next batch, while another works on the last frame of the one before."""
     gate = threading.Event()
-    slow = cores.begin(lambda item: gate.wait(60) if item == 1 else item, [0, 1])
-    assert cores.begin(lambda item: item + 1, [5, 6, 7]).result(60) == [6, 7, 8]
+    slow = cores.map_async(lambda item: gate.wait(60) if item == 1 else item, [0, 1])
+    assert cores.map_async(lambda item: item + 1, [5, 6, 7]).result(60) == [6, 7, 8]
     assert not slow.done()
     gate.set()
     assert slow.result(60) == [0, True]
 
 
-def test_the_first_error_is_the_answer(cores):
-    """When all items are done, and in their order."""
+def test_the_first_error_is_the_answer(cores: CorePool) -> None:
+    """It is raised when all items are done; of several errors that of the first item."""
 
     def work(item: int) -> int:
         if item:
@@ -35,36 +36,40 @@ def test_the_first_error_is_the_answer(cores):
         return item
 
     with pytest.raises(ValueError, match="no 1"):
-        cores.begin(work, [0, 1, 2]).result(60)
+        cores.map_async(work, [0, 1, 2]).result(60)
 
 
-def test_one_item_follows_what_waits(cores):
-    """On whichever core is free first; on idle cores at once."""
+def test_one_item_follows_what_waits(cores: CorePool) -> None:
+    """A single piece of work goes to whichever core is free first; on idle cores at once."""
     gate = threading.Event()
-    waiting = cores.begin(lambda _: gate.wait(60), [0, 1])
-    last, failing = cores.begin_one(lambda: waiting.done()), cores.begin_one(lambda: 1 / 0)
+    waiting = cores.map_async(lambda _: gate.wait(60), [0, 1])
+    last, failing = cores.submit(lambda: waiting.done()), cores.submit(lambda: 1 / 0)
     gate.set()
     assert waiting.result(60) == [True, True]
     last.result(60)
     with pytest.raises(ZeroDivisionError):
         failing.result(60)
-    assert begin_one(lambda: 7).result(60) == 7
+    assert submit(lambda: 7).result(60) == 7
 
 
-def test_items_are_shared_only_where_others_do_not_follow_closely(monkeypatch):
+def test_items_are_shared_only_where_others_do_not_follow_closely(monkeypatch: pytest.MonkeyPatch) -> None:
     """One item on two cores: by both if they have been idle for longer than the last one took, else by one of them."""
-    made = Cores(2)
-    monkeypatch.setattr("patchline.engine.numerics.core_pool.cores", lambda _: made)
+    made = CorePool(2)
+    monkeypatch.setattr("patchline.engine.numerics.core_pool.shared_pool", lambda _: made)
     monkeypatch.setattr("torch.get_num_threads", lambda: 2)
     here = threading.get_ident()
 
     def begin_first(seconds: float) -> bool:
         """Whether an item that takes so long is shared: the thread that began it computes."""
-        threads = begin(lambda _: (time.sleep(seconds), threading.get_ident())[1], [0], lambda: True)
-        return threads.result(60) == [here]
+
+        def slow(_: int) -> int:
+            time.sleep(seconds)
+            return threading.get_ident()
+
+        return spread_async(slow, [0], lambda: True).result(60) == [here]
 
     gate = threading.Event()
-    busy = made.begin_one(lambda: gate.wait(60))
+    busy = made.submit(lambda: gate.wait(60))
     assert not begin_first(0.05)
     gate.set()
     busy.result(60)
@@ -75,11 +80,12 @@ def test_items_are_shared_only_where_others_do_not_follow_closely(monkeypatch):
     made._workers.shutdown()
 
 
-def test_steps_on_one_core_compute_with_one_thread():
-    """And leave the number of threads as it was, also where one raises."""
-    count, seen = torch.get_num_threads(), []
+def test_steps_on_one_core_compute_with_one_thread() -> None:
+    """And the number of threads is afterwards as it was, also where a step raises."""
+    count = torch.get_num_threads()
+    seen: list[int] = []
 
-    def steps():
+    def steps() -> Iterator[None]:
         seen.append(torch.get_num_threads())
         yield
         raise ValueError("no")
@@ -94,6 +100,8 @@ def test_steps_on_one_core_compute_with_one_thread():
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 5])
-def test_begun_or_waited_for_answers_are_alike(count):
-    """Whatever is left over for all cores together."""
-    assert begin(lambda item: 2 * item, range(count), lambda: True).result(60) == [2 * item for item in range(count)]
+def test_begun_or_waited_for_answers_are_alike(count: int) -> None:
+    """Results are the same whatever is left over for all cores together."""
+    assert spread_async(lambda item: 2 * item, range(count), lambda: True).result(60) == [
+        2 * item for item in range(count)
+    ]
