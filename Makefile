@@ -8,7 +8,7 @@ FIGURE ?=
 MODULES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos mutants check bench format constraints clean
+.PHONY: help demo test chaos mutants wheel-test check bench format constraints clean
 
 help:  ## What can be made
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -29,6 +29,9 @@ mutants: $(VENV)/.test  ## What no test notices in changed modules, MODULES="str
 	./tests/services/install.sh
 	$(BIN)/python -m tests.services.kafka
 	$(BIN)/python -m tests.mutants $(MODULES) $(ARGS)
+
+wheel-test: $(VENV)/.test  ## The wheel in an empty environment outside the checkout, and beside PyPI's package `ops`
+	$(BIN)/python -m tests.wheel
 
 check: $(VENV)/.dev build/src/patchline  ## Style, types, layers, and the files of deploy/
 	$(BIN)/ruff check .
