@@ -8,7 +8,7 @@ from typer.core import TyperGroup
 from patchline.engine.errors import EngineError, PatchlineError
 from patchline.ops.commands import alarms, bank, bench, check, confirm, demo, evaluate, fit, inspect, run, settings
 from patchline.ops.errors import InputError, OpsError
-from patchline.ops.redaction import redact_text
+from patchline.stream.support.redaction import redact_text
 
 
 class Commands(TyperGroup):

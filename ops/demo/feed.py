@@ -18,11 +18,11 @@ from patchline.ops.demo.material import MATERIALS, Role, load_material
 from patchline.ops.demo.web import Truth
 from patchline.ops.errors import InputError
 from patchline.ops.offline.image_files import find_images, load_image
-from patchline.ops.redaction import redact_text
 from patchline.stream.cameras.config import CameraConfig
 from patchline.stream.cameras.video import VideoSource
 from patchline.stream.model.frame import Frame
 from patchline.stream.model.observer import Observer
+from patchline.stream.support.redaction import redact_url
 
 BACKBONE = "efficientnet_lite0"
 FIT_FRAMES = 96
@@ -148,7 +148,7 @@ async def own_stream(
     camera = CameraConfig(name=OWN, recipe=OWN, url=url)
     calibration = _calibration_frames(false_reject_rate)
     wanted = FIT_FRAMES + calibration
-    tell(f"Taking the first {wanted} frames of {redact_text(url)} for good parts.")
+    tell(f"Taking the first {wanted} frames of {redact_url(url)} for good parts.")
     source = VideoSource(camera)
     await source.open()
     taken: list[tuple[str, Image]] = []
@@ -162,7 +162,7 @@ async def own_stream(
         await source.close()
     if len(taken) < wanted:
         raise InputError(
-            f"{redact_text(url)}: ended after {len(taken)} frames, expected {wanted} good ones to begin with"
+            f"{redact_url(url)}: ended after {len(taken)} frames, expected {wanted} good ones to begin with"
         )
     job = Job(
         recipe=_own_recipe(false_reject_rate, seed),

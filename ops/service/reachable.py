@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Awaitable
 
 from patchline.ops.errors import Problem
-from patchline.ops.redaction import redact_text
 from patchline.ops.settings.file import Reading
 from patchline.ops.settings.model import Settings
 from patchline.ops.settings.stream_configs import kafka_of, redis_of
@@ -12,6 +11,7 @@ from patchline.stream.alarms.config import RedisConfig
 from patchline.stream.alarms.store import AlarmStore
 from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.model.errors import StreamError
+from patchline.stream.support.redaction import redact_text
 
 ANSWER_S = 10.0
 

@@ -16,10 +16,10 @@ import structlog
 
 from patchline.engine.errors import PatchlineError
 from patchline.ops.errors import OpsError
-from patchline.ops.redaction import Redactor
 from patchline.ops.service.assembly import inspector_of, ledger_of, load_banks, sinks_of, sources_of, trial_engine_of
 from patchline.ops.service.learning_assembly import desk_of, drift_of, evidence_of, keeper_of, learning_recipes, loop_of
 from patchline.ops.settings.model import Settings
+from patchline.ops.settings.secrets import secret_values
 from patchline.ops.settings.stream_configs import alarm_rule_of, kafka_of, limits_of, recipes_of
 from patchline.ops.telemetry.log_observer import LogObserver
 from patchline.ops.telemetry.logs import configure
@@ -33,6 +33,7 @@ from patchline.stream.model.errors import AbortedError
 from patchline.stream.model.observer import Fan, Observer
 from patchline.stream.pipeline.pipeline import Pipeline
 from patchline.stream.support.deadline import Deadline
+from patchline.stream.support.redaction import Redactor
 from patchline.stream.support.retry import retry_until_done
 
 FORCED_EXIT_S = 3.0
@@ -47,7 +48,7 @@ log = structlog.get_logger("patchline")
 def run_service(settings: Settings) -> int:
     """Run until the sources end or a signal comes; the exit status."""
     redactor = Redactor()
-    redactor.know(settings.all_secrets())
+    redactor.know(part for secret in settings.all_secrets() for part in secret_values(secret))
     configure(level=settings.log.level, style=settings.log.format, redactor=redactor)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
-from patchline.ops.redaction import SecretUrl
+from patchline.ops.settings.secrets import SecretUrl
 
 
 def _plain_name(name: str) -> str:

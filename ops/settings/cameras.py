@@ -5,9 +5,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from patchline.ops.redaction import SecretUrl
 from patchline.ops.settings.base import Name, SecretFile, Section, url_of
 from patchline.ops.settings.locations import PathOrUrl
+from patchline.ops.settings.secrets import SecretUrl
 
 
 class RecipeSettings(Section):

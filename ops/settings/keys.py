@@ -12,9 +12,9 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from patchline.ops.redaction import SecretUrl
 from patchline.ops.settings.locations import PathOrUrl
 from patchline.ops.settings.model import ENV_DELIMITER, ENV_PREFIX, Settings
+from patchline.ops.settings.secrets import SecretUrl
 
 ANY_NAME = "<name>"
 KeyPath = tuple[str, ...]

@@ -5,8 +5,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from patchline.ops.redaction import SecretUrl
 from patchline.ops.settings.base import Name, SecretFile, Section, url_of
+from patchline.ops.settings.secrets import SecretUrl
 from patchline.stream.alarms.config import RedisConfig
 from patchline.stream.kafka.config import KafkaConfig
 

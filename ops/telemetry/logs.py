@@ -12,7 +12,7 @@ from typing import Any, Literal, TextIO
 import structlog
 from structlog.typing import EventDict, Processor
 
-from patchline.ops.redaction import Redactor
+from patchline.stream.support.redaction import Redactor
 
 Format = Literal["auto", "console", "json"]
 NOISY = ("aiokafka", "aiohttp.access", "matplotlib", "PIL", "libav", "py.warnings")
