@@ -15,15 +15,16 @@ the squared norm of c(r) in digits of base 127, and one product gives
 for all pairs: the larger, the nearer. A query outside the box that the rows' codes span is moved onto it; that brings
 it nearer to each of them by at least the way it moved, as the sides of an obtuse triangle have it.
 
-8-bit products are exact where the processor sums in 32 bits (AVX-512 VNNI, AMX); elsewhere float32 gives the same
-integers.
+8-bit products are exact and quick where the processor sums in 32 bits (AVX-512 VNNI, AMX); elsewhere float32 gives the
+same integers.
 """
 
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from math import sqrt
-from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -31,11 +32,8 @@ from numpy.typing import NDArray
 from torch.linalg import vector_norm
 
 from patchline.engine.numerics.matmul import FixedProduct
-from patchline.engine.search.index import UNIT
-
-Codes: TypeAlias = NDArray[np.int8]
-Floats: TypeAlias = NDArray[np.float32]
-Doubles: TypeAlias = NDArray[np.float64]
+from patchline.engine.numerics.rounding import UNIT
+from patchline.engine.types import Codes, Doubles, Floats, Indices
 
 LARGEST = 127
 DIGITS = 3
@@ -46,8 +44,10 @@ TINY = 1e-30
 """Below any residual norm that matters."""
 SUMMED = 192
 """Dimensions of a product in float32 whose rounding is bounded as one sum."""
-HEADROOM = 1.25
+BOX_HEADROOM = 1.25
 """The box is so much wider than the rows that it is made for, so that rows like them fit when they join later."""
+CRAWL = 2.0
+"""8-bit products that take so many times as long as float32 are left alone; where they pay, they take a third."""
 _KEPT = threading.local()
 MOST_HALF = LARGEST * LARGEST * (DIGITS - 1)
 """Digits hold half a squared norm less this, which lies between plus and minus this."""
@@ -68,7 +68,7 @@ class Coded:
     beyond: Floats
     drift: Floats
 
-    def __getitem__(self, at: slice | NDArray[np.int64]) -> "Coded":
+    def __getitem__(self, at: slice | Indices) -> "Coded":
         """Some of them."""
         return Coded(self.codes[at], self.sq[at], self.error[at], self.beyond[at], self.drift[at])
 
@@ -110,7 +110,7 @@ class CodeSpace:
         points[:, -1] -= self._middle
         largest, most_sq = float(points.abs().max()), float(points.square().sum(1).max())
         # Codes hold the largest value, and their digits the largest squared norm; both with room.
-        self.step = HEADROOM * max(largest / LARGEST, sqrt(most_sq / MOST_HALF) / 2) or 1.0
+        self.step = BOX_HEADROOM * max(largest / LARGEST, sqrt(most_sq / MOST_HALF) / 2) or 1.0
 
     @property
     def width(self) -> int:
@@ -197,9 +197,7 @@ def code_products(queries: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
     return out.copy_(torch.mm(queries.float(), rows.T.float()))  # sums below 2^24
 
 
-def unfolded(
-    folded: NDArray[np.int32], columns: NDArray[np.int64], least: NDArray[np.int32]
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def unfolded(folded: NDArray[np.int32], columns: Indices, least: NDArray[np.int32]) -> tuple[Indices, Indices]:
     """All products that are at least their query's `least`, int32 (n,), by query: queries and rows, int64 (p,) each.
 
     Args:
@@ -223,10 +221,34 @@ def _room(values: int) -> torch.Tensor:
 
 @lru_cache(maxsize=1)
 def exact_int8() -> bool:
-    """Whether 8-bit products are there and sum without saturation on this machine."""
-    extremes = torch.tensor([[-LARGEST, LARGEST]], dtype=torch.int8).repeat(64, 64)
+    """Whether 8-bit products are there, sum without saturation on this machine, and pay.
+
+    Where a processor adds two products in 16 bits first, the largest of one sign saturate, and those of mixed signs do
+    not. Where it has no instructions for them, PyTorch multiplies one by one, which takes ten times as long as float32.
+    """
+    signs = torch.tensor([[1, 1], [-1, -1], [1, -1], [-1, 1]], dtype=torch.int8)
+    extremes = signs.repeat(64, 64) * LARGEST
+    rows = extremes.repeat(4, 1)
+    out = torch.empty(len(extremes), len(rows), dtype=torch.int32)
+
+    def in_8_bits() -> torch.Tensor:
+        return torch._int_mm(extremes, rows.T, out=out)
+
+    def in_float32() -> torch.Tensor:
+        return torch.mm(extremes.float(), rows.T.float())
+
     try:
-        found = torch._int_mm(extremes, extremes.T.contiguous())
+        exact = torch.equal(in_8_bits(), in_float32().int())
     except (AttributeError, RuntimeError):
         return False
-    return bool((found == 128 * LARGEST**2).all())
+    return exact and _least_s(in_8_bits) < CRAWL * _least_s(in_float32)
+
+
+def _least_s(work: Callable[[], object]) -> float:
+    """Seconds that it takes where nothing comes between."""
+    taken = []
+    for _ in range(5):
+        started = time.perf_counter()
+        work()
+        taken.append(time.perf_counter() - started)
+    return min(taken)

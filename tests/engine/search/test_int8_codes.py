@@ -1,3 +1,4 @@
+import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -67,6 +68,25 @@ def test_products_are_whole_numbers_without_saturation(monkeypatch: pytest.Monke
     for exact in {exact_int8(), False}:
         monkeypatch.setattr(int8_codes, "exact_int8", lambda exact=exact: exact)
         np.testing.assert_array_equal(code_products(torch.from_numpy(queries), torch.from_numpy(rows)), expected)
+
+
+@pytest.mark.parametrize("at_fault", ["saturates", "crawls", "is missing"])
+def test_8_bit_products_that_do_not_serve_are_left_alone(at_fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that add two products in 16 bits, that multiply one by one, or that PyTorch refuses."""
+
+    def faulty(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        if at_fault == "is missing":
+            raise RuntimeError("not implemented")
+        if at_fault == "crawls":
+            time.sleep(0.1)
+            return out.copy_(a.float() @ b.float())
+        # As unsigned and signed numbers; what makes the first unsigned is taken off again.
+        pairs = (len(b) // 2, 2)
+        two = torch.einsum("npk,pkm->nmp", (a.float() + 128).view(-1, *pairs), b.float().reshape(*pairs, -1))
+        return out.copy_(two.clamp(-(2**15), 2**15 - 1).sum(2) - 128 * b.float().sum(0))
+
+    monkeypatch.setattr(torch, "_int_mm", faulty)
+    assert not exact_int8.__wrapped__()
 
 
 def test_rounding_of_products_is_allowed_for() -> None:
