@@ -1,27 +1,13 @@
-"""A recipe: how one product view is inspected. It travels inside the memory bank's manifest."""
+"""A recipe: how one product view is inspected, what a bank says of it, and which recipes cannot be.
+
+It travels inside the memory bank's manifest, so `stated` decides what a bank's SHA-256 covers.
+"""
 
 from typing import Any, Literal
 
 import msgspec
 
 from patchline.engine.errors import RecipeError
-
-LATER_OPTIONS = frozenset(
-    {
-        "tiling",
-        "projection",
-        "row_budget",
-        "admission",
-        "hold_slips",
-        "unused_days",
-        "levelling",
-        "centring",
-        "patch_stride_px",
-        "score_patches",
-        "stream_scores",
-    }
-)
-"""Options that banks were made without: at their defaults a bank does not name them, and is what it was before."""
 
 
 class Backbone(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,6 +39,12 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """How one product view is inspected.
 
     `image_size_px` is (H, W) of what the backbone sees; frames are resized to it.
+
+    Example:
+        >>> from patchline.engine import Recipe, preset
+        >>> recipe = Recipe(name="bottle", backbone=preset("efficientnet_lite0"), false_reject_rate=0.05)
+        >>> recipe.image_size_px, recipe.coreset_fraction
+        ((224, 224), 0.01)
     """
 
     name: str
@@ -78,7 +70,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     radius, 0.5 to 1: a smaller share would void the proven covering radius (`coreset.online`).
     """
     levelling: bool = False
-    """Each frame is first scaled to one median grey, so that exposure leaves no trace (`features.illumination`)."""
+    """Each frame is first scaled to one median grey, so that exposure leaves no trace (`features.preprocess`)."""
     centring: bool = False
     """Of each channel of a frame's feature maps its own mean is taken: what the light adds to all of it alike."""
     patch_stride_px: int | None = None
@@ -87,20 +79,39 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """1: a frame scores by its farthest patch (Eq. 6-7). More: the mean distance of so many farthest patches."""
     stream_scores: bool = False
     """A learned threshold rests on the stream's good frames too, as first seen: it follows the line, and promises no
-    rate (`bank.learned_threshold`).
+    rate (`bank.calibration`).
     """
     hold_slips: float | None = None
-    """The share of defects, confirmed as good by mistake, that wait for a second person, by their likeness to known
-    ones (`learning.doubt`); good frames wait too. None: only what would hide a known defect waits.
+    """Of defects that are confirmed as good by mistake, the share that shall wait for a second person, told by their
+    likeness to known defects (`learning.doubt`); some good frames wait too. None: only what would hide a known defect
+    waits.
     """
     unused_days: int | None = None
     """Rows that were no frame's nearest on this many days of inspection age out (`learning.ageing`); None: never."""
 
 
-def stated(recipe: Recipe) -> dict[str, Any]:
-    """What a bank says of its recipe: all but the later options that it does not use.
+LATER_OPTIONS = frozenset(
+    {
+        "tiling",
+        "projection",
+        "row_budget",
+        "admission",
+        "hold_slips",
+        "unused_days",
+        "levelling",
+        "centring",
+        "patch_stride_px",
+        "score_patches",
+        "stream_scores",
+    }
+)
+"""Options that came after the first banks: at their defaults a bank does not name them (`stated`)."""
 
-    So its SHA-256 is what it was before there were such options, and earlier releases read it.
+
+def stated(recipe: Recipe) -> dict[str, Any]:
+    """What a bank says of its recipe: all options, but for the later ones that are at their defaults.
+
+    So a bank that uses none of them has the SHA-256 that it had before they existed, and earlier releases read it.
     """
     content: dict[str, Any] = msgspec.to_builtins(recipe)
     for option in msgspec.structs.fields(Recipe):
@@ -110,7 +121,7 @@ def stated(recipe: Recipe) -> dict[str, Any]:
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Raise RecipeError where a recipe asks for what cannot be, whatever its backbone."""
+    """Raise RecipeError where an option lies outside its range, whatever the backbone."""
     name = f"recipe {recipe.name!r}"
     if not 0 < recipe.coreset_fraction <= 1:
         raise RecipeError(f"{name}: coreset_fraction is {recipe.coreset_fraction:g}, expected more than 0, at most 1")

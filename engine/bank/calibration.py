@@ -1,8 +1,12 @@
-"""The threshold: a split-conformal quantile of held-out good frames' scores.
+"""The threshold of a memory bank: which good images it rests on, how it follows from their scores, what it promises.
 
-With n exchangeable good frames held out of the fit, rejecting what scores above the k-th smallest of their scores,
-k = ceil((n + 1)(1 - alpha)), rejects a new good frame with probability at most alpha (Vovk et al.; Lei et al. 2018).
-k exceeds n where alpha < 1 / (n + 1): no finite threshold keeps such a promise.
+It is a split-conformal quantile (Vovk et al.; Lei et al. 2018). `fit` holds n good images out. With n exchangeable good
+frames, rejecting what scores above the k-th smallest of their scores, k = ceil((n + 1)(1 - alpha)), rejects a new good
+frame with probability at most alpha. Where alpha < 1 / (n + 1), k exceeds n and no finite threshold keeps such a
+promise.
+
+A bank that learns may also rest its threshold on frames of the stream. Those are a selected sample, so that threshold
+aims at the rate and promises nothing.
 """
 
 from dataclasses import dataclass
@@ -15,12 +19,15 @@ from numpy.typing import NDArray
 from patchline.engine.errors import CalibrationError
 from patchline.engine.recipe import Recipe
 
+LEAST_HELD_OUT, MOST_HELD_OUT = 0.2, 0.5
+"""Share of the good images that `fit` may hold out by itself."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Calibration:
     """A threshold and the held-out good frames that it rests on.
 
-    `scores` is float64 (n,), ascending; `threshold` is one of them.
+    `scores` is float64 (n,), ascending; `threshold` is one of them, unless frames of the stream were added.
     """
 
     false_reject_rate: float
@@ -32,13 +39,42 @@ class Calibration:
         """How many held-out good frames the threshold rests on."""
         return len(self.scores)
 
-    @property
-    def promise(self) -> str:
-        """What the threshold promises, in one sentence."""
+    def promise(self, follows_stream: bool = False) -> str:
+        """What the threshold promises, in one sentence.
+
+        Args:
+            follows_stream: whether it rests on good frames of the stream too.
+        """
+        if follows_stream:
+            return (
+                f"{self.threshold:.6g} aims to reject {self.false_reject_rate:g} of good frames and promises "
+                f"nothing: beside {self.frames} held-out good frames it rests on those of the stream"
+            )
         return (
             f"a good frame scores above {self.threshold:.6g} with probability at most {self.false_reject_rate:g}, "
             f"on average over calibrations; it rests on {self.frames} held-out good frames"
         )
+
+
+def draw_held_out(total: int, recipe: Recipe) -> frozenset[int]:
+    """Positions, 0 to `total` - 1, of the good images to hold out, drawn by the recipe's seed.
+
+    They are known before any image is read. As many are drawn as the false-reject rate needs: at least a fifth, at most
+    half of all.
+
+    Raises:
+        CalibrationError: the rate needs more than half of the images.
+    """
+    most = int(total * MOST_HELD_OUT)
+    needed = frames_needed(recipe.false_reject_rate)
+    if needed > most:
+        try:
+            check_promise(most, recipe.false_reject_rate)
+        except CalibrationError as error:
+            limit = f"at most {most} of {total} good images are held out for calibration"
+            raise CalibrationError(f"recipe {recipe.name!r}: {limit}; {error}") from None
+    count = max(needed, round(total * LEAST_HELD_OUT))
+    return frozenset(np.random.default_rng(recipe.seed).permutation(total)[:count].tolist())
 
 
 def calibrate(scores: NDArray[np.float64], false_reject_rate: float) -> Calibration:
@@ -57,6 +93,27 @@ def calibrate(scores: NDArray[np.float64], false_reject_rate: float) -> Calibrat
         raise CalibrationError("the scores of held-out good frames must be finite")
     k = ceil((len(ordered) + 1) * (1 - _exact(false_reject_rate)))
     return Calibration(false_reject_rate=false_reject_rate, scores=ordered, threshold=float(ordered[max(k, 1) - 1]))
+
+
+def calibrate_with_stream(
+    scores: NDArray[np.float64],
+    passed: NDArray[np.float64],
+    confirmed: NDArray[np.float64],
+    false_reject_rate: float,
+) -> Calibration:
+    """The threshold that also rests on good frames of the stream, each as it was scored when first seen.
+
+    Args:
+        scores: float64 (n,), scores of held-out good frames by this generation.
+        passed: float64 (p,), of recent frames that passed.
+        confirmed: float64 (c,), of frames that were rejected and confirmed as good.
+        false_reject_rate: the share of good frames to reject, in (0, 1).
+
+    Raises:
+        CalibrationError: all frames together are too few for the rate.
+    """
+    pooled = calibrate(np.concatenate([scores, passed, confirmed]), false_reject_rate)
+    return Calibration(false_reject_rate=false_reject_rate, scores=np.sort(scores), threshold=pooled.threshold)
 
 
 def check_promise(frames: int, false_reject_rate: float) -> None:
@@ -84,85 +141,6 @@ def _exact(rate: float) -> Fraction:
 
 
 def _round_up(rate: Fraction) -> float:
-    """`rate` in four decimals, or three significant digits where it is smaller, never below it."""
+    """`rate` in four decimals, or six where it is at most 0.01, never below it."""
     digits = 4 if rate > Fraction(1, 100) else 6
     return float(ceil(rate * 10**digits) / 10**digits)
-
-
-AT_LEAST = 0.2
-
-
-AT_MOST = 0.5
-"""Share of the good images that `fit` may hold out by itself."""
-
-
-def draw_held_out(total: int, recipe: Recipe) -> frozenset[int]:
-    """Positions, 0 to `total` - 1, of the good images to hold out, drawn by the recipe's seed.
-
-    Known before any image is read: as many as the false-reject rate needs, at least a fifth, at most half.
-
-    Raises:
-        CalibrationError: the rate needs more than half of the images.
-    """
-    most = int(total * AT_MOST)
-    needed = frames_needed(recipe.false_reject_rate)
-    if needed > most:
-        can = f"at most {most} of {total} good images are held out for calibration; "
-        try:
-            check_promise(most, recipe.false_reject_rate)
-        except CalibrationError as error:
-            raise CalibrationError(f"recipe {recipe.name!r}: {can}{error}") from None
-    count = max(needed, round(total * AT_LEAST))
-    return frozenset(np.random.default_rng(recipe.seed).permutation(total)[:count].tolist())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LearnedThreshold:
-    """A threshold and what it rests on: so many calibration frames, passed frames and confirmed frames."""
-
-    value: float
-    false_reject_rate: float
-    calibration_frames: int
-    passed_frames: int
-    confirmed_frames: int
-
-    @property
-    def promise(self) -> str:
-        """What the threshold may be said to do, in one sentence."""
-        rests = f"{self.calibration_frames} held-out good frames"
-        if not self.passed_frames + self.confirmed_frames:
-            return (
-                f"a good frame scores above {self.value:.6g} with probability at most {self.false_reject_rate:g}, "
-                f"on average over calibrations; it rests on {rests}"
-            )
-        return (
-            f"{self.value:.6g} aims to reject {self.false_reject_rate:g} of good frames and promises nothing: beside "
-            f"{rests} it rests on {self.passed_frames} that passed and {self.confirmed_frames} confirmed as good"
-        )
-
-
-def learned_threshold(
-    calibration: NDArray[np.float64],
-    passed: NDArray[np.float64],
-    confirmed: NDArray[np.float64],
-    false_reject_rate: float,
-) -> LearnedThreshold:
-    """The threshold of one generation.
-
-    Args:
-        calibration: scores of held-out good frames by this generation, float64 (n,).
-        passed: scores of recent frames that passed, as first seen.
-        confirmed: scores of recent frames that were rejected and confirmed as good, as first seen.
-        false_reject_rate: the share of good frames to reject, in (0, 1).
-
-    Raises:
-        CalibrationError: the frames at hand are too few for the rate.
-    """
-    pooled = np.concatenate([calibration, passed, confirmed])
-    return LearnedThreshold(
-        value=calibrate(pooled, false_reject_rate).threshold,
-        false_reject_rate=false_reject_rate,
-        calibration_frames=len(calibration),
-        passed_frames=len(passed),
-        confirmed_frames=len(confirmed),
-    )

@@ -1,8 +1,11 @@
-"""The memory bank: what good parts look like, where each row came from, and the threshold that goes with it."""
+"""The memory bank: what good parts look like, where each row came from, and the threshold that goes with it.
+
+`difference` tells two generations of one bank apart, frame by frame.
+"""
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import msgspec
@@ -43,6 +46,10 @@ class MemoryBank:
     covering_radius: float
     calibration: Calibration
     created: str = ""
+    calibration_patches: tuple[tuple[str, Rows], ...] = field(default=(), repr=False)
+    """Of a bank that was just fitted: its calibration frames by name, with their embeddings, int16 (P, D). `save_bank`
+    stores them, so that the bank can learn; a bank that was read from a store has none, as they lie there.
+    """
 
     def __post_init__(self) -> None:
         flaw = _flaw(self)
@@ -59,12 +66,7 @@ class MemoryBank:
     @property
     def promise(self) -> str:
         """What the threshold promises, in one sentence; nothing, where it follows the stream."""
-        if self.generation == 1 or not self.recipe.stream_scores:
-            return self.calibration.promise
-        return (
-            f"{self.threshold:.6g} aims to reject {self.calibration.false_reject_rate:g} of good frames and promises "
-            f"nothing: beside {self.calibration.frames} held-out good frames it rests on those of the stream"
-        )
+        return self.calibration.promise(follows_stream=self.generation > 1 and self.recipe.stream_scores)
 
     @cached_property
     def sha256(self) -> str:
@@ -97,23 +99,6 @@ class MemoryBank:
         return self.frames[int(self.row_frame[row])].name, int(self.row_patch[row])
 
 
-def _flaw(bank: MemoryBank) -> str | None:
-    """What contradicts itself in a bank, or None."""
-    M = len(bank.rows)
-    if bank.rows.dtype != np.int16 or bank.rows.ndim != 2 or 0 in bank.rows.shape:
-        return f"rows must be int16 (M, D), neither of them 0, found {bank.rows.dtype} {bank.rows.shape}"
-    for name, array in (("row_frame", bank.row_frame), ("row_patch", bank.row_patch)):
-        if array.dtype != np.int32 or array.shape != (M,):
-            return f"{name} must be int32 ({M},), found {array.dtype} {array.shape}"
-    if bank.row_frame.min() < 0 or bank.row_frame.max() >= len(bank.frames):
-        return f"row_frame must name one of {len(bank.frames)} frames"
-    if bank.row_patch.min() < 0 or bank.row_patch.max() >= bank.grid[0] * bank.grid[1]:
-        return f"row_patch must lie on the grid {bank.grid}"
-    if bank.generation < 1:
-        return f"generation must be 1 or more, found {bank.generation}"
-    return None
-
-
 @dataclass(frozen=True, slots=True)
 class FrameChange:
     """Rows of one frame that only the later bank has, and that only the earlier one has."""
@@ -130,6 +115,23 @@ def difference(before: MemoryBank, after: MemoryBank) -> tuple[FrameChange, ...]
     removed = Counter(frame for frame, _, _ in rows_before - rows_after)
     names = dict.fromkeys(origin.name for origin in (*before.frames, *after.frames))
     return tuple(FrameChange(name, added[name], removed[name]) for name in names if added[name] or removed[name])
+
+
+def _flaw(bank: MemoryBank) -> str | None:
+    """What contradicts itself in a bank, or None."""
+    M = len(bank.rows)
+    if bank.rows.dtype != np.int16 or bank.rows.ndim != 2 or 0 in bank.rows.shape:
+        return f"rows must be int16 (M, D), neither of them 0, found {bank.rows.dtype} {bank.rows.shape}"
+    for name, array in (("row_frame", bank.row_frame), ("row_patch", bank.row_patch)):
+        if array.dtype != np.int32 or array.shape != (M,):
+            return f"{name} must be int32 ({M},), found {array.dtype} {array.shape}"
+    if bank.row_frame.min() < 0 or bank.row_frame.max() >= len(bank.frames):
+        return f"row_frame must name one of {len(bank.frames)} frames"
+    if bank.row_patch.min() < 0 or bank.row_patch.max() >= bank.grid[0] * bank.grid[1]:
+        return f"row_patch must lie on the grid {bank.grid}"
+    if bank.generation < 1:
+        return f"generation must be 1 or more, found {bank.generation}"
+    return None
 
 
 def _rows(bank: MemoryBank) -> set[tuple[str, int, bytes]]:

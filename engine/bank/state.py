@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from patchline.engine.bank.calibration import Calibration, calibrate, learned_threshold
+from patchline.engine.bank.calibration import Calibration, calibrate, calibrate_with_stream
 from patchline.engine.bank.events import Chain
 from patchline.engine.bank.manifest import LearningState
 from patchline.engine.bank.memory_bank import FrameOrigin, MemoryBank
@@ -74,24 +74,23 @@ def bank_of(
     )
 
 
-def calibration_of(first: MemoryBank, state: OnlineCoreset, scores: NDArray[np.float64], now: Chain) -> Calibration:
-    """The threshold of a state of the rows: conformal, over the calibration frames' scores, float64 (n,).
+def calibration_of(first: MemoryBank, state: OnlineCoreset, scores: NDArray[np.float64], chain: Chain) -> Calibration:
+    """The calibration of a state of the rows: conformal, over the calibration frames' scores.
 
     No confirmed frame vouches for itself: calibration frames are never learned, and where the recipe adds the scores of
-    the stream, they are those as first seen. Else, where the rows are those of the fit, so is the threshold; the fit
-    scored before rounding to stored integers.
+    the stream, they are those as first seen. Otherwise, where the rows are those of the fit, so is the calibration: the
+    fit scored its frames before they were rounded to stored integers.
 
     Args:
         first: generation 1.
         state: the rows.
-        scores: of the calibration frames.
-        now: what has been confirmed and has passed by then.
+        scores: float64 (n,), of the calibration frames by these rows.
+        chain: what has been confirmed and has passed so far.
     """
     recipe = first.recipe
-    if recipe.stream_scores and (now.passed or now.scores):
-        confirmed = np.array(list(now.scores.values()), dtype=np.float64)
-        found = learned_threshold(scores, np.array(now.passed), confirmed, recipe.false_reject_rate)
-        return Calibration(false_reject_rate=recipe.false_reject_rate, scores=np.sort(scores), threshold=found.value)
+    if recipe.stream_scores and (chain.passed or chain.scores):
+        confirmed = np.array(list(chain.scores.values()), dtype=np.float64)
+        return calibrate_with_stream(scores, np.array(chain.passed), confirmed, recipe.false_reject_rate)
     if len(state.rows) == len(first.rows) and np.array_equal(state.rows, first.rows):
         return first.calibration
-    return calibrate(scores, first.recipe.false_reject_rate)
+    return calibrate(scores, recipe.false_reject_rate)

@@ -1,8 +1,9 @@
-"""A recipe's chain of generations at a path or URL; the newest is the highest manifest.
+"""A recipe's chain of generations at a path or URL: read by `GenerationReader`, written by `GenerationStore`.
 
-Tensors and patch embeddings are written first, to names made of their SHA-256; the manifest names them and is created
-last and exclusively, complete from the first moment it can be seen. So a generation exists wholly or not at all, and
-two writers cannot both create one number. `HEAD` is a hint that spares a listing.
+The newest generation is the one with the highest manifest. Tensors and patch embeddings are written first, to names
+made of their SHA-256; the manifest names them and is created last and exclusively, complete from the first moment it
+can be seen. So a generation exists wholly or not at all, and two writers cannot both create one number. `HEAD` is a
+hint that spares a listing.
 
 ::
 
@@ -29,41 +30,8 @@ from patchline.engine.bank.reader import FRAMES, REJECTS, GenerationReader, fram
 from patchline.engine.errors import BankFileError, GenerationConflictError
 from patchline.engine.types import Rows
 
-
-def save_bank(bank: MemoryBank, url: str | Path, calibration: Sequence[StoredFrame] = ()) -> str:
-    """Write the first generation and return its manifest's path.
-
-    Args:
-        bank: generation 1.
-        url: where; folders are created where they are missing.
-        calibration: its calibration frames as `GenerationStore.keep` has stored them; without them it cannot learn.
-
-    Raises:
-        BankFileError: there is a bank already (GenerationConflictError), or nothing can be written there.
-    """
-    if bank.generation != 1:
-        raise BankFileError(f"{url}: expected generation 1, found {bank.generation}: later ones follow a parent")
-    store = GenerationStore(url)
-    store.create(bank, event=Fitted(time=bank.created), calibration=calibration)
-    return f"{store.where}/{manifest_name(1)}"
-
-
-def load_bank(url: str | Path, generation: int | None = None) -> MemoryBank:
-    """Read a generation, the newest by default, and check that it is what was written.
-
-    Raises:
-        BankFileError: there is none, or a file is truncated, altered or foreign; the message says which and why.
-    """
-    return GenerationStore(url).bank(generation)
-
-
-def generations(url: str | Path) -> list[int]:
-    """The numbers of the generations at a path or URL."""
-    return GenerationStore(url).generations()
-
-
 WHOLE_EVERY = 32
-"""Every so many generations all rows are written, so that opening reads few files."""
+"""Every so many generations all rows are written, so that opening a bank reads few files."""
 
 
 class GenerationStore(GenerationReader):
@@ -184,3 +152,51 @@ class GenerationStore(GenerationReader):
             self._blobs.write(name, content)
         except OSError as error:
             raise BankFileError(f"{self._path(name)}: cannot be written: {error}") from error
+
+
+def save_bank(bank: MemoryBank, url: str | Path, calibration: Sequence[StoredFrame] = ()) -> str:
+    """Write the first generation and return its manifest's path.
+
+    The bank can learn there: the calibration frames that `fit` has left with it are stored first.
+
+    Args:
+        bank: generation 1.
+        url: a path, or `s3://bucket/folder`; folders are created where they are missing.
+        calibration: the calibration frames where `GenerationStore.keep` has stored them already.
+
+    Raises:
+        BankFileError: there is a bank already (GenerationConflictError), or nothing can be written there.
+
+    Example:
+        >>> from patchline.engine import load_bank, save_bank
+        >>> path = save_bank(bank, "banks/part")
+        >>> path
+        'banks/part/generation-000001.json'
+        >>> load_bank("banks/part").sha256 == bank.sha256
+        True
+    """
+    if bank.generation != 1:
+        raise BankFileError(f"{url}: expected generation 1, found {bank.generation}: later ones follow a parent")
+    store = GenerationStore(url)
+    if not calibration and not store.generations():
+        calibration = [store.keep(name, patches) for name, patches in bank.calibration_patches]
+    store.create(bank, event=Fitted(time=bank.created), calibration=calibration)
+    return f"{store.where}/{manifest_name(1)}"
+
+
+def load_bank(url: str | Path, generation: int | None = None) -> MemoryBank:
+    """Read a generation, the newest by default, and check that it is what was written.
+
+    Args:
+        url: the path or URL of its store.
+        generation: its number; the newest where it is None.
+
+    Raises:
+        BankFileError: there is none, or a file is truncated, altered or foreign; the message says which and why.
+    """
+    return GenerationStore(url).bank(generation)
+
+
+def generations(url: str | Path) -> list[int]:
+    """The numbers of the generations at a path or URL."""
+    return GenerationStore(url).generations()

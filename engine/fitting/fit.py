@@ -4,11 +4,12 @@ Images stream: each is read once, brought to the recipe's size and embedded; its
 held-out images to another until the bank is there. So memory does not grow with the number of images.
 """
 
-from collections.abc import Iterable, Sized
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Sized
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeAlias
 
 import numpy as np
 
@@ -18,10 +19,14 @@ from patchline.engine.bank.memory_bank import FrameOrigin, MemoryBank
 from patchline.engine.errors import CalibrationError
 from patchline.engine.features.extractor import Runtime, load_backbone
 from patchline.engine.features.tiling import TiledExtractor
-from patchline.engine.fitting.scratch import ImageSpool
-from patchline.engine.fitting.stages import FitStages, Keep, NamedImage, Progress, silent
+from patchline.engine.fitting.scratch import ImageSpool, KeptPatches
+from patchline.engine.fitting.stages import FitStages, NamedImage, StageProgress, ignore_progress
 from patchline.engine.numerics.device import Precision, resolve_device
 from patchline.engine.recipe import Recipe, check_recipe
+from patchline.engine.types import Rows
+
+Keep: TypeAlias = Callable[[str, Rows], StoredFrame]
+"""Stores a frame's patch embeddings, int16 (P, D), under its name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +41,7 @@ class FitReport:
     promise: str
     seconds: dict[str, float]
     calibration: tuple[StoredFrame, ...] = ()
-    """The calibration frames as they were kept; without them the bank cannot learn."""
+    """The calibration frames as `keep` has stored them; empty where they stay with the bank."""
 
 
 def fit(
@@ -47,7 +52,7 @@ def fit(
     device: str = "auto",
     runtime: Runtime = "auto",
     precision: Precision = "auto",
-    progress: Progress | None = None,
+    progress: StageProgress | None = None,
     created: str = "",
     scratch: Path | None = None,
     keep: Keep | None = None,
@@ -55,7 +60,9 @@ def fit(
     """Fit a memory bank to images of good parts.
 
     The same images, recipe and seed give the same bank on the same machine. A fit on 20,000 images takes the memory of
-    one on 200, but for the bank itself and 16 bytes a patch; the embeddings need 2 bytes a value on disk.
+    one on 200, but for the bank itself and 16 bytes a patch; the embeddings need 2 bytes a value on disk. Once
+    `save_bank` has stored it, the bank can learn: the calibration frames' embeddings, from which every later threshold
+    follows, are stored with it.
 
     Args:
         images: (name, RGB uint8 (H, W, 3)) of good parts, at any size; read once, on a thread of its own. Where they
@@ -67,20 +74,43 @@ def fit(
         precision: what the backbone computes in.
         progress: called as the stages `read`, `embed`, `coreset` and `calibrate` go on.
         created: when, in ISO 8601, for the manifest.
-        keep: stores the calibration frames' patch embeddings, so that the bank can learn (`GenerationStore.keep`).
         scratch: folder for temporary files, on a disk and not in memory; the system's where none is named.
+        keep: stores the calibration frames' patch embeddings at once, as `GenerationStore.keep` does, and the report
+            names what it has stored. By default they wait with the bank (`MemoryBank.calibration_patches`), on a
+            temporary file that lasts as long as it does, for `save_bank` to store them.
+
+    Returns:
+        The bank, which is generation 1, and its vital figures.
 
     Raises:
         CalibrationError: the good images cannot promise the recipe's false-reject rate.
         EngineError: the temporary files do not fit on the disk.
         RecipeError, WeightsError, DeviceError, ImageError: as their names say.
+
+    Example:
+        Sixteen noisy images stand in for photographs of good parts:
+
+        >>> import numpy as np
+        >>> from patchline.engine import Recipe, fit, preset
+        >>> rng = np.random.default_rng(0)
+        >>> good = [(f"part-{n}", rng.integers(90, 110, (64, 64, 3), dtype=np.uint8)) for n in range(16)]
+        >>> recipe = Recipe(
+        ...     name="part", backbone=preset("efficientnet_lite0"), image_size_px=(64, 64), false_reject_rate=0.2
+        ... )
+        >>> report = fit(good, recipe, device="cpu")
+        >>> report.bank.generation, report.bank.grid, report.patches
+        (1, (8, 8), 768)
+        >>> report.rows  # 1 % of the patches of 12 images; the other 4 were held out for the threshold
+        8
     """
     check_recipe(recipe)
     extractor = load_backbone(recipe.backbone, resolve_device(device), runtime, precision)
-    work = FitStages(recipe, extractor, TiledExtractor(recipe, extractor), progress or silent)
+    work = FitStages(recipe, extractor, TiledExtractor(recipe, extractor), progress or ignore_progress)
+    stored: list[StoredFrame] = []
     with ExitStack() as files:
         folder = Path(files.enter_context(TemporaryDirectory(prefix="patchline-fit-", dir=scratch)))
         held_out = files.enter_context(ImageSpool(folder / "held-out", recipe.image_size_px))
+        kept = files.enter_context(closing(KeptPatches(scratch)))
         if calibration is not None:
             work.spool(calibration, held_out)
             check_promise(len(held_out), recipe.false_reject_rate)
@@ -96,7 +126,15 @@ def fit(
         vectors, scale, grid = embedded.file.rows(), embedded.file.scale, embedded.grid
         coreset = work.choose(vectors, scale, folder)
         rows = np.ascontiguousarray(vectors[coreset.indices])
-        scores, kept = work.scores(held_out, rows, scale, keep)
+
+        def put_by(name: str, patches: Rows) -> None:
+            if keep is None:
+                kept.keep(name, patches)
+            else:
+                stored.append(keep(name, patches))
+
+        scores = work.scores(held_out, rows, scale, put_by)
+        calibration_patches = kept.frames()
     patches_per_frame = grid[0] * grid[1]
     used, row_frame = np.unique(coreset.indices // patches_per_frame, return_inverse=True)
     bank = MemoryBank(
@@ -111,6 +149,7 @@ def fit(
         covering_radius=coreset.radius,
         calibration=calibrate(scores, recipe.false_reject_rate),
         created=created,
+        calibration_patches=calibration_patches,
     )
     return FitReport(
         bank=bank,
@@ -118,7 +157,7 @@ def fit(
         patches=len(embedded.names) * patches_per_frame,
         radius=bank.covering_radius,
         threshold=bank.threshold,
-        promise=bank.calibration.promise,
+        promise=bank.promise,
         seconds=work.seconds,
-        calibration=kept,
+        calibration=tuple(stored),
     )

@@ -16,7 +16,7 @@ from torch import Tensor
 from patchline.engine.errors import EngineError
 from patchline.engine.inspection.anomaly_map import REFERENCE_HEIGHT_PX, axis_operator
 from patchline.engine.inspection.judge import Judge, Maps
-from patchline.engine.inspection.scoring import Score
+from patchline.engine.inspection.scoring import Score, reweighted
 from patchline.engine.numerics.device import start_fetch
 from patchline.engine.search.device import DeviceSearch
 from patchline.engine.search.index import TensorNearest, nearest_of_frames
@@ -202,9 +202,7 @@ class BatchJudge:
         last = torch.where((around == nearest[:, None]).any(1), around[:, -1], nearest)
         around = torch.cat([around[:, :-1], last[:, None]], dim=1)
         to_neighbours = _distances(worst[:, None], rows[around])
-        largest = to_neighbours.amax(1)
-        weight = 1.0 - (s_star - largest).exp() / (to_neighbours - largest[:, None]).exp().sum(1)
-        return weight * s_star
+        return reweighted(s_star, to_neighbours, to_neighbours.amax(1), torch.exp)
 
     def maps(self, distances: Tensor, grid: tuple[int, int]) -> Tensor:
         """Anomaly maps, float32 (n, H, W), of patch distances (n, h*w)."""

@@ -48,6 +48,16 @@ class Inspector:
 
     Raises:
         RecipeError, WeightsError, DeviceError: as in `load_backbone` and `resolve_device`.
+
+    Example:
+        With the bank of a recipe "part", and a photograph `image`, RGB uint8 (H, W, 3):
+
+        >>> from patchline.engine import Inspector
+        >>> inspector = Inspector({"part": bank}, device="cpu")
+        >>> frame = inspector.prepare("part", image)
+        >>> (result,) = inspector.inspect([("part", frame)], maps="all")
+        >>> result.verdict.value, result.score <= result.threshold, result.anomaly_map.dtype
+        ('pass', True, dtype('float32'))
     """
 
     def __init__(
@@ -82,7 +92,7 @@ class Inspector:
         return {name: judge.bank for name, judge in self._judges.items()}
 
     @property
-    def places(self) -> int:
+    def slots(self) -> int:
         """Frames that it computes side by side: one on each core, or a batch of any size on a device."""
         return 1 if self._batched else torch.get_num_threads()
 

@@ -1,19 +1,30 @@
-"""The anomaly score of a frame: Roth et al. 2022, Eq. 6 and 7.
+"""The anomaly score of a frame: Roth et al. 2022, "Towards Total Recall in Industrial Anomaly Detection", Eq. 6 and 7.
 
-s* is the distance of the patch farthest from the bank, m_test*, to its nearest row m*. It is re-weighted by how common
-m* is: s = (1 - exp(s*) / sum over m in N_b(m*) of exp(|m_test* - m|)) s*, N_b(m*) being the b rows nearest to m*,
-m* among them. With a single neighbour the weight would always be 0, so it is left out.
+s* is the distance of the patch farthest from the bank, m_test*, to its nearest row m* (Eq. 6). It is re-weighted by how
+common m* is (Eq. 7): s = (1 - exp(s*) / sum over m in N_b(m*) of exp(|m_test* - m|)) s*, N_b(m*) being the b rows
+nearest to m*, m* among them. With a single neighbour the weight would always be 0, so it is left out.
 
 A recipe may score a frame by the mean distance of its k farthest patches instead, not re-weighted: what is wrong with a
 part seldom shows in one patch alone, and noise often does.
+
+Three callers have the patches and rows in three forms, and share `reweighted`: `Scorer` here one frame as float32
+embeddings; `inspection.batch_judge` a batch of frames as tensors on a device; `learning.reference_frames` many frames
+as stored integers, whose distances are exact.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from patchline.engine.search.index import NearestNeighbours
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Values = TypeVar("Values", NDArray[np.float64], "Tensor")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +37,14 @@ class Score:
 
 
 class Scorer:
-    """The score over one bank: its rows, float32 (M, D), an index over them, b of Eq. 7, and k; with k = 1 Eq. 6-7."""
+    """Scores frames over one bank.
+
+    Args:
+        rows: float32 (M, D), the bank's rows.
+        index: finds the nearest of them.
+        neighbours: b of Eq. 7.
+        score_patches: k; with 1 a frame scores by Eq. 6-7.
+    """
 
     def __init__(
         self, rows: NDArray[np.float32], index: NearestNeighbours, neighbours: int, score_patches: int = 1
@@ -41,7 +59,7 @@ class Scorer:
     def score(
         self, embeddings: NDArray[np.float32], distances: NDArray[np.float32], nearest: NDArray[np.int64]
     ) -> Score:
-        """Score one frame.
+        """Score one frame by all its patches.
 
         Args:
             embeddings: float32 (P, D), the frame's patches.
@@ -54,8 +72,13 @@ class Scorer:
     def score_worst(
         self, embedding: NDArray[np.float32], distances: NDArray[np.float32], worst: int, row: int
     ) -> Score:
-        """Score a frame by its worst patch: its embedding, float32 (D,), the distances of the k farthest patches or
-        more, float32 (n,), its number, and its nearest row.
+        """Score one frame by its worst patch.
+
+        Args:
+            embedding: float32 (D,), of the worst patch.
+            distances: float32 (n,), L2 of the k farthest patches, or of more, to their nearest rows.
+            worst: the number of the worst patch.
+            row: m*, its nearest row.
         """
         if self.score_patches > 1:
             return Score(mean_of_farthest(distances, self.score_patches), worst, row)
@@ -64,21 +87,31 @@ class Scorer:
         around = self._around(row)
         difference = self._rows[around].astype(np.float64) - embedding
         to_neighbours = np.sqrt(np.einsum("bd,bd->b", difference, difference))
-        s_star = to_neighbours[np.flatnonzero(around == row)[0]]
-        # exp(s*) / sum exp(d) with the largest exponent taken out, so that nothing overflows.
-        largest = to_neighbours.max()
-        weight = 1.0 - np.exp(s_star - largest) / np.exp(to_neighbours - largest).sum()
-        return Score(float(weight * s_star), worst, row)
+        s_star = to_neighbours[np.flatnonzero(around == row)[:1]]
+        value = reweighted(s_star, to_neighbours[None], to_neighbours.max(keepdims=True), np.exp)
+        return Score(float(value[0]), worst, row)
 
     def _around(self, row: int) -> NDArray[np.int64]:
         """N_b(m*), int64 (b,), m* among them also where more than b rows equal it."""
         if row not in self._neighbours_of:
-            _, found = self._index.search(self._rows[row : row + 1], self._neighbours)
-            around = found[0].copy()
+            around = self._index.search(self._rows[row : row + 1], self._neighbours)[1][0].copy()
             if row not in around:
                 around[-1] = row
             self._neighbours_of[row] = around
         return self._neighbours_of[row]
+
+
+def reweighted(s_star: Values, to_neighbours: Values, largest: Values, exp: Callable[[Values], Values]) -> Values:
+    """Eq. 7 for F frames: float64 (F,), NumPy arrays or tensors alike.
+
+    Args:
+        s_star: (F,), the distance of each frame's worst patch to its nearest row m* (Eq. 6).
+        to_neighbours: (F, b), its distances to the rows of N_b(m*).
+        largest: (F,), the largest of each of these. It is taken out of every exponent, so that nothing overflows.
+        exp: the exponential function for such values.
+    """
+    weight = 1.0 - exp(s_star - largest) / exp(to_neighbours - largest[:, None]).sum(1)
+    return weight * s_star
 
 
 def mean_of_farthest(distances: NDArray[np.floating], count: int) -> float:

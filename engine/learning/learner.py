@@ -29,7 +29,26 @@ Asked = TypeVar("Asked", bound=Request)
 
 
 class Learner:
-    """One recipe's learning; one thread at a time, any number of processes."""
+    """One recipe's learning; one thread at a time, any number of processes.
+
+    Example:
+        A frame was rejected and an operator says that it is good. With the bank of a recipe "part", and the frame as
+        an RGB uint8 `image`:
+
+        >>> from patchline.engine import Confirmation, GenerationStore, Inspector, Learner, save_bank
+        >>> path = save_bank(bank, "banks/part")
+        >>> learner = Learner.open(GenerationStore("banks/part"))
+        >>> inspector = Inspector({"part": bank}, device="cpu")
+        >>> patches = inspector.embed("part", inspector.prepare("part", image))
+        >>> tap = Confirmation(feedback_id="tap-1", operator="kim", frame="frame-17", patches=patches)
+        >>> for _ in learner.confirm_good(tap):
+        ...     pass  # between the steps, frames may be inspected
+        >>> learner.proposal.preview.hold is None  # nobody else needs to look at it
+        True
+        >>> inspector.swap("part", learner.commit())
+        >>> learner.bank.generation
+        2
+    """
 
     def __init__(self, newest: Head) -> None:
         self._newest = newest

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from patchline.engine.coreset.online import OnlineCoreset
 from patchline.engine.errors import EngineError
-from patchline.engine.inspection.scoring import mean_of_farthest
+from patchline.engine.inspection.scoring import mean_of_farthest, reweighted
 from patchline.engine.numerics.integer_distances import ScreenedRows, sq_integer_pairs, sq_norms, sq_to_nearest
 from patchline.engine.numerics.matmul import product
 from patchline.engine.numerics.steps import finish
@@ -125,10 +125,8 @@ def scores(
     patches = np.stack([frame.patches[patch] for frame, patch in zip(frames, worst, strict=True)]).astype(np.float64)
     difference = state.rows[around].astype(np.float64) - patches[:, None]
     distances = np.sqrt(np.einsum("fbd,fbd->fb", difference, difference)) * scale
-    # exp(s*) / sum exp(d), with the largest exponent taken out so that nothing overflows.
-    largest = distances.max(1)
-    weight = 1 - np.exp(s_star - largest) / np.exp(distances - largest[:, None]).sum(1)
-    return np.asarray((weight * s_star).astype(np.float32), dtype=np.float64)
+    values = reweighted(s_star, distances, distances.max(1), np.exp)
+    return np.asarray(values.astype(np.float32), dtype=np.float64)
 
 
 def neighbours_of(rows: Rows, chosen: NDArray[np.int64], b: int) -> NDArray[np.int64]:
