@@ -7,10 +7,14 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+Floats: TypeAlias = NDArray[np.float32]
+Doubles: TypeAlias = NDArray[np.float64]
+Indices: TypeAlias = NDArray[np.int64]
+"""Numbers of rows, queries or frames."""
+Codes: TypeAlias = NDArray[np.int8]
+"""Vectors rounded to 8-bit integers (see `search.int8_codes`)."""
 Rows: TypeAlias = NDArray[np.int16]
 """Stored embeddings, int16 (N, D); times the scale they are L2-comparable embeddings."""
-
-
 Image: TypeAlias = NDArray[np.uint8]
 """RGB, uint8, (H, W, 3)."""
 AnomalyMap: TypeAlias = NDArray[np.float32]

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from patchline.engine.coreset.lower_bounds import make_bounds, rounding
 from patchline.engine.coreset.nearest_centres import OPEN, flat_nonzero
-from patchline.engine.search.index import FOLD, UNIT, sq_pairs
+from patchline.engine.numerics.rounding import UNIT
+from patchline.engine.search.index import FOLD, sq_pairs
 
 CHUNK_VALUES = 2**21
 """Bounds or distances computed at a time on a CPU: 8 MiB, a share of the last-level cache."""

@@ -24,7 +24,7 @@ from patchline.engine.coreset.candidate_pairs import CHUNK_VALUES, SAMPLE, Dista
 from patchline.engine.coreset.locality import strides
 from patchline.engine.coreset.nearest_centres import OPEN, NearestCentres
 from patchline.engine.numerics.device import full_float32
-from patchline.engine.search.index import UNIT
+from patchline.engine.numerics.rounding import UNIT
 
 PART = 2**22
 """Vectors whose distances are looked through at a time."""

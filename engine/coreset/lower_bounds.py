@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from patchline.engine.numerics.projection import principal_axes, with_residual
-from patchline.engine.search.index import FOLD, UNIT
+from patchline.engine.numerics.rounding import UNIT
+from patchline.engine.search.index import FOLD
 from patchline.engine.search.int8_codes import Coded, CodeSpace, code_products, unfolded
 
 CODE_WIDTH = 64

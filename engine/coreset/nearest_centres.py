@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from patchline.engine.search.index import UNIT
+from patchline.engine.numerics.rounding import UNIT
 
 CENTRE = torch.iinfo(torch.int32).max
 """Centres are compared with all others: nothing is left to be found of them."""

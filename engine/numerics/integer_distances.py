@@ -5,21 +5,17 @@ Vectors are int16, so a squared distance is an integer that float64 holds exactl
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from patchline.engine.numerics.matmul import product
-from patchline.engine.types import Rows
+from patchline.engine.numerics.rounding import UNIT
+from patchline.engine.types import Doubles, Indices, Rows
 
 ROW_BLOCK = 2048
 TOGETHER = 256
 """Patches compared at a time, so that what lies between the steps stays in the cache."""
-UNIT = 2.0**-24
-"""Unit round-off of float32."""
 
 
-def sq_to_nearest(
-    patches: Rows, rows: Rows, norms: NDArray[np.float64] | None = None
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def sq_to_nearest(patches: Rows, rows: Rows, norms: Doubles | None = None) -> tuple[Doubles, Indices]:
     """Squared distance of each of `patches`, int16 (P, D), to the nearest of `rows`, int16 (M, D), and that row.
 
     Returns exact integers, float64 (P,), and the lowest nearest row, int64 (P,); infinity and -1 where there is no row.
@@ -49,13 +45,13 @@ class ScreenedRows:
     `sq_norms` is float64 (M,), the rows' squared lengths.
     """
 
-    def __init__(self, rows: Rows, sq_norms: NDArray[np.float64]) -> None:
+    def __init__(self, rows: Rows, sq_norms: Doubles) -> None:
         self._rows = rows
         self._screen = rows.astype(np.float32)
         self._norms = sq_norms.astype(np.float32)
         self._largest = float(np.sqrt(sq_norms.max()))
 
-    def sq_below(self, sq: NDArray[np.float64], patches: Rows) -> NDArray[np.float64]:
+    def sq_below(self, sq: Doubles, patches: Rows) -> Doubles:
         """What `sq_to_nearest` gives as distances, float64 (P,), from upper bounds on them that are nearly right.
 
         Args:
@@ -67,7 +63,7 @@ class ScreenedRows:
         np.minimum.at(found, patch_of, sq_integer_pairs(patches[patch_of], self._rows[row_of]))
         return found
 
-    def sq_at_least(self, patches: Rows, sq_patches: NDArray[np.float64]) -> NDArray[np.float64]:
+    def sq_at_least(self, patches: Rows, sq_patches: Doubles) -> Doubles:
         """Lower bounds on the squared distances to the nearest row, nearly right, float64 (P,); see `pairs_within`."""
         nearest = np.empty(len(patches))
         for start in range(0, len(patches), ROW_BLOCK):
@@ -78,9 +74,7 @@ class ScreenedRows:
             nearest[start : start + ROW_BLOCK] = bounds.min(1)
         return nearest + sq_patches - self._slack(patches.shape[1], sq_patches)
 
-    def pairs_within(
-        self, sq: NDArray[np.float64], patches: Rows, sq_patches: NDArray[np.float64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def pairs_within(self, sq: Doubles, patches: Rows, sq_patches: Doubles) -> tuple[Indices, Indices]:
         """All pairs of a patch and a row that may lie within `sq`, and few others: patches and rows, int64 (n,) each.
 
         Args:
@@ -100,15 +94,15 @@ class ScreenedRows:
         patch_of, row_of = np.divmod(np.concatenate(found) if found else np.empty(0, np.int64), len(self._rows))
         return patch_of, row_of
 
-    def _slack(self, dimensions: int, sq_patches: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _slack(self, dimensions: int, sq_patches: Doubles) -> Doubles:
         """What float32 may err by: a sum of n products by at most n u times the sum of their sizes, which is at most
         (|x| + |r|)^2; twice that is allowed, for the roundings before and after.
         """
-        slack: NDArray[np.float64] = 2 * (dimensions + 8) * UNIT * (np.sqrt(sq_patches) + self._largest) ** 2
+        slack: Doubles = 2 * (dimensions + 8) * UNIT * (np.sqrt(sq_patches) + self._largest) ** 2
         return slack
 
 
-def separated(rows: Rows, sq_radius: int) -> NDArray[np.int64]:
+def separated(rows: Rows, sq_radius: int) -> Indices:
     """Rows to keep, first come first kept, so that all lie farther apart than the radius: int64, ascending."""
     stay = np.ones(len(rows), dtype=bool)
     for start in range(0, len(rows), ROW_BLOCK):
@@ -124,15 +118,15 @@ def separated(rows: Rows, sq_radius: int) -> NDArray[np.int64]:
     return np.flatnonzero(stay)
 
 
-def sq_norms(rows: Rows) -> NDArray[np.float64]:
+def sq_norms(rows: Rows) -> Doubles:
     """Squared lengths of int16 (N, D): exact integers, float64 (N,)."""
     values = rows.astype(np.float64)
-    norms: NDArray[np.float64] = np.einsum("nd,nd->n", values, values)
+    norms: Doubles = np.einsum("nd,nd->n", values, values)
     return norms
 
 
-def sq_integer_pairs(patches: Rows, rows: Rows) -> NDArray[np.float64]:
+def sq_integer_pairs(patches: Rows, rows: Rows) -> Doubles:
     """Squared distances of patches to one row each, both int16 (P, D): exact integers, float64 (P,)."""
     difference = patches.astype(np.float64) - rows
-    sq: NDArray[np.float64] = np.einsum("pd,pd->p", difference, difference)
+    sq: Doubles = np.einsum("pd,pd->p", difference, difference)
     return sq

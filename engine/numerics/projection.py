@@ -4,23 +4,31 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from patchline.engine.numerics.matmul import product
+from patchline.engine.types import Doubles, Floats, Rows
 
-CHUNK_VALUES = 2**20
+SAMPLE = 8192
+"""Rows from which axes are found, where there are more."""
+PROJECTED_VALUES = 2**20
 """Values projected at a time: 8 MiB as float64."""
 
 
-def principal_axes(centred: NDArray[np.float64]) -> NDArray[np.float64]:
+def principal_axes(centred: Doubles) -> Doubles:
     """Orthonormal axes of rows (n, D) already centred, by falling variance, float64 (D, D), one axis a column."""
-    axes: NDArray[np.float64] = torch.linalg.eigh(torch.from_numpy(product(centred.T, centred)))[1].numpy()
+    axes: Doubles = torch.linalg.eigh(torch.from_numpy(product(centred.T, centred)))[1].numpy()
     return np.ascontiguousarray(axes[:, ::-1])
 
 
-def with_residual(
-    centred: NDArray[np.float64], axes: NDArray[np.float64], sq_norms: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def sampled_axes(rows: Floats, centre: Doubles) -> Doubles:
+    """The principal axes of rows, float32 (M, D), about `centre`, float64 (D,): float64 (D, D), one axis a column.
+
+    They are those of `SAMPLE` to twice as many of the rows, evenly spaced, as more would change them little.
+    """
+    return principal_axes(rows[:: max(1, len(rows) // SAMPLE)].astype(np.float64) - centre)
+
+
+def with_residual(centred: Doubles, axes: Doubles, sq_norms: Doubles) -> Doubles:
     """(Px, e(x)) of vectors x, (n, D), on orthonormal axes P, (D, K), and off them: float64 (n, K + 1).
 
     e(x) = sqrt(|x|^2 - |Px|^2), with |x|^2 given as `sq_norms`, (n,). No two vectors come to lie farther apart, by
@@ -31,16 +39,14 @@ def with_residual(
     return np.concatenate([inside, np.sqrt(np.maximum(sq_outside, 0.0))[:, None]], axis=1)
 
 
-def johnson_lindenstrauss(
-    vectors: NDArray[np.int16], width: int, seed: int, file: Path | None = None
-) -> NDArray[np.int16]:
+def johnson_lindenstrauss(vectors: Rows, width: int, seed: int, file: Path | None = None) -> Rows:
     """`vectors`, int16 (N, D), in `width` random directions, int16 (N, width); all distances by one common factor.
 
     Directions are Gaussian, drawn with `seed` (PatchCore's Algorithm 1). The factor makes the largest value fit. With
     `file`, a path that is overwritten, the result is a memory map of it.
     """
     directions = np.random.default_rng([seed, width]).normal(size=(vectors.shape[1], width))
-    step = max(1, CHUNK_VALUES // vectors.shape[1])
+    step = max(1, PROJECTED_VALUES // vectors.shape[1])
     largest = 1.0
     for start in range(0, len(vectors), step):
         largest = max(largest, float(np.abs(vectors[start : start + step].astype(np.float64) @ directions).max()))

@@ -7,10 +7,9 @@ without a second rounding of the scale itself. Squared distances of stored value
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
 from patchline.engine.errors import EngineError
-from patchline.engine.types import Rows
+from patchline.engine.types import Floats, Rows
 
 LIMIT = 32767
 HEADROOM = 2.0
@@ -28,12 +27,12 @@ def scale_for(largest: float) -> float:
     return math.ldexp(1.0, math.ceil(math.log2(max(largest, 2.0**-20) * HEADROOM / LIMIT)))
 
 
-def quantise(values: NDArray[np.float32], scale: float) -> Rows:
+def quantise(values: Floats, scale: float) -> Rows:
     """Round float32 (N, D) to int16 multiples of `scale`, half to even; what does not fit saturates."""
     rounded: Rows = np.clip(np.rint(values * np.float32(1.0 / scale)), -LIMIT, LIMIT).astype(np.int16)
     return rounded
 
 
-def dequantise(rows: Rows, scale: float) -> NDArray[np.float32]:
+def dequantise(rows: Rows, scale: float) -> Floats:
     """The stored values of int16 (N, D) as float32 (N, D), exactly."""
     return rows.astype(np.float32) * np.float32(scale)

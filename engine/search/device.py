@@ -25,31 +25,26 @@ import torch
 from torch import Tensor
 
 from patchline.engine.numerics.device import can_compile_kernels, full_float32
-from patchline.engine.numerics.projection import principal_axes, with_residual
+from patchline.engine.numerics.projection import sampled_axes, with_residual
+from patchline.engine.numerics.rounding import HALF_UNIT, UNIT
 from patchline.engine.search import fused_search
 from patchline.engine.search.index import (
     FOLD,
-    UNIT,
-    Floats,
-    Indices,
     farthest_by_search,
     nearest_of_frames,
     search_by_tensors,
 )
 from patchline.engine.search.row_clusters import RowGroups
+from patchline.engine.types import Floats, Indices
 
-HALF_UNIT = 2.0**-11
-"""Unit round-off of half precision."""
-COLUMNS = 128
+MOST_COLUMNS = 128
 """Most columns of a product of bounds: tensor cores make a bound of so many in the time that it takes to write it."""
-FUSED_COLUMNS = 64
+FUSED_MOST_COLUMNS = 64
 """The same of bounds that are not written."""
-ROW_MULTIPLE = max(FOLD, fused_search.FOLD)
+ROW_MULTIPLE = max(FOLD, fused_search.FUSED_FOLD)
 """Rows for which there is room come in multiples of this."""
 ALIGNMENT = 8
 """Tensor cores want columns in multiples of this."""
-SAMPLE = 8192
-"""Rows from which the axes are found."""
 LARGEST_NORM = 128.0
 """Of points in half precision: their bounds stay below 50,000, and its range ends at 65,504."""
 SMALLEST_SHRINK = 2.0**-14
@@ -96,10 +91,9 @@ class DeviceSearch:
         self._block_values = 2**29 if on_gpu else 2**21  # 1 GiB of bounds, or a share of the CPU's cache
         dimensions = rows.shape[1]
         centre = rows.mean(0, dtype=np.float64)
-        sample = rows[:: max(1, len(rows) // SAMPLE)].astype(np.float64) - centre
-        most = FUSED_COLUMNS if fuses else COLUMNS
+        most = FUSED_MOST_COLUMNS if fuses else MOST_COLUMNS
         width = max(1, min(most, dimensions // 2) // ALIGNMENT * ALIGNMENT - 2)
-        axes = principal_axes(sample)[:, :width]
+        axes = sampled_axes(rows, centre)[:, :width]
         self._centre64, self._axes64 = centre, axes
         self._centre, self._axes = (torch.from_numpy(a).to(self._device, torch.float32) for a in (centre, axes))
         self._fused = None

@@ -9,8 +9,9 @@ import torch
 from patchline.engine.numerics.core_pool import spread
 from patchline.engine.search.device import DeviceSearch
 from patchline.engine.search.flat import FaissSearch, TorchSearch
-from patchline.engine.search.index import Floats, NearestNeighbours
+from patchline.engine.search.index import NearestNeighbours
 from patchline.engine.search.pruned import PrunedSearch
+from patchline.engine.types import Floats
 
 SearchKind: TypeAlias = Literal["auto", "faiss", "torch", "pruned"]
 WORTH_PRUNING = 1024

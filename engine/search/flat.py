@@ -5,10 +5,8 @@ import torch
 
 from patchline.engine.numerics.device import full_float32
 from patchline.engine.numerics.faiss_library import faiss
+from patchline.engine.numerics.rounding import UNIT
 from patchline.engine.search.index import (
-    UNIT,
-    Floats,
-    Indices,
     checked,
     farthest_by_search,
     measured,
@@ -17,6 +15,7 @@ from patchline.engine.search.index import (
     search_by_tensors,
     sq_pairs,
 )
+from patchline.engine.types import Floats, Indices
 
 
 class FaissSearch:

@@ -3,8 +3,8 @@
 One kernel makes the queries' points, by products in half precision with the axes as sums of two halves. For each query
 the two groups of rows (`search.row_clusters`) with the nearest centres are found, and of their rows the one with the
 least bound is measured: it lies nearly as near as the nearest. From there queries are searched to the end: one kernel
-makes their bounds and keeps of each `FOLD` rows the least alone, so that 1/FOLD of the bounds are written to memory;
-one goes through the rows by rising bound, measuring, until a bound is more than the least distance found.
+makes their bounds and keeps only the least of each `FUSED_FOLD` rows, so that one in so many bounds is written to
+memory; the other goes through the rows by rising bound, measuring, until a bound is more than the least distance.
 
 A frame's score hangs on its farthest patches alone. The first measured row gives an upper bound of a patch's distance.
 Once the patches with the largest of these are searched to the end, all whose upper bound is less than what was found
@@ -19,18 +19,16 @@ halves leave 2^-22 of an axis.
 
 from dataclasses import dataclass
 from math import sqrt
-from typing import TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from patchline.engine.search.index import UNIT
+from patchline.engine.numerics.rounding import UNIT
 from patchline.engine.search.row_clusters import GROUPS, RowGroups
+from patchline.engine.types import Doubles
 
-Doubles: TypeAlias = NDArray[np.float64]
-FOLD = 32
+FUSED_FOLD = 32
 """Rows of which the least bound is kept."""
 AXES_SCALE = 2.0**10
 """Of the axes, so that what their second halves hold does not fall below half precision's range."""
@@ -38,16 +36,16 @@ LEAST_VALUES = 2**26
 """Least bounds for which there is room at a time: 256 MiB."""
 SLACK = 2.0**-17
 """What the lowest bits of a bound, and float32, may change of it and of the limit."""
-POINTS = {"BLOCK": 64, "CHUNK": 64, "num_warps": 4, "num_stages": 3}
-NEAR_GROUPS = {"BLOCK": 64, "CHUNK": 128, "num_warps": 4}
-FIRST = {"NEAR": 2, "num_warps": 1}
-LEAST = {"BLOCK": 128, "COLUMNS": 32, "STAGES": 3, "num_warps": 4}
-REFINE_ALL = {"COLUMNS": 128, "SPLIT": 4, "num_warps": 1}
-REFINE_SOME = {"COLUMNS": 32, "SPLIT": 16, "num_warps": 1}
+POINTS_TILES = {"BLOCK": 64, "CHUNK": 64, "num_warps": 4, "num_stages": 3}
+NEAR_GROUPS_TILES = {"BLOCK": 64, "CHUNK": 128, "num_warps": 4}
+FIRST_TILES = {"NEAR": 2, "num_warps": 1}
+LEAST_TILES = {"BLOCK": 128, "COLUMNS": 32, "STAGES": 3, "num_warps": 4}
+REFINE_ALL_TILES = {"COLUMNS": 128, "SPLIT": 4, "num_warps": 1}
+REFINE_SOME_TILES = {"COLUMNS": 32, "SPLIT": 16, "num_warps": 1}
 """Tiles of the kernels, as they measure fastest on a Hopper GPU. Programs that tell each other distances as they go
 have one warp: of several, each would read another.
 """
-UNPACK = {"BLOCK": 1024, "num_warps": 4}
+UNPACK_TILES = {"BLOCK": 1024, "num_warps": 4}
 SELECT_PER_WARP, MOST_WARPS = 256, 16
 """Patches of a frame that a warp selects among, and how many warps a frame has at most."""
 PROGRAMS = 16
@@ -63,7 +61,7 @@ class Index:
     rows: Tensor
     """Float32 (M', D), `count` of them and room for more."""
     factors: Tensor
-    """Half (M', K), M' a multiple of `FOLD`."""
+    """Half (M', K), M' a multiple of `FUSED_FOLD`."""
     groups: RowGroups
 
 
@@ -109,7 +107,7 @@ class FusedSearch:
         for part in torch.split(Q, self._together(index)):
             begun = self._begin(index, part.contiguous())
             every = torch.arange(len(part), device=self._device)
-            self._search(begun, every, torch.full((1,), len(part), device=self._device), REFINE_ALL)
+            self._search(begun, every, torch.full((1,), len(part), device=self._device), REFINE_ALL_TILES)
             self._tell(begun, answer)
         return answer.sq[:, None], answer.rows[:, None]
 
@@ -125,15 +123,15 @@ class FusedSearch:
             others = torch.empty(len(part) * P, device=self._device, dtype=torch.int64)
             counts = torch.empty((2, 2), device=self._device, dtype=torch.int64)  # each begins at 16 bytes
             self._selects.largest_kernel[(len(part),)](begun.nearest, largest, counts[0], counts[1], P, k, **tiles)
-            self._search(begun, largest, counts[0], REFINE_SOME)
+            self._search(begun, largest, counts[0], REFINE_SOME_TILES)
             self._selects.others_kernel[(len(part),)](begun.nearest, largest, others, counts[1], P, k, **tiles)
-            self._search(begun, others, counts[1], REFINE_SOME)
+            self._search(begun, others, counts[1], REFINE_SOME_TILES)
             self._tell(begun, answer)
         return answer.sq.view(B, P), answer.rows.view(B, P)
 
     @staticmethod
     def _together(index: Index) -> int:
-        return max(1, LEAST_VALUES // (len(index.factors) // FOLD))
+        return max(1, LEAST_VALUES // (len(index.factors) // FUSED_FOLD))
 
     def _begin(self, index: Index, Q: Tensor) -> "_Begun":
         n, D = Q.shape
@@ -142,38 +140,38 @@ class FusedSearch:
         terms = torch.empty((3, n), device=self._device)
         near = torch.empty((n, 2), device=self._device, dtype=torch.int32)
         nearest = torch.empty(n, device=self._device, dtype=torch.int64)
-        self._kernels.points_kernel[(-(-n // POINTS["BLOCK"]),)](
+        self._kernels.points_kernel[(-(-n // POINTS_TILES["BLOCK"]),)](
             Q, self._centre, self._axes, self._offset, factors, terms, n,
             index.scale, self._centre_norm, 1 / AXES_SCALE, (D // 16 + 16) * 2.0**-22, sqrt(self._width),
-            of.largest_norm, of.smallest_shrink, D, self._width, K, **POINTS,
+            of.largest_norm, of.smallest_shrink, D, self._width, K, **POINTS_TILES,
         )  # fmt: skip
-        self._kernels.near_groups_kernel[(-(-n // NEAR_GROUPS["BLOCK"]),)](
-            factors, index.groups.centres, near, n, GROUPS, K, **NEAR_GROUPS
+        self._kernels.near_groups_kernel[(-(-n // NEAR_GROUPS_TILES["BLOCK"]),)](
+            factors, index.groups.centres, near, n, GROUPS, K, **NEAR_GROUPS_TILES
         )
         self._kernels.first_kernel[(n,)](
             Q, index.rows, factors, index.factors, near, index.groups.members, nearest,
-            D, _power_of_two(D), K, index.groups.size, **FIRST,
+            D, _power_of_two(D), K, index.groups.size, **FIRST_TILES,
         )  # fmt: skip
         return _Begun(index, Q, factors, terms, nearest)
 
     def _tell(self, begun: "_Begun", answer: "_Answer") -> None:
         n, sq, rows = len(begun.nearest), *answer.next(len(begun.nearest))
-        self._selects.unpack_kernel[(-(-n // UNPACK["BLOCK"]),)](begun.nearest, sq, rows, n, **UNPACK)
+        self._selects.unpack_kernel[(-(-n // UNPACK_TILES["BLOCK"]),)](begun.nearest, sq, rows, n, **UNPACK_TILES)
 
     def _search(self, begun: "_Begun", numbers: Tensor, total: Tensor, tiles: dict[str, int]) -> None:
         """Find the nearest rows of the first `total`, int64 (1,), of the queries `numbers`, int64, on the device."""
         index, (n, D) = begun.index, begun.Q.shape
-        K, fold = self.columns, len(index.factors) // FOLD
+        K, fold = self.columns, len(index.factors) // FUSED_FOLD
         least = torch.empty((len(numbers), fold), device=self._device)
-        work = -(-len(numbers) // LEAST["BLOCK"]) * -(-fold // LEAST["COLUMNS"])
+        work = -(-len(numbers) // LEAST_TILES["BLOCK"]) * -(-fold // LEAST_TILES["COLUMNS"])
         self._kernels.least_kernel[(min(work, self._programs),)](
-            numbers, total, begun.factors, index.factors, least, fold, K, FOLD, **LEAST
+            numbers, total, begun.factors, index.factors, least, fold, K, FUSED_FOLD, **LEAST_TILES
         )
         self._kernels.refine_kernel[(min(len(numbers) * tiles["SPLIT"], self._programs),)](
             numbers, total, begun.Q, index.rows, begun.factors, index.factors, least, begun.terms, begun.nearest,
             n, index.count, fold, index.scale,
             1 + 2 * (D + 4) * UNIT, 1 - 2 * self._range.unit, SLACK, self._range.underflow,
-            D, _power_of_two(D), K, FOLD, **tiles,
+            D, _power_of_two(D), K, FUSED_FOLD, **tiles,
         )  # fmt: skip
 
 

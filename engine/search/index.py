@@ -5,19 +5,14 @@ of the stored float32 values, and a proposal is accepted only where its error bo
 out. So all searches return the same rows and distances, for any batch of queries.
 """
 
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from patchline.engine.numerics.faiss_library import faiss
+from patchline.engine.types import Floats, Indices
 
-Floats: TypeAlias = NDArray[np.float32]
-Indices: TypeAlias = NDArray[np.int64]
-
-UNIT = 2.0**-24
-"""Unit round-off of float32."""
 FOLD = 16
 """Bounds are first reduced to the least of each `FOLD`, so that all later steps touch 1/16 of them."""
 

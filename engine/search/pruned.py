@@ -14,16 +14,18 @@ import numpy as np
 import torch
 
 from patchline.engine.numerics.matmul import product
-from patchline.engine.numerics.projection import principal_axes
-from patchline.engine.search.index import FOLD, UNIT, Floats, Indices, checked, farthest_of, nearest_of, sq_pairs
-from patchline.engine.search.int8_codes import DIGITS, LARGEST, Coded, CodeSpace, Doubles, code_products, unfolded
+from patchline.engine.numerics.projection import sampled_axes
+from patchline.engine.numerics.rounding import UNIT
+from patchline.engine.search.index import FOLD, checked, farthest_of, nearest_of, sq_pairs
+from patchline.engine.search.int8_codes import DIGITS, LARGEST, Coded, CodeSpace, code_products, unfolded
+from patchline.engine.types import Doubles, Floats, Indices
 
 BLOCK_VALUES = 2**20
 """Products held at a time: 4 MiB, a share of the last-level cache."""
 CODED_VALUES = 2**19
 """Values of queries that are coded together: many small operations would take longer than what they compute."""
-SAMPLE = 8192
-"""Rows from which the axes are found."""
+CODED_ROWS = 8192
+"""Rows coded at a time: what is made of them on the way is float64."""
 WIDTH_ROWS = 2**13
 """Rows by which the width is chosen: what it saves does not hang on the rest."""
 FARTHER = 2.5
@@ -36,7 +38,7 @@ FLAT_ROWS = 1024
 """Rows compared so at a time, as float64."""
 MOST_WORSE = 2.0
 """Rows that join outside the box make the bounds of all looser; so much looser, and all are coded anew."""
-FIRST = 8
+FIRST_SHARE = 8
 """One in so many rows, the first ones, is looked at to see which queries can not be the farthest."""
 PAIR_COST, VALUE_COST = 15_000, 50
 """Of a pair that is left and each of its values, in multiply-adds of an 8-bit product."""
@@ -58,7 +60,7 @@ class PrunedSearch:
         self._error = self._first_error = 0.0
         """Of the rows' codes, the largest: now, and when the space was made."""
         self._centre = rows.mean(0, dtype=np.float64)
-        self._axes = principal_axes(rows[:: max(1, len(rows) // SAMPLE)].astype(np.float64) - self._centre)
+        self._axes = sampled_axes(rows, self._centre)
         self._width = width or best_width(rows[:: -(-len(rows) // WIDTH_ROWS)], self._axes, self._centre)
         self._space = CodeSpace(rows, self._axes, self._centre, self._width)
         self.add(rows)
@@ -117,7 +119,7 @@ class PrunedSearch:
         block = max(1, BLOCK_VALUES // len(self._codes))
         far, nearest = np.full(len(queries), -1.0, dtype=np.float32), np.zeros(len(queries), dtype=np.int64)
         coded = self._coded(queries)
-        upper = self._near_row(queries, coded, max(1, len(self) // FIRST))
+        upper = self._near_row(queries, coded, max(1, len(self) // FIRST_SHARE))
 
         def left_of(some: Indices) -> Indices:
             """Those that may still be among the k farthest, the farthest as it seems first."""
@@ -243,8 +245,8 @@ class PrunedSearch:
 
     def _code(self, start: int) -> None:
         """Code the rows from `start` on."""
-        for first in range(start, self._count, SAMPLE):  # float64 of a share at a time
-            part = slice(first, min(first + SAMPLE, self._count))
+        for first in range(start, self._count, CODED_ROWS):  # float64 of a share at a time
+            part = slice(first, min(first + CODED_ROWS, self._count))
             codes, error = self._space.rows(self._rows[part])
             self._codes[part] = torch.from_numpy(codes)
             self._error = max(self._error, error)

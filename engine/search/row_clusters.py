@@ -6,8 +6,9 @@ groups of their own, until there are so many that the tree is made anew. Nothing
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
+
+from patchline.engine.types import Floats, Indices
 
 GROUPS = 1024
 """Groups at most; a tree takes three quarters of them."""
@@ -43,7 +44,7 @@ class RowGroups:
         self._take(points, leaves, first)
         return self
 
-    def _take(self, points: NDArray[np.float32], leaves: list[NDArray[np.int64]], first: int = 0) -> None:
+    def _take(self, points: Floats, leaves: list[Indices], first: int = 0) -> None:
         """`points` are -2 times the rows' points."""
         if not leaves:
             return
@@ -58,7 +59,7 @@ class RowGroups:
         self._used += len(leaves)
 
 
-def _leaves(points: NDArray[np.float32], size: int) -> list[NDArray[np.int64]]:
+def _leaves(points: Floats, size: int) -> list[Indices]:
     """Rows by leaf, halved along the dimension in which they differ most; all leaves but one have `size` rows."""
     found, waiting = [], [np.arange(len(points))]
     while waiting:

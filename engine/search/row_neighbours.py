@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from patchline.engine.numerics.device import full_float32
-from patchline.engine.search.index import UNIT, measured
+from patchline.engine.numerics.rounding import UNIT
+from patchline.engine.search.index import measured
 
 PROPOSED = 64
 """Rows measured for each row, or twice what is wanted."""

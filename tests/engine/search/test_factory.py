@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from patchline.engine.search.device import DeviceSearch
 from patchline.engine.search.factory import SearchKind, _seconds, make_search
 from patchline.engine.search.flat import FaissSearch, TorchSearch
-from patchline.engine.search.index import Floats, Indices, NearestNeighbours
+from patchline.engine.search.index import NearestNeighbours
 from patchline.engine.search.pruned import PrunedSearch
+from patchline.engine.types import Floats, Indices
 
 KINDS: dict[str, Callable[[NDArray[np.float32]], NearestNeighbours]] = {
     "faiss": FaissSearch,
