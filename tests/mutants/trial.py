@@ -110,7 +110,7 @@ class Tests:
         if run.timed_out:
             return TrialError(f"{file} does not end without a mutant")
         if run.failed or not run.passed:
-            return TrialError(f"{file} does not pass without a mutant: {run.failed or 'no test ran'}")
+            return TrialError(f"{file} does not pass without a mutant: {run.failed or 'no test ran'}\n{run.said}")
         return time.monotonic() - start
 
     def _left_s(self) -> float:
@@ -123,6 +123,8 @@ class _Run:
     failed: str = ""
     passed: int = 0
     imported: bool = False
+    said: str = ""
+    """The end of what pytest printed."""
 
 
 def _run(checkout: Checkout, module: Path, file: Path, limit_s: float) -> _Run:
@@ -176,4 +178,4 @@ def _run(checkout: Checkout, module: Path, file: Path, limit_s: float) -> _Run:
         failed = f"{file} (exit status {process.returncode}: {lines[-1][:200]})"
     if process.returncode == 5:
         failed = ""  # no test was collected, which the number that passed says
-    return _Run(False, failed, told["passed"], told["imported"])
+    return _Run(False, failed, told["passed"], told["imported"], said[-1000:])
