@@ -14,7 +14,7 @@ from tests.services.process import REPOSITORY
 
 def test_product_lies_in_this_checkout() -> None:
     """The three packages are the folders of this checkout: a second checkout never tests the first one's code."""
-    folders = {package.__name__: Path(str(package.__file__)).parent for package in _PACKAGES}
+    folders = {package.__name__: Path(str(package.__file__)).resolve().parent for package in _PACKAGES}
     assert folders == {f"patchline.{name}": REPOSITORY / name for name in ("engine", "stream", "ops")}
     assert Path(str(tests.__file__)).parent == REPOSITORY / "tests"
 

@@ -117,9 +117,8 @@ def _with_store(
     if file is not None:
         from patchline.ops.errors import InputError
         from patchline.ops.settings.file import load_settings
-        from patchline.ops.settings.stream_configs import redis_of
 
-        found = redis_of(load_settings(file).redis)
+        found = load_settings(file).redis.to_config()
         if found is None:
             raise InputError(f"{file}: redis.url: unset; expected the Redis that holds the alarms")
         config = found

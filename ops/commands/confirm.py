@@ -129,9 +129,8 @@ async def _over_kafka(config: "KafkaConfig", feedback: "Feedback") -> "FeedbackR
 
 def _kafka(settings: Path) -> "KafkaConfig":
     from patchline.ops.settings.file import load_settings
-    from patchline.ops.settings.stream_configs import kafka_of
 
-    kafka = kafka_of(load_settings(settings))
+    kafka = load_settings(settings).kafka_config()
     if kafka is None:
         raise InputError(f"{settings}: kafka.bootstrap: unset; expected the brokers, or --url of a worker")
     return kafka

@@ -10,12 +10,9 @@ from patchline.engine.inspection.inspector import Inspector
 from patchline.ops.settings.cameras import FolderCamera, RtspCamera, VideoCamera
 from patchline.ops.settings.model import Settings
 from patchline.ops.settings.process import EngineSettings
-from patchline.ops.settings.stream_configs import alarm_rule_of, kafka_of, redis_of
-from patchline.stream.alarms.config import JournalConfig
 from patchline.stream.alarms.journal import AlarmJournal
 from patchline.stream.alarms.logs import ResultLogs
 from patchline.stream.alarms.sink import AlarmSink
-from patchline.stream.cameras.config import CameraConfig, FolderConfig
 from patchline.stream.cameras.folder import FolderSource
 from patchline.stream.cameras.video import VideoSource
 from patchline.stream.kafka.at_least_once import AtLeastOnceSink
@@ -56,7 +53,7 @@ def load_banks(settings: Settings) -> dict[str, MemoryBank]:
 
 def ledger_of(settings: Settings, observer: Observer) -> ExactlyOnceSink | None:
     """What commits results together with offsets; None where there is no Kafka or it shall do without transactions."""
-    kafka = kafka_of(settings)
+    kafka = settings.kafka_config()
     if kafka is None or kafka.delivery != "exactly_once":
         return None
     limits = settings.limits
@@ -74,7 +71,7 @@ def sources_of(
     """
     sources: list[AsyncIterable[Frame]] = []
     limits = settings.limits
-    kafka = kafka_of(settings)
+    kafka = settings.kafka_config()
     if kafka is not None:
         sources.append(
             KafkaSource(
@@ -86,43 +83,27 @@ def sources_of(
             )
         )
     for name, camera in settings.cameras.items():
-        if isinstance(camera, RtspCamera) and camera.url is not None:
-            config = CameraConfig(
-                name=name,
-                recipe=camera.recipe,
-                url=camera.url.get_secret_value(),
-                live=True,
-                transport=camera.transport,
-                open_timeout_s=camera.open_timeout_s,
-                read_timeout_s=camera.read_timeout_s,
-                max_pixels=limits.max_pixels,
-            )
-            sources.append(VideoSource(config, observer=observer))
-        elif isinstance(camera, VideoCamera):
-            recording = CameraConfig(
-                name=name, recipe=camera.recipe, url=str(camera.path), live=False, max_pixels=limits.max_pixels
-            )
-            sources.append(VideoSource(recording, observer=observer))
+        if isinstance(camera, RtspCamera | VideoCamera):
+            sources.append(VideoSource(camera.to_config(name, limits.max_pixels), observer=observer))
         elif isinstance(camera, FolderCamera):
-            folder = FolderConfig(path=camera.path, camera=name, recipe=camera.recipe, recursive=camera.recursive)
-            sources.append(FolderSource(folder))
+            sources.append(FolderSource(camera.to_config(name)))
     return sources
 
 
 def sinks_of(settings: Settings, observer: Observer) -> list[Sink]:
     """Every sink that results go to, beside the ledger."""
     sinks: list[Sink] = []
-    kafka, redis = kafka_of(settings), redis_of(settings.redis)
+    kafka, redis = settings.kafka_config(), settings.redis.to_config()
     if kafka is not None and kafka.delivery == "at_least_once":
         sinks.append(AtLeastOnceSink(kafka, max_frame_bytes=settings.limits.max_frame_bytes))
     if redis is not None:
-        alarms, rule = settings.alarms, alarm_rule_of(settings)
+        alarms = settings.alarms
         logs: ResultLogs
         if kafka is not None:
             logs = KafkaResultLogs(kafka, rebuild_s=alarms.rebuild_s, observer=observer)
         else:
-            logs = AlarmJournal(JournalConfig(path=alarms.journal, size=alarms.journal_size), observer=observer)
-        sinks.append(AlarmSink(redis, rule, logs, observer=observer))
+            logs = AlarmJournal(alarms.to_journal_config(), observer=observer)
+        sinks.append(AlarmSink(redis, alarms.to_config(), logs, observer=observer))
     if settings.sinks.jsonl is not None:
         to_stdout = str(settings.sinks.jsonl) == "-"
         sinks.append(JsonLinesSink(sys.stdout.buffer if to_stdout else settings.sinks.jsonl))

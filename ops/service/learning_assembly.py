@@ -11,7 +11,6 @@ from patchline.engine.inspection.drift import DriftReference
 from patchline.engine.inspection.inspector import Inspector
 from patchline.engine.learning.learner import Learner
 from patchline.ops.settings.model import Settings
-from patchline.ops.settings.stream_configs import kafka_of, limits_of
 from patchline.ops.web.feedback_api import ApiBackend
 from patchline.stream.decoding.decoder import Decoder
 from patchline.stream.evidence.keeper import EvidenceKeeper
@@ -71,7 +70,7 @@ def drift_of(settings: Settings, engine: Inspector, observer: Observer) -> Drift
 
 def inbox_of(settings: Settings, observer: Observer) -> FeedbackInbox:
     """Where feedback comes from: Kafka, or this process alone where there is none."""
-    kafka = kafka_of(settings)
+    kafka = settings.kafka_config()
     if kafka is None:
         return LocalInbox()
     return KafkaFeedback(kafka, max_frame_bytes=settings.limits.max_frame_bytes, observer=observer)
@@ -107,7 +106,7 @@ def loop_of(
     if not names:
         return None
     stores = {name: GenerationStore(settings.recipes[name].bank) for name in names}
-    decoder = Decoder(engine.prepare, engine.recipes, replace(limits_of(settings), decode_threads=1))
+    decoder = Decoder(engine.prepare, engine.recipes, replace(settings.limits.to_config(), decode_threads=1))
 
     def learning(name: str) -> RecipeLearning:
         follows = engine.recipes[name].recipe.stream_scores

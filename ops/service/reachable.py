@@ -6,10 +6,9 @@ from collections.abc import Awaitable
 from patchline.ops.errors import Problem
 from patchline.ops.settings.file import Reading
 from patchline.ops.settings.model import Settings
-from patchline.ops.settings.stream_configs import kafka_of, redis_of
 from patchline.stream.alarms.config import RedisConfig
 from patchline.stream.alarms.store import AlarmStore
-from patchline.stream.kafka.config import KafkaConfig
+from patchline.stream.kafka.connection import ping
 from patchline.stream.model.errors import StreamError
 from patchline.stream.support.redaction import redact_text
 
@@ -23,9 +22,9 @@ def connection_problems(settings: Settings, reading: Reading) -> list[Problem]:
 
 async def _ask_all(settings: Settings, reading: Reading) -> list[Problem]:
     asked: list[tuple[tuple[str, ...], str, Awaitable[None]]] = []
-    kafka, redis = kafka_of(settings), redis_of(settings.redis)
+    kafka, redis = settings.kafka_config(), settings.redis.to_config()
     if kafka is not None:
-        asked.append((("kafka", "bootstrap"), "brokers that answer", _ask_kafka(kafka)))
+        asked.append((("kafka", "bootstrap"), "brokers that answer", ping(kafka)))
     if redis is not None:
         asked.append((("redis", "url"), "a Redis that answers", _ask_redis(redis)))
     problems = []
@@ -38,22 +37,6 @@ async def _ask_all(settings: Settings, reading: Reading) -> list[Problem]:
         except StreamError as error:
             problems.append(Problem(reading.place(path), ".".join(path), redact_text(str(error)), expected))
     return problems
-
-
-async def _ask_kafka(config: KafkaConfig) -> None:
-    from aiokafka.admin import AIOKafkaAdminClient
-    from aiokafka.errors import KafkaError
-
-    from patchline.stream.kafka.connection import client_options, describe, start
-
-    client = AIOKafkaAdminClient(**client_options(config))
-    try:
-        await start(client, config)
-        await client.list_topics()
-    except KafkaError as error:
-        raise StreamError(describe(error, config)) from error
-    finally:
-        await client.close()
 
 
 async def _ask_redis(config: RedisConfig) -> None:

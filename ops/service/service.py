@@ -20,7 +20,6 @@ from patchline.ops.service.assembly import inspector_of, ledger_of, load_banks, 
 from patchline.ops.service.learning_assembly import desk_of, drift_of, evidence_of, keeper_of, learning_recipes, loop_of
 from patchline.ops.settings.model import Settings
 from patchline.ops.settings.secrets import secret_values
-from patchline.ops.settings.stream_configs import alarm_rule_of, kafka_of, limits_of, recipes_of
 from patchline.ops.telemetry.log_observer import LogObserver
 from patchline.ops.telemetry.logs import configure
 from patchline.ops.telemetry.metrics import Metrics
@@ -31,7 +30,7 @@ from patchline.stream.alarms.urgency import AlarmConditions
 from patchline.stream.kafka.topics import ensure_topics
 from patchline.stream.model.errors import AbortedError
 from patchline.stream.model.observer import Fan, Observer
-from patchline.stream.pipeline.pipeline import Pipeline
+from patchline.stream.pipeline import Pipeline
 from patchline.stream.support.deadline import Deadline
 from patchline.stream.support.redaction import Redactor
 from patchline.stream.support.retry import retry_until_done
@@ -69,7 +68,7 @@ class Service:
         self._state = _State()
         self._metrics = Metrics(max_cameras=settings.limits.max_camera_labels)
         self._metrics.expect(list(settings.cameras))
-        self._conditions = AlarmConditions(alarm_rule_of(settings))
+        self._conditions = AlarmConditions(settings.alarms.to_config())
         self._observer = Fan(self._metrics, self._state, _Settled(), LogObserver())
         self._api = FeedbackApi(on=settings.http.token is not None)
         self._http = HttpServer(
@@ -125,7 +124,7 @@ class Service:
         self._metrics.banks(banks)
         for name, bank in banks.items():
             log.info("bank loaded", recipe=name, generation=bank.generation, rows=len(bank.rows), sha256=bank.sha256)
-        kafka = kafka_of(settings)
+        kafka = settings.kafka_config()
         if kafka is not None and settings.kafka.create_topics:
             self._state.say("waiting for Kafka")
             size, learning = settings.limits.max_frame_bytes, bool(learning_recipes(settings))
@@ -146,8 +145,8 @@ class Service:
             engine=engine,
             ledger=ledger,
             sinks=sinks_of(settings, observer),
-            limits=limits_of(settings),
-            recipes=recipes_of(settings),
+            limits=settings.limits.to_config(),
+            recipes=settings.recipe_configs(),
             observer=observer,
             listeners=[part for part in (self._conditions, keeper, drift, loop) if part is not None],
             maps="rejects" if keeper is not None else "none",

@@ -1,13 +1,19 @@
 """What the sections of the settings are made of: strict models, secrets that may lie in files, checked names."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr, model_validator
 
 from patchline.ops.settings.secrets import SecretUrl
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Config = TypeVar("Config", bound="DataclassInstance")
 
 
 def _plain_name(name: str) -> str:
@@ -46,6 +52,22 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, use_attribute_docstrings=True)
     secrets: ClassVar[tuple[str, ...]] = ()
 
+    def _config(self, config: type[Config], **given: object) -> Config:
+        """The stream's configuration that this section describes: fields of the same name take the section's values.
+
+        A setting thus has one name from the file to where it is used, and a new field of both needs no copying here.
+
+        Args:
+            config: the dataclass to make. What it has and the section has not keeps the dataclass's default.
+            given: fields that users know by another name, or that come from other sections.
+
+        Raises:
+            ConfigError: the stream refuses the values.
+        """
+        build: Callable[..., Config] = config
+        same = {f.name: _plain(getattr(self, f.name)) for f in fields(config) if f.name in type(self).model_fields}
+        return build(**(same | given))
+
     @model_validator(mode="before")
     @classmethod
     def _read_secret_files(cls, data: Any) -> Any:
@@ -61,3 +83,10 @@ class Section(BaseModel):
             with suppress(OSError, UnicodeDecodeError, TypeError):  # `SecretFile` says what is wrong with it
                 values[name] = Path(path).read_text(encoding="utf-8").strip()
         return values
+
+
+def _plain(value: object) -> object:
+    """A value as the stream takes it: secrets revealed, and lists as tuples, because its configurations are frozen."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    return tuple(value) if isinstance(value, list) else value

@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 from patchline.ops.settings.base import Name, SecretFile, Section, url_of
 from patchline.ops.settings.locations import PathOrUrl
 from patchline.ops.settings.secrets import SecretUrl
+from patchline.stream.cameras.config import CameraConfig, FolderConfig
+from patchline.stream.model.limits import RecipeConfig
 
 
 class RecipeSettings(Section):
@@ -21,6 +23,10 @@ class RecipeSettings(Section):
     """Learn what operators confirm. Off until someone decides it: a tap then changes what is rejected."""
     good_images: Path | None = Field(default=None, examples=["images/bottle/train/good"])
     """Folder that the bank was fitted to, for explanations to show good patches from; unset: from evidence only."""
+
+    def to_config(self, name: str) -> RecipeConfig:
+        """What the stream needs to know of the recipe of this name."""
+        return self._config(RecipeConfig, name=name)
 
 
 class KafkaCamera(Section):
@@ -60,6 +66,10 @@ class RtspCamera(Section):
             raise ValueError("url or url_file")
         return self
 
+    def to_config(self, name: str, max_pixels: int) -> CameraConfig:
+        """How the camera of this name is read; larger images are not decoded."""
+        return self._config(CameraConfig, name=name, live=True, max_pixels=max_pixels)
+
 
 class VideoCamera(Section):
     """A video file, read once, every frame."""
@@ -70,6 +80,10 @@ class VideoCamera(Section):
     """Recipe that judges its frames."""
     path: Path = Field(examples=["recordings/monday.mp4"])
     """File that FFmpeg can read."""
+
+    def to_config(self, name: str, max_pixels: int) -> CameraConfig:
+        """How the recording is read as the camera of this name; larger images are not decoded."""
+        return self._config(CameraConfig, name=name, url=str(self.path), live=False, max_pixels=max_pixels)
 
 
 class FolderCamera(Section):
@@ -83,6 +97,10 @@ class FolderCamera(Section):
     """Folder of image files."""
     recursive: bool = False
     """Read its subfolders too."""
+
+    def to_config(self, name: str) -> FolderConfig:
+        """How the folder is read as the camera of this name."""
+        return self._config(FolderConfig, camera=name)
 
 
 Camera = Annotated[KafkaCamera | RtspCamera | VideoCamera | FolderCamera, Field(discriminator="source")]

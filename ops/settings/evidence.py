@@ -1,15 +1,20 @@
 """The sections on what is kept of judged frames, and watched in them."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from patchline.ops.settings.base import Section
+from patchline.ops.settings.locations import PathOrUrl
 from patchline.stream.model.checks import MIB
 
 
 class EvidenceSettings(Section):
     """Frames kept by id: every reject, and a sample of passes. What is confirmed is learned from them."""
 
-    url: str | None = Field(default=None, min_length=1, examples=["/var/lib/patchline/evidence"])
+    url: Annotated[str | None, PathOrUrl()] = Field(
+        default=None, min_length=1, examples=["/var/lib/patchline/evidence"]
+    )
     """Folder, or an fsspec URL such as `s3://bucket/evidence`, that all workers share; unset: nothing is kept."""
     pass_share: float = Field(default=0.02, ge=0, le=1)
     """Share of the passes that is kept; a frame's id decides."""

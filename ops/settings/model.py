@@ -1,8 +1,8 @@
 """What a process runs with: one YAML file, overridden by the environment; frozen, and strict about unknown keys.
 
-The sections are `settings_cameras.py`, `settings_servers.py`, `settings_evidence.py` and `settings_sections.py`;
-reading and explaining a file is `settings_file.py`; what needs the disk or several keys together (bank files, recipes
-that cameras name) is `check.py`.
+The sections are in `cameras.py`, `servers.py`, `evidence.py` and `process.py`, and each makes the stream's
+configuration that it describes (`to_config`). `file.py` reads a file and explains what is wrong in it; what needs the
+disk, or several keys together (bank files, recipes that cameras name), is checked in `ops/service/preflight.py`.
 """
 
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from patchline.ops.settings.base import Name
-from patchline.ops.settings.cameras import Camera, RecipeSettings, RtspCamera
+from patchline.ops.settings.cameras import Camera, KafkaCamera, RecipeSettings, RtspCamera
 from patchline.ops.settings.evidence import DriftSettings, EvidenceSettings
 from patchline.ops.settings.process import (
     AlarmSettings,
@@ -23,6 +23,8 @@ from patchline.ops.settings.process import (
     SinkSettings,
 )
 from patchline.ops.settings.servers import KafkaSettings, RedisSettings
+from patchline.stream.kafka.config import KafkaConfig
+from patchline.stream.model.limits import RecipeConfig
 
 ENV_PREFIX = "PATCHLINE__"
 ENV_DELIMITER = "__"
@@ -74,6 +76,16 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment first, then the file (given as arguments); no `.env`, whose place depends on the shell."""
         return env_settings, init_settings
+
+    def kafka_config(self) -> KafkaConfig | None:
+        """Brokers and topics, with the recipes of the cameras that send there; None where there is no Kafka."""
+        return self.kafka.to_config(
+            {name: camera.recipe for name, camera in self.cameras.items() if isinstance(camera, KafkaCamera)}
+        )
+
+    def recipe_configs(self) -> Mapping[str, RecipeConfig]:
+        """What the stream needs to know of each recipe, by name."""
+        return {name: recipe.to_config(name) for name, recipe in self.recipes.items()}
 
     def all_secrets(self) -> list[SecretStr]:
         """Every secret of these settings, so that logs can mask them."""

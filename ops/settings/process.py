@@ -46,6 +46,14 @@ class AlarmSettings(Section):
             raise ValueError(f"rejects (k) at most window (n), not {self.rejects} rejects among {self.window} frames")
         return self
 
+    def to_config(self) -> AlarmConfig:
+        """The rule of alarms: k of n raise one, m passes end its condition."""
+        return self._config(AlarmConfig, k=self.rejects, n=self.window, m=self.passes)
+
+    def to_journal_config(self) -> JournalConfig:
+        """Where judged frames wait for Redis in a service without Kafka."""
+        return self._config(JournalConfig, path=self.journal, size=self.journal_size)
+
 
 class SinkSettings(Section):
     """Where results go besides the results topic and the alarms."""
@@ -93,6 +101,10 @@ class LimitSettings(Section):
         if self.max_in_flight < self.batch_size:
             raise ValueError(f"max_in_flight at least batch_size, not {self.max_in_flight} below {self.batch_size}")
         return self
+
+    def to_config(self) -> Limits:
+        """Sizes and bounds of the stream."""
+        return self._config(Limits)
 
 
 class EngineSettings(Section):

@@ -1,7 +1,9 @@
 """The sections on the servers that a process talks to: Kafka and Redis."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from pydantic import Field, SecretStr, model_validator
 
@@ -66,6 +68,18 @@ class KafkaSettings(Section):
             raise ValueError(f"username and password (or password_file), because security is {self.security}")
         return self
 
+    def to_config(self, camera_recipes: Mapping[str, str]) -> KafkaConfig | None:
+        """Brokers and topics; None where there is no Kafka. `camera_recipes`: the recipe of each listed camera."""
+        if self.bootstrap is None:
+            return None
+        return self._config(
+            KafkaConfig,
+            bootstrap_servers=self.bootstrap,
+            dead_letter_topic=self.dead_letters_topic,
+            camera_recipes=camera_recipes,
+            revoke_timeout_s=self.session_timeout_s / 2,
+        )
+
 
 class RedisSettings(Section):
     """The Redis that holds alarms. Without `url` there are no alarms."""
@@ -92,3 +106,15 @@ class RedisSettings(Section):
         if self.ca_file is not None and self.url and not self.url.get_secret_value().startswith("rediss://"):
             raise ValueError("a url that begins with rediss://, because ca_file is set")
         return self
+
+    def to_config(self) -> RedisConfig | None:
+        """Where alarms live, the password in its URL; None where there are none."""
+        if self.url is None:
+            return None
+        url = self.url.get_secret_value()
+        if self.password is not None:
+            parts = urlsplit(url)
+            host = parts.netloc.rpartition("@")[2]
+            login = f"{parts.username or ''}:{quote(self.password.get_secret_value(), safe='')}"
+            url = urlunsplit(parts._replace(netloc=f"{login}@{host}"))
+        return self._config(RedisConfig, url=url)

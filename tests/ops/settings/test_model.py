@@ -62,7 +62,27 @@ def test_settings_are_frozen_and_have_the_files_values(tmp_path: Path) -> None:
     assert settings.limits.batch_size == 3
     assert settings.recipes["tile"].bank == str(tmp_path / "tile")
     with pytest.raises(ValidationError):
-        settings.limits.batch_size = 4  # type: ignore[misc]
+        settings.limits.batch_size = 4
+
+
+@pytest.mark.parametrize(
+    ("url", "wanted"),
+    [
+        ("evidence", "{folder}/evidence"),
+        ("../evidence", "{folder}/../evidence"),
+        ("/srv/evidence", "/srv/evidence"),
+        ("s3://bucket/evidence", "s3://bucket/evidence"),
+    ],
+)
+def test_the_evidence_folder_starts_at_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, wanted: str
+) -> None:
+    """`evidence.url` without a scheme is a folder; like every relative path it starts from the file's folder."""
+    folder = tmp_path / "settings"
+    folder.mkdir()
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings(write(folder, LEAST + f"evidence: {{url: {url}}}\n"))
+    assert settings.evidence.url == wanted.replace("{folder}", str(folder))
 
 
 def test_environment_overrides_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
