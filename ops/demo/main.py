@@ -31,7 +31,7 @@ from patchline.stream.learning.inbox import LocalInbox
 from patchline.stream.model.errors import AbortedError
 from patchline.stream.model.limits import Limits
 from patchline.stream.model.observer import Fan
-from patchline.stream.pipeline.pipeline import Pipeline
+from patchline.stream.pipeline import Pipeline
 from patchline.stream.recording.jsonl import JsonLinesSink
 
 STAGES = {

@@ -1,13 +1,13 @@
 """Frames in ones and twos, batches out.
 
-A batch closes when it is full, or when the engine has an idle place and its oldest item has waited for the linger; it
+A batch closes when it is full, or when the engine has an idle slot and the oldest item has lingered long enough; it
 takes whatever waits, of any camera and recipe, and waits for nobody in particular. Where more waits than it can take,
 urgent lanes go first: the time that their items have waited counts several times. So an item that has waited for long
 goes before any urgent one, nobody starves, and where nothing is urgent the order is that of submission. Within a lane
 it always is. While the engine works on one batch a second may be handed over if it is full, so that the engine never
 waits for the event loop.
 
-Every item submitted is settled exactly once: with its answer, with the error of its batch, or with `AbortedError` where
+Every item submitted is answered exactly once: with its answer, the error of its batch, or `AbortedError` where
 the batcher stops first.
 """
 
@@ -29,7 +29,7 @@ _URGENT_WEIGHT = 4.0
 
 
 @dataclass(slots=True, eq=False)
-class _Waiting(Generic[Item, Answer]):
+class _Item(Generic[Item, Answer]):
     item: Item
     answer: "asyncio.Future[Answer]"
     since_s: float
@@ -42,8 +42,8 @@ class Batcher(Generic[Item, Answer]):
         work: answers for a batch, one for each item in the same order. Called with the next batch before it has
             answered the last, so it must serve its calls in order.
         size: items in a full batch.
-        places: items that are worked on side by side.
-        linger_s: how long an item waits for others while a place is idle.
+        slots: items that are worked on side by side.
+        linger_s: how long an item waits for others while a slot is idle.
         capacity: items that may wait; `submit` waits for room beyond that.
         on_close: told of each batch as it closes: its items, and how long each has waited, in seconds.
         lane: items of the same lane keep their order.
@@ -55,7 +55,7 @@ class Batcher(Generic[Item, Answer]):
         work: Callable[[Sequence[Item]], Awaitable[Sequence[Answer]]],
         *,
         size: int,
-        places: int = 1,
+        slots: int = 1,
         linger_s: float,
         capacity: int,
         on_close: Callable[[Sequence[Item], Sequence[float]], None] | None = None,
@@ -65,17 +65,17 @@ class Batcher(Generic[Item, Answer]):
         self._lane, self._urgent = lane, urgent
         self._work = work
         self._size = size
-        self._places = places
+        self._slots = slots
         self._linger_s = linger_s
         self._capacity = capacity
         self._on_close = on_close
-        self._waiting: deque[_Waiting[Item, Answer]] = deque()
+        self._waiting: deque[_Item[Item, Answer]] = deque()
         self._working: list[int] = []
         """Items of each batch that is worked on."""
         self._closed = False
         self._stopped = False
         self._changed = asyncio.Event()
-        self._turn = asyncio.Lock()  # first come, first served: nobody takes the room another has waited for
+        self._submitting = asyncio.Lock()  # first come, first served: nobody takes the room another has waited for
         self._room = asyncio.Condition()
 
     @property
@@ -87,17 +87,17 @@ class Batcher(Generic[Item, Answer]):
         """Wait for the item's batch, and give its answer.
 
         Raises:
-            AbortedError: the batcher has stopped, or stops before the item's turn.
+            AbortedError: the batcher has stopped, or stops before the item's batch.
             Exception: whatever `work` raised for the item's batch.
         """
-        async with self._turn:
+        async with self._submitting:
             if len(self._waiting) >= self._capacity:
                 async with self._room:
                     await self._room.wait_for(lambda: len(self._waiting) < self._capacity or self._closed)
             if self._closed:
                 raise AbortedError("the batcher takes no more frames")
             loop = asyncio.get_running_loop()
-            waiting = _Waiting[Item, Answer](item, loop.create_future(), loop.time())
+            waiting = _Item[Item, Answer](item, loop.create_future(), loop.time())
             self._waiting.append(waiting)
         # Otherwise the time for what waits has been set, or the answer that is due will look again.
         if len(self._waiting) >= self._size or (self._idle and len(self._waiting) == 1):
@@ -132,7 +132,7 @@ class Batcher(Generic[Item, Answer]):
         self._closed = True
         self._changed.set()
 
-    def _take_due(self) -> list[_Waiting[Item, Answer]]:
+    def _take_due(self) -> list[_Item[Item, Answer]]:
         while self._waiting and self._waiting[0].answer.cancelled():
             self._waiting.popleft()
         if not self._waiting:
@@ -150,16 +150,16 @@ class Batcher(Generic[Item, Answer]):
     @property
     def _idle(self) -> bool:
         """Whether an item would be worked on at once."""
-        return sum(self._working) < self._places
+        return sum(self._working) < self._slots
 
-    def _first_of(self, waiting: Sequence[_Waiting[Item, Answer]]) -> list[_Waiting[Item, Answer]]:
+    def _first_of(self, waiting: Sequence[_Item[Item, Answer]]) -> list[_Item[Item, Answer]]:
         """A full batch of the items that go first."""
         urgent = {self._lane(one.item) for one in waiting if self._urgent(one.item)}
         if not urgent:
             return list(waiting[: self._size])
         now = asyncio.get_running_loop().time()
 
-        def waited_s(one: _Waiting[Item, Answer]) -> float:
+        def waited_s(one: _Item[Item, Answer]) -> float:
             return (now - one.since_s) * (_URGENT_WEIGHT if self._lane(one.item) in urgent else 1.0)
 
         # Stable, and within a lane the one that came first has waited for longest: its order is kept.
@@ -180,7 +180,7 @@ class Batcher(Generic[Item, Answer]):
         except TimeoutError:
             pass
 
-    async def _answer(self, batch: list[_Waiting[Item, Answer]]) -> None:
+    async def _answer(self, batch: list[_Item[Item, Answer]]) -> None:
         items = [waiting.item for waiting in batch]
         try:
             if self._on_close is not None:
@@ -202,6 +202,6 @@ class Batcher(Generic[Item, Answer]):
             self._changed.set()
 
 
-def _fail(waiting: _Waiting[Item, Answer], error: Exception) -> None:
+def _fail(waiting: _Item[Item, Answer], error: Exception) -> None:
     if not waiting.answer.done():
         waiting.answer.set_exception(error)

@@ -33,12 +33,12 @@ class OverlappingEngine(Protocol):
     """An engine that can begin with a batch before it has answered the last."""
 
     @property
-    def places(self) -> int:
-        """Frames that it computes side by side, each in a time of its own."""
+    def slots(self) -> int:
+        """Frames that it computes side by side, each answered when it is ready."""
 
     def begin(self, frames: Sequence[tuple[str, Image]], *, maps: Maps = "none") -> "Future[list[Inspection]]":
         """`inspect`, answered later. While anything is under way nothing else is called but this and `prepare`,
-        what begins an embedding, and `swapping` where `swaps_beside` says so.
+        what begins an embedding, and `swap_steps` where `swaps_beside` says so.
         """
 
 
@@ -56,5 +56,5 @@ class LearningEngine(Engine, Protocol):
     def swaps_beside(self, recipe: str) -> bool:
         """Whether a recipe's bank may be exchanged while frames are under way; they are judged by the former one."""
 
-    def swapping(self, recipe: str, bank: MemoryBank) -> Iterator[None]:
+    def swap_steps(self, recipe: str, bank: MemoryBank) -> Iterator[None]:
         """Make another generation ready, in steps; it judges from the end of the last."""

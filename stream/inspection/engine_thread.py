@@ -1,6 +1,6 @@
 """One thread owns the engine. Nothing else calls it, and the event loop never computes.
 
-Frames go first. What is learned runs between batches, in steps (`turns.py`), with one thread: beside frames that have
+Frames go first. What is learned runs between batches, in steps (`scheduler.py`), with one core: beside frames that have
 the other cores, a step with more would wait for these.
 """
 
@@ -19,21 +19,26 @@ Answer = TypeVar("Answer")
 
 
 class EngineThread:
-    """Runs an engine's calls one after another on a thread that it owns."""
+    """Runs an engine's calls one after another on a thread that it owns.
+
+    Args:
+        engine: what judges and learns.
+        maps: for which frames the anomaly map is kept.
+    """
 
     def __init__(self, engine: Engine, *, maps: Maps = "none") -> None:
         self._engine = engine
         self._maps: Maps = maps
-        self._turns = EngineScheduler("engine")
+        self._scheduler = EngineScheduler("engine")
 
     @property
-    def places(self) -> int:
+    def slots(self) -> int:
         """Frames that are computed side by side."""
-        return self._engine.places if isinstance(self._engine, OverlappingEngine) else 1
+        return self._engine.slots if isinstance(self._engine, OverlappingEngine) else 1
 
     async def warm_up(self) -> None:
         """Run the engine's first batch before any frame waits for it."""
-        await asyncio.wrap_future(self._turns.call(self._engine.warm_up))
+        await asyncio.wrap_future(self._scheduler.call(self._engine.warm_up))
 
     async def inspect(self, frames: Sequence[tuple[str, Image]]) -> list[Inspection]:
         """Judge a batch.
@@ -55,8 +60,8 @@ class EngineThread:
     def _started(self, frames: Sequence[tuple[str, Image]]) -> "Future[list[Inspection]]":
         engine, maps = self._engine, self._maps
         if isinstance(engine, OverlappingEngine):
-            return self._turns.begin(lambda: engine.begin(frames, maps=maps))
-        return self._turns.call(lambda: engine.inspect(frames, maps=maps))
+            return self._scheduler.begin(lambda: engine.begin(frames, maps=maps))
+        return self._scheduler.call(lambda: engine.inspect(frames, maps=maps))
 
     async def among_frames(self, begin: Callable[[], "Future[Answer]"]) -> Answer:
         """The answer to what `begin` begins after the batches before it, as if it were one of them.
@@ -64,7 +69,7 @@ class EngineThread:
         Raises:
             Exception: whatever `begin` or its answer raised; the engine goes on.
         """
-        return await asyncio.wrap_future(self._turns.begin(begin))
+        return await asyncio.wrap_future(self._scheduler.begin(begin))
 
     async def between_batches(self, steps: Iterator[None], *, alone: bool = False, short: bool = False) -> None:
         """Run an iterator to its end, a step at a time, while no batch waits, and some even so.
@@ -72,13 +77,13 @@ class EngineThread:
         Args:
             steps: what to run.
             alone: whether no batch may be under way meanwhile.
-            short: whether they take so little that they need not wait.
+            short: whether they take so little that they need not wait for time that no batch wants.
 
         Raises:
             Exception: whatever a step raised; the engine goes on.
         """
-        await asyncio.wrap_future(self._turns.steps(on_one_core(steps), alone=alone, short=short))
+        await asyncio.wrap_future(self._scheduler.steps(on_one_core(steps), alone=alone, short=short))
 
     def close(self) -> None:
         """Let the thread end after the call it is in."""
-        self._turns.close()
+        self._scheduler.close()

@@ -1,9 +1,20 @@
-"""A thread that serves two kinds of work by turns: calls, which never wait, and steps of learning between them.
+"""One thread for two kinds of work: calls, which judge frames and go first, and steps of learning between them.
 
-Steps run while no call waits and none is under way; a call that comes waits for the one that is running. Where calls
-leave no such time, steps earn a share of it, and what they have earned they spend before calls that wait and beside
-what is under way, so that learning goes on under full load as well. A call may also begin what is answered later: the
-next call need not wait for that.
+A call may begin what is answered later by other cores; it is then under way, and the next call need not wait for it. A
+step is a short piece of learning. Steps run while no call waits and none is under way; a call that comes waits for the
+step that is running, at most. Where calls leave no such time, steps earn a share of the time that they wait, and spend
+it before calls that wait and beside what is under way, so that learning goes on under full load as well.
+
+Each rule buys a figure of `tests/bench/README.md`:
+
+- steps in time that calls leave, with one core: frames are judged almost as soon as without learning
+  (`learning_latency`: at half load p99 is 1.2 times as long);
+- the share that waiting steps earn (`SHARE`): a loaded worker still takes a new generation within a second of a tap, an
+  operator's confirmation (`tap`: p99 0.82 s); without it learning never ends where frames fill the engine;
+- the first wait (`FIRST_S`): steps that come between two batches mostly find free time and cost no frame any (a longer
+  one makes taps slower than a second); the swap to a new generation is `short` and skips it;
+- `alone`: an exchange that must not happen beside a batch keeps the next batch from beginning, or under load it would
+  never find the engine idle.
 """
 
 import threading
@@ -19,9 +30,9 @@ from patchline.engine.numerics.core_pool import finished
 
 T = TypeVar("T")
 SHARE = 0.35
-"""Of the time that steps wait they earn so much of this thread's time on a core."""
+"""The part of the time that steps wait which they may spend on this thread, in seconds on a core for each second."""
 FIRST_S = 0.1
-"""So long steps that have just come wait at first for time that is nobody else's."""
+"""How long steps that have just come wait for time that no call wants before they begin to run beside calls."""
 
 
 class EngineScheduler:
@@ -29,20 +40,20 @@ class EngineScheduler:
 
     Args:
         name: of the thread.
-        share: of the time that steps wait they earn so much.
-        first_s: steps have their first turn beside calls after so long.
+        share: steps earn so much of the time that they wait; 0: they run only in time that no call wants.
+        first_s: steps run beside calls after so long, at the earliest.
     """
 
     def __init__(self, name: str, share: float = SHARE, first_s: float = FIRST_S) -> None:
         self._share, self._first_s = share, first_s
         self._earned_s = 0.0
-        """By steps that wait, until `_earned_at_s`, less what they have spent, on a core; below 0 they owe it."""
+        """What waiting steps had earned at `_earned_at_s`, less what they have spent; below 0 they owe it."""
         self._earned_at_s = 0.0
         self._changed = threading.Condition()
         self._calls: deque[tuple[Callable[[], Future[Any]], Future[Any]]] = deque()
         self._under_way = 0
         """Calls that have begun and are not answered."""
-        self._steps: deque[_Steps] = deque()
+        self._waiting_steps: deque[_Steps] = deque()
         self._closed = False
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
 
@@ -63,23 +74,23 @@ class EngineScheduler:
             work: what is advanced, on the thread.
             alone: whether no call may be under way meanwhile. Once such steps have earned it none begins, until those
                 that have are answered.
-            short: whether they take so little that they need not wait for time that is nobody else's.
+            short: whether they take so little that they need not wait `first_s`.
         """
         steps = _Steps(work, alone)
         with self._changed:
-            if not self._steps:
+            if not self._waiting_steps:
                 self._earned_s = 0.0 if short else -self._share * self._first_s
                 self._earned_at_s = time.monotonic()
-            self._put(self._steps, steps, steps.answer)
+            self._put(self._waiting_steps, steps, steps.answer)
         return steps.answer
 
     def close(self) -> None:
         """Let the thread end after what it is doing; what waits is cancelled."""
         with self._changed:
             self._closed = True
-            waiting = [*(answer for _, answer in self._calls), *(steps.answer for steps in self._steps)]
+            waiting = [*(answer for _, answer in self._calls), *(steps.answer for steps in self._waiting_steps)]
             self._calls.clear()
-            self._steps.clear()
+            self._waiting_steps.clear()
             self._changed.notify()
         for answer in waiting:
             answer.cancel()
@@ -97,11 +108,11 @@ class EngineScheduler:
     def _serve(self) -> None:
         while True:
             with self._changed:
-                while not self._closed and (turn := self._turn) is None:
+                while not self._closed and (runs_next := self._runs_next) is None:
                     self._changed.wait(self._until_earned_s)
                 if self._closed:
                     return
-                call = self._calls.popleft() if turn == "call" else None
+                call = self._calls.popleft() if runs_next == "call" else None
                 free = not (self._calls or self._under_way)
             if call is not None:
                 self._begin(*call)
@@ -111,19 +122,19 @@ class EngineScheduler:
                 self._spend(time.thread_time() - began_s, free=free)
 
     @property
-    def _turn(self) -> Literal["call", "step"] | None:
-        """Whose turn it is; nobody's while steps wait for what is under way, or nothing waits."""
-        if not self._steps:
+    def _runs_next(self) -> Literal["call", "step"] | None:
+        """What runs next; None while steps wait for what is under way, or nothing waits."""
+        if not self._waiting_steps:
             return "call" if self._calls else None
         earned = self._earn() > 0
         if self._calls and not earned:
             return "call"
-        return "step" if not self._under_way or (earned and not self._steps[0].alone) else None
+        return "step" if not self._under_way or (earned and not self._waiting_steps[0].alone) else None
 
     @property
     def _until_earned_s(self) -> float | None:
         """In how long steps that wait will have earned to run beside what is under way."""
-        if not self._steps or self._steps[0].alone or not self._share:
+        if not self._waiting_steps or self._waiting_steps[0].alone or not self._share:
             return None
         return max(0.0, -self._earned_s / self._share)
 
@@ -134,7 +145,7 @@ class EngineScheduler:
         return self._earned_s
 
     def _spend(self, seconds: float, *, free: bool) -> None:
-        """A step has taken so long; in time that was nobody else's it costs no more than has been earned."""
+        """A step has taken so long; in time that no call wanted it costs no more than has been earned."""
         with self._changed:
             before = self._earned_s
             left = self._earn() - seconds
@@ -142,9 +153,9 @@ class EngineScheduler:
 
     def _step(self) -> None:
         with self._changed:
-            if not self._steps:
+            if not self._waiting_steps:
                 return
-            steps = self._steps[0]
+            steps = self._waiting_steps[0]
         answer, ended = steps.answer, steps.answer.cancelled()
         error: BaseException | None = None
         try:
@@ -157,8 +168,8 @@ class EngineScheduler:
         if not ended:
             return
         with self._changed:
-            if self._steps and self._steps[0] is steps:
-                self._steps.popleft()
+            if self._waiting_steps and self._waiting_steps[0] is steps:
+                self._waiting_steps.popleft()
         if not answer.cancelled() and answer.set_running_or_notify_cancel():
             if error is None:
                 answer.set_result(None)
@@ -180,7 +191,7 @@ class EngineScheduler:
 
     def _pass_on(self, answer: "Future[T]", later: "Future[T]") -> None:
         self._answered()
-        _settle(answer, later)
+        _copy_answer(later, answer)
 
     def _answered(self) -> None:
         with self._changed:
@@ -195,9 +206,9 @@ class _Steps:
     answer: "Future[None]" = field(default_factory=Future)
 
 
-def _settle(answer: "Future[T]", found: "Future[T]") -> None:
-    error = found.exception()
+def _copy_answer(later: "Future[T]", answer: "Future[T]") -> None:
+    error = later.exception()
     if error is None:
-        answer.set_result(found.result())
+        answer.set_result(later.result())
     else:
         answer.set_exception(error)

@@ -1,8 +1,9 @@
-"""What is settled, in order: results and position of one lane go out together.
+"""Outcomes leave a lane in the order of its frames, and the lane's position goes out with them.
 
 A lane is a partition of a topic, or a camera that cannot be replayed. Frames of a lane are decoded and judged in any
-order; their outcomes leave in the order of arrival, and a lane's position never passes a frame that is not flushed. So
-whatever flushes a lane holds exactly the results that its new position covers, and can commit both as one.
+order. A frame is settled when its outcome is known; outcomes are flushed in the order of arrival, and a lane's position
+never passes a frame that is not flushed. So whatever flushes a lane holds exactly the results that its new position
+covers, and can commit both as one.
 """
 
 import asyncio
@@ -18,8 +19,8 @@ from patchline.stream.model.outcome import Outcome
 
 
 @dataclass(slots=True, eq=False)
-class Place:
-    """A frame's place in its lane."""
+class LaneEntry:
+    """A frame in flight, in its lane."""
 
     lane: "Lane"
     position: Position | None
@@ -36,7 +37,7 @@ class Lane:
         self.flush_due = False
         """Whether somebody waits to flush what is settled until then."""
         self.flush_scope: asyncio.Timeout | None = None
-        """Of the flush under way: expires when the lane is abandoned."""
+        """The time-out of the flush under way; it expires when the lane is abandoned."""
         self.flush_from_s = 0.0
         """When the next flush may begin, by `time.monotonic`."""
         self.settled = 0
@@ -47,46 +48,46 @@ class Lane:
         self.empty.set()
         self.watermark: Position | None = None
         """The last position flushed: everything up to and with it is done."""
-        self._places: deque[Place] = deque()
+        self._entries: deque[LaneEntry] = deque()
         self._taken = 0
         self._moved = asyncio.Event()
 
-    def arrive(self, position: Position | None) -> Place:
+    def arrive(self, position: Position | None) -> LaneEntry:
         """Note a frame as in flight. Call it in the order of the source."""
-        place = Place(self, position)
-        self._places.append(place)
+        entry = LaneEntry(self, position)
+        self._entries.append(entry)
         self.empty.clear()
-        return place
+        return entry
 
     @property
     def open(self) -> int:
         """Frames in flight."""
-        return len(self._places)
+        return len(self._entries)
 
-    async def until_first(self, place: Place) -> None:
-        """Wait until everything that arrived before a place has left."""
-        while self._places[0] is not place:
+    async def until_first(self, entry: LaneEntry) -> None:
+        """Wait until everything that arrived before an entry has left."""
+        while self._entries[0] is not entry:
             self._moved.clear()
             await self._moved.wait()
 
     def take_ready(self) -> list[Outcome]:
         """The outcomes from the oldest frame up to the first that is still open. They stay until `leave`."""
         ready: list[Outcome] = []
-        for place in self._places:
-            if place.outcome is None:
+        for entry in self._entries:
+            if entry.outcome is None:
                 break
-            ready.append(place.outcome)
+            ready.append(entry.outcome)
         self._taken = len(ready)
         return ready
 
     def leave(self) -> None:
         """What `take_ready` gave last is durable, or abandoned: the watermark moves behind it."""
         for _ in range(self._taken):
-            place = self._places.popleft()
-            self.watermark = place.position or self.watermark
+            entry = self._entries.popleft()
+            self.watermark = entry.position or self.watermark
         self._taken = 0
         self._moved.set()
-        if not self._places:
+        if not self._entries:
             self.empty.set()
 
 
@@ -94,11 +95,13 @@ class Lane:
 class Checkpoint:
     """All lanes, and how one is flushed.
 
-    `flush` makes outcomes durable, and with them the position of the last one; when it returns they are. It is called
-    in a lane's order, once at a time for a lane, for several lanes at once: while it waits, the lane's next outcomes
-    collect. Where it raises LaneLostError the lane is abandoned. `on_leave` is told of every outcome that
-    is no longer in flight, flushed or abandoned. A flush of a lane with positions begins `interval_s` after the
-    last, unless `at_once` outcomes have come, or nothing else of the lane is in flight.
+    Args:
+        flush: makes outcomes durable, and with them the position of the last one; when it returns they are. It is
+            called in a lane's order, one call at a time for a lane and several lanes at once: while it waits, the
+            lane's next outcomes collect. Where it raises LaneLostError the lane is abandoned.
+        on_leave: told of every outcome that is no longer in flight, flushed or abandoned.
+        interval_s: a flush of a lane with positions begins so long after the last one, unless `at_once` says otherwise.
+        at_once: when so many outcomes have come, or nothing else of the lane is in flight, a flush begins at once.
     """
 
     flush: Callable[[Sequence[Outcome]], Awaitable[None]]
@@ -107,7 +110,7 @@ class Checkpoint:
     at_once: int = 1
     _lanes: dict[LaneKey, Lane] = field(default_factory=dict)
 
-    def arrive(self, frame: Frame) -> Place:
+    def arrive(self, frame: Frame) -> LaneEntry:
         """Note a frame as in flight, in the order of its source."""
         key = lane_of(frame)
         lane = self._lanes.get(key)
@@ -115,15 +118,19 @@ class Checkpoint:
             lane = self._lanes[key] = Lane(key)
         return lane.arrive(frame.position)
 
-    async def settle(self, place: Place, outcome: Outcome, *, until_left: bool = False) -> None:
+    async def settle(self, entry: LaneEntry, outcome: Outcome, *, until_left: bool = False) -> None:
         """Hand in a frame's outcome, and flush its lane as far as it is complete.
 
-        Where somebody else will flush this one too it returns at once: whoever settles the oldest that is open, or
-        waits for the flush under way to end; `until_left` waits for the latter. An outcome of an abandoned lane goes
-        nowhere.
+        It returns at once where another call will flush this outcome too: the one that settles the oldest open frame,
+        or one that waits for the flush under way to end. An outcome of an abandoned lane goes nowhere.
+
+        Args:
+            entry: what `arrive` gave for the frame.
+            outcome: the frame's outcome.
+            until_left: return only once a flush has run, without a pause before it.
         """
-        place.outcome = outcome
-        lane = place.lane
+        entry.outcome = outcome
+        lane = entry.lane
         lane.settled += 1
         if self._suffices(lane):
             lane.enough.set()
@@ -132,9 +139,9 @@ class Checkpoint:
         lane.flush_due = True
         async with lane.flushing:
             try:
-                if place.position is not None and not until_left:
+                if entry.position is not None and not until_left:
                     await self._pause(lane)
-                await asyncio.sleep(0)  # the rest of the batch settles in the same turn of the loop, and goes with it
+                await asyncio.sleep(0)  # the rest of the batch settles in this iteration of the loop, and goes with it
             finally:
                 lane.flush_due = False
             lane.flush_from_s, lane.settled = monotonic() + self.interval_s, 0

@@ -1,4 +1,7 @@
-"""Many at once, or one alone, in the order of arrival."""
+"""Lets many through together, or one alone, in the order of arrival.
+
+A frame that may have crashed a worker is tried with nothing else in flight: so a second crash is known to be its own.
+"""
 
 import asyncio
 from collections import deque
@@ -37,13 +40,13 @@ class Gate:
             self._inside += 1
             self._closed = alone
             return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.append((alone, turn))
+        admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue.append((alone, admitted))
         self._admit()
         try:
-            await turn
+            await admitted
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
+            if admitted.done() and not admitted.cancelled():
                 self._leave()
             else:
                 self._admit()
@@ -56,11 +59,11 @@ class Gate:
 
     def _admit(self) -> None:
         while self._queue and not self._closed:
-            alone, turn = self._queue[0]
-            if not turn.cancelled():
+            alone, admitted = self._queue[0]
+            if not admitted.cancelled():
                 if alone and self._inside:
                     return
                 self._inside += 1
                 self._closed = alone
-                turn.set_result(None)
+                admitted.set_result(None)
             self._queue.popleft()

@@ -10,6 +10,10 @@ class InFlightBudget:
 
     A source waits for room before it reads, not after: a live camera's frame is then as fresh as it can be. Every
     source that finds room takes one frame, so the bounds may be passed by one frame a source.
+
+    Args:
+        frames: sources are not read while so many are in flight.
+        size_bytes: nor while these have so many bytes: encoded images, and pixels of live cameras.
     """
 
     def __init__(self, frames: int, size_bytes: int) -> None:
@@ -29,7 +33,7 @@ class InFlightBudget:
         self._change(1, _bytes_of(frame))
 
     def give(self, frame: Frame) -> None:
-        """A frame is settled."""
+        """A frame that was taken is no longer in flight."""
         self._change(-1, -_bytes_of(frame))
 
     def _change(self, frames: int, size_bytes: int) -> None:

@@ -55,7 +55,7 @@ class IsolatedTrial:
     ) -> None:
         self._limits, self._engine_of, self._check, self._maps = limits, engine_of, check, maps
         self._start_s, self._judge_s = start_s, judge_s
-        self._turn = asyncio.Lock()
+        self._one_at_a_time = asyncio.Lock()
 
     async def judge(self, frame: Frame, payload: bytes) -> tuple[Decoded, Inspection]:
         """Decode and judge a frame elsewhere.
@@ -71,7 +71,7 @@ class IsolatedTrial:
             self._check(frame)
             if self._engine_of is None:
                 raise _poison(frame, "")
-            async with self._turn:
+            async with self._one_at_a_time:
                 return await self._tried(self._engine_of, frame, payload)
         except UnreadableError as error:
             error.sha256 = (await asyncio.to_thread(hashlib.sha256, payload)).hexdigest()

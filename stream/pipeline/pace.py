@@ -1,7 +1,7 @@
 """When to read the next frame: so that it waits no longer for the engine than it must.
 
-Frames that wait in the worker grow old there, and which ones are judged next is settled early. An engine that needs
-long for a batch gets the next one shortly before it is free, however many frames may be in flight.
+Frames that wait in the worker grow old there, and what is read early cannot be overtaken by what is urgent. An engine
+that needs long for a batch gets the next one shortly before it is free, however many frames may be in flight.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from math import inf, isfinite
 from time import monotonic
 
 _WEIGHT = 0.2
-"""Of the newest batch in the mean time for a frame."""
+"""The weight of the newest batch in the moving average of the time for a frame."""
 
 
 class Pace:
@@ -28,7 +28,7 @@ class Pace:
         self._undecided = 0
         """Frames that were read and are not judged."""
         self._inspected = 0
-        """Of these the engine has been given so many."""
+        """Frames that the engine has been given, of those."""
         self._frame_s = 0.0
         self._free_at_s = 0.0
         self._answered_at_s = 0.0

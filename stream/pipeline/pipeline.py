@@ -8,6 +8,7 @@ starting, stopping and counting.
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from time import monotonic
 
 from patchline.engine.types import Image, Inspection
@@ -21,7 +22,7 @@ from patchline.stream.model.frame import POISON_CRASHES, Frame, LaneKey, lane_of
 from patchline.stream.model.limits import Limits, RecipeConfig
 from patchline.stream.model.observer import Observer
 from patchline.stream.model.outcome import Outcome, judged, not_inspected
-from patchline.stream.pipeline.checkpoint import Checkpoint, Place
+from patchline.stream.pipeline.checkpoint import Checkpoint, LaneEntry
 from patchline.stream.pipeline.gate import Gate
 from patchline.stream.pipeline.in_flight import InFlightBudget
 from patchline.stream.pipeline.isolated_trial import EngineOf, IsolatedTrial
@@ -76,18 +77,18 @@ class Pipeline:
         self._engine = EngineThread(engine, maps=maps)
         self._references = FrameReferences(limits, self._observer)
         self._decoder = Decoder(engine.prepare, engine.recipes, limits)
-        self._trial = IsolatedTrial(limits, trial_engine, check=self._decoder.check, maps=maps)
+        self._isolated_trial = IsolatedTrial(limits, trial_engine, check=self._decoder.check, maps=maps)
         self._batcher: Batcher[tuple[Frame, Image], Inspection] = Batcher(
             self._inspect,
             size=limits.batch_size,
-            places=self._engine.places,
+            slots=self._engine.slots,
             linger_s=limits.linger_s,
             capacity=limits.max_in_flight,
             on_close=self._batch_closed,
             lane=lambda item: lane_of(item[0]),
             urgent=lambda item: urgent(item[0].camera),
         )
-        self._room = InFlightBudget(limits.max_in_flight, limits.max_in_flight_bytes)
+        self._budget = InFlightBudget(limits.max_in_flight, limits.max_in_flight_bytes)
         self._pace = Pace(limits.max_wait_s, batch_size=limits.batch_size)
         self._gate = Gate()
         self._checkpoint = Checkpoint(
@@ -169,8 +170,9 @@ class Pipeline:
             await retry_until_done(sink.name, sink.open, self._observer)
         for source in self._sources:
             if isinstance(source, ReplayableSource):
-                source.bind(self._checkpoint.release)
-            if isinstance(source, Source):
+                closing.push_async_callback(source.close)
+                await retry_until_done("source", partial(source.open, self._checkpoint.release), self._observer)
+            elif isinstance(source, Source):
                 closing.push_async_callback(source.close)
                 await retry_until_done("source", source.open, self._observer)
         closing.callback(self._observer.ready, False)
@@ -181,49 +183,49 @@ class Pipeline:
         stream = aiter(source)
         try:
             while True:
-                await self._room.wait()
+                await self._budget.wait()
                 await self._pace.wait()
                 if owner is not None and self._pace.begins_batch:
                     owner.begin_batch()
                 frame = await anext(stream, None)
                 if frame is None:
                     return
-                self._room.take(frame)
+                self._budget.take(frame)
                 self._pace.read()
-                place = self._checkpoint.arrive(frame)
+                entry = self._checkpoint.arrive(frame)
                 if owner is not None:
-                    self._owners[place.lane.key] = owner
+                    self._owners[entry.lane.key] = owner
                 self._observer.frame_received(frame.camera)
-                self._observer.queue_depth("in_flight", self._room.frames)
-                frames.create_task(self._frame(frame, place))
+                self._observer.queue_depth("in_flight", self._budget.frames)
+                frames.create_task(self._frame(frame, entry))
         finally:
             if isinstance(stream, AsyncGenerator):
                 await stream.aclose()
 
-    async def _frame(self, frame: Frame, place: Place) -> None:
+    async def _frame(self, frame: Frame, entry: LaneEntry) -> None:
         async with AsyncExitStack() as inside:
             try:
-                outcome = await self._judge(frame, place, inside)
+                outcome = await self._judge(frame, entry, inside)
             except LaneLostError as lost:
-                place.lane.abandoned = True  # the outcome goes nowhere
+                entry.lane.abandoned = True  # the outcome goes nowhere
                 outcome = not_inspected(frame, UnreadableError(Reason.POISON, str(lost)), None)
             if frame.crashes is None:
                 await inside.aclose()
             # A frame that is alone is so until it is committed: then nothing else was in flight if it crashes.
             self._pace.judged()
-            await self._checkpoint.settle(place, outcome, until_left=frame.crashes is not None)
+            await self._checkpoint.settle(entry, outcome, until_left=frame.crashes is not None)
 
-    async def _judge(self, frame: Frame, place: Place, inside: AsyncExitStack) -> Outcome:
+    async def _judge(self, frame: Frame, entry: LaneEntry, inside: AsyncExitStack) -> Outcome:
         recipe, crashes = self._recipes.get(frame.recipe), frame.crashes
         if crashes is not None:
-            await place.lane.until_first(place)
+            await entry.lane.until_first(entry)
         try:
             async with self._references.payload_of(frame) as payload:  # storage that is away holds up nobody else
                 if crashes is not None and crashes >= POISON_CRASHES:
-                    return judged(frame, *await self._trial.judge(frame, payload), recipe)
+                    return judged(frame, *await self._isolated_trial.judge(frame, payload), recipe)
                 await inside.enter_async_context(self._gate.together() if crashes is None else self._gate.alone())
                 if crashes is not None:
-                    await self._note_alone(frame, place)
+                    await self._note_alone(frame, entry)
                 began = monotonic()
                 decoded = await self._decoder.decode(frame, payload)
             self._observer.stage_seconds("decode", frame.camera, monotonic() - began)
@@ -232,9 +234,9 @@ class Pipeline:
         except UnreadableError as error:
             return not_inspected(frame, error, recipe)
 
-    async def _note_alone(self, frame: Frame, place: Place) -> None:
-        position, owner = frame.position, self._owners.get(place.lane.key)
-        if place.lane.abandoned:
+    async def _note_alone(self, frame: Frame, entry: LaneEntry) -> None:
+        position, owner = frame.position, self._owners.get(entry.lane.key)
+        if entry.lane.abandoned:
             raise LaneLostError("the frame's partition was given up")
         if position is not None and owner is not None:
             await retry_until_done("commit", lambda: owner.try_alone(position), self._observer)
@@ -271,8 +273,8 @@ class Pipeline:
         await retry_until_done(sink.name, lambda: sink.deliver(outcomes), self._observer)
 
     def _left(self, outcome: Outcome) -> None:
-        self._room.give(outcome.frame)
-        self._observer.queue_depth("in_flight", self._room.frames)
+        self._budget.give(outcome.frame)
+        self._observer.queue_depth("in_flight", self._budget.frames)
 
     def _count_aborted(self) -> None:
         """Frames in flight that nobody will ever see again."""

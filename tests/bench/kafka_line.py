@@ -20,7 +20,7 @@ from patchline.stream.kafka.source import KafkaSource
 from patchline.stream.kafka.topics import Partitions, ensure_topics
 from patchline.stream.model.limits import Limits
 from patchline.stream.model.observer import Observer
-from patchline.stream.pipeline.pipeline import Pipeline
+from patchline.stream.pipeline import Pipeline
 from patchline.stream.wire.frames import frame_headers
 
 PARTITIONS = 2

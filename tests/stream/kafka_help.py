@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -14,10 +14,11 @@ from patchline.stream.kafka.exactly_once import ExactlyOnceSink
 from patchline.stream.kafka.source import KafkaSource
 from patchline.stream.kafka.topics import Partitions, ensure_topics
 from patchline.stream.model.checks import MIB
+from patchline.stream.model.frame import LaneKey
 from patchline.stream.model.limits import Limits
 from patchline.stream.model.result import Result
+from patchline.stream.pipeline import Pipeline
 from patchline.stream.pipeline.isolated_trial import EngineOf
-from patchline.stream.pipeline.pipeline import Pipeline
 from patchline.stream.support.deadline import Deadline
 from patchline.stream.wire.frames import frame_headers
 from patchline.stream.wire.results import read_result
@@ -149,6 +150,11 @@ async def running(pipeline: Pipeline, *, drain_s: float = 20) -> AsyncIterator[N
                 run.cancel()
     except BaseExceptionGroup as failures:
         raise failures.exceptions[0] from None
+
+
+async def nothing_in_flight(lanes: Collection[LaneKey], timeout_s: float) -> list[LaneKey]:
+    """The `Release` of a source that is read without a pipeline: no frame of any lane is in flight."""
+    return []
 
 
 async def until(condition: Callable[[], bool], *, seconds: float = 60) -> None:

@@ -27,7 +27,7 @@ from patchline.stream.kafka.result_logs import KafkaResultLogs
 from patchline.stream.kafka.source import KafkaSource
 from patchline.stream.model.alarm import AlarmConfig
 from patchline.stream.model.limits import Limits
-from patchline.stream.pipeline.pipeline import Pipeline
+from patchline.stream.pipeline import Pipeline
 from patchline.stream.support.deadline import Deadline
 from tests.stream.scripted import Recorder, ScriptedEngine
 

@@ -9,7 +9,7 @@ from patchline.stream.alarms.urgency import AlarmConditions
 from patchline.stream.model.alarm import AlarmConfig
 from patchline.stream.model.limits import Limits
 from patchline.stream.model.result import Result
-from patchline.stream.pipeline.pipeline import Pipeline
+from patchline.stream.pipeline import Pipeline
 from patchline.stream.support.deadline import Deadline
 from tests.stream.kafka_help import until
 from tests.stream.list_ports import ListSink

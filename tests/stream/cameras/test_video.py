@@ -9,7 +9,7 @@ from patchline.stream.cameras.config import CameraConfig
 from patchline.stream.cameras.video import VideoSource
 from patchline.stream.model.errors import DropCause, SourceError
 from patchline.stream.model.limits import Limits
-from patchline.stream.pipeline.pipeline import Pipeline
+from patchline.stream.pipeline import Pipeline
 from patchline.stream.support.deadline import Deadline
 from tests.services.rtsp import RtspServer
 from tests.stream.kafka_help import until

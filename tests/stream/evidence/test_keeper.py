@@ -18,7 +18,7 @@ from patchline.stream.inspection.engine_thread import EngineThread
 from patchline.stream.model.limits import Limits
 from patchline.stream.model.observer import Observer
 from patchline.stream.model.result import GenerationRef, Result
-from patchline.stream.pipeline.pipeline import Pipeline
+from patchline.stream.pipeline import Pipeline
 from tests.stream.kafka_help import until
 from tests.stream.scripted import ScriptedEngine, frame, jpeg, picture
 

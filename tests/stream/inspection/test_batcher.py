@@ -32,20 +32,20 @@ class Work:
 @given(
     script=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), max_size=60),
     size=st.integers(1, 7),
-    places=st.integers(1, 3),
+    slots=st.integers(1, 3),
     capacity=st.integers(1, 9),
     turns=st.lists(st.integers(0, 5), max_size=5),
     failing=st.sets(st.integers(0, 6)),
     cancelled=st.sets(st.integers(0, 59), max_size=5),
 )
 def test_every_item_is_settled_once_and_cameras_keep_their_order(
-    script, size, places, capacity, turns, failing, cancelled
+    script, size, slots, capacity, turns, failing, cancelled
 ):
     """Whatever the timing, failures and cancellations: nothing lost, doubled, or out of order within a camera."""
 
     async def play() -> tuple[list[object], Work]:
         work = Work(turns, failing)
-        batcher = Batcher(work, size=size, places=places, linger_s=0.001, capacity=max(size, capacity))
+        batcher = Batcher(work, size=size, slots=slots, linger_s=0.001, capacity=max(size, capacity))
         running = asyncio.create_task(batcher.run())
         submitted = []
         for number, (camera, pause) in enumerate(script):
@@ -78,7 +78,7 @@ def test_every_item_is_settled_once_and_cameras_keep_their_order(
 
 
 async def test_an_item_goes_beside_others_where_a_place_is_idle():
-    """Of two places one is idle while one item is worked on; a third item waits for either to be answered."""
+    """Of two slots one is idle while one item is worked on; a third item waits for either to be answered."""
     gate, batches = asyncio.Event(), []
 
     async def work(items: Sequence[int]) -> Sequence[int]:
@@ -86,7 +86,7 @@ async def test_an_item_goes_beside_others_where_a_place_is_idle():
         await gate.wait()
         return items
 
-    batcher = Batcher(work, size=4, places=2, linger_s=0.001, capacity=10)
+    batcher = Batcher(work, size=4, slots=2, linger_s=0.001, capacity=10)
     running = asyncio.create_task(batcher.run())
     answers = []
     for number in range(3):

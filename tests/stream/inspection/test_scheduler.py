@@ -12,7 +12,7 @@ from patchline.stream.inspection.scheduler import EngineScheduler
 
 
 @pytest.fixture
-def turns():
+def scheduler():
     made = EngineScheduler("test", share=0)
     yield made
     made.close()
@@ -24,17 +24,17 @@ def steps(log: list[str], name: str, count: int):
         yield
 
 
-def order_of(turns: EngineScheduler, count: int, before: Callable[[], None] = lambda: None) -> list[str]:
+def order_of(scheduler: EngineScheduler, count: int, before: Callable[[], None] = lambda: None) -> list[str]:
     """In which order a call and so many steps run that all wait for the call before."""
     log, gate = [], threading.Event()
-    turns.call(lambda: gate.wait(60))
-    turns.call(before)
-    call = turns.call(lambda: log.append("call"))
-    learned = turns.steps(steps(log, "step", count))
+    scheduler.call(lambda: gate.wait(60))
+    scheduler.call(before)
+    call = scheduler.call(lambda: log.append("call"))
+    learned = scheduler.steps(steps(log, "step", count))
     gate.set()
     learned.result(60)
     call.result(60)
-    turns.close()
+    scheduler.close()
     return log
 
 
@@ -44,39 +44,39 @@ def test_steps_spend_what_they_have_earned_before_a_call_that_waits():
 
 
 def test_steps_leave_waiting_calls_alone_at_first():
-    """What has just come has its turn in time that is nobody else's, here after all calls."""
+    """What has just come runs in time that no call wants, here after all calls."""
     assert order_of(EngineScheduler("test", share=0.5, first_s=60), 3) == ["call", "step0", "step1", "step2"]
 
 
 def test_steps_do_not_keep_a_call_from_beginning_beside_another():
     """Until they have earned time, calls follow one another without a pause; steps run when none is under way."""
-    turns = EngineScheduler("test", share=0.5, first_s=60)
+    scheduler = EngineScheduler("test", share=0.5, first_s=60)
     log: list[str] = []
     first, second = Future(), Future()
-    answers = [turns.begin(lambda: first)]
-    turns.call(lambda: None).result(60)  # the first has begun
-    learned = turns.steps(steps(log, "step", 2))
-    answers.append(turns.begin(lambda: second))
-    assert turns.call(lambda: len(log)).result(60) == 0  # so has the second
+    answers = [scheduler.begin(lambda: first)]
+    scheduler.call(lambda: None).result(60)  # the first has begun
+    learned = scheduler.steps(steps(log, "step", 2))
+    answers.append(scheduler.begin(lambda: second))
+    assert scheduler.call(lambda: len(log)).result(60) == 0  # so has the second
     first.set_result(0)
     second.set_result(0)
     learned.result(60)
-    turns.close()
+    scheduler.close()
     assert log == ["step0", "step1"]
 
 
 def test_steps_that_calls_never_leave_time_earn_it():
     """Each call is handed in before the last has run, and still the steps end."""
-    turns = EngineScheduler("test", share=0.2, first_s=0.01)
+    scheduler = EngineScheduler("test", share=0.2, first_s=0.01)
     log: list[str] = []
-    turns.call(lambda: None).result(60)
-    learned = turns.steps(steps(log, "step", 5))
-    calls = deque([turns.call(lambda: time.sleep(0.002)) for _ in range(8)])
+    scheduler.call(lambda: None).result(60)
+    learned = scheduler.steps(steps(log, "step", 5))
+    calls = deque([scheduler.call(lambda: time.sleep(0.002)) for _ in range(8)])
     until = time.monotonic() + 60
     while not learned.done() and time.monotonic() < until:
-        calls.append(turns.call(lambda: time.sleep(0.002)))
+        calls.append(scheduler.call(lambda: time.sleep(0.002)))
         calls.popleft().result(60)
-    turns.close()
+    scheduler.close()
     assert learned.done()
 
 
@@ -86,7 +86,7 @@ def test_steps_have_a_share_of_a_call_that_took_long():
     assert log.index("call") > 20
 
 
-def test_a_call_waits_for_one_step_only(turns):
+def test_a_call_waits_for_one_step_only(scheduler):
     """A call that comes amid endless steps runs after the step that is running."""
     running, seen = threading.Event(), []
 
@@ -96,15 +96,15 @@ def test_a_call_waits_for_one_step_only(turns):
             seen.append(0)
             yield
 
-    learned = turns.steps(endless())
+    learned = scheduler.steps(endless())
     assert running.wait(60)
     before = len(seen)
-    assert turns.call(lambda: len(seen)).result(60) >= before
+    assert scheduler.call(lambda: len(seen)).result(60) >= before
     learned.cancel()
-    assert turns.call(lambda: 7).result(60) == 7
+    assert scheduler.call(lambda: 7).result(60) == 7
 
 
-def test_what_a_step_raises_belongs_to_its_caller(turns):
+def test_what_a_step_raises_belongs_to_its_caller(scheduler):
     """An error ends its own steps; the next ones and calls go on."""
 
     def failing():
@@ -112,34 +112,34 @@ def test_what_a_step_raises_belongs_to_its_caller(turns):
         raise ValueError("no")
 
     log: list[str] = []
-    failed, after = turns.steps(failing()), turns.steps(steps(log, "s", 1))
+    failed, after = scheduler.steps(failing()), scheduler.steps(steps(log, "s", 1))
     with pytest.raises(ValueError, match="no"):
         failed.result(60)
     after.result(60)
     assert log == ["s0"]
     with pytest.raises(ZeroDivisionError):
-        turns.call(lambda: 1 / 0).result(60)
+        scheduler.call(lambda: 1 / 0).result(60)
 
 
 def test_closing_cancels_what_waits():
     """What has not begun is cancelled, and so is what comes later."""
-    turns = EngineScheduler("test")
+    scheduler = EngineScheduler("test")
     gate, began = threading.Event(), threading.Event()
-    turns.call(lambda: (began.set(), gate.wait(60)))
+    scheduler.call(lambda: (began.set(), gate.wait(60)))
     assert began.wait(60)
-    waiting = turns.call(lambda: None)
-    learned = turns.steps(iter(()))
-    turns.close()
+    waiting = scheduler.call(lambda: None)
+    learned = scheduler.steps(iter(()))
+    scheduler.close()
     gate.set()
     assert waiting.cancelled()
     assert learned.cancelled()
-    assert turns.call(lambda: None).cancelled()
+    assert scheduler.call(lambda: None).cancelled()
 
 
-def test_the_next_call_need_not_wait_for_an_answer_that_comes_later(turns):
+def test_the_next_call_need_not_wait_for_an_answer_that_comes_later(scheduler):
     """Answers come from elsewhere, in any order."""
     first, second = Future(), Future()
-    answers = [turns.begin(lambda: first), turns.begin(lambda: second)]
+    answers = [scheduler.begin(lambda: first), scheduler.begin(lambda: second)]
     second.set_result(2)
     assert answers[1].result(60) == 2
     assert not answers[0].done()
@@ -147,23 +147,23 @@ def test_the_next_call_need_not_wait_for_an_answer_that_comes_later(turns):
     with pytest.raises(ValueError, match="no"):
         answers[0].result(60)
     with pytest.raises(ZeroDivisionError):
-        turns.begin(lambda: 1 / 0).result(60)
+        scheduler.begin(lambda: 1 / 0).result(60)
 
 
-def begun(turns: EngineScheduler) -> Future:
+def begun(scheduler: EngineScheduler) -> Future:
     """A call that has begun; its answer is the future's."""
     answer: Future = Future()
-    turns.begin(lambda: answer)
-    turns.call(lambda: None).result(60)
+    scheduler.begin(lambda: answer)
+    scheduler.call(lambda: None).result(60)
     return answer
 
 
-def test_steps_wait_for_what_is_under_way(turns):
+def test_steps_wait_for_what_is_under_way(scheduler):
     """As long as they have earned nothing, here never."""
     log: list[str] = []
-    first = begun(turns)
-    learned = turns.steps(steps(log, "step", 2))
-    assert turns.call(lambda: list(log)).result(60) == []
+    first = begun(scheduler)
+    learned = scheduler.steps(steps(log, "step", 2))
+    assert scheduler.call(lambda: list(log)).result(60) == []
     first.set_result(0)
     learned.result(60)
     assert log == ["step0", "step1"]
@@ -171,38 +171,38 @@ def test_steps_wait_for_what_is_under_way(turns):
 
 def test_steps_that_have_earned_it_run_beside_what_is_under_way():
     """Nothing comes that would wake the thread, and what is under way is not answered before they have ended."""
-    turns = EngineScheduler("test", share=0.5, first_s=0.02)
+    scheduler = EngineScheduler("test", share=0.5, first_s=0.02)
     log: list[str] = []
-    first = begun(turns)
-    turns.steps(steps(log, "step", 3)).result(60)
+    first = begun(scheduler)
+    scheduler.steps(steps(log, "step", 3)).result(60)
     assert not first.done()
     assert log == ["step0", "step1", "step2"]
-    turns.close()
+    scheduler.close()
 
 
 def test_short_steps_do_not_wait_for_time_of_their_own():
     """Where others would have waited a minute before they run beside a call."""
-    turns = EngineScheduler("test", share=0.5, first_s=60)
+    scheduler = EngineScheduler("test", share=0.5, first_s=60)
     log: list[str] = []
-    first = begun(turns)
-    turns.steps(steps(log, "step", 2), short=True).result(30)
+    first = begun(scheduler)
+    scheduler.steps(steps(log, "step", 2), short=True).result(30)
     assert not first.done()
     assert log == ["step0", "step1"]
-    turns.close()
+    scheduler.close()
 
 
 def test_steps_that_must_be_alone_keep_calls_from_beginning():
     """Once they have earned it: not beside what is under way, but before what comes after."""
-    turns = EngineScheduler("test", share=1000, first_s=0)
+    scheduler = EngineScheduler("test", share=1000, first_s=0)
     log: list[str] = []
-    first = begun(turns)
-    learned = turns.steps(steps(log, "step", 2), alone=True)
+    first = begun(scheduler)
+    learned = scheduler.steps(steps(log, "step", 2), alone=True)
     time.sleep(0.01)
-    after = turns.call(lambda: log.append("call"))
+    after = scheduler.call(lambda: log.append("call"))
     time.sleep(0.05)
     assert log == []
     first.set_result(0)
     learned.result(60)
     after.result(60)
     assert log == ["step0", "step1", "call"]
-    turns.close()
+    scheduler.close()

@@ -12,7 +12,7 @@ from patchline.stream.kafka.source import KafkaSource
 from patchline.stream.kafka.transactions import transactional_id
 from patchline.stream.model.errors import SinkError
 from patchline.stream.model.limits import Limits
-from patchline.stream.pipeline.pipeline import Pipeline
+from patchline.stream.pipeline import Pipeline
 from patchline.stream.support.deadline import Deadline
 from tests.services.kafka import KafkaBroker
 from tests.stream.exactly_once_help import check_once, send, uncommitted
@@ -93,7 +93,7 @@ async def test_a_partition_that_cannot_be_taken_over_stops_the_worker(kafka, uni
     config = await new_topics(kafka, unique_name)
 
     class Refused(ExactlyOnceSink):
-        async def take_over(self, partition, committed):
+        async def take_over(self, partition, consumer, lost):
             raise SinkError("not allowed to write transactions")
 
     ledger = Refused(config)

@@ -11,7 +11,7 @@ from patchline.stream.kafka.source import KafkaSource
 from patchline.stream.kafka.transactions import PartitionTransactions
 from patchline.stream.model.checks import MIB
 from patchline.stream.model.errors import LaneLostError
-from patchline.stream.pipeline.pipeline import Pipeline
+from patchline.stream.pipeline import Pipeline
 from patchline.stream.support.deadline import Deadline
 from tests.stream.exactly_once_help import check_once, send, uncommitted
 from tests.stream.kafka_help import new_topics, read_topic, results_of, running, until, worker

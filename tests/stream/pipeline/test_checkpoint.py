@@ -58,30 +58,30 @@ def test_the_watermark_never_passes_an_unflushed_frame(script, pauses, gap):
             count += 1
             flushing.discard(partition)
             flushed.setdefault(partition, []).extend(o.frame.position.offset for o in outcomes)
-            expected = [place.position.offset for place in order[partition]]
+            expected = [entry.position.offset for entry in order[partition]]
             assert flushed[partition] == expected[: len(flushed[partition])]
 
         checkpoint = Checkpoint(flush, lambda o: left.append(o.result.frame_id))
-        places, order = [], {}
+        entries, order = [], {}
         for partition in partitions:
             made = outcome(partition, gap * len(order.get(partition, [])))  # offsets may have gaps
-            place = checkpoint.arrive(made.frame)
-            order.setdefault(partition, []).append(place)
-            places.append((place, made))
+            entry = checkpoint.arrive(made.frame)
+            order.setdefault(partition, []).append(entry)
+            entries.append((entry, made))
         tasks = []
         for number in completion:
-            tasks.append(asyncio.create_task(checkpoint.settle(*places[number])))
+            tasks.append(asyncio.create_task(checkpoint.settle(*entries[number])))
             await asyncio.sleep(0)
             for lane in checkpoint.lanes:
                 if lane.watermark is not None:
                     assert lane.watermark.offset <= flushed[lane.key[1]][-1]
         await asyncio.gather(*tasks)
         for partition, expected in order.items():
-            assert flushed[partition] == [place.position.offset for place in expected]
+            assert flushed[partition] == [entry.position.offset for entry in expected]
         for lane in checkpoint.lanes:
             assert lane.open == 0
             assert lane.watermark.offset == flushed[lane.key[1]][-1]
-        assert sorted(left) == sorted(made.result.frame_id for _, made in places)
+        assert sorted(left) == sorted(made.result.frame_id for _, made in entries)
 
     asyncio.run(play())
 
@@ -136,12 +136,12 @@ async def test_a_lane_that_is_lost_has_no_more_results_until_it_is_given_out_ane
 
     checkpoint = Checkpoint(flush, lambda o: left.append(o.frame.frame_id))
     made = [outcome(0, 0), outcome(0, 1), outcome(1, 0)]
-    places = [checkpoint.arrive(each.frame) for each in made]
-    for place, each in zip(places, made, strict=True):
-        await checkpoint.settle(place, each)
+    entries = [checkpoint.arrive(each.frame) for each in made]
+    for entry, each in zip(entries, made, strict=True):
+        await checkpoint.settle(entry, each)
     assert flushed == ["1/0"]
     assert left == ["0/0", "0/1", "1/0"]
-    assert places[0].lane.open == 0
+    assert entries[0].lane.open == 0
 
     lost = False
     after = outcome(0, 2)
@@ -163,11 +163,11 @@ async def test_whoever_wants_to_stay_until_its_outcome_has_left_does():
 
     checkpoint = Checkpoint(flush, lambda _: None)
     made = [outcome(0, offset) for offset in range(4)]
-    places = [checkpoint.arrive(one.frame) for one in made]
+    entries = [checkpoint.arrive(one.frame) for one in made]
     settling = []
     for number in range(4):
         stays = number == 3
-        settling.append(asyncio.create_task(checkpoint.settle(places[number], made[number], until_left=stays)))
+        settling.append(asyncio.create_task(checkpoint.settle(entries[number], made[number], until_left=stays)))
         for _ in range(5):
             await asyncio.sleep(0)
     assert flushed == ["0/0"]
@@ -186,15 +186,15 @@ async def test_what_comes_soon_after_a_flush_goes_together():
 
     checkpoint = Checkpoint(flush, lambda _: None, 0.3, at_once=3)
     made = [outcome(0, number) for number in range(6)]
-    places = [checkpoint.arrive(one.frame) for one in made]
+    entries = [checkpoint.arrive(one.frame) for one in made]
     begin = monotonic()
-    await checkpoint.settle(places[0], made[0])
+    await checkpoint.settle(entries[0], made[0])
     assert flushed == [["0/0"]]
-    await asyncio.gather(*(checkpoint.settle(places[number], made[number]) for number in (1, 2)))
+    await asyncio.gather(*(checkpoint.settle(entries[number], made[number]) for number in (1, 2)))
     assert monotonic() - begin > 0.25
     assert flushed[1:] == [["0/1", "0/2"]]
     begin = monotonic()
-    await asyncio.gather(*(checkpoint.settle(places[number], made[number]) for number in (3, 4, 5)))
+    await asyncio.gather(*(checkpoint.settle(entries[number], made[number]) for number in (3, 4, 5)))
     assert monotonic() - begin < 0.25
     assert flushed[2:] == [["0/3", "0/4", "0/5"]]
     last = outcome(0, 6)

@@ -20,7 +20,7 @@ from patchline.stream.model.errors import (
 from patchline.stream.model.frame import Frame, Position
 from patchline.stream.model.limits import Limits, RecipeConfig
 from patchline.stream.model.result import Result
-from patchline.stream.pipeline.pipeline import Pipeline
+from patchline.stream.pipeline import Pipeline
 from patchline.stream.ports import Listener
 from patchline.stream.recording.jsonl import JsonLinesSink
 from patchline.stream.support.deadline import Deadline
