@@ -5,9 +5,11 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 import torch
+from hypothesis import settings
 
 from tests.services.kafka import KafkaBroker
 from tests.services.process import REPOSITORY, ServiceUnavailableError
@@ -18,8 +20,12 @@ from tests.services.rtsp import RtspServer
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when Triton is first imported, by timm for one
 
+# No deadline: how long an example takes says what else the machine does, and no test is about that.
+settings.register_profile("patchline", deadline=None)
+settings.load_profile("patchline")
 
-def _unavailable(error: ServiceUnavailableError) -> None:
+
+def _unavailable(error: ServiceUnavailableError) -> NoReturn:
     """A service that cannot be had is a skip that says why; where all are required (CI) it is a failure."""
     if os.environ.get("PATCHLINE_REQUIRE_SERVICES") == "1":
         pytest.fail(f"PATCHLINE_REQUIRE_SERVICES=1, and {error}", pytrace=False)
@@ -27,7 +33,7 @@ def _unavailable(error: ServiceUnavailableError) -> None:
 
 
 @pytest.fixture(scope="session")
-def unavailable() -> Callable[[ServiceUnavailableError], None]:
+def unavailable() -> Callable[[ServiceUnavailableError], NoReturn]:
     """What to do about a service that cannot be had."""
     return _unavailable
 
@@ -89,7 +95,6 @@ def rtsp_server() -> Iterator[Callable[..., str]]:
                 return stack.enter_context(RtspServer()).serve(media, **options)  # type: ignore[arg-type] # passed on
             except ServiceUnavailableError as error:
                 _unavailable(error)
-                raise
 
         yield serve
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from patchline.engine.coreset.centre_distances import Covering
+from patchline.engine.coreset.centre_distances import CentreDistances
 from patchline.engine.coreset.greedy import LARGEST_BLOCK, greedy_coreset
 from patchline.engine.numerics.quantise import dequantise
 from patchline.engine.types import Rows
@@ -118,10 +118,10 @@ def _plain_greedy(values: NDArray[np.float32], count: int, seed: int) -> NDArray
 
 
 def _radius(vectors: Rows, indices: NDArray[np.int64], scale: float) -> float:
-    covering = Covering(vectors)
+    distances = CentreDistances(vectors)
     for start in range(0, len(indices), LARGEST_BLOCK):
-        covering.add(indices[start : start + LARGEST_BLOCK])
-    return scale * float(np.sqrt(covering.farthest()[1]))
+        distances.add(indices[start : start + LARGEST_BLOCK])
+    return scale * float(np.sqrt(distances.farthest()[1]))
 
 
 def _vectors(bench: Bench) -> tuple[Rows, float]:

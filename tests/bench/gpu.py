@@ -96,10 +96,16 @@ def main(arguments: list[str] | None = None) -> int:
                 "shares": shares,
             }
         )
-    document = {"device": machine.device, "torch": torch.__version__, "floor_frames_per_s": floor, "batches": found}
+    document: dict[str, object] = {
+        "device": machine.device,
+        "torch": torch.__version__,
+        "floor_frames_per_s": floor,
+        "batches": found,
+    }
     if device.type == "cuda":
-        document["peak_bytes"] = torch.cuda.max_memory_allocated(device)
-        print(f"peak memory {document['peak_bytes'] / 2**30:.1f} GiB")
+        peak_bytes = torch.cuda.max_memory_allocated(device)
+        document["peak_bytes"] = peak_bytes
+        print(f"peak memory {peak_bytes / 2**30:.1f} GiB")
     options.out.parent.mkdir(parents=True, exist_ok=True)
     options.out.write_text(json.dumps(document, indent=2))
     return 0

@@ -108,6 +108,7 @@ class KafkaLine:
     def seconds_of_waiting(self) -> float:
         """From the first frame read until the results of all that waited are committed."""
         end = self._watch.wait()
+        assert self._watch.begin is not None
         return end - self._watch.begin
 
     async def _produce(self, jpegs: Sequence[bytes]) -> None:

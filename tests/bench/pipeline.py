@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import cv2
 import numpy as np
@@ -84,7 +85,7 @@ class _Line:
     """Frames that wait in Kafka, through a stream of its own each time."""
 
     def __init__(
-        self, broker: KafkaBroker, inspector: Inspector, jpegs: Sequence[bytes], batch: int, **kafka: str
+        self, broker: KafkaBroker, inspector: Inspector, jpegs: Sequence[bytes], batch: int, **kafka: Any
     ) -> None:
         self._broker, self._inspector, self._jpegs, self._batch, self._kafka = broker, inspector, jpegs, batch, kafka
         self._end_to_end_s: list[float] = []
@@ -153,7 +154,9 @@ def _jpegs(bench: Bench, count: int) -> list[bytes]:
 def _jpeg(path: Path) -> bytes:
     if path.suffix.lower() in (".jpg", ".jpeg"):
         return path.read_bytes()
-    ok, encoded = cv2.imencode(".jpg", cv2.imread(str(path)), [cv2.IMWRITE_JPEG_QUALITY, 95])
+    pixels = cv2.imread(str(path))
+    assert pixels is not None
+    ok, encoded = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, 95])
     assert ok
     return encoded.tobytes()
 

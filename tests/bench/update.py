@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from patchline.engine.coreset.centre_distances import Covering
+from patchline.engine.coreset.centre_distances import CentreDistances
 from patchline.engine.coreset.greedy import LARGEST_BLOCK, greedy_coreset
 from patchline.engine.coreset.online import OnlineCoreset, begin, learn, sq_integer
 from patchline.engine.features.extractor import load_backbone
+from patchline.engine.features.preprocess import prepare
 from patchline.engine.numerics.quantise import dequantise, quantise
 from patchline.engine.search.pruned import PrunedSearch
 from patchline.engine.types import Rows
@@ -110,7 +111,7 @@ def _learn_all(state: OnlineCoreset, frames: list[Rows]) -> OnlineCoreset:
 
 
 def _radii(over: Rows, state: OnlineCoreset, everything: Rows, scale: float) -> tuple[float, float]:
-    """Covering radius over some patches: by the state's rows, and by as many that offline greedy chooses of all."""
+    """CentreDistances radius over some patches: by the state's rows, and by as many that offline greedy chooses of all."""
     offline = greedy_coreset(everything, len(state.rows), seed=workload.SEED).indices
     return _radius(over, state.rows, scale), _radius(over, everything[offline], scale)
 
@@ -146,11 +147,11 @@ def _begin(
 
 
 def _radius(vectors: Rows, rows: Rows, scale: float) -> float:
-    covering = Covering(np.concatenate([vectors, rows]))
+    distances = CentreDistances(np.concatenate([vectors, rows]))
     numbers = np.arange(len(vectors), len(vectors) + len(rows))
     for start in range(0, len(rows), LARGEST_BLOCK):
-        covering.add(numbers[start : start + LARGEST_BLOCK])
-    return scale * float(np.sqrt(covering.farthest()[1]))
+        distances.add(numbers[start : start + LARGEST_BLOCK])
+    return scale * float(np.sqrt(distances.farthest()[1]))
 
 
 def _fitted(bench: Bench, frames: int = workload.FITTED) -> tuple[Rows, float]:
@@ -168,6 +169,6 @@ def _altered(bench: Bench, scale: float, count: int) -> list[Rows]:
     for number, path in enumerate(workload.fitted_paths(bench, PRODUCT)[1][:count]):
         pixels = cv2.imdecode(np.frombuffer(altered(path, number), np.uint8), cv2.IMREAD_COLOR_RGB)
         assert pixels is not None
-        image = workload.prepare(np.asarray(pixels, dtype=np.uint8), workload.SIZE_PX)
+        image = prepare(np.asarray(pixels, dtype=np.uint8), workload.SIZE_PX)
         found.append(quantise(extractor.embed([image])[0][0].numpy(), scale))
     return found

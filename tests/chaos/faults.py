@@ -50,7 +50,8 @@ def measure(sizes: Sizes) -> list[Measured]:
 async def _measure(sizes: Sizes, folder: Path, broker: KafkaBroker) -> list[Measured]:
     ids = {f"f{n}": n % UNREADABLE_EVERY == UNREADABLE_EVERY // 2 for n in range(sizes.frames)}
     draw = random.Random(sizes.seed)
-    faults: list[Fault] = [*["kill"] * sizes.kills, *["stop"] * sizes.stops, *["restart"] * sizes.restarts]
+    counts: dict[Fault, int] = {"kill": sizes.kills, "stop": sizes.stops, "restart": sizes.restarts}
+    faults = [fault for fault, count in counts.items() for _ in range(count)]
     draw.shuffle(faults)
     async with small_line(folder, broker, session_timeout_s=sizes.session_timeout_s) as (config, crowd, tally):
         for _ in range(sizes.workers):

@@ -117,7 +117,7 @@ def mutated(some: Sequence[bytes], draw: random.Random) -> bytes:
     return value
 
 
-def _flip(value: bytes, _: bytes, draw: random.Random) -> bytes:
+def _flip(value: bytes, _other: bytes, draw: random.Random) -> bytes:
     broken = bytearray(value)
     within = draw.choice((len(broken), min(64, len(broken)), min(700, len(broken))))
     for _ in range(draw.choice((1, 1, 2, 8, 60)) if broken else 0):

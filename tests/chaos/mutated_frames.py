@@ -36,7 +36,8 @@ def broken_frames(count: int, draw: random.Random) -> Iterator[FrameRecord]:
     """Frames with broken bytes, among them whole ones, and bytes that came before."""
     data = Path(os.environ.get("PATCHLINE_DATA") or REPOSITORY.parent / "shared" / "data")
     whole = [encoded for image in photographs(data if data.is_dir() else None) for encoded in encodings(image)]
-    strange, sent = bombs(), []
+    strange = bombs()
+    sent: list[bytes] = []
     for number in range(count):
         if number % AGAIN_EVERY == AGAIN_EVERY - 1:
             value = draw.choice(sent)

@@ -66,7 +66,8 @@ async def followed(
         async with asyncio.timeout(240):
             while crowd.running and states != ["unacknowledged"] * 2:
                 await asyncio.sleep(0.1)
-                states = [await client.hget(f"patchline:alarm:{camera}", "state") for camera in last]
+                found = [await client.hget(f"patchline:alarm:{camera}", "state") for camera in last]
+                states = [None if state is None else str(state) for state in found]
     await client.aclose()
     return Measured(
         name=f"alarms of two cameras after {count:,} broken results",

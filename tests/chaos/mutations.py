@@ -80,7 +80,7 @@ async def _measure(sizes: Sizes, folder: Path, broker: KafkaBroker, server: Redi
                 resident_bytes.append(_resident_bytes(worker))
             found = await answers_to(frames, sent, config)
             if sizes.growth is not None:
-                found.append(memory(*resident_bytes[:2], len(frames), sizes.growth))
+                found.append(memory(resident_bytes[0], resident_bytes[1], len(frames), sizes.growth))
             found.append(await followed(config, crowd, sender, server, sizes.results, draw))
             found.append(await learned(config, crowd, sender, sizes.feedback, sizes.announcements, draw))
         await worker.drain()

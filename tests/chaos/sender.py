@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Self, TypeAlias
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.structs import RecordMetadata
 
 from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.model.checks import MIB
@@ -22,7 +23,7 @@ class Sender:
 
     def __init__(self, config: KafkaConfig) -> None:
         self._config = config
-        self._waiting: list[asyncio.Future[object]] = []
+        self._waiting: list[asyncio.Future[RecordMetadata]] = []
 
     async def send(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Headers, *, partition: int

@@ -1,5 +1,8 @@
 """The chaos suite in its short form: the same figures, smaller sizes."""
 
+from collections.abc import Callable
+from typing import NoReturn
+
 import pytest
 
 from tests.chaos.figures import FIGURES, load
@@ -8,7 +11,9 @@ from tests.services.process import ServiceUnavailableError
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
-def test_promises_hold_while_things_break(name, unavailable):
+def test_promises_hold_while_things_break(
+    name: str, unavailable: Callable[[ServiceUnavailableError], NoReturn]
+) -> None:
     """Every goal of the figure is met."""
     module = load(name)
     try:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from patchline.ops.demo.material import MATERIALS
 from patchline.ops.demo.simulated_line import app
 from patchline.stream.decoding.image_file import read_image
-from patchline.stream.model.frame import Position
+from patchline.stream.model.frame import Frame, Position
 from patchline.stream.wire.frames import read_frame
 
 
@@ -20,7 +20,7 @@ async def test_line_sends_frames_that_the_service_reads(kafka: str, unique_name:
     options = ["produce", kafka, "--topic", topic, "--rate", "0", "--frames", str(count)]
     done = await asyncio.to_thread(CliRunner().invoke, app, options)
     assert done.exit_code == 0, done.output
-    frames = []
+    frames: list[Frame] = []
     async with AIOKafkaConsumer(topic, bootstrap_servers=kafka, auto_offset_reset="earliest") as reader:
         while len(frames) < count:
             r = await reader.getone()

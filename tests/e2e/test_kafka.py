@@ -98,7 +98,8 @@ async def check_alarms(redis: Redis, line: Line, judged: Sequence[Sent], by_id: 
 
 async def events_of(redis: Redis, line: Line) -> list[dict[str, Any]]:
     """Every event of the alarm stream, oldest first."""
-    return [json.loads(fields["event"]) for _, fields in await redis.xrange(f"{line.prefix}alarms")]
+    entries: Any = await redis.xrange(f"{line.prefix}alarms")  # [(id, fields)], text because of `decode_responses`
+    return [json.loads(fields["event"]) for _, fields in entries]
 
 
 def _windows(verdicts: Sequence[tuple[str, str]]) -> Iterator[tuple[str, int]]:
@@ -159,7 +160,8 @@ async def test_alarm_is_acknowledged_and_clears(
         ]
 
     async def states() -> dict[str, str | None]:
-        return {camera: await redis.hget(f"{line.prefix}alarm:{camera}", "state") for camera in CAMERAS}
+        found = {camera: await redis.hget(f"{line.prefix}alarm:{camera}", "state") for camera in CAMERAS}
+        return {camera: None if state is None else str(state) for camera, state in found.items()}
 
     async def reach(expected: dict[str, str | None]) -> None:
         deadline = asyncio.get_running_loop().time() + 30
@@ -200,7 +202,7 @@ async def test_alarm_is_acknowledged_and_clears(
             if message["type"] == "message":
                 heard.append(json.loads(message["data"]))
         assert heard == events
-        await live.aclose()
+        await live.aclose()  # type: ignore[no-untyped-call]  # redis has types for all but this
         assert service.terminate() == 0, service.log
 
 

@@ -6,7 +6,7 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -120,7 +120,7 @@ class Worker(Service):
 
 
 @pytest.fixture
-def line(kafka: str, unique_name: Callable[[str], str], tmp_path: Path, good_images: Path) -> Iterator[Line]:
+def line(kafka: str, unique_name: Callable[[str], str], tmp_path: Path, good_images: Path) -> Line:
     patchline("fit", good_images, "--out", tmp_path / "tile", *FIT, "--false-reject-rate", 0.2, "--coreset", 0.2)
     return Line(kafka, unique_name, tmp_path, good_images)
 

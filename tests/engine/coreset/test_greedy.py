@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from patchline.engine.coreset.candidate_pairs import Distances
-from patchline.engine.coreset.centre_distances import Covering
+from patchline.engine.coreset.candidate_pairs import CandidatePairs
+from patchline.engine.coreset.centre_distances import CentreDistances
 from patchline.engine.coreset.greedy import greedy_coreset
 from patchline.engine.coreset.lower_bounds import Bounds, FloatBounds
 from patchline.engine.numerics.projection import principal_axes
@@ -55,7 +55,7 @@ def test_vectors_at_the_ends_of_the_range_are_no_exception() -> None:
 @pytest.mark.parametrize(("pairs", "passes"), [(0, 0), (0, 10**9)])
 def test_both_ways_to_compare_choose_the_same(pairs: int, passes: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bounds and measured pairs alone, or products in all dimensions alone: the rows are those of plain greedy."""
-    monkeypatch.setattr("patchline.engine.coreset.candidate_pairs.PAIR_COST", pairs)
+    monkeypatch.setattr("patchline.engine.coreset.candidate_pairs.MEASURED_COST", pairs)
     monkeypatch.setattr("patchline.engine.coreset.candidate_pairs.PASS_COST", passes)
     vectors = features(2000, 96, 9)
     found = greedy_coreset(vectors, 500, seed=0)
@@ -89,16 +89,16 @@ def test_where_all_vectors_are_compared_at_once_the_rows_are_the_same(
 def comparisons(vectors: NDArray[np.int16], count: int, monkeypatch: pytest.MonkeyPatch) -> int:
     """How many pairs of a vector and a centre are compared, by bounds or products, for the rows of plain greedy."""
     compared: list[int] = []
-    pairs = Distances.pairs
+    pairs = CandidatePairs.pairs
 
     def counted(
-        self: Distances, rows: slice | torch.Tensor, upper: torch.Tensor, places: slice, by_bounds: bool
+        self: CandidatePairs, rows: slice | torch.Tensor, upper: torch.Tensor, places: slice, by_bounds: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
         compared.append(len(upper) * (places.stop - places.start))
         return pairs(self, rows, upper, places, by_bounds)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Distances, "pairs", counted)
+        patched.setattr(CandidatePairs, "pairs", counted)
         found = greedy_coreset(vectors, count, seed=0)
     rows, radius = plain_greedy(vectors, count, 0)
     assert found.indices.tolist() == rows
@@ -133,7 +133,7 @@ def test_a_few_vectors_far_from_all_do_not_blur_the_others() -> None:
     assert len(steps) < 300 / 4
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(1, 60), st.integers(1, 4), st.integers(1, 3), st.integers(0, 5))
 def test_equal_distances_go_to_the_lowest_row(count: int, dimensions: int, largest: int, seed: int) -> None:
     """On a coarse grid most distances are equal; the order is that of plain greedy until every value is covered."""
@@ -199,9 +199,9 @@ def test_distances_in_doubt_are_settled_exactly() -> None:
     rng = np.random.default_rng(8)
     vectors = rng.integers(20000, 20004, size=(400, 100)).astype(np.int16)
     vectors[0] = -20000  # large norms about the origin make small differences doubtful
-    covering = Covering(vectors)
-    covering.add(np.arange(50))
-    row, sq = covering.farthest()
+    distances = CentreDistances(vectors)
+    distances.add(np.arange(50))
+    row, sq = distances.farthest()
     X = vectors.astype(np.float64)
     exact = ((X[:, None] - X[None, :50]) ** 2).sum(2).min(1)
     assert sq == exact.max()

@@ -9,7 +9,7 @@ from patchline.engine.features.preprocess import prepare
 SIZES = st.tuples(st.integers(1, 400), st.integers(1, 400))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(given_px=SIZES, wanted_px=SIZES, seed=st.integers(0, 2**32 - 1), smooth=st.booleans())
 def test_one_channel_seen_three_times_gives_the_pixels_of_three(given_px, wanted_px, seed, smooth):
     """Bit for bit, whether the image shrinks, grows or stays, and what comes of it is an image as any other."""

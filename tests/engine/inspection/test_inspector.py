@@ -31,7 +31,7 @@ def inspector(fitted: FitReport, recipe: Recipe) -> Inspector:
     )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     batch=st.lists(
         st.tuples(st.sampled_from(["texture", "finer", "larger"]), st.integers(100, 110)), min_size=1, max_size=7

@@ -175,7 +175,8 @@ def gravel_video(path: Path, frames: int) -> None:
         stream.height, stream.width, stream.pix_fmt = 280, 400, "yuv420p"
         for view in islice(web.views(), frames):
             image = cv2.imdecode(np.frombuffer(expose(view, Light(), rng), np.uint8), cv2.IMREAD_COLOR_RGB)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            assert image is not None
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image.astype(np.uint8, copy=False), format="rgb24")))
         container.mux(stream.encode())
 
 

@@ -1,8 +1,11 @@
 """How results reach Kafka follows the setting."""
 
+from typing import Any
+
 import pytest
 
 from patchline.ops.service.assembly import ledger_of, sinks_of
+from patchline.ops.settings.cameras import RecipeSettings
 from patchline.ops.settings.model import Settings
 from patchline.ops.settings.servers import KafkaSettings
 from patchline.stream.kafka.at_least_once import AtLeastOnceSink
@@ -19,9 +22,9 @@ from patchline.stream.model.observer import Observer
         ({}, [], []),
     ],
 )
-async def test_results_go_out_one_way(kafka, ledger, sinks):
+async def test_results_go_out_one_way(kafka: dict[str, Any], ledger: list[type], sinks: list[type]) -> None:
     """By the ledger unless told otherwise, by the sink with `at_least_once`, never by both; without Kafka, neither."""
-    settings = Settings(recipes={"plate": {"bank": "banks/plate"}}, kafka=KafkaSettings(**kafka))
+    settings = Settings(recipes={"plate": RecipeSettings(bank="banks/plate")}, kafka=KafkaSettings(**kafka))
     found = ledger_of(settings, Observer())
     assert [type(found)] * (found is not None) == ledger
     assert [type(sink) for sink in sinks_of(settings, Observer())] == sinks

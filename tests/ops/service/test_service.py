@@ -177,7 +177,7 @@ def wait_until(process: "subprocess.Popen[bytes]", log_file: Path, holds: Callab
         time.sleep(0.1)
 
 
-def test_what_was_made_before_the_first_frame_is_no_garbage():
+def test_what_was_made_before_the_first_frame_is_no_garbage() -> None:
     """No collection looks at it until the last one has been taken."""
     settled = _Settled()
     try:

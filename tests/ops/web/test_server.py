@@ -1,7 +1,9 @@
 """The HTTP port: TLS, and the token that all but probes need."""
 
 import ssl
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import aiohttp
 import pytest
@@ -19,7 +21,9 @@ TOKEN = "a-token-of-a-test"  # noqa: S105 - made up
 
 
 @pytest.fixture(scope="module")
-def pem(tmp_path_factory: pytest.TempPathFactory, unavailable) -> Certificates:
+def pem(
+    tmp_path_factory: pytest.TempPathFactory, unavailable: Callable[[ServiceUnavailableError], NoReturn]
+) -> Certificates:
     try:
         return certificates(tmp_path_factory.mktemp("certificates"))
     except ServiceUnavailableError as error:
@@ -55,7 +59,7 @@ async def test_all_but_healthz_need_the_token() -> None:
         await server.stop()
 
 
-async def test_https_is_spoken_with_the_certificate_of_the_settings(pem) -> None:
+async def test_https_is_spoken_with_the_certificate_of_the_settings(pem: Certificates) -> None:
     """A client that trusts the authority is answered, one that does not is not, and plain HTTP is not."""
     server = HttpServer(CollectorRegistry(), lambda: None, tls=tls_context(pem.certificate, pem.key))
     await server.start()
@@ -72,7 +76,7 @@ async def test_https_is_spoken_with_the_certificate_of_the_settings(pem) -> None
         await server.stop()
 
 
-def test_a_certificate_without_its_key_is_named(pem, tmp_path: Path) -> None:
+def test_a_certificate_without_its_key_is_named(pem: Certificates, tmp_path: Path) -> None:
     """Files that are no pair, or not there, are named by `patchline check` and by the start; one alone is as well."""
     for certificate, key in ((pem.certificate, pem.authority), (tmp_path / "no.pem", pem.key), (pem.key, pem.key)):
         with pytest.raises(InputError, match="are no certificate and its key"):

@@ -144,7 +144,7 @@ def test_orientation_flag_is_ignored():
     assert read_image(encode(PIXELS, "JPEG", exif=exif), **LIMITS).shape == (61, 83, 3)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(sorted(WHOLE)), st.data())
 def test_damaged_bytes_give_pixels_or_a_reason(name, data):
     """Whatever a few changed bytes make of a file, it decodes or is refused with a reason."""

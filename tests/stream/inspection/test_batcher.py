@@ -28,7 +28,7 @@ class Work:
         return items
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     script=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4)), max_size=60),
     size=st.integers(1, 7),

@@ -8,7 +8,7 @@ from patchline.stream.kafka.crash_notes import CrashNotes, tells_of_a_crash
 from patchline.stream.model.frame import POISON_CRASHES
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     frames=st.integers(1, 30),
     poison=st.sets(st.integers(0, 29), max_size=3),

@@ -30,7 +30,7 @@ def outcome(partition: int, offset: int) -> Outcome:
     return Outcome(frame=made, result=result)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.integers(0, 2), max_size=40).flatmap(
         lambda partitions: st.tuples(st.just(partitions), st.permutations(range(len(partitions))))
