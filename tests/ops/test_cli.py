@@ -80,19 +80,8 @@ def test_fit_explains_bad_input(parts: Path, tmp_path: Path, options: list[str],
 def test_fit_in_tiles_with_a_projected_coreset(parts: Path, tmp_path: Path) -> None:
     """Tiles, projection and the rest are taken from the options; the bank inspects images in the same tiles."""
     out = tmp_path / "sheet"
-    options: tuple[object, ...] = (
-        "--tile",
-        32,
-        "--overlap",
-        8,
-        "--projection",
-        16,
-        "--runtime",
-        "torch",
-        "--coreset",
-        0.2,
-    )
-    options += ("--precision", "float32", "--scratch", tmp_path)
+    sizes = ("--tile", 32, "--overlap", 8, "--projection", 16, "--coreset", 0.2)
+    options = (*sizes, "--runtime", "torch", "--precision", "float32", "--scratch", tmp_path)
     done = patchline("fit", parts / "train" / "good", "--out", out, *FIT, "--false-reject-rate", 0.2, *options)
     assert (done.returncode, done.stderr) == (0, "")
     recipe = json.loads((out / "generation-000001.json").read_text())["recipe"]
