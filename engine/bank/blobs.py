@@ -147,10 +147,10 @@ class _Remote:
         """See `Blobs.names`."""
         self._fs.invalidate_cache()
         try:
-            found: list[dict[str, Any]] = self._fs.ls(self._path(folder) if folder else self._root, detail=True)
+            entries: list[dict[str, Any]] = self._fs.ls(self._path(folder) if folder else self._root, detail=True)
         except FileNotFoundError:
             return []
-        return sorted(entry["name"].rsplit("/", 1)[-1] for entry in found if entry["type"] == "file")
+        return sorted(entry["name"].rsplit("/", 1)[-1] for entry in entries if entry["type"] == "file")
 
     def remove(self, name: str) -> None:
         """See `Blobs.remove`."""

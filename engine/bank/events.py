@@ -13,7 +13,7 @@ import msgspec
 from patchline.engine.coreset import event_log
 from patchline.engine.errors import EngineError
 
-T = TypeVar("T")
+Entry = TypeVar("Entry")
 RECENT = 200
 """Scores of passed frames, as first seen, that are remembered."""
 
@@ -94,7 +94,7 @@ class Chain:
     `feedback` every request applied.
     """
 
-    log: tuple[event_log.Event, ...] = ()
+    log: tuple[event_log.LogEntry, ...] = ()
     scores: dict[str, float] = field(default_factory=dict)
     passed: tuple[float, ...] = ()
     frames: dict[str, StoredFrame] = field(default_factory=dict)
@@ -103,19 +103,19 @@ class Chain:
     feedback: frozenset[str] = frozenset()
 
 
-def chain(events: Sequence[Event]) -> Chain:
+def chain_of(events: Sequence[Event]) -> Chain:
     """What follows from events, the first of which made generation 1.
 
     Raises:
         EngineError: an event contradicts those before it.
     """
-    found = Chain()
+    chain = Chain()
     for number, event in enumerate(events, start=1):
-        found = following(found, event, events[: number - 1])
-    return found
+        chain = chain_after(chain, event, events[: number - 1])
+    return chain
 
 
-def following(before: Chain, event: Event, events: Sequence[Event]) -> Chain:
+def chain_after(before: Chain, event: Event, events: Sequence[Event]) -> Chain:
     """What follows from one more event; `before` followed from `events`.
 
     Raises:
@@ -153,15 +153,15 @@ def following(before: Chain, event: Event, events: Sequence[Event]) -> Chain:
                 held=_less(before.held, name),
             )
         case Aged(rows=rows):
-            return replace(after, log=(*before.log, event_log.Aged(rows=rows)))
+            return replace(after, log=(*before.log, event_log.AgedRows(rows=rows)))
         case RolledBack(to=to):
             if not 1 <= to <= len(events):
                 raise EngineError(f"generation {len(events) + 1} goes back to {to}, expected 1 to {len(events)}")
-            then = chain(events[:to])
-            return replace(after, log=then.log, scores=then.scores, passed=then.passed, frames=then.frames)
+            earlier = chain_of(events[:to])
+            return replace(after, log=earlier.log, scores=earlier.scores, passed=earlier.passed, frames=earlier.frames)
         case Fitted():
             return after
 
 
-def _less(named: dict[str, T], name: str) -> dict[str, T]:
+def _less(named: dict[str, Entry], name: str) -> dict[str, Entry]:
     return {key: value for key, value in named.items() if key != name} if name in named else named

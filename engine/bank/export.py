@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from patchline.engine.bank.events import ConfirmedDefect, Fitted, chain
+from patchline.engine.bank.events import ConfirmedDefect, Fitted, chain_of
 from patchline.engine.bank.manifest import LearningState
 from patchline.engine.bank.reader import GenerationReader
 from patchline.engine.bank.state import first_state, state_of
@@ -41,8 +41,8 @@ def export(
     state = state_of(bank, manifest.learning, first)
     calibration = [out.keep(frame.name, store.patches(frame)) for frame in first_manifest.calibration]
     events = store.events(generation)
-    defects = chain(events).defects
-    told = {event.frame.name: event for event in events if isinstance(event, ConfirmedDefect)}
+    defects = chain_of(events).defects
+    confirmed = {event.frame.name: event for event in events if isinstance(event, ConfirmedDefect)}
     for frame in defects.values():
         out.keep(frame.name, store.patches(frame))
     exported = replace(
@@ -59,7 +59,7 @@ def export(
         later = replace(exported, generation=written.generation + 1)
         written = out.create(
             later,
-            event=msgspec.structs.replace(told[name], passed=()),
+            event=msgspec.structs.replace(confirmed[name], passed=()),
             before=(written, exported),
             kept=np.arange(len(bank.rows)),
             learning=LearningState.of(state),

@@ -86,7 +86,7 @@ def manifest_name(generation: int) -> str:
     return f"generation-{generation:06d}.json"
 
 
-def encode(manifest: Manifest) -> tuple[Manifest, bytes]:
+def encode_manifest(manifest: Manifest) -> tuple[Manifest, bytes]:
     """The manifest with its checksum, and its file."""
     content = msgspec.to_builtins(manifest) | {"recipe": stated(manifest.recipe)}
     content["checksum"] = _checksum(content)
@@ -94,7 +94,7 @@ def encode(manifest: Manifest) -> tuple[Manifest, bytes]:
     return msgspec.structs.replace(manifest, checksum=content["checksum"]), text
 
 
-def decode(content: bytes, path: str, number: int) -> Manifest:
+def decode_manifest(content: bytes, path: str, number: int) -> Manifest:
     """Read the manifest of generation `number`; `path` names it in errors.
 
     Raises:
@@ -117,11 +117,11 @@ def decode(content: bytes, path: str, number: int) -> Manifest:
     if manifest.generation != number:
         raise BankFileError(f"{path}: describes generation {manifest.generation}, its name says {number}")
     # Of what is in the file, not of what this release makes of it: it may know options that the file was made without.
-    if manifest.version > 1 and manifest.checksum != (found := _checksum(head)):
-        raise BankFileError(f"{path}: altered: its content has SHA-256 {found}, it states {manifest.checksum}")
+    if manifest.version > 1 and manifest.checksum != (actual := _checksum(head)):
+        raise BankFileError(f"{path}: altered: its content has SHA-256 {actual}, it states {manifest.checksum}")
     for name in (manifest.tensors, manifest.log.name if manifest.log else "log"):
         if "/" in name or name.startswith("."):
-            raise BankFileError(f"{path}: altered: it must name files beside it, found {name!r}")
+            raise BankFileError(f"{path}: altered: it must name files beside it, actual {name!r}")
     return manifest
 
 

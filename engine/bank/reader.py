@@ -13,7 +13,7 @@ from patchline.engine.bank import tensor_file
 from patchline.engine.bank.blobs import Blobs, open_blobs
 from patchline.engine.bank.calibration import Calibration
 from patchline.engine.bank.events import Event, StoredFrame
-from patchline.engine.bank.manifest import MANIFEST_NAME, Manifest, decode, manifest_name
+from patchline.engine.bank.manifest import MANIFEST_NAME, Manifest, decode_manifest, manifest_name
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.errors import BankFileError, EngineError
 from patchline.engine.types import Rows
@@ -75,7 +75,7 @@ class GenerationReader:
             raise BankFileError(f"{self.where}: has no generation {number}; it has {has}") from None
         except OSError as error:
             raise BankFileError(f"{path}: cannot be read: {error}") from error
-        return decode(content, path, number)
+        return decode_manifest(content, path, number)
 
     def bank(self, generation: int | None = None) -> MemoryBank:
         """A generation's bank, the newest by default, checked against every sum that vouches for it.
@@ -121,7 +121,7 @@ class GenerationReader:
             BankFileError: the file is missing, truncated or altered.
         """
         file = frame_file(frame, folder)
-        tensors = tensor_file.decode(self._checked(file, frame), tensor_file.PATCHES, self._path(file))
+        tensors = tensor_file.decode_tensors(self._checked(file, frame), tensor_file.PATCHES, self._path(file))
         patches: Rows = tensors["patches"]
         return patches
 
@@ -156,10 +156,10 @@ class GenerationReader:
         tensors_path = self._path(manifest.tensors)
         frames = manifest.frames
         if manifest.whole or before is None:
-            tensors = tensor_file.decode(content, tensor_file.WHOLE, tensors_path)
+            tensors = tensor_file.decode_tensors(content, tensor_file.WHOLE, tensors_path)
         else:
-            change = tensor_file.decode(content, tensor_file.CHANGE, tensors_path)
-            tensors = tensor_file.apply(change, before, tensors_path)
+            change = tensor_file.decode_tensors(content, tensor_file.CHANGE, tensors_path)
+            tensors = tensor_file.apply_change(change, before, tensors_path)
             frames = (*before.frames[: manifest.frames_kept], *frames)
         shape = (manifest.rows, manifest.dimensions)
         if tensors["rows"].shape != shape:
@@ -208,9 +208,9 @@ class GenerationReader:
         if len(content) != stated.bytes:
             cut = "truncated" if len(content) < stated.bytes else "altered"
             raise BankFileError(f"{path}: {cut}: {len(content)} bytes, {stated.bytes} are stated")
-        found = hashlib.sha256(content).hexdigest()
-        if found != stated.sha256:
-            raise BankFileError(f"{path}: altered: its SHA-256 is {found}, {stated.sha256} is stated")
+        actual = hashlib.sha256(content).hexdigest()
+        if actual != stated.sha256:
+            raise BankFileError(f"{path}: altered: its SHA-256 is {actual}, {stated.sha256} is stated")
         return content
 
     def _exists(self, number: int) -> bool:

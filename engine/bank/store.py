@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from patchline.engine.bank import tensor_file
 from patchline.engine.bank.events import Event, Fitted, StoredFrame
-from patchline.engine.bank.manifest import LearningState, Manifest, encode, manifest_name
+from patchline.engine.bank.manifest import LearningState, Manifest, encode_manifest, manifest_name
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.bank.reader import FRAMES, REJECTS, GenerationReader, frame_file
 from patchline.engine.errors import BankFileError, GenerationConflictError
@@ -39,7 +39,7 @@ class GenerationStore(GenerationReader):
 
     def keep(self, name: str, patches: Rows, folder: str = FRAMES) -> StoredFrame:
         """Store a frame's patch embeddings, int16 (P, D); a generation created later may name them."""
-        content = tensor_file.patches_file(patches)
+        content = tensor_file.encode_patches(patches)
         stored = StoredFrame(name=name, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
         self._write(frame_file(stored, folder), content)
         return stored
@@ -81,15 +81,15 @@ class GenerationStore(GenerationReader):
             or bank.frames[: len(bank_before.frames)] != bank_before.frames
         )
         if whole or bank_before is None or kept is None:
-            tensors, frames_kept = tensor_file.whole(bank), 0
+            tensors, frames_kept = tensor_file.encode_whole(bank), 0
         else:
-            tensors, frames_kept = tensor_file.change(bank, bank_before, kept), len(bank_before.frames)
+            tensors, frames_kept = tensor_file.encode_change(bank, bank_before, kept), len(bank_before.frames)
         sha256 = hashlib.sha256(tensors).hexdigest()
         try:
             log = None
             if manifest_before is not None and whole:
                 log = self._write_log(number, (*self.events(number - 1), event))
-            manifest, text = encode(
+            manifest, text = encode_manifest(
                 Manifest(
                     generation=number,
                     sha256=bank.sha256,

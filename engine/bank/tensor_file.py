@@ -19,19 +19,19 @@ CHANGE = {**WHOLE, "removed": np.int32}
 PATCHES = {"patches": np.int16}
 
 
-def whole(bank: MemoryBank) -> bytes:
+def encode_whole(bank: MemoryBank) -> bytes:
     """The file of all rows."""
     return _encode(_arrays(bank, 0))
 
 
-def change(bank: MemoryBank, before: MemoryBank, kept: NDArray[np.int64]) -> bytes:
+def encode_change(bank: MemoryBank, before: MemoryBank, kept: NDArray[np.int64]) -> bytes:
     """The file of a change: numbers of the former rows that left, and the rows that joined; `kept` are the others."""
     removed = np.ones(len(before.rows), dtype=bool)
     removed[kept] = False
     return _encode(_arrays(bank, len(kept)) | {"removed": np.flatnonzero(removed).astype(np.int32)})
 
 
-def apply(tensors: Tensors, before: MemoryBank, path: str) -> Tensors:
+def apply_change(tensors: Tensors, before: MemoryBank, path: str) -> Tensors:
     """The arrays of all rows after a change; `path` names its file in errors."""
     removed = tensors["removed"]
     if len(removed) and not 0 <= removed.min() <= removed.max() < len(before.rows):
@@ -45,12 +45,12 @@ def apply(tensors: Tensors, before: MemoryBank, path: str) -> Tensors:
     return {**joined, "calibration_scores": tensors["calibration_scores"]}
 
 
-def patches_file(patches: Rows) -> bytes:
+def encode_patches(patches: Rows) -> bytes:
     """The file of a frame's patch embeddings, int16 (P, D)."""
     return _encode({"patches": patches})
 
 
-def decode(content: bytes, expected: Mapping[str, Any], path: str) -> Tensors:
+def decode_tensors(content: bytes, expected: Mapping[str, Any], path: str) -> Tensors:
     """Arrays by name; `expected` are their names and types, `path` the file in errors.
 
     Raises:

@@ -53,22 +53,22 @@ class UsageLog:
         days: dict[str, dict[str, set[int]]] = {}
         for day, name in self._files():
             try:
-                found = msgspec.json.decode(self._blobs.read(name), type=dict[str, set[int]])
+                used = msgspec.json.decode(self._blobs.read(name), type=dict[str, set[int]])
             except FileNotFoundError:
                 continue  # another worker has forgotten it meanwhile
             except (OSError, msgspec.DecodeError) as error:
                 where = f"{self._blobs.where}/{name}"
                 raise BankFileError(f"{where}: cannot be read: {error}; expected rows in use, by frame") from error
             rows = days.setdefault(day, {})
-            for frame, patches in found.items():
+            for frame, patches in used.items():
                 rows.setdefault(frame, set()).update(patches)
         return days
 
     def forget_before(self, day: str) -> None:
         """Remove the files of earlier days; one that stays behind is in nobody's way."""
         try:
-            for found, name in self._files():
-                if found < day:
+            for day_of_file, name in self._files():
+                if day_of_file < day:
                     self._blobs.remove(name)
         except OSError:
             return

@@ -16,13 +16,13 @@ from patchline.engine.types import Rows
 
 Measure: TypeAlias = Callable[[NDArray[np.int64]], NDArray[np.float64]]
 """The exact squared distances to the bank of some patches, by their numbers."""
-BLOCK = 16
+MUTUAL_BLOCK = 16
 """Patches whose distances to all others are made by one product."""
 HELD_VALUES = 2**22
 """Distances among patches that are held at a time, twice: 64 MiB, however many patches a frame has."""
 
 
-def joining(
+def admit(
     patches: Rows, sq: NDArray[np.float64], sq_radius: int, most: int, measure: Measure | None = None
 ) -> NDArray[np.int64]:
     """While a patch lies farther from the bank and from those that join than the radius, the farthest joins.
@@ -49,10 +49,9 @@ def joining(
         sq = sq_at[right]
         doubtful = picked[~exact[picked]]
         if measure is not None and len(doubtful):
-            found = measure(doubtful)
             exact[doubtful] = True
             lower = np.full(len(sq), np.inf)
-            lower[doubtful] = found
+            lower[doubtful] = measure(doubtful)
             wrong = lower[picked] < np.array([distances[n] for distances, n in zip(sq_at, picked, strict=False)])
             right = int(wrong.argmax()) if wrong.any() else right
             sq = np.minimum(sq_at[right], lower)
@@ -86,11 +85,10 @@ class _Mutual:
 
     def sq_from(self, patch: int, sq: NDArray[np.float64]) -> NDArray[np.float64]:
         """Of one patch to all, float64 (P,); those that are farthest by `sq` are made at once, as they may be next."""
-        found = self._made.get(patch)
-        if found is None:
+        if patch not in self._made:
             if len(self._made) * len(sq) > HELD_VALUES:
                 self._made.clear()
-            size = min(BLOCK, len(sq))
+            size = min(MUTUAL_BLOCK, len(sq))
             block = [n for n in np.argpartition(sq, len(sq) - size)[-size:].tolist() if n not in self._made]
             if patch not in block:
                 block.append(patch)
@@ -99,5 +97,4 @@ class _Mutual:
             sums += self._norms
             sums += self._norms[block, None]
             self._made.update(zip(block, sums, strict=True))
-            found = self._made[patch]
-        return found
+        return self._made[patch]

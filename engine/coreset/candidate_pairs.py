@@ -1,4 +1,4 @@
-"""Distances between vectors and the centres among them: which pairs may be near, how far they are, and how far exactly.
+"""Which pairs of a vector and a centre may be near, and how far they are: in float32, and exactly.
 
 Which pairs may be near is told in one of two ways. While most vectors move, products in all D dimensions are the
 cheapest. Once a centre moves few vectors, cheap lower bounds (`coreset.lower_bounds`) rule out most pairs, and only
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from patchline.engine.coreset.lower_bounds import make_bounds, rounding
-from patchline.engine.coreset.nearest_centres import OPEN, flat_nonzero
+from patchline.engine.coreset.nearest_centres import UNKNOWN, flat_nonzero
 from patchline.engine.numerics.rounding import UNIT
 from patchline.engine.search.index import FOLD, sq_pairs
 
-CHUNK_VALUES = 2**21
+COMPARED_VALUES = 2**21
 """Bounds or distances computed at a time on a CPU: 8 MiB, a share of the last-level cache."""
-GPU_CHUNK_VALUES = 2**28
+GPU_COMPARED_VALUES = 2**28
 """The same on a GPU, 1 GiB: the host waits once for each chunk, never for a centre."""
 MEASURED_VALUES = 2**19
 """Values of vectors measured at a time: what lies between the steps stays in the cache."""
@@ -29,19 +29,19 @@ CACHE_BYTES = 2**29
 """What is kept for speed alone: what bounds are made of and, where room is left, the vectors as float32. Else they
 are converted as they are needed. On a GPU it is half of what is free there.
 """
-SAMPLE = 4096
+SAMPLED_VECTORS = 4096
 """Vectors by which the axes are found, and pairs measured exactly at a time."""
-PAIR_COST, GATHERED_COST, PASS_COST = 8, 100, 40
+MEASURED_COST, GATHERED_COST, PASS_COST = 8, 100, 40
 """In multiply-adds of a matrix product: measuring one value of a pair, the same where vectors have to be converted
 first, and the passes over one bound.
 """
 
 
-class Distances:
-    """Of `vectors`, int16 (N, D), and the centres among them added so far.
+class CandidatePairs:
+    """The pairs of `vectors`, int16 (N, D), and the centres among them that were added so far.
 
     Attributes:
-        centres: int64 (M,) on the device, in order; a place is a number in it.
+        centres: int64 (M,) on the device, in order; the number of a centre is its index there.
         error: how far squared distances of `sq` may be off, relative to them.
         kept: whether anything is kept of each vector, so that it need not be read to be left out.
     """
@@ -50,11 +50,11 @@ class Distances:
         self._vectors = vectors
         self._device = device
         on_gpu = device.type == "cuda"
-        self._chunk_values = GPU_CHUNK_VALUES if on_gpu else CHUNK_VALUES
-        self._gather_values = GPU_CHUNK_VALUES if on_gpu else GATHER_VALUES
+        self._chunk_values = GPU_COMPARED_VALUES if on_gpu else COMPARED_VALUES
+        self._gather_values = GPU_COMPARED_VALUES if on_gpu else GATHER_VALUES
         bytes_each = (torch.cuda.mem_get_info(device)[0] // 2 if on_gpu else CACHE_BYTES) // len(vectors)
         total, dimensions = vectors.shape
-        sample = vectors[:: max(1, total // SAMPLE)].astype(np.float64)
+        sample = vectors[:: max(1, total // SAMPLED_VECTORS)].astype(np.float64)
         self._origin = np.rint(sample.mean(0)).astype(np.float32)  # distances stay, norms and so errors shrink
         self._sq_norms = torch.empty(total, device=device)
         self._bounds, taken = make_bounds(sample - self._origin, self._sq_norms, bytes_each)
@@ -75,45 +75,45 @@ class Distances:
             self._bounds.add(centres)
         self._left /= 2  # centres move ever fewer vectors: what was too many pairs may not be
 
-    def pays(self, places: slice) -> bool:
+    def pays(self, numbers: slice) -> bool:
         """Whether bounds, for these centres, are cheaper than products: they are where few pairs are left."""
-        if self._bounds is None or places.stop <= self._bounds.width or places.stop - places.start < FOLD:
+        if self._bounds is None or numbers.stop <= self._bounds.width or numbers.stop - numbers.start < FOLD:
             return False
-        cost = GATHERED_COST if self._floats is None else PAIR_COST
+        cost = GATHERED_COST if self._floats is None else MEASURED_COST
         return self._left * cost * len(self._origin) + self._bounds.width + PASS_COST < len(self._origin)
 
-    def pairs(self, rows: slice | Tensor, upper: Tensor, places: slice, by_bounds: bool) -> tuple[Tensor, Tensor]:
+    def pairs(self, rows: slice | Tensor, upper: Tensor, numbers: slice, by_bounds: bool) -> tuple[Tensor, Tensor]:
         """Pairs of vectors and centres that may be within what is known of the vector, and its nearest of these.
 
         Args:
             rows: which vectors, n of them.
             upper: float32 (n,), upper bounds of their squared distances to the nearest centre.
-            places: of the centres.
+            numbers: of the centres, as the order of adding gives them.
             by_bounds: whether bounds tell, which `pays` for finite `upper`, or products.
 
         Returns:
-            Places among `rows` and of centres, int64 (p,) each.
+            Indices into `rows` and numbers of centres, int64 (p,) each.
         """
-        count = places.stop - places.start
+        count = numbers.stop - numbers.start
         if by_bounds and self._bounds is not None:
-            at, of = self._bounds.pairs(rows, upper, places)
-            self._left = len(at) / (len(upper) * count)
-            return at, of + places.start
-        products, sq_norms = self._products(rows, places), self._sq_norms[rows]
+            pair_rows, pair_centres = self._bounds.pairs(rows, upper, numbers)
+            self._left = len(pair_rows) / (len(upper) * count)
+            return pair_rows, pair_centres + numbers.start
+        products, sq_norms = self._products(rows, numbers), self._sq_norms[rows]
         upper = torch.minimum(upper, products.amin(1).add_(sq_norms))
         limit = upper + rounding(upper, 2 * len(self._origin), sq_norms) - sq_norms
-        found = flat_nonzero(products <= limit[:, None])
-        return found // count, found % count + places.start
+        pairs = flat_nonzero(products <= limit[:, None])
+        return pairs // count, pairs % count + numbers.start
 
-    def least(self, rows: slice, places: slice) -> tuple[Tensor, Tensor]:
+    def least(self, rows: slice, numbers: slice) -> tuple[Tensor, Tensor]:
         """Squared distances of vectors to the nearest of some centres, by products, float32 (n,), and their errors."""
         sq_norms = self._sq_norms[rows]
-        sq = self._products(rows, places).amin(1).add_(sq_norms)
+        sq = self._products(rows, numbers).amin(1).add_(sq_norms)
         return sq, rounding(sq, len(self._origin), sq_norms)
 
-    def sq(self, rows: Tensor, places: Tensor) -> Tensor:
+    def sq(self, rows: Tensor, numbers: Tensor) -> Tensor:
         """Squared distances of vectors to one centre each, float32 (p,), as sums of squared differences."""
-        centres = self.centres[places]
+        centres = self.centres[numbers]
         if self._floats is not None and self._device.type == "cpu":
             floats = self._floats.numpy()
             return torch.from_numpy(sq_pairs(floats, rows.numpy(), floats, centres.numpy()))
@@ -124,33 +124,33 @@ class Distances:
             sq[part] = (self._values(rows[part]) - self._values(centres[part])).square_().sum(1)
         return sq
 
-    def exact(self, rows: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.float64]:
+    def exact(self, rows: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.float64]:
         """Exact squared distances of vectors to one centre each, float64 (p,)."""
         centres = self.centres.cpu().numpy()
         sq = np.empty(len(rows))
         step = max(1, MEASURED_VALUES // len(self._origin) // 4)
         for start in range(0, len(rows), step):
             part = slice(start, start + step)
-            difference = self._vectors[rows[part]].astype(np.float64) - self._vectors[centres[places[part]]]
+            difference = self._vectors[rows[part]].astype(np.float64) - self._vectors[centres[numbers[part]]]
             sq[part] = np.einsum("nd,nd->n", difference, difference)
         return sq
 
     def nearest(self, rows: Tensor, upper: Tensor) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        """Exact squared distances of a few vectors to their nearest centres, float64 (r,), and their places, (r,)."""
-        total, found = len(self.centres), []
-        for start in range(0, total, SAMPLE):
-            found.append(self.pairs(rows, upper, slice(start, min(start + SAMPLE, total)), by_bounds=True))
-        at, of = (torch.cat(parts) for parts in zip(*found, strict=True))
-        sq = self.sq(rows[at], of)
-        least = torch.full_like(upper, torch.inf).scatter_reduce_(0, at, sq, "amin")
-        left = sq <= least[at] * (1 + 4 * self.error)  # whatever their rounding
-        x, places = at[left].cpu().numpy(), of[left].cpu().numpy()
-        exact = self.exact(rows.cpu().numpy()[x], places)
-        shortest, place = np.full(len(rows), np.inf), np.full(len(rows), OPEN)
-        np.minimum.at(shortest, x, exact)
-        nearest = exact == shortest[x]
-        place[x[nearest]] = places[nearest]
-        return shortest, place
+        """Exact squared distances of a few vectors to their nearest centres, float64 (r,), and those' numbers, (r,)."""
+        total, pairs = len(self.centres), []
+        for start in range(0, total, SAMPLED_VECTORS):
+            pairs.append(self.pairs(rows, upper, slice(start, min(start + SAMPLED_VECTORS, total)), by_bounds=True))
+        pair_rows, pair_centres = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+        sq = self.sq(rows[pair_rows], pair_centres)
+        least = torch.full_like(upper, torch.inf).scatter_reduce_(0, pair_rows, sq, "amin")
+        left = sq <= least[pair_rows] * (1 + 4 * self.error)  # whatever their rounding
+        left_rows, left_centres = pair_rows[left].cpu().numpy(), pair_centres[left].cpu().numpy()
+        exact = self.exact(rows.cpu().numpy()[left_rows], left_centres)
+        shortest, nearest = np.full(len(rows), np.inf), np.full(len(rows), UNKNOWN)
+        np.minimum.at(shortest, left_rows, exact)
+        is_nearest = exact == shortest[left_rows]
+        nearest[left_rows[is_nearest]] = left_centres[is_nearest]
+        return shortest, nearest
 
     def mutual(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Exact squared distances among vectors, float64 (r, r)."""
@@ -163,8 +163,8 @@ class Distances:
         step = max(256, min(self._chunk_values // count, self._gather_values // len(self._origin)))
         return (slice(start, min(start + step, part.stop)) for start in range(part.start, part.stop, step))
 
-    def _products(self, rows: slice | Tensor, places: slice) -> Tensor:
-        centres = self.centres[places]
+    def _products(self, rows: slice | Tensor, numbers: slice) -> Tensor:
+        centres = self.centres[numbers]
         return torch.addmm(self._sq_norms[centres], self._values(rows), self._values(centres).T, alpha=-2)
 
     def _values(self, rows: slice | Tensor) -> Tensor:

@@ -20,9 +20,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from patchline.engine.coreset.candidate_pairs import CHUNK_VALUES, SAMPLE, Distances
+from patchline.engine.coreset.candidate_pairs import COMPARED_VALUES, SAMPLED_VECTORS, CandidatePairs
 from patchline.engine.coreset.locality import strides
-from patchline.engine.coreset.nearest_centres import OPEN, NearestCentres
+from patchline.engine.coreset.nearest_centres import UNKNOWN, NearestCentres
 from patchline.engine.numerics.device import full_float32
 from patchline.engine.numerics.rounding import UNIT
 
@@ -38,21 +38,21 @@ those beside it may do with what it finds.
 """
 HINTS = 2
 """How often in a row vectors ask those beside them."""
-FEW = 512
+FEW_VECTORS = 512
 """Vectors looked at where one is sought, and measured at a time."""
 LAZY_ON = ("cpu",)
 """Devices on which to pick vectors costs little beside comparing them."""
 
 
-class Covering:
-    """Distances of `vectors`, int16 (N, D), to the centres added so far."""
+class CentreDistances:
+    """Distances of `vectors`, int16 (N, D), to the nearest of the centres added so far."""
 
     def __init__(self, vectors: NDArray[np.int16], device: str = "cpu") -> None:
         self._device = torch.device(device)
         self._total = len(vectors)
         self._nearest = NearestCentres(self._total, self._device)
-        self._distances = Distances(vectors, self._device)
-        self._strides = strides(vectors) if self._device.type in LAZY_ON and self._distances.kept else ()
+        self._pairs = CandidatePairs(vectors, self._device)
+        self._strides = strides(vectors) if self._device.type in LAZY_ON and self._pairs.kept else ()
         self._stale = 1.0
 
     def __len__(self) -> int:
@@ -67,15 +67,15 @@ class Covering:
         """Make `rows`, int64 (s,), centres."""
         if not len(rows):
             return
-        centres, places = torch.from_numpy(rows).to(self._device), slice(self._known, self._known + len(rows))
+        centres, numbers = torch.from_numpy(rows).to(self._device), slice(self._known, self._known + len(rows))
         with full_float32(self._device):
-            self._distances.add(centres)
+            self._pairs.add(centres)
             if not self.lazy:
-                self._compare_all(places)
-            elif not places.start:
-                for part in self._distances.steps(slice(0, len(self)), len(rows)):
-                    self._compare(part, places)
-        self._nearest.add(centres, places)
+                self._compare_all(numbers)
+            elif not numbers.start:
+                for part in self._pairs.steps(slice(0, len(self)), len(rows)):
+                    self._compare(part, numbers)
+        self._nearest.add(centres, numbers)
 
     def top(self, size: int) -> tuple[NDArray[np.int64], NDArray[np.float64], float]:
         """The about `size` farthest vectors: rows ascending, exact squared distances, and what no other exceeds.
@@ -97,23 +97,23 @@ class Covering:
 
     def farthest(self) -> tuple[int, float]:
         """The vector farthest from all centres, the lowest of equals, and its exact squared distance."""
-        rows, sq, bar = self.top(min(FEW, len(self)))
+        rows, sq, bar = self.top(min(FEW_VECTORS, len(self)))
         if not len(rows):
-            return int(self._distances.centres[0]), 0.0  # every vector is a centre
+            return int(self._pairs.centres[0]), 0.0  # every vector is a centre
         if sq.max() <= bar:  # others may lie as far
             least = float(sq.max()) * (1 - 4 * UNIT)
-            full, _ = self._refresh(self._nearest.at_least(least, self._parts()), least, FEW)
+            full, _ = self._refresh(self._nearest.at_least(least, self._parts()), least, FEW_VECTORS)
             rows, sq = full.cpu().numpy(), self._exact(full)
         best = int(sq.argmax())
         return int(rows[best]), float(sq[best])
 
     def sq_mutual(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
         """Exact squared distances among `rows`, float64 (r, r)."""
-        return self._distances.mutual(rows)
+        return self._pairs.mutual(rows)
 
     @property
     def _known(self) -> int:
-        return len(self._distances.centres)
+        return len(self._pairs.centres)
 
     def _refresh(self, rows: Tensor, bar: float, wanted: int) -> tuple[Tensor, int]:
         """Compare `rows`, int64 (r,) ascending, with all centres, but for those that turn out to lie below `bar`.
@@ -122,24 +122,24 @@ class Covering:
         """
         nearest, total = self._nearest, self._known
         stale = rows[nearest.seen[rows] < total]
-        count, every = len(stale), EVERY
+        count, stride = len(stale), EVERY
         with full_float32(self._device):
             while len(stale):
                 stale = self._hinted(stale, bar)
                 if len(stale) <= ENOUGH * wanted:
-                    every = 1
-                self._catch_up(stale[::every], bar)
+                    stride = 1
+                self._catch_up(stale[::stride], bar)
                 stale = stale[(nearest.upper[stale] >= bar) & (nearest.seen[stale] < total)]
-                every = max(1, every // 2)
+                stride = max(1, stride // 2)
         return rows[nearest.upper[rows] >= bar], count
 
     def _hinted(self, rows: Tensor, bar: float) -> Tensor:
         """Compare `rows` with the centres that those beside them are near to; returns those still above `bar`."""
         for _ in range(HINTS):
-            at, places = self._nearest.hints(rows, self._strides)
-            if not len(at):
+            hinted, numbers = self._nearest.hints(rows, self._strides)
+            if not len(hinted):
                 break
-            self._nearest.offer(rows, at, places, self._distances.sq(rows[at], places), self._distances.error)
+            self._nearest.offer(rows, hinted, numbers, self._pairs.sq(rows[hinted], numbers), self._pairs.error)
             before, rows = len(rows), rows[self._nearest.upper[rows] >= bar]
             if before - len(rows) < before // 8:
                 break
@@ -149,54 +149,54 @@ class Covering:
         """Compare `rows` with centres in order, until none are left or they fall below `bar`."""
         total, seen = self._known, self._nearest.seen[rows]
         while len(rows) and (start := int(seen.min())) < total:
-            places = slice(start, total if total - start < RANGE * 3 // 2 else start + RANGE)
-            count = places.stop - start
+            numbers = slice(start, total if total - start < RANGE * 3 // 2 else start + RANGE)
+            count = numbers.stop - start
             # Others were compared with half of these centres or more; but a few are not worth products of their own.
-            late = seen < (places.stop if len(rows) * count <= CHUNK_VALUES else start + (count + 1) // 2)
-            some = rows[late]
-            for part in self._distances.steps(slice(0, len(some)), count):
-                self._compare(some[part], places)
-            seen[late] = places.stop
+            late = seen < (numbers.stop if len(rows) * count <= COMPARED_VALUES else start + (count + 1) // 2)
+            late_rows = rows[late]
+            for part in self._pairs.steps(slice(0, len(late_rows)), count):
+                self._compare(late_rows[part], numbers)
+            seen[late] = numbers.stop
             left = self._nearest.upper[rows] >= bar
             rows, seen = rows[left], seen[left]
 
-    def _compare(self, rows: slice | Tensor, places: slice) -> None:
+    def _compare(self, rows: slice | Tensor, numbers: slice) -> None:
         """Compare vectors with centres. All before these have been compared with them."""
-        by_bounds = places.start > 0 and self._distances.pays(places)
-        at, of = self._distances.pairs(rows, self._nearest.upper[rows], places, by_bounds)
-        near = at + rows.start if isinstance(rows, slice) else rows[at]
-        sq = self._distances.sq(near, of)
+        by_bounds = numbers.start > 0 and self._pairs.pays(numbers)
+        indices, centres = self._pairs.pairs(rows, self._nearest.upper[rows], numbers, by_bounds)
+        near = indices + rows.start if isinstance(rows, slice) else rows[indices]
+        sq = self._pairs.sq(near, centres)
         if self.lazy:
-            self._nearest.offer(rows, at, of, sq, self._distances.error)
+            self._nearest.offer(rows, indices, centres, sq, self._pairs.error)
         else:
-            self._nearest.lower(near, sq, self._distances.error)
-        self._nearest.seen[rows] = places.stop
+            self._nearest.lower(near, sq, self._pairs.error)
+        self._nearest.seen[rows] = numbers.stop
 
-    def _compare_all(self, places: slice) -> None:
+    def _compare_all(self, numbers: slice) -> None:
         """Compare all vectors with centres; a sample says by which way."""
-        count = places.stop - places.start
-        if places.start and self._distances.pays(places):
-            some = slice(0, None, max(1, len(self) // SAMPLE))
-            self._distances.pairs(some, self._nearest.upper[some].contiguous(), places, by_bounds=True)
-            if self._distances.pays(places):
-                for part in self._distances.steps(slice(0, len(self)), count):
-                    self._compare(part, places)
+        count = numbers.stop - numbers.start
+        if numbers.start and self._pairs.pays(numbers):
+            sample = slice(0, None, max(1, len(self) // SAMPLED_VECTORS))
+            self._pairs.pairs(sample, self._nearest.upper[sample].contiguous(), numbers, by_bounds=True)
+            if self._pairs.pays(numbers):
+                for part in self._pairs.steps(slice(0, len(self)), count):
+                    self._compare(part, numbers)
                 return
-        for part in self._distances.steps(slice(0, len(self)), count):
-            self._nearest.bound(part, *self._distances.least(part, places))
-            self._nearest.seen[part] = places.stop
+        for part in self._pairs.steps(slice(0, len(self)), count):
+            self._nearest.bound(part, *self._pairs.least(part, numbers))
+            self._nearest.seen[part] = numbers.stop
 
     def _exact(self, full: Tensor) -> NDArray[np.float64]:
         """Exact squared distances to the nearest centres of vectors compared with all; the bounds become narrow."""
-        rows, place = full.cpu().numpy(), self._nearest.place[full].cpu().numpy().astype(np.int64)
+        rows, nearest = full.cpu().numpy(), self._nearest.centre[full].cpu().numpy().astype(np.int64)
         with full_float32(self._device):
-            unclear = np.flatnonzero(place == OPEN)
-            for start in range(0, len(unclear), FEW):
-                at = unclear[start : start + FEW]
-                some = torch.from_numpy(rows[at]).to(self._device)
-                place[at] = self._distances.nearest(some, self._nearest.upper[some])[1]
-        sq = self._distances.exact(rows, place)
-        self._nearest.know(full, torch.from_numpy(place), torch.from_numpy(sq))
+            unclear = np.flatnonzero(nearest == UNKNOWN)
+            for start in range(0, len(unclear), FEW_VECTORS):
+                indices = unclear[start : start + FEW_VECTORS]
+                unclear_rows = torch.from_numpy(rows[indices]).to(self._device)
+                nearest[indices] = self._pairs.nearest(unclear_rows, self._nearest.upper[unclear_rows])[1]
+        sq = self._pairs.exact(rows, nearest)
+        self._nearest.know(full, torch.from_numpy(nearest), torch.from_numpy(sq))
         return sq
 
     def _parts(self) -> Iterator[slice]:

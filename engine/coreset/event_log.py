@@ -1,10 +1,10 @@
-"""What a recipe has learned, as a log of events over its fit; the bank at any moment is the log, replayed.
+"""What a recipe has learned, as a log over its fit: the rows at any moment are what the log gives when it is replayed.
 
 Unlearning a frame replays the log without it: the bank is then, row for row, the one that never saw the frame.
 
 Ageing takes rows away, and with them the patches that they stood for: those of confirmed frames whose nearest row they
 were. What remains is learned again from the fit's remaining rows, so that the radius is no larger than the remaining
-patches need, and the guarantee of `online_coreset` holds over the patches neither unlearned nor aged.
+patches need, and the guarantee of `coreset.online` holds over the patches neither unlearned nor aged.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,13 +27,13 @@ class Learned(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     frame: str
 
 
-class Aged(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="event", tag="aged"):
+class AgedRows(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="event", tag="aged"):
     """Rows left by the ageing policy, each named by its frame and patch. Rows that are not there are passed over."""
 
     rows: tuple[tuple[str, int], ...]
 
 
-Event: TypeAlias = Learned | Aged
+LogEntry: TypeAlias = Learned | AgedRows
 PatchesOf: TypeAlias = Callable[[str], Rows]
 """The stored patch embeddings of a confirmed frame, int16 (P, D)."""
 
@@ -42,7 +42,7 @@ class Learning:
     """A recipe's log of events and the rows that it gives. Every change keeps both in step.
 
     Args:
-        first: the state that the fit left (`online_coreset.begin`).
+        first: the state that the fit left (`coreset.online.begin`).
         patches_of: reads a confirmed frame's patch embeddings back; they are not held here.
     """
 
@@ -51,7 +51,7 @@ class Learning:
         self._patches_of = patches_of
         self._without_aged = first  # the fit, less what has aged
         self._living: dict[str, NDArray[np.bool_] | None] = {}
-        self.log: tuple[Event, ...] = ()
+        self.log: tuple[LogEntry, ...] = ()
         self.state = first
 
     @property
@@ -65,7 +65,7 @@ class Learning:
         return np.ones(len(self._patches_of(frame)), dtype=bool) if mask is None else mask
 
     def learn(self, frame: str) -> Delta:
-        """Learn a confirmed frame; one learned already changes nothing. See `online_coreset.learn`."""
+        """Learn a confirmed frame; one learned already changes nothing. See `coreset.online.learn`."""
         patches = self._patches_of(frame)
         known = frame in self.state.frames
         self.state, delta = learn(self.state, frame, patches)
@@ -80,7 +80,7 @@ class Learning:
         Raises:
             EngineError: no row of the fit would be left.
         """
-        event = Aged(rows=tuple(rows))
+        event = AgedRows(rows=tuple(rows))
         for _ in self._age(event):
             pass
         self.log = (*self.log, event)
@@ -97,16 +97,16 @@ class Learning:
             raise EngineError(f"frame {frame!r} has not been learned")
         return self.replay(self._first, self.without(frame), self._patches_of)
 
-    def without(self, frame: str) -> tuple[Event, ...]:
+    def without(self, frame: str) -> tuple[LogEntry, ...]:
         """The log less one frame: its confirmation, and its rows where they aged."""
         return without(self.log, frame)
 
     @classmethod
-    def replay(cls, first: OnlineCoreset, log: Sequence[Event], patches_of: PatchesOf) -> Iterator["Learning"]:
+    def replay(cls, first: OnlineCoreset, log: Sequence[LogEntry], patches_of: PatchesOf) -> Iterator["Learning"]:
         """Apply a log to the state that the fit left. Yields the learning after each slice, then once more whole."""
         learning = cls(first, patches_of)
         for event in log:
-            if isinstance(event, Aged):
+            if isinstance(event, AgedRows):
                 for _ in learning._age(event):
                     yield learning
                 learning.log = (*learning.log, event)
@@ -115,22 +115,9 @@ class Learning:
                 yield learning
         yield learning
 
-    @classmethod
-    def resume(
-        cls, first: OnlineCoreset, log: Sequence[Event], patches_of: PatchesOf, state: OnlineCoreset
-    ) -> Iterator["Learning"]:
-        """Go on from the state that a log has given; only a log with aged rows is replayed for it, in slices."""
-        if any(isinstance(event, Aged) for event in log):
-            yield from cls.replay(first, log, patches_of)
-            return
-        learning = cls(first, patches_of)
-        learning._living = {event.frame: None for event in log if isinstance(event, Learned)}
-        learning.log, learning.state = tuple(log), state
-        yield learning
-
-    def _age(self, event: Aged) -> Iterator[None]:
+    def _age(self, event: AgedRows) -> Iterator[None]:
         named = set(event.rows)
-        gone = _named(self.state, named)
+        gone = _named_rows(self.state, named)
         if not gone.any():
             return
         living = dict(self._living)
@@ -140,7 +127,7 @@ class Learning:
             stays = ~gone[nearest]
             living[frame] = stays if mask is None else mask & stays
             yield
-        without_aged, _ = without_rows(self._without_aged, _named(self._without_aged, named))
+        without_aged, _ = without_rows(self._without_aged, _named_rows(self._without_aged, named))
         state = without_aged
         for frame in living:
             state, _ = learn(state, frame, self._patches_of(frame), living=living[frame])
@@ -148,20 +135,20 @@ class Learning:
         self._without_aged, self._living, self.state = without_aged, living, state
 
 
-def without(log: Sequence[Event], frame: str) -> tuple[Event, ...]:
+def without(log: Sequence[LogEntry], frame: str) -> tuple[LogEntry, ...]:
     """A log less one frame: its confirmation, and its rows where they aged."""
-    kept: list[Event] = []
+    kept: list[LogEntry] = []
     for event in log:
-        if isinstance(event, Aged):
+        if isinstance(event, AgedRows):
             rows = tuple(row for row in event.rows if row[0] != frame)
             if rows:
-                kept.append(Aged(rows=rows))
+                kept.append(AgedRows(rows=rows))
         elif event.frame != frame:
             kept.append(event)
     return tuple(kept)
 
 
-def _named(state: OnlineCoreset, rows: set[tuple[str, int]]) -> NDArray[np.bool_]:
+def _named_rows(state: OnlineCoreset, rows: set[tuple[str, int]]) -> NDArray[np.bool_]:
     """Which rows of a state are among those named, bool (M,)."""
     return np.array(
         [

@@ -17,10 +17,10 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from patchline.engine.coreset.centre_distances import Covering
+from patchline.engine.coreset.centre_distances import CentreDistances
 from patchline.engine.numerics.projection import johnson_lindenstrauss
 
-Progress: TypeAlias = Callable[[int, int], None]
+CoresetProgress: TypeAlias = Callable[[int, int], None]
 """Called with (centres chosen, centres wanted)."""
 
 SMALLEST_BLOCK, LARGEST_BLOCK, LARGEST_LAZY_BLOCK = 512, 2048, 1024
@@ -50,7 +50,7 @@ def greedy_coreset(
     device: str = "cpu",
     projection: int | None = None,
     scratch: Path | None = None,
-    progress: Progress | None = None,
+    progress: CoresetProgress | None = None,
 ) -> Coreset:
     """Choose `count` of `vectors`, int16 (N, D) in memory or memory-mapped, by exact greedy k-center.
 
@@ -64,46 +64,46 @@ def greedy_coreset(
     if not 1 <= count <= len(vectors):
         raise ValueError(f"count: found {count}, expected 1 to {len(vectors)}, the number of vectors")
     if projection is None:
-        covering = Covering(vectors, device)
-        indices = _greedy(covering, count, seed, progress)
+        distances = CentreDistances(vectors, device)
+        indices = _greedy(distances, count, seed, progress)
     else:
         if not 1 <= projection <= vectors.shape[1]:
             raise ValueError(f"projection: found {projection}, expected 1 to {vectors.shape[1]}, the dimensions")
         file = None if scratch is None else scratch / "projected"
         projected = johnson_lindenstrauss(vectors, projection, seed, file)
-        indices = _greedy(Covering(projected, device), count, seed, progress)
-        covering = Covering(vectors, device)
+        indices = _greedy(CentreDistances(projected, device), count, seed, progress)
+        distances = CentreDistances(vectors, device)
         for start in range(0, len(indices), LARGEST_BLOCK):
-            covering.add(indices[start : start + LARGEST_BLOCK])
-    return Coreset(indices, scale * float(np.sqrt(covering.farthest()[1])))
+            distances.add(indices[start : start + LARGEST_BLOCK])
+    return Coreset(indices, scale * float(np.sqrt(distances.farthest()[1])))
 
 
-def _greedy(covering: Covering, count: int, seed: int, progress: Progress | None) -> NDArray[np.int64]:
-    chosen = [int(np.random.default_rng(seed).integers(len(covering)))]
-    covering.add(np.array(chosen))
-    size, largest = SMALLEST_BLOCK, LARGEST_LAZY_BLOCK if covering.lazy else LARGEST_BLOCK
+def _greedy(distances: CentreDistances, count: int, seed: int, progress: CoresetProgress | None) -> NDArray[np.int64]:
+    chosen = [int(np.random.default_rng(seed).integers(len(distances)))]
+    distances.add(np.array(chosen))
+    size, largest = SMALLEST_BLOCK, LARGEST_LAZY_BLOCK if distances.lazy else LARGEST_BLOCK
     while len(chosen) < count:
-        block = _choose_block(covering, size, count - len(chosen))
+        block = _choose_block(distances, size, count - len(chosen))
         if len(block) * 2 > size:
             size = min(size * 2, largest)
         elif len(block) * 8 < size:
             size = max(size // 2, SMALLEST_BLOCK)
         if not block:  # rounding or equal distances leave the order open: one exact step over all
-            farthest, sq = covering.farthest()
+            farthest, sq = distances.farthest()
             if sq == 0:
                 break
             block = [farthest]
-        covering.add(np.array(block))
+        distances.add(np.array(block))
         chosen += block
         if progress is not None:
             progress(len(chosen), count)
     return np.array(chosen, dtype=np.int64)
 
 
-def _choose_block(covering: Covering, size: int, wanted: int) -> list[int]:
+def _choose_block(distances: CentreDistances, size: int, wanted: int) -> list[int]:
     """The next centres in greedy order, as many as the `size` farthest vectors alone can prove."""
-    block, sq, bar = covering.top(size)  # ascending rows: argmax takes the lowest of equals
-    sq_mutual = covering.sq_mutual(block)
+    block, sq, bar = distances.top(size)  # ascending rows: argmax takes the lowest of equals
+    sq_mutual = distances.sq_mutual(block)
     chosen: list[int] = []
     while len(chosen) < wanted:
         best = int(sq.argmax())

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 NARROWEST, WIDEST = 8, 256
 """Patches in one row of a frame, as far as they are looked for."""
-PLACES = 64
+STRETCHES = 64
 """Stretches of the array by which strides are judged."""
 ALIKE = 0.5
 """Of the squared distance between vectors far apart in the array: what those at a stride have to be within."""
@@ -21,14 +21,14 @@ def strides(vectors: NDArray[np.int16]) -> tuple[int, ...]:
     last = len(vectors) - 1
     if last <= 2 * WIDEST:
         return ()
-    starts = np.linspace(0, last - WIDEST, PLACES).astype(np.int64)
-    sq = np.empty((PLACES, WIDEST + 1), dtype=np.float32)
-    for place, start in enumerate(starts):
+    starts = np.linspace(0, last - WIDEST, STRETCHES).astype(np.int64)
+    sq = np.empty((STRETCHES, WIDEST + 1), dtype=np.float32)
+    for number, start in enumerate(starts):
         stretch = vectors[start : start + WIDEST + 1].astype(np.float32)
         difference = stretch - stretch[0]
-        sq[place] = np.einsum("nd,nd->n", difference, difference)
+        sq[number] = np.einsum("nd,nd->n", difference, difference)
     firsts = vectors[starts].astype(np.float32)
-    apart = float(np.median(np.square(firsts - np.roll(firsts, PLACES // 2, axis=0)).sum(1)))
+    apart = float(np.median(np.square(firsts - np.roll(firsts, STRETCHES // 2, axis=0)).sum(1)))
     typical = np.median(sq, axis=0)
     row = NARROWEST + int(typical[NARROWEST:].argmin())
     return tuple(sign * stride for stride in (row, 1) if typical[stride] < ALIKE * apart for sign in (1, -1))

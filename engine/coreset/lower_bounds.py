@@ -42,10 +42,10 @@ class Bounds(Protocol):
         Args:
             vectors: which ones, n of them.
             upper: float32 (n,), upper bounds of squared distances to the nearest centre.
-            centres: which ones, by their places.
+            centres: which ones, by their numbers.
 
         Returns:
-            Places among `vectors` and among the chosen centres, int64 (p,) each.
+            Indices into `vectors` and into the chosen centres, int64 (p,) each.
         """
 
 
@@ -84,17 +84,17 @@ class CodeBounds:
         least = self._space.least(coded, reach, self._error)
         count = centres.stop - centres.start
         wide = -(-count // CODE_FOLD) * CODE_FOLD if count >= FOLDED else count
-        some = self._centres[centres.start : centres.start + wide]
-        products = code_products(torch.from_numpy(coded.codes), some)  # (n, s), and a few more
-        near, of = _at_least(products, least) if count < FOLDED else _folded_at_least(products, least)
-        asked = of < count
-        return torch.from_numpy(near[asked]), torch.from_numpy(of[asked])
+        compared = self._centres[centres.start : centres.start + wide]
+        products = code_products(torch.from_numpy(coded.codes), compared)  # (n, s), and a few more
+        near, numbers = _at_least(products, least) if count < FOLDED else _folded_at_least(products, least)
+        asked = numbers < count
+        return torch.from_numpy(near[asked]), torch.from_numpy(numbers[asked])
 
 
 def _at_least(products: Tensor, least: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Where `products`, int32 (n, s), are at least `least`, (n,): rows and columns, int64 (p,) each."""
-    near, of = np.divmod(np.flatnonzero(products.numpy() >= least[:, None]), products.shape[1])
-    return near, of
+    near, columns = np.divmod(np.flatnonzero(products.numpy() >= least[:, None]), products.shape[1])
+    return near, columns
 
 
 def _folded_at_least(products: Tensor, least: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -122,9 +122,9 @@ class FloatBounds:
         """See `Bounds`. Points are (Px, e(x), 1), computed in float64."""
         doubles = centred.astype(np.float64)
         points = with_residual(doubles, self._axes, np.einsum("nd,nd->n", doubles, doubles))
-        here = slice(start, start + len(centred))
-        self._points[here, :-1] = torch.from_numpy(points).to(self._points)
-        self._points[here, -1] = 1
+        part = slice(start, start + len(centred))
+        self._points[part, :-1] = torch.from_numpy(points).to(self._points)
+        self._points[part, -1] = 1
 
     def add(self, centres: Tensor) -> None:
         """See `Bounds`. Centres are factors of the bounds: -2 Pc, -2 e(c), |c|^2."""

@@ -23,9 +23,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from patchline.engine.coreset.admission import joining
+from patchline.engine.coreset.admission import admit
 from patchline.engine.coreset.rows import Delta, GrowingRows
-from patchline.engine.coreset.thinning import doubled, refilling
+from patchline.engine.coreset.thinning import doubled, refill_steps
 from patchline.engine.errors import EngineError
 from patchline.engine.numerics.integer_distances import (
     ScreenedRows,
@@ -168,11 +168,11 @@ def learn(
     nearest: NDArray[np.int64] | None = None,
     living: NDArray[np.bool_] | None = None,
 ) -> Learnt:
-    """`learning`, without a pause."""
-    return finish(learning(state, frame, patches, nearest, living))
+    """`learn_steps`, without a pause."""
+    return finish(learn_steps(state, frame, patches, nearest, living))
 
 
-def learning(
+def learn_steps(
     state: OnlineCoreset,
     frame: str,
     patches: Rows,
@@ -205,9 +205,9 @@ def learning(
         state, total = _take(state, patches, joined, core=True)
         if len(state.core) <= state.budget:
             return state, total
-        state, delta = yield from _thinning(state)
+        state, delta = yield from _thin_steps(state)
         total = total.then(delta)
-    state, delta = yield from _learning_thinned(state, patches, may_join, nearest)
+    state, delta = yield from _learn_thinned_steps(state, patches, may_join, nearest)
     return state, total.then(delta)
 
 
@@ -223,38 +223,41 @@ def _outside(
     if nearest is None:
         sq = sq_to_nearest(patches[may_join], state.rows, state.sq_norms)[0]
         far = sq > sq_radius
-        return may_join[far][joining(patches[may_join[far]], sq[far], sq_radius, most)]
+        return may_join[far][admit(patches[may_join[far]], sq[far], sq_radius, most)]
     near = np.clip(nearest[may_join], 0, len(state.rows) - 1)
-    bound = sq_integer_pairs(patches[may_join], state.rows[near])
-    # What lies within r at first never joins, whichever row says so.
-    far = bound > sq_radius
-    screen, chosen, bound = ScreenedRows(state.rows, state.sq_norms), patches[may_join[far]], bound[far]
-    joined = joining(chosen, bound, sq_radius, most, lambda some: screen.sq_below(bound[some], chosen[some]))
-    return may_join[far][joined]
+    sq_upper = sq_integer_pairs(patches[may_join], state.rows[near])
+    far = sq_upper > sq_radius  # a patch within r of any row never joins
+    beyond, sq_upper = patches[may_join[far]], sq_upper[far]
+    screen = ScreenedRows(state.rows, state.sq_norms)
+
+    def measure(numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+        return screen.sq_below(sq_upper[numbers], beyond[numbers])
+
+    return may_join[far][admit(beyond, sq_upper, sq_radius, most, measure)]
 
 
-def _learning_thinned(
+def _learn_thinned_steps(
     state: OnlineCoreset, patches: Rows, may_join: NDArray[np.int64], nearest: NDArray[np.int64] | None
 ) -> Generator[None, None, Learnt]:
     """Patches farther than r from the core join it; then those farther than the first r from all rows join the rest."""
     total = Delta.none(len(state.rows))
     while True:
         sq = sq_to_nearest(patches[may_join], state.rows[state.core])[0]
-        joined = joining(patches[may_join], sq, state.sq_admission, state.budget - len(state.core) + 1)
+        joined = admit(patches[may_join], sq, state.sq_admission, state.budget - len(state.core) + 1)
         state, delta = _take(state, patches, may_join[joined], core=True)
         total = total.then(delta)
         if len(state.core) <= state.budget:
             break
-        state, delta = yield from _thinning(state)
+        state, delta = yield from _thin_steps(state)
         total = total.then(delta)
     joined = _outside(state, patches, may_join, nearest, state.sq_first, len(may_join))
     state, delta = _take(state, patches, joined, core=False)
     total = total.then(delta)
-    state, delta = yield from _thinning(state)
+    state, delta = yield from _thin_steps(state)
     return state, total.then(delta)
 
 
-def _thinning(state: OnlineCoreset) -> Generator[None, None, Learnt]:
+def _thin_steps(state: OnlineCoreset) -> Generator[None, None, Learnt]:
     """Bring the rows under the budget, if there are more: r doubles while the core alone is larger, and other rows stay
     farthest first.
     """
@@ -262,7 +265,7 @@ def _thinning(state: OnlineCoreset) -> Generator[None, None, Learnt]:
     if before <= state.budget:
         return state, Delta.none(before)
     core, sq_radius = doubled(state.rows, state.core, state.sq_admission, state.budget)
-    kept = yield from refilling(state.rows, core, state.budget)
+    kept = yield from refill_steps(state.rows, core, state.budget)
     return _only(replace(state, core=core, sq_admission=sq_radius), kept), Delta(kept, before, len(kept))
 
 

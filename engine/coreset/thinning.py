@@ -10,13 +10,13 @@ from collections.abc import Generator
 import numpy as np
 from numpy.typing import NDArray
 
-from patchline.engine.coreset.centre_distances import Covering
+from patchline.engine.coreset.centre_distances import CentreDistances
 from patchline.engine.numerics.integer_distances import separated
 from patchline.engine.types import Rows
 
 FREED = 4
 """A thinning leaves one in so many of the budget's rows free, for what is learned next."""
-BLOCK = 512
+REFILL_BLOCK = 512
 """The farthest rows among which the next to stay are found at a time."""
 
 
@@ -30,7 +30,7 @@ def doubled(rows: Rows, core: NDArray[np.int64], sq_radius: int, budget: int) ->
     return core, sq_radius
 
 
-def refilling(rows: Rows, core: NDArray[np.int64], budget: int) -> Generator[None, None, NDArray[np.int64]]:
+def refill_steps(rows: Rows, core: NDArray[np.int64], budget: int) -> Generator[None, None, NDArray[np.int64]]:
     """The rows that stay, ascending, int64 (K,): the core, and others farthest first, to three quarters of the budget.
 
     Fewer stay only where the others equal rows that do. Works in slices.
@@ -38,24 +38,24 @@ def refilling(rows: Rows, core: NDArray[np.int64], budget: int) -> Generator[Non
     wanted = budget - budget // FREED
     stay = np.zeros(len(rows), dtype=bool)
     stay[core] = True
-    covering = Covering(rows)
-    covering.add(core)
+    distances = CentreDistances(rows)
+    distances.add(core)
     count = len(core)
     while count < wanted:
-        block = _next(covering, wanted - count)
+        block = _next(distances, wanted - count)
         if not len(block):
             break
-        covering.add(block)
+        distances.add(block)
         stay[block] = True
         count += len(block)
         yield
     return np.flatnonzero(stay)
 
 
-def _next(covering: Covering, wanted: int) -> NDArray[np.int64]:
+def _next(distances: CentreDistances, wanted: int) -> NDArray[np.int64]:
     """The rows to stay next, in greedy order; none where all others equal one that stays."""
-    block, sq, bar = covering.top(BLOCK)
-    mutual = covering.sq_mutual(block)
+    block, sq, bar = distances.top(REFILL_BLOCK)
+    mutual = distances.sq_mutual(block)
     chosen: list[int] = []
     while len(chosen) < wanted and len(block):
         best = int(sq.argmax())
@@ -64,6 +64,6 @@ def _next(covering: Covering, wanted: int) -> NDArray[np.int64]:
         chosen.append(int(block[best]))
         np.minimum(sq, mutual[best], out=sq)
     if not chosen:
-        farthest, sq_farthest = covering.farthest()
+        farthest, sq_farthest = distances.farthest()
         chosen = [farthest] if sq_farthest > 0 else []
     return np.array(chosen, dtype=np.int64)

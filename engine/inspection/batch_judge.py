@@ -41,7 +41,7 @@ class TensorSearch(TensorNearest, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class WorstPatches:
     """What a search found of B frames, on the device."""
 
     sq: Tensor
@@ -89,7 +89,7 @@ class BatchJudge:
         sq, rows = self.search(embeddings, maps)
         worst = _worst(sq)
         every = torch.arange(len(embeddings), device=worst.device)
-        found = Found(
+        found = WorstPatches(
             sq,
             worst,
             embeddings[every, worst],
@@ -116,7 +116,7 @@ class BatchJudge:
         return self.tell(self.search_bands(bands), grid, maps)()[0]
 
     @torch.inference_mode()
-    def search_bands(self, bands: Iterable[Tensor]) -> Found:
+    def search_bands(self, bands: Iterable[Tensor]) -> WorstPatches:
         """What is found of one frame, for `judge_bands`."""
         searched = []
         for band in bands:
@@ -128,7 +128,7 @@ class BatchJudge:
         _, worst, embedding, row = searched[of]
         before = sum(len(sq) for sq, *_ in searched[:of])
         all_sq = torch.cat([sq for sq, *_ in searched])[None]
-        return Found(all_sq, worst + before, embedding, row, lambda _: all_sq)
+        return WorstPatches(all_sq, worst + before, embedding, row, lambda _: all_sq)
 
     def note_used(self) -> None:
         """Tell the judge which rows have been a patch's nearest on the device since the last call."""
@@ -147,7 +147,7 @@ class BatchJudge:
             self._used[rows.flatten()] = True
 
     @torch.inference_mode()
-    def tell(self, found: Found, grid: tuple[int, int], maps: Maps) -> Answer:
+    def tell(self, found: WorstPatches, grid: tuple[int, int], maps: Maps) -> Answer:
         """What is said of frames, once the device has found it.
 
         The answer raises EngineError where a score is not finite.

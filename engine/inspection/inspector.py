@@ -176,11 +176,11 @@ class Inspector:
         return not self._batched and judge.used is None and judge.index.copy_can_grow
 
     def swap(self, recipe: str, bank: MemoryBank) -> None:
-        """Judge by another generation of a recipe's bank from the next `inspect` on; see `swapping`."""
-        for _ in self.swapping(recipe, bank):
+        """Judge by another generation of a recipe's bank from the next `inspect` on; see `swap_steps`."""
+        for _ in self.swap_steps(recipe, bank):
             pass
 
-    def swapping(self, recipe: str, bank: MemoryBank) -> Iterator[None]:
+    def swap_steps(self, recipe: str, bank: MemoryBank) -> Iterator[None]:
         """Make another generation ready in slices; frames may be inspected between them, by the old one until the end.
 
         Where the generation only adds rows, the index grows in place; else another is built from its rows.

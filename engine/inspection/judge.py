@@ -16,7 +16,7 @@ from patchline.engine.types import AnomalyMap, Inspection, Verdict
 
 Maps: TypeAlias = Literal["none", "rejects", "all"]
 """For which frames an anomaly map is made: passes seldom need one."""
-Found: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]
+BandDistances: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]
 """Patches of a band, by number, their distances, and the row nearest to each."""
 SLICE_ROWS = 2048
 """Rows that join an index at a time, where frames wait meanwhile."""
@@ -111,7 +111,7 @@ def score_bands(
     `used`, bool (M,), is set where a row is a patch's nearest.
     """
 
-    def search(band: NDArray[np.float32]) -> Found:
+    def search(band: NDArray[np.float32]) -> BandDistances:
         distances, nearest = index.search(band, 1)
         if used is not None:
             used[nearest[:, 0]] = True
@@ -121,10 +121,10 @@ def score_bands(
 
 
 def _scored(
-    scorer: Scorer, bands: Iterable[NDArray[np.float32]], find: Callable[[NDArray[np.float32]], Found]
+    scorer: Scorer, bands: Iterable[NDArray[np.float32]], find: Callable[[NDArray[np.float32]], BandDistances]
 ) -> tuple[Score, NDArray[np.float32]]:
     """The score by the patches that are found in each band, and the distances of all of these."""
-    found: list[NDArray[np.float32]] = []
+    distances_of_bands: list[NDArray[np.float32]] = []
     embedding, farthest, worst, row, before = np.empty(0, np.float32), -1.0, 0, 0, 0
     for band in bands:
         places, distances, nearest = find(band)
@@ -132,7 +132,7 @@ def _scored(
         if distances[most] > farthest:  # the first of equals stays
             embedding, farthest = band[places[most]].copy(), float(distances[most])
             worst, row = before + int(places[most]), int(nearest[most])
-        found.append(distances)
+        distances_of_bands.append(distances)
         before += len(band)
-    everywhere = np.concatenate(found)
+    everywhere = np.concatenate(distances_of_bands)
     return scorer.score_worst(embedding, everywhere, worst, row), everywhere

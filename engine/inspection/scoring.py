@@ -110,7 +110,7 @@ def reweighted(s_star: Values, to_neighbours: Values, largest: Values, exp: Call
         largest: (F,), the largest of each of these. It is taken out of every exponent, so that nothing overflows.
         exp: the exponential function for such values.
     """
-    weight = 1.0 - exp(s_star - largest) / exp(to_neighbours - largest[:, None]).sum(1)
+    weight: Values = 1.0 - exp(s_star - largest) / exp(to_neighbours - largest[:, None]).sum(1)
     return weight * s_star
 
 

@@ -58,8 +58,8 @@ def unused_rows(
     rows = [bank.provenance(row) for row in range(len(bank.rows))]
     fitted = {first.provenance(row) for row in range(len(first.rows))}
     idle = [row for row in rows if row not in used and row[0] not in young]
-    there = sum(row in fitted for row in rows)
-    may_leave = max(0, there - fit_rows_kept(first))
+    rows_of_fit = sum(row in fitted for row in rows)
+    may_leave = max(0, rows_of_fit - fit_rows_kept(first))
     of_fit = [row for row in idle if row in fitted]
     leaving = set(of_fit[max(0, len(of_fit) - may_leave) :])
     return tuple(row for row in idle if row in leaving or row not in fitted)

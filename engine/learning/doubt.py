@@ -20,7 +20,7 @@ from patchline.engine.types import Rows
 
 FARTHEST = 10
 """Patches of a frame, the farthest from the bank, that are compared."""
-AT_MOST = 50
+DEFECTS_COMPARED = 50
 """Known defects that are looked at, the newest: so the cost is bounded."""
 
 
@@ -36,18 +36,18 @@ def reason_to_doubt(
         scores: theirs, float64 (n,).
         share: of slips that are to be held, above 0 and below 1.
     """
-    parts = [_farthest(defect) for defect in defects[-AT_MOST:]]
+    parts = [_farthest(defect) for defect in defects[-DEFECTS_COMPARED:]]
     patches = [part for part, _ in parts]
-    found = _doubt(_farthest(frame), score, patches)
+    doubt = _doubt(_farthest(frame), score, patches)
     of_defects = np.array(
         [
             _doubt(part, value, patches[:i] + patches[i + 1 :])
-            for i, (part, value) in enumerate(zip(parts, scores[-AT_MOST:].tolist(), strict=True))
+            for i, (part, value) in enumerate(zip(parts, scores[-DEFECTS_COMPARED:].tolist(), strict=True))
         ]
     )
-    if found < cut_off(of_defects, share):
+    if doubt < cut_off(of_defects, share):
         return None
-    count = int((of_defects <= found).sum())
+    count = int((of_defects <= doubt).sum())
     return f"it looks less like the good parts known so far than {count} of {len(parts)} known defects do"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from patchline.engine.bank.events import Chain, Event, Held, StoredFrame, following
+from patchline.engine.bank.events import Chain, Event, Held, StoredFrame, chain_after
 from patchline.engine.bank.manifest import Manifest
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.bank.state import bank_of, calibration_of
@@ -16,7 +16,7 @@ from patchline.engine.coreset.event_log import Learning
 from patchline.engine.coreset.online import OnlineCoreset
 from patchline.engine.errors import LearningError
 from patchline.engine.learning.doubt import reason_to_doubt
-from patchline.engine.learning.preview import Preview, previewing
+from patchline.engine.learning.preview import Preview, preview_steps
 from patchline.engine.learning.reference_frames import ReferenceFrames
 from patchline.engine.learning.reference_store import KnownFrames
 from patchline.engine.learning.requests import Confirmation, Proposal, Request
@@ -74,42 +74,42 @@ class Head:
             if waiting is None:
                 raise LearningError(f"frame {request.frame!r}: came without embeddings and does not wait in quarantine")
             return self.store.patches(waiting.frame)
-        found, expected = request.patches, (self.bank.grid[0] * self.bank.grid[1], self.bank.rows.shape[1])
-        if found.dtype != np.int16 or found.shape != expected:
+        patches, expected = request.patches, (self.bank.grid[0] * self.bank.grid[1], self.bank.rows.shape[1])
+        if patches.dtype != np.int16 or patches.shape != expected:
             raise LearningError(
-                f"patches of frame {request.frame!r}: found {found.dtype} {found.shape}, expected int16 {expected}"
+                f"patches of frame {request.frame!r}: found {patches.dtype} {patches.shape}, expected int16 {expected}"
             )
-        return found
+        return patches
 
-    def following(self, event: Event) -> Chain:
+    def chain_after(self, event: Event) -> Chain:
         """What the chain comes to after one more event."""
-        return following(self.chain, event, self.events)
+        return chain_after(self.chain, event, self.events)
 
-    def replay(self, event: Event) -> Generator[None, None, OnlineCoreset]:
+    def replay_steps(self, event: Event) -> Generator[None, None, OnlineCoreset]:
         """The state after an event that takes something away, in slices."""
         frames = self.chain.frames
-        log = self.following(event).log
+        log = self.chain_after(event).log
         for learning in Learning.replay(self.first, log, lambda name: self.store.patches(frames[name])):
             yield
             state = learning.state
         return state
 
-    def in_step(self) -> Generator[None, None, ReferenceFrames]:
+    def sync_steps(self) -> Generator[None, None, ReferenceFrames]:
         """The reference frames by the rows as they are, in slices."""
-        return (yield from self.known.in_step(self.state, self.chain.defects))
+        return (yield from self.known.sync_steps(self.state, self.chain.defects))
 
-    def preview(
+    def preview_steps(
         self, references: ReferenceFrames, state: OnlineCoreset, event: Event, threshold: float | None = None
     ) -> Generator[None, None, Preview]:
         """What another state of the rows would change, in slices; `threshold` is its own, where it is known."""
-        now = self.following(event)
+        chain = self.chain_after(event)
 
         def threshold_of(scores: NDArray[np.float64]) -> float:
-            return calibration_of(self.first_bank, state, scores, now).threshold if threshold is None else threshold
+            return calibration_of(self.first_bank, state, scores, chain).threshold if threshold is None else threshold
 
         frame = getattr(event, "frame", "")
         return (
-            yield from previewing(
+            yield from preview_steps(
                 references,
                 state,
                 frame.name if isinstance(frame, StoredFrame) else frame,
@@ -147,7 +147,7 @@ class Head:
         patches: Mapping[str, Rows] | None = None,
     ) -> Draft:
         """A generation with the rows of another state; see `GenerationStore.create` for `kept`."""
-        calibration = calibration_of(self.first_bank, state, preview.calibration_scores, self.following(event))
+        calibration = calibration_of(self.first_bank, state, preview.calibration_scores, self.chain_after(event))
         bank = bank_of(self.bank, self.first_bank, state, calibration, event.time)
         return Draft(
             proposal=Proposal(bank=bank, preview=preview),

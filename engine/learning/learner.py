@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from patchline.engine.bank.events import Chain, ConfirmedDefect, ConfirmedGood, Held, chain
+from patchline.engine.bank.events import Chain, ConfirmedDefect, ConfirmedGood, Held, chain_of
 from patchline.engine.bank.manifest import LearningState, Manifest
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.bank.state import first_state, state_of
@@ -50,10 +50,10 @@ class Learner:
         2
     """
 
-    def __init__(self, newest: Head) -> None:
-        self._newest = newest
+    def __init__(self, head: Head) -> None:
+        self._head = head
         self._draft: Draft | None = None
-        self._passed = list(newest.passed)
+        self._passed = list(head.passed)
 
     @classmethod
     def open(cls, store: GenerationStore) -> "Learner":
@@ -71,24 +71,24 @@ class Learner:
             )
         known = KnownFrames(store, first.calibration, manifest.rejects)
         bank = store.bank(1)
-        return cls(_newest(store, manifest, bank, state_of(bank, first.learning, first_state(bank)), known))
+        return cls(_read_head(store, manifest, bank, state_of(bank, first.learning, first_state(bank)), known))
 
     def reopen(self) -> "Learner":
         """Go on from the newest generation, whoever wrote it, with the rejects and scores noted here; see `open`."""
-        now = self._newest
-        learner = Learner(_newest(now.store, now.store.manifest(), now.first_bank, now.first, now.known))
+        head = self._head
+        learner = Learner(_read_head(head.store, head.store.manifest(), head.first_bank, head.first, head.known))
         learner._passed = self._passed
         return learner
 
     @property
     def bank(self) -> MemoryBank:
         """The newest generation."""
-        return self._newest.bank
+        return self._head.bank
 
     @property
     def chain(self) -> Chain:
         """What all generations' events come to."""
-        return self._newest.chain
+        return self._head.chain
 
     @property
     def proposal(self) -> Proposal | None:
@@ -97,7 +97,7 @@ class Learner:
 
     def warm_up(self) -> Iterator[None]:
         """Bring the reference frames in step with the bank, in slices: the first proposal then costs what later do."""
-        yield from self._newest.in_step()
+        yield from self._head.sync_steps()
 
     def knows(self, feedback_id: str) -> bool:
         """Whether a request has been applied, by this process or any other."""
@@ -105,7 +105,7 @@ class Learner:
 
     def note_reject(self, frame: str, patches: Rows) -> None:
         """Remember a rejected frame, int16 (P, D), for previews; it is stored with the next generation."""
-        self._newest.known.note_reject(frame, patches)
+        self._head.known.note_reject(frame, patches)
 
     def note_pass(self, score: float) -> None:
         """Remember the score of a frame that passed; it is stored with the next generation."""
@@ -133,8 +133,8 @@ class Learner:
 
     def unused(self, usage: Mapping[str, UsedRows], *, days: int, today: str) -> tuple[tuple[str, int], ...]:
         """The rows that the ageing policy lets go; see `ageing.unused_rows`."""
-        now = self._newest
-        return unused_rows(now.bank, now.first_bank, now.events, usage, days=days, today=today)
+        head = self._head
+        return unused_rows(head.bank, head.first_bank, head.events, usage, days=days, today=today)
 
     def commit(self) -> MemoryBank:
         """Write the proposal as the next generation, and go on from it.
@@ -144,31 +144,31 @@ class Learner:
             LearningError: nothing is proposed.
             BankFileError: the store cannot be written.
         """
-        now, draft = self._newest, self._draft
+        head, draft = self._head, self._draft
         if draft is None:
             raise LearningError("nothing is proposed")
         event, bank = draft.event, draft.proposal.bank
         if isinstance(event, ConfirmedGood | Held | ConfirmedDefect):
-            stored = now.store.keep(event.frame.name, draft.patches[event.frame.name])
+            stored = head.store.keep(event.frame.name, draft.patches[event.frame.name])
             event = msgspec.structs.replace(event, frame=stored)
-        manifest = now.store.create(
+        manifest = head.store.create(
             bank,
             event=event,
-            before=(now.manifest, now.bank),
+            before=(head.manifest, head.bank),
             kept=draft.kept,
             learning=LearningState.of(draft.state),
-            rejects=now.known.store_rejects(),
+            rejects=head.known.store_rejects(),
         )
-        self._newest = replace(
-            now,
+        self._head = replace(
+            head,
             manifest=manifest,
             bank=bank,
             state=draft.state,
-            events=(*now.events, event),
-            chain=now.following(event),
+            events=(*head.events, event),
+            chain=head.chain_after(event),
             passed=(),
         )
-        now.known.take(draft.references)
+        head.known.take(draft.references)
         del self._passed[: len(event.passed)]
         self._draft = None
         return bank
@@ -181,10 +181,10 @@ class Learner:
             raise LearningError(f"feedback {request.feedback_id!r}: operator is empty, expected who asks for it")
         if request.feedback_id and self.knows(request.feedback_id):
             raise LearningError(f"feedback {request.feedback_id!r}: has been applied already")
-        self._draft = yield from propose(replace(self._newest, passed=tuple(self._passed)), request)
+        self._draft = yield from propose(replace(self._head, passed=tuple(self._passed)), request)
 
 
-def _newest(
+def _read_head(
     store: GenerationStore, manifest: Manifest, first_bank: MemoryBank, first: OnlineCoreset, known: KnownFrames
 ) -> Head:
     bank, events = store.bank(manifest.generation), store.events(manifest.generation)
@@ -197,6 +197,6 @@ def _newest(
         first=first,
         known=known,
         events=events,
-        chain=chain(events),
+        chain=chain_of(events),
         passed=(),
     )

@@ -1,4 +1,4 @@
-"""What learning a frame would do, known before it is done: rows, threshold, rejects cleared, known defects hidden."""
+"""What an update would do, known before it is done: rows, threshold, rejects cleared, known defects hidden."""
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -7,10 +7,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from patchline.engine.coreset.online import OnlineCoreset, learn
+from patchline.engine.coreset.online import OnlineCoreset
 from patchline.engine.learning.reference_frames import Kind, ReferenceFrames, kept_rows
-from patchline.engine.numerics.steps import finish
-from patchline.engine.types import Rows
 
 Scores: TypeAlias = Callable[[ReferenceFrames], NDArray[np.float64]]
 """Scores of reference frames, float64 (F,), in their order."""
@@ -54,28 +52,7 @@ class Preview:
         )
 
 
-def preview(
-    references: ReferenceFrames,
-    frame: str,
-    patches: Rows,
-    *,
-    scores: Scores,
-    threshold_of: ThresholdOf,
-) -> Preview:
-    """Preview learning a frame; taking the update is keeping the preview's `state` and `references`.
-
-    Args:
-        references: in step with the rows as they are.
-        frame: name of the frame to confirm.
-        patches: int16 (P, D), its embeddings.
-        scores: how reference frames are scored.
-        threshold_of: how a generation's threshold follows from its calibration frames.
-    """
-    state, _ = learn(references.state, frame, patches)
-    return finish(previewing(references, state, frame, scores=scores, threshold_of=threshold_of))
-
-
-def previewing(
+def preview_steps(
     references: ReferenceFrames,
     state: OnlineCoreset,
     frame: str,
@@ -90,10 +67,14 @@ def previewing(
         references: in step with the rows as they are.
         state: the rows that would be.
         frame: the frame that the change is about; it is not among the rejects that the change may be said to clear.
-        scores, threshold_of: as for `preview`.
+        scores: how reference frames are scored.
+        threshold_of: how a generation's threshold follows from the scores of its calibration frames.
         threshold_before: the threshold as it is, where `threshold_of` gives only what would be.
+
+    Returns:
+        What would change; taking the update is keeping the preview's `state` and `references`.
     """
-    after = yield from references.following(state)
+    after = yield from references.follow_steps(state)
     yield
     was, will = scores(references), scores(after)
     yield
@@ -102,10 +83,12 @@ def previewing(
     threshold_after = threshold_of(will[calibration])
     passes = (was > before) & (will <= threshold_after)
 
-    def passing(kind: Kind) -> tuple[str, ...]:
+    def passing_frames(kind: Kind) -> tuple[str, ...]:
         pairs = zip(references.frames, passes, strict=True)
         return tuple(
-            reference.name for reference, now in pairs if now and reference.kind == kind and reference.name != frame
+            reference.name
+            for reference, passing in pairs
+            if passing and reference.kind == kind and reference.name != frame
         )
 
     kept = int((kept_rows(references.state, state) >= 0).sum())
@@ -117,8 +100,8 @@ def previewing(
         rows_removed=len(references.state.rows) - kept,
         threshold_before=before,
         threshold_after=threshold_after,
-        cleared=passing("reject"),
+        cleared=passing_frames("reject"),
         rejects=sum(reference.name != frame for reference in references.of("reject")),
-        hidden=passing("defect"),
+        hidden=passing_frames("defect"),
         defects=len(references.of("defect")),
     )

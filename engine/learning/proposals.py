@@ -5,14 +5,14 @@ from dataclasses import replace
 
 from patchline.engine.bank.events import Aged, ConfirmedDefect, ConfirmedGood, Held, RolledBack, StoredFrame, Unlearned
 from patchline.engine.bank.state import state_of
-from patchline.engine.coreset.online import learning
+from patchline.engine.coreset.online import learn_steps
 from patchline.engine.errors import LearningError
 from patchline.engine.learning.ageing import fit_rows_kept
 from patchline.engine.learning.draft import Draft, Head
 from patchline.engine.learning.requests import Ageing, Confirmation, Proposal, Rollback, Unlearning
 
 
-def confirm_good(now: Head, request: Confirmation) -> Generator[None, None, Draft]:
+def confirm_good(head: Head, request: Confirmation) -> Generator[None, None, Draft]:
     """Learn a frame; one that would hide a known defect, or looks like a slip to a recipe that asks for it, is held.
 
     A second person may approve it then, or at once.
@@ -22,45 +22,45 @@ def confirm_good(now: Head, request: Confirmation) -> Generator[None, None, Draf
     Raises:
         LearningError: there are no patches, or the one who confirmed a held frame asks again.
     """
-    waiting = now.chain.held.get(request.frame)
+    waiting = head.chain.held.get(request.frame)
     confirmed_by, approved_by = request.operator, request.approved_by
     if waiting is not None and approved_by is None:
         confirmed_by, approved_by = waiting.operator, request.operator
     if approved_by is not None and approved_by == confirmed_by:
         raise LearningError(f"frame {request.frame!r}: waits for someone else than {confirmed_by!r} to approve it")
-    patches = now.patches(request, waiting)
-    references = yield from now.in_step()
-    state, delta = yield from learning(now.state, request.frame, patches, request.nearest)
+    patches = head.patches(request, waiting)
+    references = yield from head.sync_steps()
+    state, delta = yield from learn_steps(head.state, request.frame, patches, request.nearest)
     yield
     event = ConfirmedGood(
         frame=_not_stored(request.frame),
         score=waiting.score if waiting else request.score,
         approved_by=approved_by,
-        **now.by(request, confirmed_by),
+        **head.by(request, confirmed_by),
     )
-    preview = yield from now.preview(references, state, event)
+    preview = yield from head.preview_steps(references, state, event)
     yield
     why = None
     if approved_by is None:
-        why = preview.hold or now.doubt(references, request.frame, patches)
+        why = preview.hold or head.doubt(references, request.frame, patches)
     if why is None:
-        return now.draft(event, state, preview, delta.kept, {request.frame: patches})
-    held = Held(frame=event.frame, score=event.score, held=why, **now.by(request))
-    return now.draft_unchanged(held, references, preview, {request.frame: patches}, why)
+        return head.draft(event, state, preview, delta.kept, {request.frame: patches})
+    held = Held(frame=event.frame, score=event.score, held=why, **head.by(request))
+    return head.draft_unchanged(held, references, preview, {request.frame: patches}, why)
 
 
-def confirm_defect(now: Head, request: Confirmation) -> Generator[None, None, Draft]:
+def confirm_defect(head: Head, request: Confirmation) -> Generator[None, None, Draft]:
     """Let a frame join the known defects, which no update may hide unseen. No row changes.
 
     Raises:
         LearningError: there are no patches.
     """
-    patches = now.patches(request, now.chain.held.get(request.frame))
-    references = yield from now.in_step()
-    event = ConfirmedDefect(frame=_not_stored(request.frame), **now.by(request))
+    patches = head.patches(request, head.chain.held.get(request.frame))
+    references = yield from head.sync_steps()
+    event = ConfirmedDefect(frame=_not_stored(request.frame), **head.by(request))
     references = references.with_frame(request.frame, "defect", patches)
-    preview = yield from now.preview(references, now.state, event)
-    return now.draft_unchanged(event, references, preview, {request.frame: patches})
+    preview = yield from head.preview_steps(references, head.state, event)
+    return head.draft_unchanged(event, references, preview, {request.frame: patches})
 
 
 def _not_stored(frame: str) -> StoredFrame:
@@ -68,7 +68,7 @@ def _not_stored(frame: str) -> StoredFrame:
     return StoredFrame(name=frame, sha256="", bytes=0)
 
 
-def unlearn(now: Head, request: Unlearning) -> Generator[None, None, Draft]:
+def unlearn(head: Head, request: Unlearning) -> Generator[None, None, Draft]:
     """Make the bank that never saw a confirmed frame: the log of events, replayed without it.
 
     A frame that waits in quarantine, or is a known defect, is only taken from there.
@@ -76,57 +76,57 @@ def unlearn(now: Head, request: Unlearning) -> Generator[None, None, Draft]:
     Raises:
         LearningError: the frame is of the fit, or unknown.
     """
-    name, chain = request.frame, now.chain
+    name, chain = request.frame, head.chain
     if name not in chain.frames and name not in chain.defects and name not in chain.held:
-        if name in {frame.name for frame in now.first_bank.frames}:
+        if name in {frame.name for frame in head.first_bank.frames}:
             raise LearningError(f"frame {name!r} is part of the fit: unlearning it takes a refit")
         raise LearningError(f"frame {name!r} has been neither learned, nor held, nor named a defect")
-    references = (yield from now.in_step()).without_frame(name, "defect")
-    event = Unlearned(frame=name, **now.by(request))
-    state = now.state
+    references = (yield from head.sync_steps()).without_frame(name, "defect")
+    event = Unlearned(frame=name, **head.by(request))
+    state = head.state
     if name in chain.frames:
-        state = yield from now.replay(event)
-    preview = yield from now.preview(references, state, event)
-    return now.draft(event, state, preview)
+        state = yield from head.replay_steps(event)
+    preview = yield from head.preview_steps(references, state, event)
+    return head.draft(event, state, preview)
 
 
-def rollback(now: Head, request: Rollback) -> Generator[None, None, Draft]:
+def rollback(head: Head, request: Rollback) -> Generator[None, None, Draft]:
     """Make a generation that equals an earlier one in rows and threshold; known defects stay known.
 
     Raises:
         LearningError: there is no such generation before the newest.
         BankFileError: its files are truncated or altered.
     """
-    if not 1 <= request.generation < now.bank.generation:
+    if not 1 <= request.generation < head.bank.generation:
         raise LearningError(
-            f"generation {request.generation}: expected one before the newest, 1 to {now.bank.generation - 1}"
+            f"generation {request.generation}: expected one before the newest, 1 to {head.bank.generation - 1}"
         )
-    earlier = now.store.bank(request.generation)
-    state = state_of(earlier, now.store.manifest(request.generation).learning, now.first)
+    earlier = head.store.bank(request.generation)
+    state = state_of(earlier, head.store.manifest(request.generation).learning, head.first)
     yield
-    references = yield from now.in_step()
-    event = RolledBack(to=request.generation, **now.by(request))
-    preview = yield from now.preview(references, state, event, earlier.threshold)
-    bank = replace(earlier, generation=now.bank.generation + 1, created=request.time)
+    references = yield from head.sync_steps()
+    event = RolledBack(to=request.generation, **head.by(request))
+    preview = yield from head.preview_steps(references, state, event, earlier.threshold)
+    bank = replace(earlier, generation=head.bank.generation + 1, created=request.time)
     return Draft(proposal=Proposal(bank=bank, preview=preview), event=event, state=state, references=preview.references)
 
 
-def age(now: Head, request: Ageing) -> Generator[None, None, Draft]:
+def age(head: Head, request: Ageing) -> Generator[None, None, Draft]:
     """Let rows leave, and with them what they stood for; what remains is learned again.
 
     Raises:
         LearningError: one of the rows is not there, or too few of the fit would be left.
     """
-    bank, first = now.bank, now.first_bank
-    there = {bank.provenance(row) for row in range(len(bank.rows))}
-    if unknown := set(request.rows) - there:
+    bank, first = head.bank, head.first_bank
+    present = {bank.provenance(row) for row in range(len(bank.rows))}
+    if unknown := set(request.rows) - present:
         raise LearningError(f"row {min(unknown)}: is not in generation {bank.generation}")
     fitted = {first.provenance(row) for row in range(len(first.rows))}
-    left, least = len((fitted & there) - set(request.rows)), fit_rows_kept(first)
+    left, least = len((fitted & present) - set(request.rows)), fit_rows_kept(first)
     if fitted & set(request.rows) and left < least:
         raise LearningError(f"{left} rows of the fit would be left, expected {least} or more of {len(fitted)}")
-    references = yield from now.in_step()
-    event = Aged(rows=request.rows, **now.by(request))
-    state = yield from now.replay(event)
-    preview = yield from now.preview(references, state, event)
-    return now.draft(event, state, preview)
+    references = yield from head.sync_steps()
+    event = Aged(rows=request.rows, **head.by(request))
+    state = yield from head.replay_steps(event)
+    preview = yield from head.preview_steps(references, state, event)
+    return head.draft(event, state, preview)

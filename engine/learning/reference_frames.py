@@ -77,9 +77,9 @@ class ReferenceFrames:
 
     def follow(self, after: OnlineCoreset) -> "ReferenceFrames":
         """The same frames, in step with another state: rows added, thinned, aged, unlearned or rolled back."""
-        return finish(self.following(after))
+        return finish(self.follow_steps(after))
 
-    def following(self, after: OnlineCoreset) -> Generator[None, None, "ReferenceFrames"]:
+    def follow_steps(self, after: OnlineCoreset) -> Generator[None, None, "ReferenceFrames"]:
         """`follow`, in slices."""
         position = kept_rows(self.state, after)
         kept = position >= 0

@@ -66,7 +66,7 @@ class KnownFrames:
         """Go on from reference frames that are in step with a later state."""
         self._references = references
 
-    def in_step(
+    def sync_steps(
         self, state: OnlineCoreset, defects: Mapping[str, StoredFrame]
     ) -> Generator[None, None, ReferenceFrames]:
         """The reference frames, in step with a state of the rows, in slices.
@@ -81,7 +81,7 @@ class KnownFrames:
                 references = references.with_frame(frame.name, "calibration", self._store.patches(frame))
                 yield
         elif references.state is not state:
-            references = yield from references.following(state)
+            references = yield from references.follow_steps(state)
         known = {frame.name for frame in references.of("defect")}
         for gone in known - defects.keys():
             references = references.without_frame(gone, "defect")
@@ -94,11 +94,11 @@ class KnownFrames:
         return references
 
     def _with_rejects(self, references: ReferenceFrames) -> Generator[None, None, ReferenceFrames]:
-        there = {frame.name for frame in references.of("reject")}
-        for gone in there - {frame.name for frame in self._rejects} - self._noted.keys():
+        held = {frame.name for frame in references.of("reject")}
+        for gone in held - {frame.name for frame in self._rejects} - self._noted.keys():
             references = references.without_frame(gone, "reject")
         for frame in tuple(self._rejects):
-            if frame.name in there:
+            if frame.name in held:
                 continue
             try:
                 references = references.with_frame(frame.name, "reject", self._store.patches(frame, REJECTS))

@@ -2,8 +2,16 @@
 
 from collections.abc import Iterator
 
-from patchline.engine.bank.events import Chain, ConfirmedDefect, ConfirmedGood, Fitted, Held, RolledBack, StoredFrame
-from patchline.engine.bank.events import following as following_event
+from patchline.engine.bank.events import (
+    Chain,
+    ConfirmedDefect,
+    ConfirmedGood,
+    Fitted,
+    Held,
+    RolledBack,
+    StoredFrame,
+    chain_after,
+)
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.bank.reader import GenerationReader
 from patchline.engine.bank.state import bank_of, calibration_of, first_state, state_of
@@ -49,7 +57,7 @@ class _Replay:
         self._first = state_of(self._first_bank, first.learning, first_state(self._first_bank))
         self._state = self._first
         self._events = store.events(store.newest() or 1)
-        self._chain: Chain = following_event(Chain(), self._events[0], ())
+        self._chain: Chain = chain_after(Chain(), self._events[0], ())
         self._calibrations = [self._first_bank.calibration]
         self._references = ReferenceFrames(self._first)
         for frame in first.calibration:
@@ -60,7 +68,7 @@ class _Replay:
         done = len(self._calibrations)
         event = self._events[done]
         frames = dict(self._chain.frames)
-        self._chain = following_event(self._chain, event, self._events[:done])
+        self._chain = chain_after(self._chain, event, self._events[:done])
         frames |= self._chain.frames
         match event:
             case Held() | ConfirmedDefect() | Fitted():
@@ -87,8 +95,8 @@ class _Replay:
             return self._store.patches(frames[name])
 
         state = self._first
-        for learning in Learning.replay(self._first, self._chain.log, patches):
-            state = learning.state
+        for replayed_log in Learning.replay(self._first, self._chain.log, patches):
+            state = replayed_log.state
         return state
 
 

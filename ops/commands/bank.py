@@ -53,12 +53,12 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show one generation: what it is, what made it, what it promises, and which frames it knows."""
-    from patchline.engine.bank.events import chain
+    from patchline.engine.bank.events import chain_of
     from patchline.ops.commands._generations import line, what
 
     reader = _reader(bank)
     manifest = reader.manifest(generation)
-    known = chain(reader.events(manifest.generation))
+    known = chain_of(reader.events(manifest.generation))
     waiting = {name: held.held for name, held in known.held.items()}
     if as_json:
         import msgspec

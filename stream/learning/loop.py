@@ -175,7 +175,7 @@ class LearningLoop(Listener):
             if bank.generation <= self._active[recipe]:
                 return
             alone = not self._engine.swaps_beside(recipe)
-            await thread.between_batches(self._engine.swapping(recipe, bank), alone=alone, short=True)
+            await thread.between_batches(self._engine.swap_steps(recipe, bank), alone=alone, short=True)
             self._active[recipe] = bank.generation
         self._observer.generation(recipe, bank)
 

@@ -7,13 +7,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from patchline.engine.coreset.event_log import Aged, Learned, Learning
+from patchline.engine.coreset.event_log import AgedRows, Learned, Learning
 from patchline.engine.coreset.greedy import greedy_coreset
 from patchline.engine.coreset.online import OnlineCoreset, begin, sq_integer
 from patchline.engine.types import Rows
 
 D = 3
-unhurried = settings(max_examples=40, deadline=None)
+unhurried = settings(max_examples=40)
 
 
 def patches_of(seed: int, count: int = 12, spread: int = 60, shift: int = 0) -> Rows:
@@ -53,11 +53,11 @@ def same(one: OnlineCoreset, other: OnlineCoreset) -> bool:
     )
 
 
-def run(first: OnlineCoreset, frames: dict[str, Rows], log: Sequence[Learned | Aged]) -> Learning:
+def run(first: OnlineCoreset, frames: dict[str, Rows], log: Sequence[Learned | AgedRows]) -> Learning:
     """The log applied event by event, as a line would."""
     learning = Learning(first, frames.__getitem__)
     for event in log:
-        if isinstance(event, Aged):
+        if isinstance(event, AgedRows):
             learning.age(event.rows)
         else:
             learning.learn(event.frame)

@@ -114,7 +114,7 @@ class LearningScriptedEngine(ScriptedEngine):
     def swaps_beside(self, recipe) -> bool:
         return True
 
-    def swapping(self, recipe, bank) -> Iterator[None]:
+    def swap_steps(self, recipe, bank) -> Iterator[None]:
         yield
         self.world.log.append(f"swap {bank.generation}")
 

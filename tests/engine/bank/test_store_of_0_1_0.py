@@ -11,11 +11,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from patchline.engine.bank.events import chain
+from patchline.engine.bank.events import chain_of
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.bank.store import GenerationStore
 from patchline.engine.bank.usage_log import UsageLog
-from patchline.engine.coreset.event_log import Aged
+from patchline.engine.coreset.event_log import AgedRows
 from patchline.engine.inspection.inspector import Inspector
 from patchline.engine.learning.learner import Learner
 from patchline.engine.learning.replay import replay_errors
@@ -110,7 +110,7 @@ def test_every_generation_is_what_it_was(store: GenerationStore, number: int) ->
 
 def test_the_chain_comes_to_what_it_came_to(store: GenerationStore) -> None:
     """Learned, known and held frames, applied feedback, recent rejects, noted use and the recipe are those of then."""
-    known = chain(store.events(GENERATIONS[-1]))
+    known = chain_of(store.events(GENERATIONS[-1]))
     assert store.generations() == GENERATIONS
     assert store.newest() == GENERATIONS[-1]
     assert list(known.frames) == EXPECTED["learned"]
@@ -185,7 +185,7 @@ def test_unlearning_gives_the_bank_that_never_saw_the_frame(store: GenerationSto
     bank = unlearned(learner, frame)
     never_saw = Learner.open(first_only(store, tmp_path / "never-saw"))
     for event in log:
-        if isinstance(event, Aged):
+        if isinstance(event, AgedRows):
             there = {never_saw.bank.provenance(row) for row in range(len(never_saw.bank.rows))}
             rows = tuple(row for row in event.rows if row[0] != frame and row in there)
             for _ in never_saw.age(Ageing(feedback_id="aged", operator="kim", rows=rows)):

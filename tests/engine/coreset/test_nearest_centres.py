@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from patchline.engine.coreset.nearest_centres import OPEN, NearestCentres
+from patchline.engine.coreset.nearest_centres import UNKNOWN, NearestCentres
 
 
 def nearest_centres(total: int) -> NearestCentres:
@@ -12,14 +12,14 @@ def test_the_nearest_is_known_unless_rounding_leaves_it_open() -> None:
     """Of one vector two centres are equally far, of the others one is nearer; what is farther later changes nothing."""
     nearest = nearest_centres(3)
     rows, error = torch.arange(3), 1e-6
-    at, places = torch.tensor([0, 1, 1, 2]), torch.tensor([0, 0, 1, 1])
-    nearest.offer(rows, at, places, torch.tensor([4.0, 5.0, 5.0, 6.0]), error)
-    assert nearest.place.tolist() == [0, OPEN, 1]
+    indices, centres = torch.tensor([0, 1, 1, 2]), torch.tensor([0, 0, 1, 1])
+    nearest.offer(rows, indices, centres, torch.tensor([4.0, 5.0, 5.0, 6.0]), error)
+    assert nearest.centre.tolist() == [0, UNKNOWN, 1]
     nearest.offer(rows, torch.tensor([0, 1, 2]), torch.tensor([2, 2, 2]), torch.tensor([4.5, 3.0, 3.0]), error)
-    assert nearest.place.tolist() == [0, OPEN, 2]  # what was nearest of the second is not known
+    assert nearest.centre.tolist() == [0, UNKNOWN, 2]  # what was nearest of the second is not known
     np.testing.assert_allclose(nearest.upper, [4, 3, 3], rtol=1e-5)
     nearest.offer(rows[:1], torch.tensor([0]), torch.tensor([3]), torch.tensor([4.0]), error)
-    assert nearest.place[0] == OPEN
+    assert nearest.centre[0] == UNKNOWN
 
 
 def test_a_centre_that_is_met_again_leaves_its_vector_known() -> None:
@@ -27,16 +27,16 @@ def test_a_centre_that_is_met_again_leaves_its_vector_known() -> None:
     nearest = nearest_centres(1)
     for _ in range(2):
         nearest.offer(torch.arange(1), torch.tensor([0]), torch.tensor([7]), torch.tensor([4.0]), 1e-6)
-    assert nearest.place.tolist() == [7]
+    assert nearest.centre.tolist() == [7]
 
 
 def test_hints_are_centres_beside_that_were_not_compared_with() -> None:
     """Not the vector's own, not one that it has seen, and none twice; at the ends of the array nothing is asked for."""
     nearest = nearest_centres(5)
-    nearest.place[:] = torch.tensor([3, 1, 3, 2, OPEN], dtype=torch.int32)
+    nearest.centre[:] = torch.tensor([3, 1, 3, 2, UNKNOWN], dtype=torch.int32)
     nearest.seen[:] = torch.tensor([0, 2, 0, 0, 0], dtype=torch.int32)
-    at, places = nearest.hints(torch.tensor([0, 1, 2, 4]), (1, -1))
-    assert sorted(zip(at.tolist(), places.tolist(), strict=True)) == [(0, 1), (1, 3), (2, 1), (2, 2), (3, 2)]
+    indices, centres = nearest.hints(torch.tensor([0, 1, 2, 4]), (1, -1))
+    assert sorted(zip(indices.tolist(), centres.tolist(), strict=True)) == [(0, 1), (1, 3), (2, 1), (2, 2), (3, 2)]
 
 
 def test_the_farthest_are_picked_and_no_other_lies_above_the_bar() -> None:

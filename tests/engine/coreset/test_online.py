@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patchline.engine.coreset.event_log import Aged, Learned, Learning
+from patchline.engine.coreset.event_log import AgedRows, Learned, Learning
 from patchline.engine.coreset.online import OnlineCoreset, begin, learn, resume
 from patchline.engine.coreset.rows import Delta, GrowingRows
 from patchline.engine.errors import EngineError
@@ -114,7 +114,7 @@ def test_unlearning_gives_the_bank_that_never_saw_the_frame(
 ) -> None:
     """With ageing and thinning in between, unlearning equals the same history without the frame, bit for bit."""
     first, frames = world
-    log: list[Learned | Aged] = [Learned(frame=name) for name in frames]
+    log: list[Learned | AgedRows] = [Learned(frame=name) for name in frames]
     learning = run(first, frames, log)
     rows = [
         (learning.state.frames[f], int(p))
@@ -123,7 +123,7 @@ def test_unlearning_gives_the_bank_that_never_saw_the_frame(
     aged = data.draw(st.lists(st.sampled_from(rows), max_size=3, unique=True))
     fit_rows = {("fit", int(p)) for p in first.row_patch}
     if fit_rows - set(aged):
-        log.insert(data.draw(st.integers(0, len(log))), Aged(rows=tuple(aged)))
+        log.insert(data.draw(st.integers(0, len(log))), AgedRows(rows=tuple(aged)))
     gone = data.draw(st.sampled_from(sorted(frames)))
     never_saw = run(first, frames, [event for event in log if event != Learned(frame=gone)])
     *_, unlearned = run(first, frames, log).unlearn(gone)

@@ -24,7 +24,7 @@ from patchline.engine.features.weights import random_backbone
 
 # Memory that is taken for speed, up to a fixed size.
 candidate_pairs.CACHE_BYTES = 2**20
-candidate_pairs.CHUNK_VALUES = candidate_pairs.GATHER_VALUES = centre_distances.PART = 2**18
+candidate_pairs.COMPARED_VALUES = candidate_pairs.GATHER_VALUES = centre_distances.PART = 2**18
 candidate_pairs.MEASURED_VALUES = 2**18
 projection.CHUNK_VALUES = 2**18
 folder, side = Path(sys.argv[1]), 224

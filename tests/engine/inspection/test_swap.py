@@ -42,7 +42,7 @@ def test_added_rows_grow_the_index_in_place(fitted: FitReport, kind: SearchKind)
     index = inspector._judges["texture"].index
     patches = inspector.embed("texture", inspector.prepare("texture", texture(70)))
     grown = with_rows(bank, np.concatenate([bank.rows, patches[::7]]))
-    slices = list(inspector.swapping("texture", grown))
+    slices = list(inspector.swap_steps("texture", grown))
     assert slices == []
     after = inspector._judges["texture"].index
     assert after is index or after._axes is index._axes
@@ -59,7 +59,7 @@ def test_removed_rows_make_another_index(fitted: FitReport, kind: SearchKind, mo
     inspector = Inspector({"texture": bank}, device="cpu", search=kind)
     before = judged(inspector)
     fewer = with_rows(bank, np.ascontiguousarray(bank.rows[1:]))
-    between = [judged(inspector) for _ in inspector.swapping("texture", fewer)]
+    between = [judged(inspector) for _ in inspector.swap_steps("texture", fewer)]
     assert len(between) > 1
     assert all(found == before for found in between)
     assert judged(inspector) == judged(Inspector({"texture": fewer}, device="cpu", search=kind))

@@ -9,7 +9,7 @@ import pytest
 from patchline.engine.bank.events import ConfirmedGood, Held
 from patchline.engine.bank.store import GenerationStore
 from patchline.engine.coreset.online import begin
-from patchline.engine.learning.doubt import AT_MOST, cut_off, reason_to_doubt
+from patchline.engine.learning.doubt import DEFECTS_COMPARED, cut_off, reason_to_doubt
 from patchline.engine.learning.learner import Learner
 from patchline.engine.learning.reference_frames import ReferenceFrame, ReferenceFrames
 from patchline.engine.types import Rows
@@ -84,7 +84,7 @@ def test_only_the_newest_known_defects_are_looked_at() -> None:
         turns = np.linspace(0, 2 * np.pi, count, endpoint=False)
         return [(round(radius * np.cos(turn)), round(radius * np.sin(turn))) for turn in turns]
 
-    newest, older = around(100, AT_MOST), around(900, 2 * AT_MOST)
+    newest, older = around(100, DEFECTS_COMPARED), around(900, 2 * DEFECTS_COMPARED)
     assert doubted((300, 0), newest) is not None
     assert doubted((300, 0), older + newest) is not None
     assert doubted((300, 0), newest + older) is None

@@ -3,9 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from patchline.engine.coreset.online import OnlineCoreset, begin
-from patchline.engine.learning.preview import Preview, preview
+from patchline.engine.coreset.online import OnlineCoreset, begin, learn
+from patchline.engine.learning.preview import Preview, preview_steps
 from patchline.engine.learning.reference_frames import ReferenceFrames
+from patchline.engine.numerics.steps import finish
 from patchline.engine.types import Rows
 
 
@@ -32,8 +33,9 @@ def look(frame: str, patches: Rows) -> tuple[ReferenceFrames, Preview]:
         .with_frame("tapped", "reject", at(0, 200))
         .with_frame("scratch", "defect", at(0, 300))
     )
-    found = preview(references, frame, patches, scores=distance, threshold_of=lambda scores: float(scores.max()))
-    return references, found
+    state, _ = learn(references.state, frame, patches)
+    steps = preview_steps(references, state, frame, scores=distance, threshold_of=lambda scores: float(scores.max()))
+    return references, finish(steps)
 
 
 def test_it_counts_rows_and_what_becomes_of_rejects() -> None:

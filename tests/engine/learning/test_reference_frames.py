@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchline.engine.coreset.event_log import Aged, Learned
+from patchline.engine.coreset.event_log import AgedRows, Learned
 from patchline.engine.coreset.online import OnlineCoreset
 from patchline.engine.errors import EngineError
 from patchline.engine.inspection.scoring import Scorer
@@ -49,7 +49,7 @@ def test_they_follow_every_kind_of_update(world: tuple[OnlineCoreset, dict[str, 
     """Learned, thinned, aged, unlearned, rolled back: each time the frames are as if scored anew."""
     first, frames = world
     references = taken(first)
-    log: list[Learned | Aged] = []
+    log: list[Learned | AgedRows] = []
     for name in frames:
         log.append(Learned(frame=name))
         state = run(first, frames, log).state

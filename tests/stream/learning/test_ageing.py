@@ -35,7 +35,7 @@ class UsedEngine(ScriptedEngine):
     def swaps_beside(self, recipe) -> bool:
         return False
 
-    def swapping(self, recipe, bank) -> Iterator[None]:
+    def swap_steps(self, recipe, bank) -> Iterator[None]:
         yield
 
 
