@@ -3,15 +3,16 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 ARGS   ?=
 FIGURE ?=
 MODULES ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos mutants wheel-test check bench format constraints clean
+.PHONY: help demo test test-quick test-avx2 chaos mutants wheel-test check bench hooks format constraints clean
 
 help:  ## What can be made
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 demo: $(VENV)/.demo  ## Fit a bank and watch a simulated line; ARGS="--forever", "--images DIR", "--source rtsp://..."
 	$(BIN)/patchline demo $(ARGS)
@@ -19,7 +20,14 @@ demo: $(VENV)/.demo  ## Fit a bank and watch a simulated line; ARGS="--forever",
 test: $(VENV)/.test  ## All tests, on real services that are started and stopped; ARGS="-k NAME" for some
 	./tests/services/install.sh
 	$(BIN)/python -m tests.services.kafka
-	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	$(PYTEST) $(ARGS)
+
+test-quick: $(VENV)/.test  ## While working: what takes no slow server and not many seconds; ARGS="tests/stream" for some
+	./tests/services/install.sh redis
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-avx2: $(VENV)/.test  ## The engine's tests as on a processor with AVX2 and nothing wider
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 $(PYTEST) tests/engine $(ARGS)
 
 chaos: $(VENV)/.test  ## What is promised while things break, at full size; FIGURE="faults" for some
 	./tests/services/install.sh
@@ -41,6 +49,8 @@ check: $(VENV)/.dev build/src/patchline  ## Style, types, layers, and the files 
 	$(BIN)/hadolint deploy/Dockerfile
 	$(BIN)/yamllint --strict .
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yaml
+	$(BIN)/pre-commit validate-config .pre-commit-config.yaml
 	./tests/services/install.sh prometheus
 	promtool check config deploy/prometheus/prometheus.yml
 	promtool check rules deploy/prometheus/alerts.yml
@@ -48,6 +58,9 @@ check: $(VENV)/.dev build/src/patchline  ## Style, types, layers, and the files 
 
 bench: $(VENV)/.bench  ## Measure figures, beside peers, into build/bench.json; FIGURE="search coreset" for some
 	$(BIN)/python -m tests.bench $(FIGURE) $(ARGS)
+
+hooks: $(VENV)/.dev  ## Let git run the quick checks before each commit
+	$(BIN)/pre-commit install
 
 format: $(VENV)/.dev  ## Bring the code to the project's format
 	$(BIN)/ruff format .

@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
@@ -23,6 +23,27 @@ if not torch.cuda.is_available():
 # No deadline: how long an example takes says what else the machine does, and no test is about that.
 settings.register_profile("patchline", deadline=None)
 settings.load_profile("patchline")
+
+SLOW_TESTS = Path(__file__).with_name("slow_tests.txt")
+SLOW_SERVICES = {"kafka", "rtsp_server", "prometheus"}
+"""Fixtures that start a server which takes seconds."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow what `slow_tests.txt` lists and what needs a slow service."""
+    lines = SLOW_TESTS.read_text(encoding="utf-8").splitlines()
+    listed = [line for line in lines if line and not line.startswith("#")]
+    for item in items:
+        # "tests/a/test_b.py::test_c[d]" is in the folder tests/a, the file and the test without its parameters.
+        parts = item.nodeid.replace("[", "/", 1).replace("::", "/").split("/")
+        within = {"/".join(parts[: length + 1]) for length in range(len(parts))}
+        if any(line.replace("::", "/") in within for line in listed) or SLOW_SERVICES & set(_fixtures(item)):
+            item.add_marker("slow")
+
+
+def _fixtures(item: pytest.Item) -> Sequence[str]:
+    """Names of the fixtures that a test asks for, directly or through others."""
+    return getattr(item, "fixturenames", ())
 
 
 def _unavailable(error: ServiceUnavailableError) -> NoReturn:
