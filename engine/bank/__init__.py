@@ -1,1 +1,17 @@
-"""The memory bank, its calibration, and the chain of its generations on disk or object storage."""
+"""The memory bank, its threshold, and the chain of its generations on disk or object storage.
+
+- `memory_bank.MemoryBank`: one immutable generation: rows, where each came from, radius and threshold. Its SHA-256
+  covers all that it judges by.
+- `calibration`: the threshold as a quantile of good frames' scores, and what it promises.
+- `store.GenerationStore` writes generations and `reader.GenerationReader` reads them; `save_bank` and `load_bank` are
+  their short forms. A generation is a JSON `manifest` and a `tensor_file`; `blobs` puts both on a disk or in S3, and
+  `atomic_files` makes a local file appear whole or not at all.
+- `events`: what made each generation, and the `Chain` that follows from all events; `state` goes from a bank to the
+  state of its learning and back.
+- `usage_log`: which rows were in use, day by day. `export`: one generation as a bank of its own.
+
+A stored generation is whole every 32nd time and else the change from the one before, so that learning a frame writes
+kilobytes. `reader` goes back to the last whole one, or to the bank that it read last.
+
+This room knows nothing of images and networks, and does not decide what is learned: `learning` does.
+"""

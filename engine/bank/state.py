@@ -1,4 +1,4 @@
-"""Between a memory bank as it judges and the state of its learning, both ways; every value follows from the log."""
+"""From a memory bank as it judges to the state of its learning, and back; every value follows from the event log."""
 
 import math
 

@@ -1,8 +1,9 @@
-"""Which of a frame's patches join a memory bank, farthest first.
+"""Admission: which of a frame's patches join a memory bank, farthest first.
 
-Distances to the bank are wanted only of patches that join: the farthest is taken by upper bounds, as an inspection has
-found them, and those taken are measured together. Where a bound was too high the choice is made again from the new
-bounds; a patch that is the farthest by its exact distance is so by all other patches' bounds.
+Exact distances to the bank are needed only of patches that join. So the farthest patches are taken by upper bounds, as
+an inspection has found them, and those taken are measured together. Where a bound was too high, the choice is made
+again from the new bounds. That is exact: a patch whose exact distance is no less than the bounds of all others is the
+farthest.
 """
 
 from collections.abc import Callable

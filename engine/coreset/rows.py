@@ -1,4 +1,4 @@
-"""How the rows of a memory bank changed."""
+"""The rows of a memory bank as they change: how row numbers went over into others, and rows that grow in place."""
 
 from dataclasses import dataclass
 
@@ -7,11 +7,14 @@ from numpy.typing import NDArray
 
 from patchline.engine.types import Rows
 
+SPARE = 2
+"""Where rows outgrow their array, the next one has room for one more row in so many of those there."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Delta:
     """How one state of the rows became the next: `kept` are the former row numbers that stay, in order, int64 (K,);
-    rows from number K on are new.
+    rows from number K on are new. There were `before` rows, and are `after`.
     """
 
     kept: NDArray[np.int64]
@@ -39,38 +42,36 @@ class Delta:
         return Delta(self.kept[positions], self.before, later.after)
 
 
-SPARE = 2
-"""InFlightBudget made for more rows is a share of one in so many of those there."""
-
-
 class GrowingRows:
     """Rows, int16 (M, D), in an array with room behind them; one thread at a time appends to those that share it.
 
-    `values` never change. Of several that start from the same rows the first to grow has the room, others copy.
+    `values` never change. Of several that start from the same rows the first to grow takes the room, others copy.
     """
 
     def __init__(self, values: Rows) -> None:
         self.values = values
-        self._room = _Room(values, len(values))
+        self._buffer = _Buffer(values, len(values))
 
     def with_more(self, new: Rows) -> "GrowingRows":
         """These rows and then `new`, int16 (m, D)."""
         if not len(new):
             return self
         count = len(self.values) + len(new)
-        room = self._room
-        if room.used != len(self.values) or count > len(room.array):
+        buffer = self._buffer
+        if buffer.used != len(self.values) or count > len(buffer.array):
             array = np.empty((count + count // SPARE, self.values.shape[1]), dtype=self.values.dtype)
             array[: len(self.values)] = self.values
-            room = _Room(array, len(self.values))
-        room.array[len(self.values) : count] = new
-        room.used = count
-        grown = GrowingRows(room.array[:count])
-        grown._room = room
+            buffer = _Buffer(array, len(self.values))
+        buffer.array[len(self.values) : count] = new
+        buffer.used = count
+        grown = GrowingRows(buffer.array[:count])
+        grown._buffer = buffer
         return grown
 
 
-class _Room:
+class _Buffer:
+    """An array of rows, of which the first `used` are taken."""
+
     def __init__(self, array: Rows, used: int) -> None:
         self.array = array
         self.used = used

@@ -1,1 +1,8 @@
-"""From images of good parts to a memory bank with a threshold."""
+"""From images of good parts to generation 1 of a memory bank.
+
+- `fit.fit` is what others call; `stages.FitStages` are its steps: read, embed, choose the coreset, calibrate.
+- `scratch`: the temporary files that keep memory bounded, however many images there are. `prefetch`: images are read
+  on a thread of their own while the backbone works.
+
+This room knows nothing of generations after the first, nor of where a bank is stored.
+"""

@@ -1,4 +1,4 @@
-"""A slip of the finger: a frame confirmed as good that resembles known defects more than the good parts known so far.
+"""Doubt: whether a frame confirmed as good was a slip of the finger, as it is more like defects than like good parts.
 
 A new kind of good lies farther from the bank than the good parts before it, a defect mostly farther still, and nearer
 to other defects. So a frame's doubt is its score, times the root of how much farther its farthest patches lie from the

@@ -1,4 +1,8 @@
-"""What a confirmation would make of the bank: a frame is good and learned, or shows a defect that stays known."""
+"""What each request would make of the bank: one function a request, from the head of the chain to a draft.
+
+A frame is learned or joins the known defects; what was confirmed is taken back; an earlier generation is taken again;
+unused rows leave. All work in steps, between which frames may be inspected, and write nothing.
+"""
 
 from collections.abc import Generator
 from dataclasses import replace
@@ -13,11 +17,11 @@ from patchline.engine.learning.requests import Ageing, Confirmation, Proposal, R
 
 
 def confirm_good(head: Head, request: Confirmation) -> Generator[None, None, Draft]:
-    """Learn a frame; one that would hide a known defect, or looks like a slip to a recipe that asks for it, is held.
+    """Learn a frame, or hold it until a second person approves it.
 
-    A second person may approve it then, or at once.
-
-    A frame that has been learned already changes no row.
+    It is held where it would hide a known defect, or where the recipe asks for doubt and it looks like a defect that
+    was confirmed by mistake. The second person may approve it later, or within the same request. A frame that has been
+    learned already changes no row.
 
     Raises:
         LearningError: there are no patches, or the one who confirmed a held frame asks again.
@@ -61,11 +65,6 @@ def confirm_defect(head: Head, request: Confirmation) -> Generator[None, None, D
     references = references.with_frame(request.frame, "defect", patches)
     preview = yield from head.preview_steps(references, head.state, event)
     return head.draft_unchanged(event, references, preview, {request.frame: patches})
-
-
-def _not_stored(frame: str) -> StoredFrame:
-    """A frame whose embeddings are stored once the proposal is taken."""
-    return StoredFrame(name=frame, sha256="", bytes=0)
 
 
 def unlearn(head: Head, request: Unlearning) -> Generator[None, None, Draft]:
@@ -130,3 +129,8 @@ def age(head: Head, request: Ageing) -> Generator[None, None, Draft]:
     state = yield from head.replay_steps(event)
     preview = yield from head.preview_steps(references, state, event)
     return head.draft(event, state, preview)
+
+
+def _not_stored(frame: str) -> StoredFrame:
+    """A frame whose embeddings are stored once the proposal is taken."""
+    return StoredFrame(name=frame, sha256="", bytes=0)
