@@ -41,7 +41,7 @@ class AlarmFollower:
         failed: Callable[[BaseException], None],
     ) -> None:
         self._store, self._alarms, self._cameras, self._observer = store, alarms, cameras, observer
-        self.failed = failed
+        self._failed = failed
         self._following: dict[str, asyncio.Task[None]] = {}
         self._logs: dict[str, ResultLog] = {}
 
@@ -57,6 +57,10 @@ class AlarmFollower:
         while task is not None and not task.done():  # redis-py swallows a cancellation that comes while it connects
             task.cancel()
             await asyncio.wait({task}, timeout=0.1)
+
+    def failed(self, error: BaseException) -> None:
+        """See `Follower`."""
+        self._failed(error)
 
     async def catch_up(self) -> None:
         """Return once every log is read and applied as far as it goes now."""
@@ -76,7 +80,7 @@ class AlarmFollower:
         except asyncio.CancelledError:
             raise
         except BaseException as error:  # nobody awaits this task
-            self.failed(error)
+            self._failed(error)
         finally:
             for camera in writer.seen:
                 self._observer.alarm_state(camera, None)

@@ -17,8 +17,7 @@ import msgspec
 
 from patchline.engine.types import Verdict
 from patchline.stream.alarms.config import JournalConfig
-from patchline.stream.alarms.follower import AlarmFollower
-from patchline.stream.alarms.logs import Run
+from patchline.stream.alarms.logs import Follower, Run
 from patchline.stream.model.alarm import Observation, observation_of
 from patchline.stream.model.errors import AlarmGap, SinkError, SinkUnavailableError
 from patchline.stream.model.observer import Observer
@@ -57,7 +56,7 @@ class AlarmJournal:
         """The journal's own, made with its file."""
         return f"journal/{self._id}"
 
-    async def open(self, follower: AlarmFollower) -> None:
+    async def open(self, follower: Follower) -> None:
         """Open the file, or make it.
 
         Raises:

@@ -1,9 +1,11 @@
-"""The logs of committed results that alarms follow, as the alarms see them; `kafka.result_logs` has the real ones."""
+"""The logs of committed results that alarms follow, as the alarms see them.
+
+`kafka.result_logs` has the logs of a service with Kafka, `journal` the one of a service without it.
+"""
 
 from collections.abc import Sequence
 from typing import Protocol, TypeAlias
 
-from patchline.stream.alarms.follower import AlarmFollower
 from patchline.stream.model.alarm import Observation
 from patchline.stream.model.outcome import Outcome
 
@@ -35,10 +37,23 @@ class ResultLog(Protocol):
         """Whether everything that the log holds now has been read."""
 
 
+class Follower(Protocol):
+    """Who applies logs to the alarms; see `AlarmFollower`."""
+
+    def start(self, log: ResultLog) -> None:
+        """Follow a log from now on."""
+
+    async def stop(self, name: str) -> None:
+        """Follow it no longer; another worker may."""
+
+    def failed(self, error: BaseException) -> None:
+        """Nothing can be followed any more, and another attempt would not help."""
+
+
 class ResultLogs(Protocol):
     """Where the logs come from."""
 
-    async def open(self, follower: "AlarmFollower") -> None:
+    async def open(self, follower: Follower) -> None:
         """Have the logs that are this worker's followed, as they come and go. Raises as `Sink.open` may."""
 
     async def put(self, outcomes: Sequence[Outcome]) -> None:

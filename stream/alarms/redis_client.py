@@ -6,16 +6,27 @@ from typing import Any
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    MasterDownError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 
 from patchline.stream.alarms.config import RedisConfig
 from patchline.stream.model.errors import SinkError, SinkUnavailableError
 from patchline.stream.support.redaction import redact_url
 
-_PASSING = ("LOADING", "BUSY ", "READONLY", "MASTERDOWN", "OOM", "MISCONF", "TRYAGAIN", "NOREPLICAS")
-"""Beginnings of the errors after which the same request may succeed later."""
-_DATA_LOST = ("NOGROUP", "UNBLOCKED")
-"""The same, where Redis lost its data."""
+_PASSING = (ReadOnlyError, MasterDownError, OutOfMemoryError, TryAgainError)
+"""Refusals that pass: a fail-over is under way, or memory is short. redis-py gives their text without the code."""
+_PASSING_CODES = ("BUSY ", "MISCONF", "NOREPLICAS")
+"""Others, by the code that begins their text: a script runs, the disk is full, replicas are away."""
+_DATA_LOST_CODES = ("NOGROUP", "UNBLOCKED")
+"""Codes of a Redis that has lost its data: the consumer group, or the key that a read waited for."""
 
 
 class RedisClient:
@@ -58,7 +69,8 @@ class RedisClient:
         except (AuthenticationError, NoPermissionError) as error:
             raise SinkError(f"Redis at {self.where} refuses: {error}") from error
         except ResponseError as error:
-            kind = SinkUnavailableError if str(error).startswith(_PASSING + _DATA_LOST) else SinkError
+            passing = isinstance(error, _PASSING) or str(error).startswith(_PASSING_CODES + _DATA_LOST_CODES)
+            kind = SinkUnavailableError if passing else SinkError
             raise kind(f"Redis at {self.where}: {error}") from error
         except (RedisError, OSError, TimeoutError) as error:
             raise SinkUnavailableError(f"Redis at {self.where}: {error}") from error

@@ -1,8 +1,17 @@
-"""What consumer, producer and admin client share: how they connect, and what their errors mean."""
+"""The life of every Kafka client of this project: made, connected and closed here, and its errors translated here.
+
+`new_consumer`, `new_producer` and `new_admin` make a client. `connect` starts it, and closes it again where that fails,
+so that nothing is left behind. `close` ends it. Inside `source_errors` or `sink_errors` an error of aiokafka becomes
+one of the stream's, which says whether another attempt may help and, where it can be told, which right is missing.
+"""
 
 import ssl
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.conn import create_conn
 from aiokafka.errors import (
     AuthenticationFailedError,
@@ -25,7 +34,15 @@ from aiokafka.errors import (
 from aiokafka.helpers import create_ssl_context
 
 from patchline.stream.kafka.config import RECORD_HEADROOM_BYTES, KafkaConfig
-from patchline.stream.model.errors import ConfigError
+from patchline.stream.model.errors import (
+    ConfigError,
+    SinkError,
+    SinkUnavailableError,
+    SourceError,
+    SourceUnavailableError,
+)
+
+Client = TypeVar("Client", AIOKafkaConsumer, AIOKafkaProducer, AIOKafkaAdminClient)
 
 # Not marked retriable by the library, and yet they pass: by asking again, or by a new client.
 _PASSING = (
@@ -33,12 +50,13 @@ _PASSING = (
     KafkaTimeoutError,
     OutOfOrderSequenceNumber,
     InvalidProducerEpoch,
+    ProducerFenced,
     UnknownTopicOrPartitionError,
     IncompatibleBrokerVersion,  # what a broker that is starting answers
 )
 
 
-def client_options(config: KafkaConfig) -> dict[str, Any]:
+def _client_options(config: KafkaConfig) -> dict[str, Any]:
     """Keyword arguments that every aiokafka client takes. A `ca_file` that cannot be read is a ConfigError."""
     options: dict[str, Any] = {
         "bootstrap_servers": [server.strip() for server in config.bootstrap_servers.split(",")],
@@ -59,8 +77,127 @@ def client_options(config: KafkaConfig) -> dict[str, Any]:
     return options
 
 
+def new_consumer(config: KafkaConfig, *topics: str, **options: Any) -> AIOKafkaConsumer:
+    """A consumer that is not connected yet.
+
+    Args:
+        config: the brokers and the login.
+        topics: read all of their partitions, where no group shares them out.
+        options: further keyword arguments of `AIOKafkaConsumer`.
+
+    Raises:
+        ConfigError: `ca_file` cannot be read.
+    """
+    return AIOKafkaConsumer(*topics, **_client_options(config), **options)
+
+
+def new_producer(config: KafkaConfig, max_frame_bytes: int, **options: Any) -> AIOKafkaProducer:
+    """A producer that is not connected yet: idempotent, and acknowledged by all replicas in sync.
+
+    Args:
+        config: the brokers, the login and the compression.
+        max_frame_bytes: a record may have this much, and the headroom.
+        options: further keyword arguments of `AIOKafkaProducer`.
+
+    Raises:
+        ConfigError: `ca_file` cannot be read.
+    """
+    return AIOKafkaProducer(
+        **_client_options(config),
+        acks="all",
+        enable_idempotence=True,
+        max_request_size=max_frame_bytes + RECORD_HEADROOM_BYTES,
+        compression_type=None if config.compression == "none" else config.compression,
+        linger_ms=0,
+        **options,
+    )
+
+
+def new_admin(config: KafkaConfig) -> AIOKafkaAdminClient:
+    """An admin client that is not connected yet. Raises ConfigError where `ca_file` cannot be read."""
+    return AIOKafkaAdminClient(**_client_options(config))
+
+
+async def connect(client: Client, config: KafkaConfig) -> Client:
+    """Start a client; where that fails, or is cancelled, close it.
+
+    Args:
+        client: as `new_consumer`, `new_producer` or `new_admin` made it.
+        config: what it was made from.
+
+    Returns:
+        The same client.
+
+    Raises:
+        AuthenticationFailedError: the brokers refuse the login, or their certificate cannot be verified.
+        KafkaError: whatever else.
+    """
+    try:
+        await client.start()
+    except KafkaConnectionError as error:
+        await close(client)
+        # aiokafka says the same of a broker that is away and of one that lets nobody in.
+        if (refusal := await _refusal(config)) is None:
+            raise
+        raise AuthenticationFailedError(refusal) from error
+    except BaseException:
+        await close(client)
+        raise
+    return client
+
+
+async def close(client: AIOKafkaConsumer | AIOKafkaProducer | AIOKafkaAdminClient | None) -> None:
+    """End a client: a consumer leaves its group, a producer sends what is left. None: there is nothing to end."""
+    if client is not None:
+        await (client.close() if isinstance(client, AIOKafkaAdminClient) else client.stop())
+
+
+async def ping(config: KafkaConfig) -> None:
+    """Check that the brokers answer.
+
+    Raises:
+        SourceUnavailableError: not now.
+        SourceError: they refuse.
+        ConfigError: `ca_file` cannot be read.
+    """
+    with source_errors(config):
+        admin = await connect(new_admin(config), config)
+        try:
+            await admin.list_topics()
+        finally:
+            await close(admin)
+
+
+@contextmanager
+def source_errors(config: KafkaConfig) -> Iterator[None]:
+    """Inside, an error of Kafka is a SourceError, or a SourceUnavailableError where it passes."""
+    try:
+        yield
+    except KafkaError as error:
+        raise source_error(error, config) from error
+
+
+@contextmanager
+def sink_errors(config: KafkaConfig) -> Iterator[None]:
+    """Inside, an error of Kafka is a SinkError, or a SinkUnavailableError where it passes."""
+    try:
+        yield
+    except KafkaError as error:
+        raise sink_error(error, config) from error
+
+
+def source_error(error: KafkaError, config: KafkaConfig) -> SourceError:
+    """What an error of Kafka means to whoever reads."""
+    return (SourceUnavailableError if is_passing(error) else SourceError)(describe(error, config))
+
+
+def sink_error(error: KafkaError, config: KafkaConfig) -> SinkError:
+    """What an error of Kafka means to whoever writes."""
+    return (SinkUnavailableError if is_passing(error) else SinkError)(describe(error, config))
+
+
 def is_passing(error: KafkaError) -> bool:
-    """Whether the same request may succeed later."""
+    """Whether another attempt may succeed, if need be by a new client."""
     return bool(error.retriable) or isinstance(error, _PASSING)
 
 
@@ -113,29 +250,9 @@ def _names(error: KafkaError) -> list[str]:
     return [named] if isinstance(named, str) else sorted(map(str, named))
 
 
-async def start(client: Any, config: KafkaConfig) -> None:
-    """Start an aiokafka client.
-
-    Args:
-        client: consumer, producer or admin client.
-        config: what it was made from.
-
-    Raises:
-        AuthenticationFailedError: the brokers refuse the login, or their certificate cannot be verified.
-        KafkaError: whatever else.
-    """
-    try:
-        await client.start()
-    except KafkaConnectionError as error:
-        refusal = await _refusal(config)
-        if refusal is None:
-            raise
-        raise AuthenticationFailedError(refusal) from error
-
-
 async def _refusal(config: KafkaConfig) -> str | None:
     """Why the first broker that answers lets nobody in; None where they are just away."""
-    login = client_options(config)
+    login = _client_options(config)
     for server in login.pop("bootstrap_servers"):
         host, _, port = server.rpartition(":")
         try:
@@ -164,18 +281,3 @@ async def _refusal(config: KafkaConfig) -> str | None:
 
 def _text(error: KafkaError) -> str:
     return str(error).strip() or type(error).__name__
-
-
-def producer_options(config: KafkaConfig, max_frame_bytes: int) -> dict[str, Any]:
-    """Keyword arguments of a producer of results: idempotent, acknowledged by all replicas in sync.
-
-    Raises:
-        ConfigError: `ca_file` cannot be read.
-    """
-    return client_options(config) | {
-        "acks": "all",
-        "enable_idempotence": True,
-        "max_request_size": max_frame_bytes + RECORD_HEADROOM_BYTES,
-        "compression_type": None if config.compression == "none" else config.compression,
-        "linger_ms": 0,
-    }

@@ -5,7 +5,7 @@ collect. Results of cameras that cannot be replayed have no offset; they go out 
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 from patchline.stream.kafka.at_least_once import AtLeastOnceSink
 from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.crash_notes import CrashNotes
-from patchline.stream.kafka.offsets import FAREWELL_S, Takeover, committed_offset, takeover_of
+from patchline.stream.kafka.offsets import FAREWELL_S, Lost, Takeover, committed_offset, takeover_of
 from patchline.stream.kafka.records import records_of
 from patchline.stream.kafka.transactions import PartitionTransactions
 from patchline.stream.model.checks import MIB
@@ -32,6 +32,7 @@ _CLOSE_S = 3.0
 class _Owned:
     transactions: PartitionTransactions
     notes: CrashNotes
+    lost: Lost
 
 
 class ExactlyOnceSink:
@@ -59,21 +60,21 @@ class ExactlyOnceSink:
         self._owned: dict[TopicPartition, _Owned] = {}
         self._ended: list[PartitionTransactions] = []
         self._live = AtLeastOnceSink(config, max_frame_bytes=max_frame_bytes)
-        self._on_lost: Callable[[TopicPartition], None] | None = None
 
     @property
     def name(self) -> str:
         """Names the brokers."""
         return f"Kafka results ({self._config.bootstrap_servers})"
 
-    def bind(self, on_lost: Callable[[TopicPartition], None]) -> None:
-        """Learn whom to tell when a partition turns out to be another worker's."""
-        self._on_lost = on_lost
+    @property
+    def outlives_membership(self) -> bool:
+        """A partition's transactions tell whose it is: frames go on through a rebalance."""
+        return True
 
     async def open(self) -> None:
         """Nothing yet: a partition's producer connects when the partition is taken over."""
 
-    async def take_over(self, partition: TopicPartition, consumer: AIOKafkaConsumer) -> Takeover:
+    async def take_over(self, partition: TopicPartition, consumer: AIOKafkaConsumer, lost: Lost) -> Takeover:
         """Make a partition this worker's, from the committed offset on.
 
         That is asked for after the former owner's last transaction is settled; where there is none, it is the
@@ -82,6 +83,7 @@ class ExactlyOnceSink:
         Args:
             partition: the input partition.
             consumer: a member of the group.
+            lost: told when a later commit finds that another worker has the partition.
 
         Raises:
             LaneLostError: another worker has it.
@@ -105,7 +107,7 @@ class ExactlyOnceSink:
         except BaseException:
             transactions.end()
             raise
-        self._owned[partition] = _Owned(transactions, taken.notes)
+        self._owned[partition] = _Owned(transactions, taken.notes, lost)
         return taken
 
     async def commit(self, partition: TopicPartition, offset: int) -> None:
@@ -155,10 +157,10 @@ class ExactlyOnceSink:
             raise LaneLostError(f"partition {partition.partition} of {partition.topic} is not this worker's")
         try:
             await owned.transactions.commit(records, offset, owned.notes.metadata(offset, alone=alone))
-        except LaneLostError as lost:
-            self._observer.retrying(self.name, lost, 1)
-            if self._owned.get(partition) is owned and self._on_lost is not None:
-                self._on_lost(partition)
+        except LaneLostError as error:
+            self._observer.retrying(self.name, error, 1)
+            if self._owned.get(partition) is owned:
+                owned.lost(partition)
             raise
 
     async def close(self) -> None:

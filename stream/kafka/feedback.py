@@ -9,7 +9,6 @@ topics' beginning and without a group.
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
@@ -17,16 +16,18 @@ from aiokafka.structs import OffsetAndMetadata
 
 from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.connection import (
-    client_options,
-    describe,
+    close,
+    connect,
     is_passing,
     needs_new_producer,
-    producer_options,
-    start,
+    new_consumer,
+    new_producer,
+    source_error,
+    source_errors,
 )
 from patchline.stream.learning.inbox import Replies
 from patchline.stream.model.checks import MIB
-from patchline.stream.model.errors import RecordError, SourceError, SourceUnavailableError
+from patchline.stream.model.errors import RecordError, SourceError
 from patchline.stream.model.feedback import Feedback, FeedbackOutcome, FeedbackReply, GenerationAnnounced
 from patchline.stream.model.observer import Observer
 from patchline.stream.support.retry import retry_until_done
@@ -80,37 +81,35 @@ class KafkaFeedback:
             SourceUnavailableError: no broker answers.
             SourceError: the brokers refuse.
         """
-        common = client_options(self._config) | {
-            "auto_offset_reset": "earliest",
-            "max_partition_fetch_bytes": self._record_bytes + MIB,
-        }
-        session_ms = round(self._config.session_timeout_s * 1000)
+        config = self._config
+        common = {"auto_offset_reset": "earliest", "max_partition_fetch_bytes": self._record_bytes + MIB}
+        session_ms = round(config.session_timeout_s * 1000)
         try:
-            self._producer = await self._connect()
-            self._follower = AIOKafkaConsumer(
-                self._config.generations_topic, self._config.feedback_replies_topic, **common
-            )
-            await start(self._follower, self._config)
-            if not self._answers:
-                return
-            self._reader = AIOKafkaConsumer(
-                self._config.feedback_topic,
-                **common,
-                group_id=f"{self._config.group}.learning",
-                enable_auto_commit=False,
-                session_timeout_ms=session_ms,
-                heartbeat_interval_ms=session_ms // 4,
-            )
-            await start(self._reader, self._config)
-        except KafkaError as error:
+            with source_errors(config):
+                self._producer = await connect(new_producer(config, self._record_bytes), config)
+                every_worker = new_consumer(config, config.generations_topic, config.feedback_replies_topic, **common)
+                self._follower = await connect(every_worker, config)
+                if not self._answers:
+                    return
+                one_worker = new_consumer(
+                    config,
+                    config.feedback_topic,
+                    **common,
+                    group_id=f"{config.group}.learning",
+                    enable_auto_commit=False,
+                    session_timeout_ms=session_ms,
+                    heartbeat_interval_ms=session_ms // 4,
+                )
+                self._reader = await connect(one_worker, config)
+        except BaseException:  # cancelled, too
             await self.close()
-            raise self._translated(error) from error
+            raise
 
     async def close(self) -> None:
         """See `FeedbackInbox`."""
         clients = (self._reader, self._follower, self._producer)
         self._reader = self._follower = self._producer = None
-        await asyncio.gather(*(client.stop() for client in clients if client is not None), return_exceptions=True)
+        await asyncio.gather(*map(close, clients), return_exceptions=True)
 
     async def feedback(self) -> AsyncIterator[Feedback]:
         """See `FeedbackInbox`. A record that is no feedback is answered here, and passed over."""
@@ -163,7 +162,7 @@ class KafkaFeedback:
             fetched = await consumer.getmany(timeout_ms=1000, max_records=most)
         except KafkaError as error:
             if not is_passing(error):
-                raise self._translated(error) from error
+                raise source_error(error, self._config) from error
             self._observer.retrying(name, error, 1)
             await asyncio.sleep(1)
             return []
@@ -174,13 +173,13 @@ class KafkaFeedback:
             key, value, headers = record
             try:
                 if self._producer is None:
-                    self._producer = await self._connect()
+                    self._producer = await connect(new_producer(self._config, self._record_bytes), self._config)
                 await self._producer.send_and_wait(topic, value, key=key, headers=headers)
             except KafkaError as error:
-                if needs_new_producer(error) and self._producer is not None:
+                if needs_new_producer(error):
                     producer, self._producer = self._producer, None
-                    await producer.stop()
-                raise self._translated(error) from error
+                    await close(producer)
+                raise source_error(error, self._config) from error
 
         await retry_until_done(topic, send, self._observer)
 
@@ -192,23 +191,9 @@ class KafkaFeedback:
             except (CommitFailedError, IllegalStateError):
                 return  # another worker owns the recipe now: it reads the feedback again, and finds it applied
             except KafkaError as error:
-                raise self._translated(error) from error
+                raise source_error(error, self._config) from error
 
         await retry_until_done("Kafka feedback", commit, self._observer)
-
-    async def _connect(self) -> AIOKafkaProducer:
-        options: dict[str, Any] = producer_options(self._config, self._record_bytes)
-        producer = AIOKafkaProducer(**options)
-        try:
-            await start(producer, self._config)
-        except BaseException:
-            await producer.stop()
-            raise
-        return producer
-
-    def _translated(self, error: KafkaError) -> SourceError:
-        again = is_passing(error) or needs_new_producer(error)
-        return (SourceUnavailableError if again else SourceError)(describe(error, self._config))
 
 
 def _refused(record: ConsumerRecord, error: RecordError) -> FeedbackReply:

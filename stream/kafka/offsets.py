@@ -1,20 +1,28 @@
 """Which offset of a partition was committed, and how the next one is.
 
-Offsets carry metadata: see `in_flight_notes.py`.
+Offsets carry metadata: see `crash_notes.py`.
 """
 
-from collections.abc import Collection
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
 from patchline.stream.kafka.config import KafkaConfig
+from patchline.stream.kafka.connection import source_error, source_errors
 from patchline.stream.kafka.crash_notes import CrashNotes, tells_of_a_crash
+from patchline.stream.model.errors import SourceError
 
 FAREWELL_S = 2.0
 """How long leaving partitions in order may take. Without it the next owner takes it for a crash."""
+
+Lost: TypeAlias = Callable[[TopicPartition], None]
+"""Told when a partition that was taken over turns out to be another worker's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +38,17 @@ class Takeover:
 class Offsets(Protocol):
     """Whoever commits the offsets of the partitions that a source reads. A lost partition's are not committed."""
 
-    async def take_over(self, partition: TopicPartition, consumer: AIOKafkaConsumer) -> Takeover:
+    @property
+    def outlives_membership(self) -> bool:
+        """Whether offsets can be committed through a rebalance, because more than the group tells whose they are."""
+
+    async def take_over(self, partition: TopicPartition, consumer: AIOKafkaConsumer, lost: Lost) -> Takeover:
         """Make a partition this worker's, and note that its frames may be in flight from now on.
+
+        Args:
+            partition: of the topic of frames.
+            consumer: a member of the group.
+            lost: told when a later commit finds that the partition is another worker's.
 
         Raises:
             LaneLostError: another worker has it.
@@ -77,3 +94,83 @@ async def takeover_of(
     end = int((await consumer.end_offsets([partition]))[partition]) if tells_of_a_crash(found) else committed.offset
     notes = CrashNotes(found, end=end, window=window)
     return Takeover(committed.offset, notes, as_found=notes.metadata(committed.offset) == found)
+
+
+@dataclass(slots=True)
+class _Owned:
+    consumer: AIOKafkaConsumer
+    notes: CrashNotes
+    done: int
+    """The committed offset, when this worker last knew."""
+
+
+class ConsumerOffsets:
+    """Offsets committed by the consumer: results were delivered before. `Offsets` for brokers without transactions.
+
+    Args:
+        config: brokers and group.
+        window: frames of a partition that may be in flight at once.
+    """
+
+    def __init__(self, config: KafkaConfig, *, window: int) -> None:
+        self._config, self._window = config, window
+        self._owned: dict[TopicPartition, _Owned] = {}
+
+    @property
+    def outlives_membership(self) -> bool:
+        """No: only the member that read a partition may commit its offset."""
+        return False
+
+    async def take_over(
+        self,
+        partition: TopicPartition,
+        consumer: AIOKafkaConsumer,
+        lost: Lost,  # noqa: ARG002 - the group tells of what is lost, before each rebalance
+    ) -> Takeover:
+        """See `Offsets`."""
+        with source_errors(self._config):
+            committed = await committed_offset(consumer, partition)
+            taken = await takeover_of(committed, partition, consumer, config=self._config, window=self._window)
+        self._owned[partition] = _Owned(consumer, taken.notes, taken.start)
+        if not taken.as_found:
+            await self.commit(partition, taken.start)
+        return taken
+
+    async def commit(self, partition: TopicPartition, offset: int) -> None:
+        """See `Offsets`."""
+        await self._note(partition, offset, alone=False)
+
+    async def try_alone(self, partition: TopicPartition, offset: int) -> None:
+        """See `Offsets`."""
+        await self._note(partition, offset, alone=True)
+
+    async def _note(self, partition: TopicPartition, offset: int, *, alone: bool) -> None:
+        owned = self._owned.get(partition)
+        if owned is not None:
+            noted = OffsetAndMetadata(offset, owned.notes.metadata(offset, alone=alone))
+            if await self._commit(owned.consumer, {partition: noted}):
+                owned.done = offset
+
+    async def give_up(self, partitions: Collection[TopicPartition], *, in_order: bool) -> None:
+        """See `Offsets`."""
+        given = {partition: self._owned.pop(partition) for partition in partitions if partition in self._owned}
+        if in_order and given:
+            farewells = {
+                partition: OffsetAndMetadata(owned.done, owned.notes.farewell(owned.done))
+                for partition, owned in given.items()
+            }
+            consumer = next(iter(given.values())).consumer
+            # Where it fails the next owner takes it for a crash, and is slower for a moment.
+            with suppress(SourceError, TimeoutError):
+                async with asyncio.timeout(FAREWELL_S):
+                    await self._commit(consumer, farewells)
+
+    async def _commit(self, consumer: AIOKafkaConsumer, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> bool:
+        """Whether it was done; if not, the group has moved on, and whoever has the partition reads the frames again."""
+        try:
+            await consumer.commit(dict(offsets))
+        except (CommitFailedError, IllegalStateError):
+            return False
+        except KafkaError as error:
+            raise source_error(error, self._config) from error
+        return True

@@ -1,13 +1,18 @@
 """Frames of Kafka partitions that were fetched and wait to be taken, and which partition's turn it is.
 
+`ReadAheads` is where the tasks of a source meet: what fetches frames, what takes partitions over or lets them go, and
+whoever waits for the next frame. An error of the first two is raised to the last.
+
 A turn lasts while a batch is filled: frames that arrive together are judged together, and a batch of few partitions has
 few transactions. Turns are fair by what they took: next is the partition that has had least, counted from when it
 last had something to give. A partition with a camera that goes first has a frame counted as a fraction, so it has
 several turns for one of each other: it gets most of an engine that is short, and nobody starves.
 """
 
+import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 from aiokafka import TopicPartition
 
@@ -17,7 +22,7 @@ from patchline.stream.model.frame import Frame
 
 _LONGEST_TURN_FRAMES = 64
 _URGENT_WEIGHT = 4
-"""EngineScheduler of a partition with an urgent camera for one of each other."""
+"""Turns of a partition with an urgent camera for one of each other."""
 _REMEMBERED_FRAMES = 32
 """A partition's cameras are those of so many frames taken last."""
 
@@ -82,6 +87,66 @@ class ReadAheads:
         """Of the partition whose turn it is."""
         self._had = 0.0
         """What that partition had when its turn began. One that comes late, or back, is not owed what it missed."""
+        self._filled, self._changed = asyncio.Event(), asyncio.Event()
+        self._asked = False
+        self._fetching: asyncio.Timeout | None = None
+        self._failure: BaseException | None = None
+
+    @property
+    def asked(self) -> bool:
+        """Whether somebody waits for a frame."""
+        return self._asked
+
+    async def take(self) -> Frame:
+        """The frame whose turn it is, as soon as there is one. Raises what `fail` was given."""
+        while True:
+            if self._failure is not None:
+                raise self._failure
+            if (frame := self.pop()) is not None:
+                self._changed.set()
+                return frame
+            self._filled.clear()
+            self._asked = True
+            self._changed.set()
+            await self._filled.wait()
+            self._asked = False
+
+    def tell_filled(self) -> None:
+        """Wake whoever waits for a frame: some were pushed."""
+        self._filled.set()
+
+    def expect_change(self) -> None:
+        """From now on `until_changed` waits for what comes later."""
+        self._changed.clear()
+
+    async def until_changed(self, seconds: float) -> None:
+        """Wait until a frame was taken or is asked for, or a partition more may be read; no longer than `seconds`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+
+    @asynccontextmanager
+    async def until_more_partitions(self) -> AsyncIterator[None]:
+        """What is awaited inside ends early, as if it had been done, when a partition more may be read."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(None) as self._fetching:
+                try:
+                    yield
+                finally:
+                    self._fetching = None
+
+    def fail(self, error: BaseException) -> None:
+        """Let whoever waits for a frame have the error."""
+        self._failure = error
+        self._filled.set()
+
+    @contextmanager
+    def failing(self) -> Iterator[None]:
+        """What is raised inside goes to `fail`: for tasks that nobody awaits, and for callbacks of aiokafka."""
+        try:
+            yield
+        except Exception as error:
+            self.fail(error)
 
     def get(self, partition: TopicPartition) -> ReadAhead | None:
         """A partition's; None where it may not be read."""
@@ -90,6 +155,10 @@ class ReadAheads:
     def add(self, partition: TopicPartition, frames: ReadAhead) -> None:
         """The partition may be read."""
         self._all[partition] = frames
+        self._changed.set()
+        fetching, self._fetching = self._fetching, None
+        if fetching is not None:
+            fetching.reschedule(asyncio.get_running_loop().time())
 
     def drop(self, partition: TopicPartition) -> None:
         """The partition may not be read any more; what waits is forgotten."""

@@ -13,10 +13,9 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import IllegalStateError, KafkaError
 
 from patchline.engine.types import Verdict
-from patchline.stream.alarms.follower import AlarmFollower
-from patchline.stream.alarms.logs import Run
+from patchline.stream.alarms.logs import Follower, Run
 from patchline.stream.kafka.config import KafkaConfig
-from patchline.stream.kafka.connection import client_options, describe, is_passing
+from patchline.stream.kafka.connection import close, connect, describe, new_consumer, sink_error, sink_errors
 from patchline.stream.model.alarm import Observation, observation_of
 from patchline.stream.model.errors import AlarmGap, RecordError, SinkError, SinkUnavailableError
 from patchline.stream.model.observer import Observer
@@ -41,7 +40,7 @@ class KafkaResultLogs(ConsumerRebalanceListener):  # type: ignore[misc] # aiokaf
         self._config, self._rebuild_s = config, rebuild_s
         self._observer = observer or Observer()
         self._consumer: AIOKafkaConsumer | None = None
-        self._follower: AlarmFollower | None = None
+        self._follower: Follower | None = None
         self._logs: dict[TopicPartition, _PartitionLog] = {}
         self._counting: asyncio.Task[None] | None = None
 
@@ -50,7 +49,7 @@ class KafkaResultLogs(ConsumerRebalanceListener):  # type: ignore[misc] # aiokaf
         """The consumer group that shares the partitions of results."""
         return f"{self._config.group}.alarms"
 
-    async def open(self, follower: AlarmFollower) -> None:
+    async def open(self, follower: Follower) -> None:
         """Join the group; partitions are followed as they are assigned.
 
         Raises:
@@ -58,8 +57,8 @@ class KafkaResultLogs(ConsumerRebalanceListener):  # type: ignore[misc] # aiokaf
             SinkError: the brokers refuse.
         """
         self._follower = follower
-        consumer = AIOKafkaConsumer(
-            **client_options(self._config),
+        consumer = new_consumer(
+            self._config,
             group_id=self.group,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
@@ -68,12 +67,8 @@ class KafkaResultLogs(ConsumerRebalanceListener):  # type: ignore[misc] # aiokaf
             heartbeat_interval_ms=round(self._config.session_timeout_s * 1000 / 4),
             max_poll_interval_ms=_NEVER_MS,  # nothing is read while Redis is away
         )
-        try:
-            await consumer.start()
-        except KafkaError as error:
-            await consumer.stop()
-            raise _translated(error, self._config) from error
-        self._consumer = consumer
+        with sink_errors(self._config):
+            self._consumer = await connect(consumer, self._config)
         consumer.subscribe([self._config.results_topic], listener=self)
         self._counting = asyncio.create_task(self._count(consumer))
 
@@ -86,8 +81,7 @@ class KafkaResultLogs(ConsumerRebalanceListener):  # type: ignore[misc] # aiokaf
             self._counting.cancel()
             await asyncio.gather(self._counting, return_exceptions=True)
         consumer, self._consumer = self._consumer, None
-        if consumer is not None:
-            await consumer.stop()
+        await close(consumer)
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:  # noqa: ARG002 - all are
         """Called by the consumer before a rebalance, with all partitions it had."""
@@ -209,5 +203,6 @@ def _name(partition: TopicPartition) -> str:
 
 def _translated(error: KafkaError, config: KafkaConfig) -> SinkError:
     # A partition that is not assigned is being rebalanced; aiokafka wraps what it did not expect in the plain class.
-    passing = is_passing(error) or isinstance(error, IllegalStateError) or type(error) is KafkaError
-    return (SinkUnavailableError if passing else SinkError)(describe(error, config))
+    if isinstance(error, IllegalStateError) or type(error) is KafkaError:
+        return SinkUnavailableError(describe(error, config))
+    return sink_error(error, config)

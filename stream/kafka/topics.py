@@ -5,11 +5,10 @@ from dataclasses import dataclass
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from patchline.stream.kafka.config import RECORD_HEADROOM_BYTES, KafkaConfig
-from patchline.stream.kafka.connection import client_options, describe, is_passing, start
-from patchline.stream.model.errors import SourceError, SourceUnavailableError
+from patchline.stream.kafka.connection import close, connect, new_admin, source_errors
 
 _MAX_MESSAGE = "max.message.bytes"
 
@@ -58,17 +57,14 @@ async def ensure_topics(
     if learning:
         wanted |= {config.feedback_topic: partitions.feedback, config.feedback_replies_topic: 1}
         wanted[config.generations_topic] = 1
-    admin = AIOKafkaAdminClient(**client_options(config))
-    try:
-        await start(admin, config)
-        most_bytes = dict.fromkeys(wanted, max_frame_bytes + RECORD_HEADROOM_BYTES)
-        most_bytes[config.feedback_topic] = max_frame_bytes * 4 // 3 + RECORD_HEADROOM_BYTES  # images in base64
-        return await _ensure(admin, wanted, most_bytes, replication, compacted={config.generations_topic})
-    except KafkaError as error:
-        kind = SourceUnavailableError if is_passing(error) else SourceError
-        raise kind(describe(error, config)) from error
-    finally:
-        await admin.close()
+    most_bytes = dict.fromkeys(wanted, max_frame_bytes + RECORD_HEADROOM_BYTES)
+    most_bytes[config.feedback_topic] = max_frame_bytes * 4 // 3 + RECORD_HEADROOM_BYTES  # images in base64
+    with source_errors(config):
+        admin = await connect(new_admin(config), config)
+        try:
+            return await _ensure(admin, wanted, most_bytes, replication, compacted={config.generations_topic})
+        finally:
+            await close(admin)
 
 
 async def _ensure(

@@ -25,7 +25,7 @@ from aiokafka.errors import (
 from aiokafka.structs import OffsetAndMetadata
 
 from patchline.stream.kafka.config import KafkaConfig
-from patchline.stream.kafka.connection import describe, is_passing, producer_options, start
+from patchline.stream.kafka.connection import close, connect, describe, is_passing, new_producer
 from patchline.stream.model.errors import LaneLostError, RecordTooLargeError, SinkError, SinkUnavailableError
 from patchline.stream.wire.cloudevents import Record
 
@@ -157,18 +157,14 @@ class PartitionTransactions:
         await producer.commit_transaction()
 
     async def _connect(self) -> AIOKafkaProducer:
-        producer = AIOKafkaProducer(
-            **producer_options(self._config, self._max_frame_bytes),
+        producer = new_producer(
+            self._config,
+            self._max_frame_bytes,
             transactional_id=transactional_id(self._config, self._partition),
             # Brokers answer "not yet" while they finish the last transaction, a matter of milliseconds.
             retry_backoff_ms=_RETRY_MS,
         )
-        try:
-            await start(producer, self._config)
-        except BaseException:
-            await producer.stop()
-            raise
-        return producer
+        return await connect(producer, self._config)
 
     def end(self) -> None:
         """The partition is no longer this worker's. What is open is aborted by its next owner."""
@@ -192,7 +188,7 @@ class PartitionTransactions:
         # Beside everything else: a broker that is away keeps `stop` waiting.
         producer, self._producer = self._producer, None
         if producer is not None:
-            ending = asyncio.create_task(producer.stop())
+            ending = asyncio.create_task(close(producer))
             self._endings.add(ending)
             ending.add_done_callback(self._endings.discard)
 

@@ -27,7 +27,7 @@ from patchline.stream.pipeline.gate import Gate
 from patchline.stream.pipeline.in_flight import InFlightBudget
 from patchline.stream.pipeline.isolated_trial import EngineOf, IsolatedTrial
 from patchline.stream.pipeline.pace import Pace
-from patchline.stream.ports import Listener, ReplayableSource, SideTask, Sink, Source
+from patchline.stream.ports import Listener, ReplayableSource, SideTask, Sink, Source, check_sink, check_source
 from patchline.stream.support.deadline import Deadline
 from patchline.stream.support.retry import retry_until_done
 
@@ -68,6 +68,10 @@ class Pipeline:
         urgent: Callable[[str], bool] = lambda _: False,
         trial_engine: EngineOf | None = None,
     ) -> None:
+        for source in sources:
+            check_source(source)
+        for sink in sinks if ledger is None else (ledger, *sinks):
+            check_sink(sink)
         limits = limits or Limits()
         self._sources, self._sinks, self._ledger = tuple(sources), tuple(sinks), ledger
         self._recipes = recipes or {}

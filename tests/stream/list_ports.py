@@ -42,11 +42,8 @@ class ListSource:
         self.early: list[str] = []
         self.alone: list[int] = []
 
-    def bind(self, release) -> None:
+    async def open(self, release) -> None:
         self.release = release
-
-    async def open(self) -> None:
-        pass
 
     async def __aiter__(self):
         for each in self.frames:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import redis.asyncio as redis
+from redis._parsers.base import BaseParser
 
 from patchline.stream.alarms.acknowledgements import acknowledge_alarm
 from patchline.stream.alarms.config import RedisConfig
+from patchline.stream.alarms.redis_client import RedisClient
 from patchline.stream.alarms.store import AlarmStore
 from patchline.stream.model.alarm import AlarmChange, AlarmState
 from patchline.stream.model.errors import ConfigError, SinkError, SinkUnavailableError
@@ -91,6 +93,103 @@ async def test_a_login_that_is_refused_is_an_error_without_its_password(guarded)
         assert not isinstance(caught.value, SinkUnavailableError)
         assert password not in str(caught.value)
         await store.close()
+
+
+async def test_a_fail_over_passes(tmp_path):
+    """A Redis that has become a replica takes no writes (READONLY): the alarm waits, and is there when it may write."""
+    with RedisServer() as server:
+        server.start_redis()
+        config, seen = RedisConfig(url=server.url, timeout_s=2.0), Recorder()
+        administrator = redis.from_url(server.url)
+        sink = sink_of(config, tmp_path / "journal", seen)
+        await sink.open()
+        await until(lambda: seen.redis_up is True or bool(seen.retries))
+        await administrator.execute_command("REPLICAOF", "127.0.0.1", "1")
+        await sink.deliver(outcomes("RR"))
+        await until(lambda: any("read only replica" in error for _, error in seen.retries))
+        assert seen.alarm_events == []
+        await administrator.execute_command("REPLICAOF", "NO", "ONE")
+        await until(lambda: len(seen.alarm_events) == 1)
+        await sink.close()
+        await administrator.aclose()
+
+
+def answered(text: str) -> Exception:
+    """The error that the library makes of an answer of Redis."""
+    return BaseParser.parse_error(text)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        answered("READONLY You can't write against a read only replica."),
+        answered("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."),
+        answered("OOM command not allowed when used memory > 'maxmemory'."),
+        answered("TRYAGAIN Multiple keys request during rehashing of slot"),
+        answered("LOADING Redis is loading the dataset in memory"),
+        answered("BUSY Redis is busy running a script."),
+        answered("MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk."),
+        answered("NOREPLICAS Not enough good replicas to write."),
+        answered("NOGROUP No such consumer group"),
+        answered("UNBLOCKED the stream key no longer exists"),
+        redis.ConnectionError("reset"),
+        redis.TimeoutError("late"),
+        OSError("no route"),
+        TimeoutError("late"),
+    ],
+)
+async def test_what_passes_is_tried_again(error):
+    """Of the answers of Redis, and of a Redis that gives none, these pass by themselves."""
+    with pytest.raises(SinkUnavailableError, match=r"Redis at redis://localhost:6379/0: ") as caught:
+        await _asked(error)
+    assert caught.value.__cause__ is error
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (answered("WRONGTYPE Operation against a key holding the wrong kind of value"), "6379/0: WRONGTYPE Operation"),
+        (answered("BUSYGROUP Consumer Group name already exists"), "6379/0: BUSYGROUP Consumer Group"),
+        (answered("NOPERM this user has no permissions"), "6379/0 refuses: this user has no permissions"),
+        (answered("WRONGPASS invalid username-password pair"), "6379/0 refuses: invalid username-password pair"),
+        (answered("NOAUTH Authentication required."), "6379/0 refuses: Authentication required"),
+    ],
+)
+async def test_what_does_not_pass_is_told(error, text):
+    """Another attempt would not help: the error is final."""
+    with pytest.raises(SinkError, match=text) as caught:
+        await _asked(error)
+    assert not caught.value.retriable
+    assert caught.value.__cause__ is error
+
+
+async def _asked(error: Exception) -> None:
+    client = RedisClient(RedisConfig())
+
+    async def refused() -> None:
+        raise error
+
+    try:
+        await client.ask(refused)
+    finally:
+        await client.close()
+
+
+async def test_an_answer_is_handed_on_and_a_wrong_url_is_told_without_its_password():
+    """The client changes no answer; a URL of another kind is no URL of Redis."""
+    client = RedisClient(RedisConfig(url="redis://:hunter2@localhost:1/0", timeout_s=0.5))
+
+    async def answer() -> str:
+        return "PONG"
+
+    assert await client.ask(answer) == "PONG"
+    assert client.where == "redis://***@localhost:1/0"
+    with pytest.raises(SinkUnavailableError, match=r"redis://\*\*\*@localhost:1/0"):
+        await client.ask(client.redis.ping)
+    await client.close()
+    with pytest.raises(SinkError, match="is not one") as wrong:
+        RedisClient(RedisConfig(url="http://:hunter2@localhost/0"))
+    assert "hunter2" not in str(wrong.value)
 
 
 def certificates(folder: Path) -> tuple[Path, Path, Path]:

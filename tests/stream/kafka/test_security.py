@@ -1,9 +1,10 @@
 """Kafka over TLS with logins and ACLs: the documented rights are enough, and what is refused is named."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from patchline.stream.alarms.config import RedisConfig
 from patchline.stream.alarms.sink import AlarmSink
 from patchline.stream.kafka.at_least_once import AtLeastOnceSink
 from patchline.stream.kafka.config import KafkaConfig
+from patchline.stream.kafka.connection import ping
 from patchline.stream.kafka.feedback import KafkaFeedback
 from patchline.stream.kafka.result_logs import KafkaResultLogs
 from patchline.stream.kafka.source import KafkaSource
@@ -31,7 +33,7 @@ from tests.services.certificates import Certificates, certificates
 from tests.services.kafka_guarded import GuardedBroker, documented_rights
 from tests.services.process import ServiceUnavailableError
 from tests.stream.alarms.test_store import outcomes
-from tests.stream.kafka_help import FRAME_BYTES, produce, read_topic, until, worker
+from tests.stream.kafka_help import FRAME_BYTES, nothing_in_flight, produce, read_topic, until, worker
 from tests.stream.readme_examples import examples
 from tests.stream.scripted import Recorder, jpeg
 
@@ -202,7 +204,7 @@ async def test_a_topic_that_is_not_shown_is_said_to_need_a_right(config) -> None
     """Brokers hide what a user may not describe: the message says so, and that it may come yet."""
     source = KafkaSource(replace(config, frames_topic="patchline.hidden"))
     with pytest.raises(SourceUnavailableError, match="or shows it only to who has the right to it"):
-        await source.open()
+        await source.open(nothing_in_flight)
 
 
 async def test_who_is_not_let_in_is_told_why(config, pem, tmp_path: Path) -> None:
@@ -218,3 +220,23 @@ async def test_who_is_not_let_in_is_told_why(config, pem, tmp_path: Path) -> Non
             await ensure_topics(replace(config, **wrong), max_frame_bytes=FRAME_BYTES)
         assert not refused.value.retriable
         assert "horse" not in str(refused.value)
+
+
+async def test_every_client_that_is_not_let_in_ends_with_why(config: KafkaConfig, redis_url: str) -> None:
+    """Whichever connects first: alarms, sinks, frames, feedback and the check of settings end; none tries for ever."""
+    wrong = replace(config, password="wrong-horse")  # noqa: S106 - no secret
+    alarms = AlarmSink(RedisConfig(url=redis_url), AlarmConfig(), KafkaResultLogs(wrong))
+    opened: list[Callable[[], Awaitable[object]]] = [
+        alarms.open,
+        AtLeastOnceSink(wrong).open,
+        partial(KafkaSource(wrong).open, nothing_in_flight),
+        KafkaFeedback(wrong).open,
+        partial(ping, wrong),
+    ]
+    for opening in opened:
+        with pytest.raises(StreamError, match="refuses the login of user 'patchline' by SCRAM-SHA-512") as refused:
+            await asyncio.wait_for(opening(), 60)
+        assert not refused.value.retriable
+        assert "horse" not in str(refused.value)
+    await alarms.close()
+    await ping(config)

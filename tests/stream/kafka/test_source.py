@@ -18,6 +18,7 @@ from tests.stream.kafka_help import (
     FRAME_BYTES,
     committed,
     new_topics,
+    nothing_in_flight,
     produce,
     read_topic,
     results_of,
@@ -182,9 +183,9 @@ async def test_topics_are_made_with_room_and_missing_ones_are_named(kafka, uniqu
     assert await ensure_topics(config, max_frame_bytes=FRAME_BYTES // MIB * MIB + MIB) == []
     source = KafkaSource(KafkaConfig(bootstrap_servers=kafka, frames_topic=unique_name("nowhere")))
     with pytest.raises(SourceUnavailableError, match="has no topic 'nowhere"):
-        await source.open()
+        await source.open(nothing_in_flight)
     with pytest.raises(SourceUnavailableError, match=r"127\.0\.0\.1:1"):
-        await KafkaSource(KafkaConfig(bootstrap_servers="127.0.0.1:1")).open()
+        await KafkaSource(KafkaConfig(bootstrap_servers="127.0.0.1:1")).open(nothing_in_flight)
 
 
 @pytest.mark.slow

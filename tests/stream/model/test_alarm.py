@@ -68,6 +68,19 @@ def test_states_follow_the_verdicts(script, expected):
     assert changes(script) == expected
 
 
+def test_rejects_that_raised_an_alarm_cannot_raise_it_again():
+    """When the condition ends the window starts afresh: a reject soon after is one of k, not the third.
+
+    The window is long enough to hold the rejects of before: only that it was emptied keeps them out.
+    """
+    config = AlarmConfig(k=2, n=6, m=2)
+    assert changes("RRPPR", config) == ["raised", "returned"]
+    assert changes("RRPPRR", config) == ["raised", "returned", "reraised"]
+    assert changes("RRAPPR", config) == ["raised", "acknowledged", "cleared"]
+    assert play("RRPP", config)[0].window == ""
+    assert play("RRAPP", config)[0] == Alarm(camera="cam-1", passes=2)
+
+
 def test_events_say_who_what_and_when():
     """A raise names the frame and score that brought it; an acknowledgement its operator; the alarm keeps its id."""
     alarm, events = play("RRPPPRRA")
