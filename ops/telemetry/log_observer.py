@@ -13,7 +13,7 @@ from patchline.stream.model.feedback import FeedbackReply
 from patchline.stream.model.observer import Observer
 from patchline.stream.model.result import Result
 
-QUIET_S = 10.0
+REPEAT_AFTER_S = 10.0
 """What repeats is logged again only after so long, with how often it happened meanwhile."""
 
 
@@ -103,7 +103,7 @@ class LogObserver(Observer):
 
     def _seldom(self, level: str, event: str, subject: str, cause: str, **more: Any) -> None:
         key, now = (event, f"{subject}/{cause}"), self._clock()
-        if now - self._last.get(key, -QUIET_S) < QUIET_S:
+        if now - self._last.get(key, -REPEAT_AFTER_S) < REPEAT_AFTER_S:
             self._missed[key] = self._missed.get(key, 0) + 1
             return
         if len(self._last) > 10_000:  # subjects come with the frames: what is remembered of them stays bounded

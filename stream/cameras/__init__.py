@@ -1,1 +1,13 @@
-"""Frames from live cameras, video files and folders."""
+"""Frames from live cameras, recordings and folders; the only room that imports PyAV.
+
+| file | holds |
+|---|---|
+| `config` | `CameraConfig`, `FolderConfig` |
+| `video` | `VideoSource`: RTSP and video files, read on a thread of its own |
+| `slot` | `Slot`: where that thread leaves frames for the event loop |
+| `folder` | `FolderSource`: the image files of a folder, once |
+
+A live camera cannot be replayed: while the engine is busy its freshest frame waits, and each frame that it replaces is
+counted as dropped. A recording or a folder is read to its end, every frame in turn. The room must not know the
+pipeline: its sources are plugged in by `stream/ports.py`.
+"""

@@ -4,13 +4,13 @@ import asyncio
 import threading
 from typing import Generic, TypeVar
 
-Item = TypeVar("Item")
+Content = TypeVar("Content")
 
 
-class Slot(Generic[Item]):
-    """InFlightBudget for one item between one thread that puts and one task that takes.
+class Slot(Generic[Content]):
+    """Room for one item between one thread that puts and one task that takes.
 
-    `put_latest` replaces what waits, for frames that come at their own pace; `put_in_turn` waits until it was taken,
+    `put_latest` replaces what waits, for frames that come at their own pace; `put_when_free` waits until it was taken,
     for frames that all count. Items are taken in the order they were put.
     """
 
@@ -18,11 +18,11 @@ class Slot(Generic[Item]):
         self._loop = loop
         self._filled = asyncio.Event()
         self._changed = threading.Condition()
-        self._item: Item | None = None
+        self._item: Content | None = None
         self._ended = False
         self._error: BaseException | None = None
 
-    def put_latest(self, item: Item) -> Item | None:
+    def put_latest(self, item: Content) -> Content | None:
         """Leave an item, and give back the one it replaces, or the item itself where nobody will take it."""
         with self._changed:
             if self._ended:
@@ -32,7 +32,7 @@ class Slot(Generic[Item]):
             self._wake()
         return replaced
 
-    def put_in_turn(self, item: Item) -> bool:
+    def put_when_free(self, item: Content) -> bool:
         """Leave an item once the last one was taken; False where nobody will take it."""
         with self._changed:
             self._changed.wait_for(lambda: self._item is None or self._ended)
@@ -50,7 +50,7 @@ class Slot(Generic[Item]):
             self._changed.notify_all()
         self._wake()
 
-    async def take(self) -> Item | None:
+    async def take(self) -> Content | None:
         """The next item; None after the last.
 
         Raises:

@@ -26,7 +26,7 @@ from patchline.stream.model.frame import Frame
 from patchline.stream.model.observer import Observer
 from patchline.stream.support.redaction import redact_url
 
-_CLOSE_S = 2.0
+_JOIN_S = 2.0
 """How long closing waits for the reader; one that hangs in the network ends by itself at its timeout."""
 
 
@@ -103,7 +103,7 @@ class VideoSource:
         with contextlib.suppress(SourceError):
             if await self._slot.take() is not None:
                 self._dropped(DropCause.SHUTDOWN)
-        await asyncio.to_thread(self._thread.join, _CLOSE_S)
+        await asyncio.to_thread(self._thread.join, _JOIN_S)
         await asyncio.sleep(0)  # what the thread still had to tell
 
     # On the reader's thread from here.
@@ -120,8 +120,8 @@ class VideoSource:
                         self._tell_retry(SourceUnavailableError(f"{self._where} ended"), 1)
                     except FFmpegError as error:
                         if not self._config.is_live:
-                            raise SourceError(f"{self._where} cannot be read on: {_text(error)}") from None
-                        self._tell_retry(SourceUnavailableError(f"{self._where} failed: {_text(error)}"), 1)
+                            raise SourceError(f"{self._where} cannot be read on: {_reason_of(error)}") from None
+                        self._tell_retry(SourceUnavailableError(f"{self._where} failed: {_reason_of(error)}"), 1)
                     finally:
                         self._tell(self._observer.camera_connected, self._config.name, False)
                 self._stop.wait(self._config.reconnect_min_s)
@@ -157,7 +157,7 @@ class VideoSource:
         except FFmpegError as error:
             # Not chained: the library's message has the whole URL in it.
             kind = SourceUnavailableError if config.is_live else SourceError
-            raise kind(f"{self._where} cannot be opened: {_text(error)}") from None
+            raise kind(f"{self._where} cannot be opened: {_reason_of(error)}") from None
         if not container.streams.video:
             container.close()
             raise SourceError(f"{self._where} has no video stream")
@@ -189,7 +189,7 @@ class VideoSource:
         self._count += 1
         picture = _Picture(video_frame, f"{self._id_prefix}/{self._count:06}", datetime.now(UTC), monotonic())
         if not self._config.is_live:
-            slot.put_in_turn(picture)
+            slot.put_when_free(picture)
         elif slot.put_latest(picture) is not None:
             self._tell(self._dropped, DropCause.SHUTDOWN if self._stop.is_set() else DropCause.SUPERSEDED)
 
@@ -207,7 +207,7 @@ class VideoSource:
         self._observer.frame_dropped(self._config.name, cause)
 
 
-def _text(error: FFmpegError) -> str:
+def _reason_of(error: FFmpegError) -> str:
     # `str(error)` would name the URL with its credentials.
     return error.strerror or type(error).__name__
 

@@ -80,7 +80,7 @@ def read_view(payload: bytes, *, max_bytes: int, max_pixels: int) -> Image:
         picture = opener(io.BytesIO(payload))
     except _DECODER_ERRORS as error:
         reason = Reason.TRUNCATED if _mentions_truncation(error) else Reason.CORRUPT
-        raise UnreadableError(reason, f"the {name} header cannot be read: {_text(error)}") from error
+        raise UnreadableError(reason, f"the {name} header cannot be read: {_message_of(error)}") from error
     width, height = picture.size
     if height * width > max_pixels:
         raise UnreadableError(
@@ -103,7 +103,7 @@ def read_view(payload: bytes, *, max_bytes: int, max_pixels: int) -> Image:
         return _rgb(picture)
     except _DECODER_ERRORS as error:
         reason = Reason.TRUNCATED if _mentions_truncation(error) else Reason.CORRUPT
-        raise UnreadableError(reason, f"the {name} cannot be decoded: {_text(error)}") from error
+        raise UnreadableError(reason, f"the {name} cannot be decoded: {_message_of(error)}") from error
 
 
 def _format(payload: bytes) -> tuple[str, _Opener]:
@@ -150,5 +150,5 @@ def _mentions_truncation(error: BaseException) -> bool:
     return "truncated" in text or "unexpected end" in text or "requires a buffer" in text
 
 
-def _text(error: BaseException) -> str:
+def _message_of(error: BaseException) -> str:
     return str(error) or type(error).__name__

@@ -68,7 +68,7 @@ def explain(evidence: Evidence, bank: MemoryBank, store: EvidenceStore, good_ima
     origin = bank.frames[int(bank.row_frame[evidence.nearest_row])]
     known = store.find(name, [result.recipe])
     good = _decoded(store.image(known)) if known is not None else good_image(name)
-    place = divmod(patch, bank.grid[1])
+    cell = divmod(patch, bank.grid[1])
     frame = _decoded(store.image(evidence))
     return Explanation(
         frame_id=result.frame_id,
@@ -84,14 +84,14 @@ def explain(evidence: Evidence, bank: MemoryBank, store: EvidenceStore, good_ima
             patch=patch,
             generation=origin.generation,
             time=known.result.time if known is not None else None,
-            box=cell_box(bank.grid, place, good.shape[:2]) if good is not None else None,
-            crop_png=_crop(good, bank.grid, place) if good is not None else None,
+            box=cell_box(bank.grid, cell, good.shape[:2]) if good is not None else None,
+            crop_png=_crop(good, bank.grid, cell) if good is not None else None,
         ),
     )
 
 
-def _crop(image: Image, grid: tuple[int, int], place: tuple[int, int]) -> bytes:
-    box = cell_box(grid, place, image.shape[:2], CONTEXT_CELLS)
+def _crop(image: Image, grid: tuple[int, int], cell: tuple[int, int]) -> bytes:
+    box = cell_box(grid, cell, image.shape[:2], CONTEXT_CELLS)
     part = image[box.top_px : box.top_px + box.height_px, box.left_px : box.left_px + box.width_px]
     return encode_png(part)
 

@@ -25,7 +25,7 @@ FLUSH_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Queued:
     frame: Frame
     inspection: Inspection
     result: Result
@@ -54,7 +54,7 @@ class EvidenceKeeper(Listener):
         self._queue_bytes = queue_bytes
         self._observer = observer or Observer()
         self._changed = threading.Condition()
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[_Queued] = deque()
         self._waiting_bytes = 0
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -70,7 +70,7 @@ class EvidenceKeeper(Listener):
         """See `Listener`."""
         if inspection is None or not (result.verdict is Verdict.REJECT or self._sampled(frame.frame_id)):
             return
-        waiting = _Waiting(frame, inspection, result)
+        waiting = _Queued(frame, inspection, result)
         with self._changed:
             fits = self._waiting_bytes + waiting.size <= self._queue_bytes and not self._closed
             if fits:
@@ -112,7 +112,7 @@ class EvidenceKeeper(Listener):
                 expired_s = monotonic()
                 self._expire()
 
-    def _write(self, waiting: _Waiting) -> None:
+    def _write(self, waiting: _Queued) -> None:
         frame, inspection = waiting.frame, waiting.inspection
         try:
             image = frame.payload

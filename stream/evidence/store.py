@@ -2,7 +2,7 @@
 
 Under its root each frame has, in `RECIPE/reject` or `RECIPE/pass`, objects named by the SHA-256 of its id: `.image`
 (the bytes as received, or PNG of a live camera's pixels), `.map.png` where there is an anomaly map, and, written last,
-`.json`. What is not complete is not there. All here is synchronous; `evidence_keeper.py` keeps it off the event loop.
+`.json`. What is not complete is not there. All here is synchronous; `keeper.py` keeps it off the event loop.
 """
 
 import hashlib

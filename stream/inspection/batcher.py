@@ -24,7 +24,7 @@ Answer = TypeVar("Answer")
 
 _AHEAD = 2
 """Batches handed over and not yet answered, at most."""
-_URGENT_WEIGHT = 4.0
+_URGENT_TIME_WEIGHT = 4.0
 """A second that an item of an urgent lane has waited counts like so many of another."""
 
 
@@ -160,7 +160,7 @@ class Batcher(Generic[Item, Answer]):
         now = asyncio.get_running_loop().time()
 
         def waited_s(one: _Item[Item, Answer]) -> float:
-            return (now - one.since_s) * (_URGENT_WEIGHT if self._lane(one.item) in urgent else 1.0)
+            return (now - one.since_s) * (_URGENT_TIME_WEIGHT if self._lane(one.item) in urgent else 1.0)
 
         # Stable, and within a lane the one that came first has waited for longest: its order is kept.
         return sorted(waiting, key=waited_s, reverse=True)[: self._size]

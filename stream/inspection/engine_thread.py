@@ -15,7 +15,7 @@ from patchline.stream.inspection.engine import Engine, Maps, OverlappingEngine
 from patchline.stream.inspection.scheduler import EngineScheduler
 from patchline.stream.model.errors import EngineFailedError
 
-Answer = TypeVar("Answer")
+Later = TypeVar("Later")
 
 
 class EngineThread:
@@ -63,7 +63,7 @@ class EngineThread:
             return self._scheduler.begin(lambda: engine.begin(frames, maps=maps))
         return self._scheduler.call(lambda: engine.inspect(frames, maps=maps))
 
-    async def among_frames(self, begin: Callable[[], "Future[Answer]"]) -> Answer:
+    async def among_frames(self, begin: Callable[[], "Future[Later]"]) -> Later:
         """The answer to what `begin` begins after the batches before it, as if it were one of them.
 
         Raises:

@@ -28,7 +28,7 @@ from typing import Any, Literal, TypeVar
 
 from patchline.engine.numerics.core_pool import finished
 
-T = TypeVar("T")
+Work = TypeVar("Work")
 SHARE = 0.35
 """The part of the time that steps wait which they may spend on this thread, in seconds on a core for each second."""
 FIRST_S = 0.1
@@ -57,13 +57,13 @@ class EngineScheduler:
         self._closed = False
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
 
-    def call(self, work: Callable[[], T]) -> "Future[T]":
+    def call(self, work: Callable[[], Work]) -> "Future[Work]":
         """Run `work` after the calls before it."""
         return self.begin(lambda: finished(work))
 
-    def begin(self, work: Callable[[], "Future[T]"]) -> "Future[T]":
+    def begin(self, work: Callable[[], "Future[Work]"]) -> "Future[Work]":
         """Run `work` after the calls before it have run; its answer is that of the future that it returns."""
-        answer: Future[T] = Future()
+        answer: Future[Work] = Future()
         self._put(self._calls, (work, answer), answer)
         return answer
 
@@ -176,7 +176,7 @@ class EngineScheduler:
             else:
                 answer.set_exception(error)
 
-    def _begin(self, work: Callable[[], "Future[T]"], answer: "Future[T]") -> None:
+    def _begin(self, work: Callable[[], "Future[Work]"], answer: "Future[Work]") -> None:
         if not answer.set_running_or_notify_cancel():
             return
         with self._changed:
@@ -189,7 +189,7 @@ class EngineScheduler:
         else:
             later.add_done_callback(partial(self._pass_on, answer))
 
-    def _pass_on(self, answer: "Future[T]", later: "Future[T]") -> None:
+    def _pass_on(self, answer: "Future[Work]", later: "Future[Work]") -> None:
         self._answered()
         _copy_answer(later, answer)
 
@@ -206,7 +206,7 @@ class _Steps:
     answer: "Future[None]" = field(default_factory=Future)
 
 
-def _copy_answer(later: "Future[T]", answer: "Future[T]") -> None:
+def _copy_answer(later: "Future[Work]", answer: "Future[Work]") -> None:
     error = later.exception()
     if error is None:
         answer.set_result(later.result())

@@ -1,1 +1,16 @@
-"""Frames, results, outcomes, feedback, alarms and limits as plain data."""
+"""Plain data that every room of the stream shares: it imports none of them and does no input or output.
+
+| file | holds |
+|---|---|
+| `frame` | `Frame`, `Position`: what a source yields, and where it came from |
+| `result` | `Result`: the one result of a frame, as it is sent; `Box`, `GenerationRef` |
+| `outcome` | `Outcome`: a frame with its result, as sinks take it |
+| `feedback` | `Feedback`, its reply, and announced generations |
+| `alarm` | the states and transitions of ISA-18.2, as pure functions |
+| `limits` | `Limits`, `RecipeConfig`: what the stream may hold, and how it batches |
+| `checks` | bounds that configurations check of their numbers |
+| `errors` | the tree of errors, reasons and drop causes; what may be tried again is in the type |
+| `observer` | `Observer`: what the stream tells those who watch it; `Fan` tells several |
+
+A promise hangs on it: fields of `result`, `feedback` and `alarm` are wire formats and may only be added to.
+"""

@@ -1,21 +1,21 @@
 """What can go wrong in the stream.
 
     PatchlineError
-    └── StreamError                    retriable: False
-        ├── ConfigError                a value out of range
-        ├── UnreadableError            data, not a failure: the frame is not inspected, for a `Reason`
-        ├── RecordError                a record that is no CloudEvent of the expected type
-        ├── SourceError                a source cannot be opened or read
-        │   └── SourceUnavailableError        and another attempt may succeed: retriable
-        ├── SinkError                  a sink will never take this result
-        │   ├── SinkUnavailableError          broker or Redis away, disk full: retriable
-        │   ├── RecordTooLargeError           a record that Kafka does not take for its size
-        │   └── LaneLostError                 the lane is another worker's now: its outcomes go nowhere
-        ├── EvidenceError              the evidence store cannot be read or written
-    ├── FeedbackError              feedback that cannot be applied: its frame is not to be had
-    ├── StoreUnavailableError      the store of generations cannot be reached now: retriable
-    ├── EngineFailedError          the engine raised on a batch
-        └── AbortedError               the pipeline was told to stop without finishing
+    └── StreamError                     not retriable, unless said
+        ├── ConfigError                 a value out of range
+        ├── UnreadableError             data, not a failure: the frame is not inspected, for a `Reason`
+        ├── RecordError                 a record that is no CloudEvent of the expected type
+        ├── SourceError                 a source cannot be opened or read
+        │   └── SourceUnavailableError  and another attempt may succeed: retriable
+        ├── SinkError                   a sink will never take this result
+        │   ├── SinkUnavailableError    broker or Redis away, disk full: retriable
+        │   ├── RecordTooLargeError     a record that Kafka does not take for its size
+        │   └── LaneLostError           the lane is another worker's now: its outcomes go nowhere
+        ├── EvidenceError               the evidence store cannot be read or written now: retriable
+        ├── FeedbackError               feedback that cannot be applied: its frame is not to be had
+        ├── StoreUnavailableError       the store of generations cannot be reached now: retriable
+        ├── EngineFailedError           the engine raised on a batch
+        └── AbortedError                the pipeline was told to stop without finishing
 
 Errors of libraries are translated once, where the library is called. Whether another attempt can help is in the type.
 """
@@ -25,7 +25,7 @@ from enum import StrEnum
 from patchline.engine.errors import PatchlineError
 
 MAX_DETAIL_CHARACTERS = 2_000
-"""Of the sentence in a result: it repeats what a record says, and must itself fit into one."""
+"""The longest sentence in a result: it repeats what a record says, and must itself fit into one."""
 
 
 class Reason(StrEnum):
@@ -99,7 +99,7 @@ class UnreadableError(StreamError):
         self.reason = reason
         self.detail = detail[:MAX_DETAIL_CHARACTERS]
         self.sha256: str | None = None
-        """Of the frame's bytes, in hex, where it has some."""
+        """The SHA-256 of the frame's bytes, in hex, where it has some."""
 
 
 class RecordError(StreamError):
@@ -155,7 +155,7 @@ class EngineFailedError(StreamError):
 
 
 class AbortedError(StreamError):
-    """The pipeline stopped without settling the frames in flight."""
+    """The pipeline stopped before the frames in flight had their results."""
 
 
 def is_retriable(error: BaseException) -> bool:

@@ -1,5 +1,6 @@
-"""The JSON values of every topic: one msgspec struct each. The CloudEvents headers around them are `cloudevents.py`
-(frames, results, dead letters) and `learning_events.py` (feedback, replies, generations).
+"""Feedback of operators, what became of it, and announced generations: the JSON values of their topics.
+
+`wire/feedback.py` puts CloudEvents headers around them.
 """
 
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""A frame on its way through the stream, and the position in its source that it settles."""
+"""A frame on its way through the stream, and its position in a source that can be replayed."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime

@@ -31,7 +31,7 @@ class Outcome:
     judged_s: float = field(default_factory=monotonic)
     """The monotonic clock when the result was made."""
     payload_sha256: str | None = None
-    """Of the bytes of a frame that was not inspected, in hex."""
+    """The SHA-256 of the bytes of a frame that was not inspected, in hex."""
 
 
 def judged(frame: Frame, decoded: Decoded, inspection: Inspection, recipe: RecipeConfig | None) -> Outcome:

@@ -68,9 +68,16 @@ def check_zone(name: str, time: datetime) -> None:
         raise ValueError(f"{name} is {time.isoformat()}, expected a time between the years 1 and 9999 UTC") from None
 
 
-def cell_box(grid: tuple[int, int], place: tuple[int, int], size_px: tuple[int, ...], around: int = 0) -> Box:
-    """A cell of the patch grid, (row, column), with `around` cells on each side, on an image of `size_px` (H, W)."""
-    (rows, columns), (row, column), (height, width) = grid, place, size_px
+def cell_box(grid: tuple[int, int], cell: tuple[int, int], size_px: tuple[int, ...], around: int = 0) -> Box:
+    """The rectangle that a cell of the patch grid covers on an image; pixels that it covers in part belong to it.
+
+    Args:
+        grid: (rows, columns) of the patch grid.
+        cell: (row, column).
+        size_px: (H, W) of the image.
+        around: cells on each side that are covered too, as far as the grid goes.
+    """
+    (rows, columns), (row, column), (height, width) = grid, cell, size_px
     top, left = max(0, row - around) * height // rows, max(0, column - around) * width // columns
     bottom = -(-min(rows, row + 1 + around) * height // rows)
     right = -(-min(columns, column + 1 + around) * width // columns)

@@ -13,7 +13,7 @@ from patchline.stream.model.outcome import Outcome
 
 
 class JsonLinesSink:
-    """Appends each result as one line of JSON (`model.feedback.Result`).
+    """Appends each result as one line of JSON (`model.result.Result`).
 
     A line is handed to the operating system before the result counts as delivered. After a crash a result may be there
     twice; `frame_id` tells.

@@ -1,1 +1,10 @@
-"""Retries, deadlines and the redaction of secrets."""
+"""Small helpers of every room that waits, stops or writes messages.
+
+| file | holds |
+|---|---|
+| `retry` | `retry_until_done`: tries again what may succeed later, with growing pauses |
+| `deadline` | `Deadline`: one deadline that all steps of a shutdown share |
+| `redaction` | `redact_url`, `redact_text`, `Redactor`: how credentials stay out of messages, in the whole project |
+
+The room must not know what it is used for: it knows errors and the observer, and no frames.
+"""

@@ -9,17 +9,17 @@ from typing import TypeVar
 from patchline.stream.model.errors import is_retriable
 from patchline.stream.model.observer import Observer
 
-T = TypeVar("T")
+Done = TypeVar("Done")
 
 
 async def retry_until_done(
     what: str,
-    call: Callable[[], Awaitable[T]],
+    call: Callable[[], Awaitable[Done]],
     observer: Observer,
     *,
     first_s: float = 0.1,
     longest_s: float = 5.0,
-) -> T:
+) -> Done:
     """Call until it succeeds or raises an error that is not retriable.
 
     It ends when the task is cancelled; whoever has a deadline cancels. `what` names the thing that is away. Pauses

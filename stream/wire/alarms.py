@@ -42,9 +42,9 @@ def to_fields(stored: StoredAlarm) -> dict[str, str]:
         "camera": alarm.camera,
         "state": alarm.state.value,
         "alarm_id": alarm.alarm_id,
-        "raised_at": _text(alarm.raised_at),
+        "raised_at": _isoformat(alarm.raised_at),
         "acknowledged_by": alarm.acknowledged_by,
-        "acknowledged_at": _text(alarm.acknowledged_at),
+        "acknowledged_at": _isoformat(alarm.acknowledged_at),
         "window": alarm.window,
         "passes": str(alarm.passes),
         "last": stored.last,
@@ -75,7 +75,7 @@ def from_fields(camera: str, fields: dict[str, str]) -> StoredAlarm:
         raise SinkError(f"the Redis hash of camera {camera!r} is not one of Patchline's: {error}") from error
 
 
-def _text(time: datetime | None) -> str | None:
+def _isoformat(time: datetime | None) -> str | None:
     return None if time is None else time.isoformat()
 
 

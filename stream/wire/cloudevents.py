@@ -3,7 +3,6 @@
 The headers of each kind of record are listed with examples in `stream/README.md`.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TypeAlias
@@ -11,8 +10,6 @@ from typing import TypeAlias
 Headers: TypeAlias = Sequence[tuple[str, bytes]]
 Record: TypeAlias = tuple[bytes, bytes, list[tuple[str, bytes]]]
 """Key, value, headers."""
-
-_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
 def attributes_of(headers: Headers, flaws: list[str]) -> dict[str, str]:

@@ -23,7 +23,7 @@ def feedback_record(feedback: Feedback) -> Record:
 
 def read_feedback(headers: Headers, value: bytes | None) -> Feedback:
     """The feedback in a record; raises RecordError naming the field, what was found and what was expected."""
-    return _read(FEEDBACK, Feedback, headers, value)
+    return _read_event(FEEDBACK, Feedback, headers, value)
 
 
 def parse_feedback(value: bytes) -> Feedback:
@@ -39,7 +39,7 @@ def reply_record(reply: FeedbackReply) -> Record:
 
 def read_reply(headers: Headers, value: bytes | None) -> FeedbackReply:
     """The reply in a record; raises RecordError."""
-    return _read(FEEDBACK_REPLY, FeedbackReply, headers, value)
+    return _read_event(FEEDBACK_REPLY, FeedbackReply, headers, value)
 
 
 def announcement_record(announced: GenerationAnnounced) -> Record:
@@ -51,7 +51,7 @@ def announcement_record(announced: GenerationAnnounced) -> Record:
 
 def read_announcement(headers: Headers, value: bytes | None) -> GenerationAnnounced:
     """The generation in a record; raises RecordError."""
-    return _read(GENERATION, GenerationAnnounced, headers, value)
+    return _read_event(GENERATION, GenerationAnnounced, headers, value)
 
 
 def _record(kind: str, name: str, source: str, recipe: str, time: datetime, value: msgspec.Struct) -> Record:
@@ -66,7 +66,7 @@ def _record(kind: str, name: str, source: str, recipe: str, time: datetime, valu
     return recipe.encode(), msgspec.json.encode(value), encode_attributes(attributes)
 
 
-def _read(kind: str, struct: type[Message], headers: Headers, value: bytes | None) -> Message:
+def _read_event(kind: str, struct: type[Message], headers: Headers, value: bytes | None) -> Message:
     found = attributes_of(headers, []).get("ce_type")
     if found != kind:
         raise RecordError(f"the header ce_type is {found!r}, expected {kind!r}")

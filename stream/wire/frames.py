@@ -1,18 +1,19 @@
 """Frames on the wire: encoded image as the value, who and when in CloudEvents headers."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Final
 
 from patchline.stream.model.frame import Frame, Position
-from patchline.stream.wire.cloudevents import _SHA256, Headers, attributes_of, encode_attributes, rfc3339
+from patchline.stream.wire.cloudevents import Headers, attributes_of, encode_attributes, rfc3339
 
 FRAME: Final = "io.patchline.frame.v1"
 
-
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _MAX_BYTES: Final = {"ce_id": 1024, "ce_source": 256, "ce_recipe": 256, "content-type": 256, "ce_dataref": 4096}
-"""Of headers that results and dead letters repeat: those must fit their topics."""
+"""The longest headers that are taken of those that results and dead letters repeat, which must fit their topics."""
 
 
 def frame_headers(
@@ -27,7 +28,14 @@ def frame_headers(
 ) -> list[tuple[str, bytes]]:
     """The headers of a frame, for whoever produces frames.
 
-    `time` is aware; `sha256` is of the image, in hex; with a `reference`, its URI, the value is empty.
+    Args:
+        frame_id: what names the frame in results.
+        camera: what took it.
+        time: when it was taken; with a time zone.
+        content_type: the image's media type.
+        recipe: how it is inspected; None: as the service's settings say.
+        sha256: the SHA-256 of the image, in hex.
+        reference: the URI of the image, whose record then has an empty value.
     """
     attributes = {
         "ce_specversion": "1.0",
@@ -58,6 +66,16 @@ def read_frame(
 
     A frame without an id is named by its position, one without a camera by the record's key, one without a time by
     the record's timestamp.
+
+    Args:
+        position: where the record is.
+        timestamp_ms: the record's timestamp, in milliseconds since 1970; any number.
+        key: the record's key.
+        value: the record's value: the encoded image.
+        headers: the record's headers.
+        default_recipe: the recipe of a frame that names none, and whose camera has none.
+        camera_recipes: the recipe of each camera whose frames name none.
+        crashes: see `Frame.crashes`.
     """
     flaws: list[str] = []
     attributes = attributes_of(headers, flaws)

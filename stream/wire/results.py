@@ -12,24 +12,13 @@ from patchline.stream.model.result import Result
 from patchline.stream.wire.cloudevents import Headers, Record, attributes_of, encode_attributes, rfc3339
 
 RESULT: Final = "io.patchline.result.v1"
-
-
 DEAD_LETTER: Final = "io.patchline.deadletter.v1"
-
-
 ORIGINAL_PREFIX: Final = "frame-"
-"""Of a dead letter's headers that repeat those of its frame."""
-
-
+"""What a dead letter puts before the names of headers that it repeats from its frame."""
 MAX_ORIGINAL_HEADERS_BYTES: Final = 64 * 1024
 
-
 _NUMBER = re.compile(r"[0-9]{1,18}")
-
-
 _RESULT_ENCODER = msgspec.json.Encoder()
-
-
 _RESULT_DECODER = msgspec.json.Decoder(Result)
 
 
