@@ -1,0 +1,42 @@
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from patchline.stream.model.feedback import Feedback, FeedbackVerdict, GenerationAnnounced
+from patchline.stream.model.result import GenerationRef
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def feedback(**more: Any) -> Feedback:
+    fields: dict[str, Any] = {"feedback_id": "1", "recipe": "plate", "frame_id": "f", "operator": "ada", "time": NOW}
+    return Feedback(verdict=FeedbackVerdict.CONFIRM_GOOD, **(fields | more))
+
+
+@pytest.mark.parametrize("name", ["feedback_id", "recipe", "frame_id", "operator"])
+def test_names_in_feedback_have_something_and_not_too_much(name: str) -> None:
+    """1 and 1024 characters are taken; nothing, blanks and 1025 are refused by name."""
+    for good in ("x", "x" * 1024):
+        assert getattr(feedback(**{name: good}), name) == good
+    for bad in ("", "  ", "x" * 1025):
+        with pytest.raises(ValueError, match=rf"^{name} is .*, expected 1 to 1024 characters$"):
+            feedback(**{name: bad})
+
+
+def test_a_second_person_is_another_one() -> None:
+    """Nobody lets through what they said themselves; an empty name is nobody."""
+    assert feedback(approved_by="bob").approved_by == "bob"
+    assert feedback().approved_by is None
+    for bad in ("ada", ""):
+        with pytest.raises(ValueError, match="expected a person other than operator"):
+            feedback(approved_by=bad)
+
+
+def test_times_have_a_zone() -> None:
+    """Feedback and announcements without one are refused."""
+    with pytest.raises(ValueError, match=r"^time is .*expected a time zone"):
+        feedback(time=datetime(2026, 1, 1))
+    generation = GenerationRef(number=1, sha256="a" * 64)
+    with pytest.raises(ValueError, match=r"^time is .*expected a time zone"):
+        GenerationAnnounced(recipe="r", generation=generation, rows=1, threshold=1.0, time=datetime(2026, 1, 1))
