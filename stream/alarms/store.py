@@ -1,8 +1,9 @@
 """Alarms in Redis: a hash of each camera's current state, a stream of events, and a channel that announces them.
 
-Keys, fields and messages are documented, with examples, in `stream/README.md`. Every change is one Lua script: it
-compares the versions the change was computed from, then writes the states, appends the events and publishes them, all
-or nothing. Two writers (workers at a rebalance, an operator) cannot overwrite each other: the later one computes again.
+Keys, fields and messages are documented, with examples, in `stream/alarms/README.md`. Every change is one Lua script:
+it compares the versions that the change was computed from, then writes the states, appends the events and publishes
+them, all or nothing. So two writers (workers at a rebalance, an operator) cannot overwrite each other: the later one
+computes again.
 
 The position up to which a log of results has been taken into account changes in the same script. So what is in Redis is
 always the alarms of exactly the results before that position, whichever worker wrote it and wherever it was killed, and

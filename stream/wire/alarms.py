@@ -1,4 +1,7 @@
-"""How alarms look in Redis: the fields of a camera's hash, and the JSON of an event; examples in `stream/README.md`."""
+"""How alarms look in Redis: the fields of a camera's hash, and the JSON of an event.
+
+Examples are in `stream/alarms/README.md`.
+"""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime

@@ -1,6 +1,6 @@
 """CloudEvents 1.0 in Kafka's binary content mode: attributes in headers, the datum as the record's value.
 
-The headers of each kind of record are listed with examples in `stream/README.md`.
+The headers of each kind of record are listed with examples in `stream/wire/README.md`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,7 @@
-"""Feedback, its replies and announced generations as CloudEvents, keyed by recipe. Examples: `stream/README.md`."""
+"""Feedback, its replies and announced generations as CloudEvents, keyed by recipe.
+
+Examples are in `stream/wire/README.md`.
+"""
 
 from datetime import datetime
 from typing import Final, TypeVar

@@ -1,4 +1,4 @@
-"""The examples of stream/README.md, and its frame read with changes."""
+"""The examples of the READMEs of the stream's rooms, and the documented frame read with changes."""
 
 import re
 from pathlib import Path
@@ -6,13 +6,18 @@ from pathlib import Path
 from patchline.stream.model.frame import Frame, Position
 from patchline.stream.wire.frames import read_frame
 
-README = Path(__file__).parents[2] / "stream" / "README.md"
+ROOMS = Path(__file__).parents[2] / "stream"
 POSITION = Position("patchline.frames", 0, 1041)
 
 
+def documented() -> str:
+    """The pages on wire formats, on alarms in Redis and on Kafka, one after another."""
+    return "\n".join((ROOMS / room / "README.md").read_text() for room in ("wire", "alarms", "kafka"))
+
+
 def examples(kind: str) -> list[str]:
-    found = re.findall(rf"<!-- example: {kind} -->\n```\w*\n(.*?)```", README.read_text(), re.DOTALL)
-    assert found, f"the README has no example of: {kind}"
+    found = re.findall(rf"<!-- example: {kind} -->\n```\w*\n(.*?)```", documented(), re.DOTALL)
+    assert found, f"no README has an example of: {kind}"
     return found
 
 

@@ -1,4 +1,4 @@
-"""The examples of stream/README.md are decoded by the code they document."""
+"""The examples of the READMEs of `wire`, `alarms` and `kafka` are decoded by the code they document."""
 
 import json
 import re
@@ -28,7 +28,7 @@ from patchline.stream.wire.feedback import (
 )
 from patchline.stream.wire.frames import frame_headers
 from patchline.stream.wire.results import dead_letter_record, original_headers, read_result, result_record
-from tests.stream.readme_examples import README, examples, headers_of, read
+from tests.stream.readme_examples import documented, examples, headers_of, read
 
 
 def test_the_frame_example_is_a_frame():
@@ -61,7 +61,7 @@ def test_the_result_examples_are_results():
 
 def test_every_reason_is_documented():
     """The table of reasons names each code there is."""
-    section = README.read_text().partition("| `reason` |")[2].partition("## Dead letters")[0]
+    section = documented().partition("| `reason` |")[2].partition("## Dead letters")[0]
     assert set(re.findall(r"`(\w+)`", section.partition("\n\n")[0])) - {"detail"} == {r.value for r in Reason}
 
 
@@ -131,7 +131,7 @@ def test_the_examples_of_learning_are_read_and_written_alike(kind, read_one, rec
 
 def test_every_outcome_of_feedback_is_documented():
     """The table names each outcome there is."""
-    table = README.read_text().partition("| `outcome` |")[2].partition("\n\n")[0]
+    table = documented().partition("| `outcome` |")[2].partition("\n\n")[0]
     assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == {outcome.value for outcome in FeedbackOutcome}
 
 
@@ -159,7 +159,7 @@ async def test_the_alarm_examples_are_read_by_the_store(redis_url, unique_name):
         default.key("CAMERA"),
     ]
     for name in names:
-        assert f"| `{name}` |" in README.read_text()
+        assert f"| `{name}` |" in documented()
     command, key, _, *pairs = examples("acknowledgement")[0].split()
     assert (command, key, pairs[::2]) == ("XADD", default.acknowledge_key, ["camera", "operator"])
     await client.aclose()
@@ -172,4 +172,4 @@ def test_topic_names_are_the_defaults():
     config = KafkaConfig()
     learning = (config.feedback_topic, config.feedback_replies_topic, config.generations_topic)
     for topic in (config.frames_topic, config.results_topic, config.dead_letter_topic, *learning):
-        assert f"| `{topic}` " in README.read_text()
+        assert f"| `{topic}` " in documented()
