@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -29,13 +30,13 @@ from patchline.engine.search.index import NearestNeighbours
 from patchline.engine.types import Image
 
 FLOAT32_BYTES = 4
-Progress = Callable[[str, int, int], None]
-"""Called with the stage's name, how much of it is done and how much there is."""
+BenchmarkProgress: TypeAlias = Callable[[str, int, int], None]
+"""Called with `measure`, how many frames are done and how many there are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Floor:
-    """What the machine reaches: `flop_per_s` in matrix products of `precision`, `bytes_per_s` in copying memory."""
+    """The rates that the machine reaches: `flop_per_s` in products of `precision`, `bytes_per_s` in copying memory."""
 
     device: str
     threads: int
@@ -50,7 +51,7 @@ class Floor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
-    """One stage's time a frame: median and quartiles in seconds, its arithmetic, its floor, and time over floor."""
+    """One stage of a frame: the median of its seconds and their quartiles, its arithmetic in flop, its floor."""
 
     name: str
     seconds: float
@@ -66,8 +67,11 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipeBenchmark:
-    """One bank: its stages in order, the last of them `end to end`, of one frame, or on a device of one of a batch of
-    `together`; which search ran; seconds of a frame alone, and of one in a batch of all `frames`.
+    """The benchmark of one bank.
+
+    `stages` are in order, the last of them `end to end`: times of one frame, on a GPU those of one frame in a batch of
+    `together`. `search` is the kind that ran. `one_s` is the time of a frame that is inspected alone, `batch_s` that of
+    one frame in a batch of all `frames`, in seconds.
     """
 
     recipe: str
@@ -95,7 +99,12 @@ class RecipeBenchmark:
 
 
 def measure_floor(device: str = "auto", *, precision: Precision = "auto", repeats: int = 5) -> Floor:
-    """Measure the rate of matrix products and the bandwidth of memory: the best of some repeats.
+    """Measure the rate of matrix products and the bandwidth of memory, each the best of some repeats.
+
+    Args:
+        device: as `resolve_device` takes it.
+        precision: of the products.
+        repeats: how often each is measured.
 
     Raises:
         DeviceError: this machine has no such device.
@@ -106,12 +115,12 @@ def measure_floor(device: str = "auto", *, precision: Precision = "auto", repeat
     a, b = torch.randn((2, size, size), device=on, dtype=torch.float32).to(dtype)
     source = torch.zeros(64 * 2**20, device=on)  # far larger than any cache
     target = torch.empty_like(source)
-    ways: list[Callable[[], object]] = [lambda: a @ b]
+    products: list[Callable[[], object]] = [lambda: a @ b]
     if on.type == "cpu":
         by_convolution = FixedProduct(b, summed=size)  # on some processors far quicker than the library's products
-        ways.append(lambda: by_convolution(a))
+        products.append(lambda: by_convolution(a))
     with full_float32(on):
-        products_s = min(min(_times(way, on, repeats)) for way in ways)
+        products_s = min(min(_times(work, on, repeats)) for work in products)
     return Floor(
         device=torch.cuda.get_device_name(on) if on.type == "cuda" else "cpu",
         threads=torch.get_num_threads(),
@@ -131,13 +140,23 @@ def benchmark(
     runtime: Runtime = "auto",
     precision: Precision = "auto",
     repeats: int = 3,
-    progress: Progress | None = None,
+    progress: BenchmarkProgress | None = None,
 ) -> RecipeBenchmark:
-    """Time every stage of inspecting `images`, prepared by `prepare`, each alone, on a device all of them together; and
-    all stages of a frame alone, and of all frames as a batch.
+    """Time every stage of inspecting images, and the whole inspection of each frame alone and of all as one batch.
 
-    `progress` is called with `measure` and frames done. Raises RecipeError, WeightsError and DeviceError as the
-    inspector does.
+    Args:
+        bank: what judges them.
+        images: prepared ones, at least one. On a GPU their stages are timed together, on a CPU one by one.
+        floor: of this machine, by `measure_floor`.
+        device: as the inspector takes it.
+        search: as the inspector takes it.
+        runtime: as the inspector takes it.
+        precision: as the inspector takes it.
+        repeats: how often everything is timed, after one round that does not count.
+        progress: is told how many frames are done.
+
+    Raises:
+        RecipeError, WeightsError, DeviceError: as the inspector raises them.
     """
     recipe = bank.recipe
     on = resolve_device(device)
@@ -156,8 +175,8 @@ def benchmark(
 
     seconds: dict[str, list[float]] = {}
     warm_up = 1
-    for turn in range(warm_up + repeats):
-        if turn == warm_up:
+    for round_ in range(warm_up + repeats):
+        if round_ == warm_up:
             seconds.clear()
         for spent in stages.time(images):
             for name, value in spent.items():
@@ -167,7 +186,7 @@ def benchmark(
             inspector.inspect([(recipe.name, image)], maps="rejects")
             seconds.setdefault("one by one", []).append(laps.end("one by one"))
             if progress is not None:
-                progress("measure", turn * len(images) + position + 1, (warm_up + repeats) * len(images))
+                progress("measure", round_ * len(images) + position + 1, (warm_up + repeats) * len(images))
         laps = Laps(on)
         inspector.inspect([(recipe.name, image) for image in images], maps="rejects")
         seconds.setdefault("batch", []).append(laps.end("batch") / len(images))
@@ -190,12 +209,12 @@ def benchmark(
         "map": (2.0 * (H * bank.grid[0] * bank.grid[1] + H * W * bank.grid[1]), H * W * FLOAT32_BYTES),
     }
     work = {name: least for name, least in work.items() if name in seconds}
-    found = [_stage(name, seconds[name], *work[name], floor) for name in work]
+    stages_timed = [_stage(name, seconds[name], *work[name], floor) for name in work]
     # End to end includes maps of rejects only; its floor leaves them out.
-    whole = _stage(
-        "end to end", seconds["batch" if together > 1 else "one by one"], sum(stage.flop for stage in found), 0.0, floor
-    )
-    found.append(replace(whole, floor_s=sum(stage.floor_s for stage in found if stage.name != "map")))
+    whole_s = seconds["batch" if together > 1 else "one by one"]
+    whole = _stage("end to end", whole_s, sum(stage.flop for stage in stages_timed), 0.0, floor)
+    floor_s = sum(stage.floor_s for stage in stages_timed if stage.name != "map")
+    stages_timed.append(replace(whole, floor_s=floor_s))
     return RecipeBenchmark(
         recipe=recipe.name,
         backbone=f"{recipe.backbone.name} {'+'.join(recipe.backbone.stages)}",
@@ -206,7 +225,7 @@ def benchmark(
         search=_kind(index),
         frames=len(images),
         together=together,
-        stages=tuple(found),
+        stages=tuple(stages_timed),
         one_s=statistics.median(seconds["one by one"]),
         batch_s=statistics.median(seconds["batch"]),
     )
@@ -225,7 +244,7 @@ def synthetic_images(size_px: tuple[int, int], count: int, seed: int = 0) -> lis
 
 
 def _kind(index: NearestNeighbours) -> str:
-    """The name by which a search is asked for."""
+    """The kind by which such a search is asked for."""
     kinds = {"FaissSearch": "faiss", "TorchSearch": "torch", "PrunedSearch": "pruned", "DeviceSearch": "pruned"}
     return kinds[type(index).__name__]
 

@@ -1,4 +1,4 @@
-"""A batch taken through an inspection one stage at a time, each timed: on a device, by `inspection.batch_judge`."""
+"""Takes a batch through an inspection on a device one stage at a time (`inspection.batch_judge`), and times each."""
 
 from collections.abc import Iterator, Sequence
 
@@ -16,9 +16,9 @@ from patchline.engine.types import Image
 class DeviceStages:
     """The stages of a batch on a device: `upload`, `backbone`, `search`, `score` and `map`.
 
-    `upload` is copying and sending the images, as far as computing does not hide it: what it takes to embed them, less
-    what the same takes without their way to the device. `backbone` ends with patch embeddings. `score` is what verdicts
-    add to the search. A frame in tiles is timed alone, and its way to the device with its `tiles`.
+    `upload` is copying and sending the images, as far as computing does not hide it: the time to embed them, less the
+    time of the same without their way to the device. `backbone` ends with patch embeddings. `score` is what the verdict
+    adds to the search. A frame in tiles is timed alone, and its way to the device belongs to `tiles`.
     """
 
     def __init__(self, bank: MemoryBank, extractor: FeatureExtractor, judge: BatchJudge) -> None:
@@ -62,10 +62,10 @@ class DeviceStages:
                 yield band
                 laps.end("search")
 
-        found = self._judge.search_bands(bands())
+        searched = self._judge.search_bands(bands())
         laps.end("search")
-        self._judge.tell(found, grid, "none")()
+        self._judge.tell(searched, grid, "none")()
         laps.end("score")
-        self._judge.maps(found.sq_of([0]).sqrt(), grid).cpu()
+        self._judge.maps(searched.sq_of([0]).sqrt(), grid).cpu()
         laps.end("map")
         return laps.seconds

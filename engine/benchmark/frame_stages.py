@@ -1,4 +1,4 @@
-"""A frame taken through an inspection one stage at a time, each of them timed: on a CPU, by `inspection.judge`."""
+"""Takes a frame through an inspection on a CPU one stage at a time (`inspection.judge`), and times each."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ from patchline.engine.types import Image
 
 
 class Laps:
-    """Seconds by stage; the device has finished at the beginning and at the end of each."""
+    """A stopwatch: seconds by stage. It waits for the device at the beginning and at the end of each."""
 
     def __init__(self, device: torch.device) -> None:
         self.seconds: dict[str, float] = {}
@@ -30,7 +30,7 @@ class Laps:
         self._last = time.perf_counter()
 
     def end(self, stage: str) -> float:
-        """What has passed since the last end belongs to `stage`; returns it."""
+        """Count the time since the last end to `stage`, and return it, in seconds."""
         self._wait()
         now = time.perf_counter()
         spent, self._last = now - self._last, now
@@ -66,7 +66,7 @@ class FrameStages:
             yield laps.seconds
 
     def _bands(self, image: Image, laps: Laps) -> Iterator[NDArray[np.float32]]:
-        """Patch embeddings of an image, float32 (n, D) each; who takes a band searches it."""
+        """Patch embeddings of an image by bands, float32 (n, D) each; time until the next is asked for is `search`."""
         for band in self._embedded(image, laps):
             values = band.float().cpu().numpy()
             laps.end("embed" if self._bank.recipe.tiling is None else "tiles")

@@ -17,9 +17,10 @@ from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 from patchline.engine.errors import EvaluationError
 from patchline.engine.evaluation.pixel_metrics import PixelFigure, PixelTally
 
-T = TypeVar("T")
+Figure = TypeVar("Figure")
 
 GOOD = "good"
+"""The kind of a frame without a defect; any other kind names a defect."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -172,9 +173,9 @@ def roc(scores: NDArray[np.float64], defective: NDArray[np.bool_]) -> Roc:
 
 
 def f1_max(scores: NDArray[np.float64], defective: NDArray[np.bool_]) -> F1Max:
-    """The best F1 score (harmonic mean of precision and recall of `defective`) over all thresholds.
+    """Find the best F1 score (the harmonic mean of precision and recall of `defective`) over all thresholds.
 
-    The threshold given lies midway between the lowest score rejected and the next one below it.
+    Its threshold lies midway between the lowest score rejected and the next one below it.
 
     Raises:
         EvaluationError: one of the two classes is missing.
@@ -209,7 +210,7 @@ def _need_both(defective: NDArray[np.bool_]) -> None:
         raise EvaluationError("no frame is good: the figure needs good frames as well as defective ones")
 
 
-def _attempt(undefined: dict[str, str], what: str, compute: Callable[[], T]) -> T | None:
+def _attempt(undefined: dict[str, str], what: str, compute: Callable[[], Figure]) -> Figure | None:
     try:
         return compute()
     except EvaluationError as error:

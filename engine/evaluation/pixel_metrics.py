@@ -17,6 +17,7 @@ from patchline.engine.errors import EvaluationError
 from patchline.engine.types import AnomalyMap
 
 FPR_LIMIT = 0.3
+"""The false-positive rate up to which AUPRO is taken, as in the MVTec benchmark."""
 _DROPPED_BITS = 10
 _BINS = 1 << (31 - _DROPPED_BITS)
 _TOUCHING_CORNERS = np.ones((3, 3), dtype=np.int64)
@@ -32,7 +33,7 @@ class PixelFigure:
 
 @dataclass(slots=True, eq=False)
 class _Histogram:
-    """Pixels of one kind of frame by score bin: normal, defective, and the latter by share of their region."""
+    """Pixels of one kind of frame by score bin: normal ones, defective ones, and these by share of their region."""
 
     normal: NDArray[np.float64] = field(default_factory=lambda: np.zeros(_BINS))
     defective: NDArray[np.float64] = field(default_factory=lambda: np.zeros(_BINS))

@@ -6,14 +6,14 @@ from timm.layers.norm_act import BatchNormAct2d
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from patchline.engine.features.fx_graph import replace_module, settle
+from patchline.engine.features.fx_graph import finalise, replace_module
 
 
 def fold(graph: fx.GraphModule) -> fx.GraphModule:
-    """Fold every batch normalisation that alone reads a convolution, and drop what does nothing.
+    """Fold every batch normalisation that alone reads a convolution, and drop modules that do nothing.
 
-    Modules are replaced in `graph` itself. What follows a tapped stage may not write into its output, so activations
-    are taken out of place there.
+    `graph` is changed in place and returned. What follows a tapped stage may not write into its output, so activations
+    after it are no longer computed in place.
     """
     for node in list(graph.graph.nodes):
         if node.op != "call_module":
@@ -33,7 +33,7 @@ def fold(graph: fx.GraphModule) -> fx.GraphModule:
             node.replace_all_uses_with(node.args[0])
             graph.graph.erase_node(node)
     _protect_outputs(graph)
-    settle(graph)
+    finalise(graph)
     return graph
 
 

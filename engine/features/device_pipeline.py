@@ -1,9 +1,9 @@
 """Batches of images through a network on a device, a chunk at a time: copy, upload and compute overlap.
 
 While the device computes one chunk, the host copies the next into page-locked memory, and a stream of its own uploads
-it. Each chunk is one launch of a CUDA graph (`features.cuda_graph`), made once for each size of chunk. Few sizes occur:
-a chunk that is not full is filled to a power of two, and what fills it is left out of the result. The host never waits
-for a result here.
+it. Each chunk is one launch of a CUDA graph (`features.cuda_graph`), recorded once for each size of chunk. Few sizes
+occur: a chunk that is not full is filled up to a power of two, and what fills it is left out of the result. The host
+never waits for a result here.
 
 On the CPU the same steps run one after the other.
 """
@@ -16,11 +16,11 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from patchline.engine.features.cuda_graph import Launch, graphed
+from patchline.engine.features.cuda_graph import Launch, record
 from patchline.engine.types import Image
 
 Forward: TypeAlias = Callable[[Tensor], Tensor]
-"""RGB uint8 (n, H, W, 3) on the device to something (n, ...) on the device; called again for each size of chunk."""
+"""Takes RGB uint8 (n, H, W, 3) on the device to (n, ...) on the device. Any n may occur."""
 
 CHUNK_PIXELS = 32 * 224 * 224
 """Pixels of a full chunk: enough to keep a large GPU busy, and so few that the first copy is short."""
@@ -47,7 +47,7 @@ def chunk_sizes(size_px: tuple[int, ...]) -> list[int]:
 
 
 class DevicePass:
-    """`forward` of any number of images; one thread at a time may use it."""
+    """Computes `forward` for any number of images; one thread at a time may use it."""
 
     def __init__(self, forward: Forward, device: torch.device) -> None:
         self._forward = forward
@@ -58,7 +58,7 @@ class DevicePass:
 
     @torch.inference_mode()
     def __call__(self, images: Sequence[Image]) -> Tensor:
-        """What `forward` makes of images of one size, RGB uint8 (H, W, 3) each, in order, in a new tensor."""
+        """A new tensor with the outputs of `forward` for images of one size, RGB uint8 (H, W, 3) each, in order."""
         result, start = torch.empty(0), 0
         for part, chunk in self._chunked(images):
             output = chunk.run(part)
@@ -69,7 +69,7 @@ class DevicePass:
         return result
 
     def launches(self, images: Sequence[Image]) -> list[Launch]:
-        """The forward passes of a call with these images, without their way to the device, to be timed alone."""
+        """The forward passes of a call with these images, without the images' way to the device, to be timed alone."""
         return [chunk.launch for _, chunk in self._chunked(images)]
 
     def _chunked(self, images: Sequence[Image]) -> Iterator[tuple[Sequence[Image], "_Chunk"]]:
@@ -91,55 +91,55 @@ class _Chunk:
         self, forward: Forward, shape: tuple[int, ...], device: torch.device, uploads: torch.cuda.Stream | None
     ) -> None:
         self._slots = [_Slot(shape, device, uploads) for _ in range(SLOTS)]
-        self._turn = 0
+        self._next_slot = 0
         self._input = torch.zeros(shape, dtype=torch.uint8, device=device)
         on_gpu = device.type == "cuda"
-        self.launch: Launch = graphed(forward, self._input) if on_gpu else lambda: forward(self._input)
+        self.launch: Launch = record(forward, self._input) if on_gpu else lambda: forward(self._input)
 
     def run(self, images: Sequence[Image]) -> Tensor:
         """The forward pass of as many images as the chunk holds, or fewer; valid until the next one."""
-        slot = self._slots[self._turn]
-        self._turn = (self._turn + 1) % SLOTS
+        slot = self._slots[self._next_slot]
+        self._next_slot = (self._next_slot + 1) % SLOTS
         slot.upload(images)
         slot.hand_over(self._input)
         return self.launch()
 
 
 class _Slot:
-    """One chunk on its way: page-locked on the host, then on the device."""
+    """The buffers of one chunk on its way: page-locked memory on the host, then memory on the device."""
 
     def __init__(self, shape: tuple[int, ...], device: torch.device, uploads: torch.cuda.Stream | None) -> None:
         self._uploads = uploads
         self._host = torch.zeros(shape, dtype=torch.uint8, pin_memory=uploads is not None)
         if uploads is not None:
-            self._there = torch.empty(shape, dtype=torch.uint8, device=device)
+            self._on_device = torch.empty(shape, dtype=torch.uint8, device=device)
             self._uploaded = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch has no types for it
             self._taken = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch has no types for it
             # The stream that made the memory must have finished with it before another writes to it.
             uploads.wait_stream(torch.cuda.current_stream(device))
 
     def upload(self, images: Sequence[Image]) -> None:
-        """Begin to send images to the device; waits only for the upload of the chunk that had this slot before."""
+        """Begin to send images to the device. This waits only for the upload of the chunk that had this slot before."""
         if self._uploads is not None:
             self._uploaded.synchronize()
         pixels = self._host.numpy()
         if self._uploads is None:
-            for place, image in enumerate(images):
-                pixels[place] = image
+            for index, image in enumerate(images):
+                pixels[index] = image
         else:
             list(_copiers().map(pixels.__setitem__, range(len(images)), images))
         if self._uploads is not None:
             with torch.cuda.stream(self._uploads):
                 self._uploads.wait_event(self._taken)
-                self._there.copy_(self._host, non_blocking=True)
+                self._on_device.copy_(self._host, non_blocking=True)
                 self._uploaded.record()
 
     def hand_over(self, target: Tensor) -> None:
-        """Copy what was sent to `target`, after its upload, before whatever the device is told next."""
+        """Copy the images to `target`: after their upload, and before whatever the device is told to do next."""
         if self._uploads is None:
             target.copy_(self._host)
             return
         stream = torch.cuda.current_stream(target.device)
         stream.wait_event(self._uploaded)
-        target.copy_(self._there)
+        target.copy_(self._on_device)
         self._taken.record(stream)

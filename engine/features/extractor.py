@@ -1,7 +1,7 @@
 """A backbone that ends at its last tapped stage: pixels in, patch embeddings out.
 
-Batch normalisation is folded into the convolutions of the network (`features.network`), and tensors are
-channels-last. On a CPU convolutions also take in what follows them, or OpenVINO runs the network.
+`load_backbone` builds the network, folds its batch normalisation into its convolutions (`features.batch_norm`) and
+chooses what runs it; see the room's `__init__`. Tensors are channels-last throughout.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,9 +35,15 @@ Network: TypeAlias = Callable[[Tensor], Sequence[Tensor]]
 
 
 class FeatureExtractor:
-    """Patch embeddings of prepared images. On a CPU any number of threads may use it, on a GPU one at a time.
+    """Makes patch embeddings of prepared images. On a CPU any number of threads may use it, on a GPU one at a time.
 
-    `weight_bytes` is what a forward pass reads of weights; `channels` what the network takes: zeros beyond the third.
+    Args:
+        spec: the backbone as the recipe names it.
+        network: takes (B, channels, H, W), channels-last, to one output for each tapped stage.
+        device: where the network computes.
+        dtype: what it computes in.
+        weight_bytes: bytes of weights that a forward pass reads.
+        channels: what the network takes: 3, or more, whose values are zeros.
     """
 
     def __init__(
@@ -92,9 +98,9 @@ class FeatureExtractor:
         return torch.cat([embeddings for embeddings, _ in parts]), parts[0][1]
 
     def embed_batch(self, images: Sequence[Image], options: PatchOptions = PLAIN) -> tuple[Tensor, tuple[int, int]]:
-        """The same many at a time, on any device, in the extractor's precision, without waiting for the device.
+        """The same in whole batches, on any device, in the extractor's precision, without waiting for the device.
 
-        What the batch is may show in the last bits.
+        The last bits of an embedding may depend on the batch.
         """
         if options.levelling:
             images = [level(image) for image in images]
@@ -102,11 +108,11 @@ class FeatureExtractor:
         return embeddings, self._grids[images[0].shape[:2], options]
 
     def launches(self, images: Sequence[Image], options: PatchOptions = PLAIN) -> list[Launch]:
-        """See `DevicePass.launches`: what `embed_batch` computes once images are on the device."""
+        """What `embed_batch` computes once images are on the device, to be timed: see `DevicePass.launches`."""
         return self._pass(options).launches(images)
 
     def batch_size(self, size_px: tuple[int, int]) -> int:
-        """How many images of `size_px`, (H, W), keep the device busy: more gain nothing but take memory."""
+        """How many images of `size_px`, (H, W), keep the device busy: more would take memory and gain nothing."""
         return torch.get_num_threads() if self.device.type == "cpu" else chunk_size(size_px)
 
     def bits_alike(self, size_px: tuple[int, ...], options: PatchOptions = PLAIN) -> bool:
@@ -116,8 +122,8 @@ class FeatureExtractor:
         """
         if (size_px, options) not in self._alike:
             noise = np.random.default_rng(0).integers(0, 256, (1, *size_px, 3), dtype=np.uint8)
-            (apart,) = shared_pool(torch.get_num_threads()).map(lambda pixels: self._embed(pixels, options), [noise])
-            self._alike[size_px, options] = torch.equal(apart[0], self._embed(noise, options)[0])
+            (alone,) = shared_pool(torch.get_num_threads()).map(lambda pixels: self._embed(pixels, options), [noise])
+            self._alike[size_px, options] = torch.equal(alone[0], self._embed(noise, options)[0])
         return self._alike[size_px, options]
 
     @torch.inference_mode()
@@ -134,7 +140,7 @@ class FeatureExtractor:
         return self._passes[options]
 
     def _embeddings(self, options: PatchOptions, pixels: Tensor) -> Tensor:
-        """From pixels on the device, uint8 (B, H, W, 3), to (B, h*w, D); notes the grid."""
+        """Take pixels on the device, uint8 (B, H, W, 3), to embeddings (B, h*w, D), and note their grid."""
         H, W = pixels.shape[1:3]
         feature_maps = self.feature_maps(self._normalised(pixels))
         embeddings, self._grids[(H, W), options] = self._patches(feature_maps, (H, W), options)
@@ -143,35 +149,35 @@ class FeatureExtractor:
     def _patches(
         self, feature_maps: Sequence[Tensor], size_px: tuple[int, int], options: PatchOptions
     ) -> tuple[Tensor, tuple[int, int]]:
-        """See `patches.embed`."""
+        """`patches.embed`, by kernels where they can do it."""
         if self._fuses:
             from patchline.engine.features import patches_cuda  # it needs Triton
 
-            if patches_cuda.fits(feature_maps, options):
-                return patches_cuda.embed(feature_maps)
+            if patches_cuda.supports(feature_maps, options):
+                return patches_cuda.embed_by_kernels(feature_maps)
         return patches.embed(feature_maps, size_px, options)
 
     @torch.inference_mode()
     def normalise(self, pixels: NDArray[np.uint8]) -> Tensor:
-        """RGB uint8 (B, H, W, 3) to what the network takes, (B, C, H, W) channels-last on its device."""
-        # A copy: torch warns of memory that it may not write to, which frames often are.
+        """Take RGB uint8 (B, H, W, 3) to the network's input, (B, C, H, W) channels-last on its device."""
+        # A copy, as torch warns of memory that it may not write to, which frames often are.
         return self._normalised(torch.tensor(pixels, device=self.device))
 
     def _normalised(self, pixels: Tensor) -> Tensor:
         if self._fuses:
             from patchline.engine.features import patches_cuda  # it needs Triton
 
-            return patches_cuda.normalised(pixels, self._mean, self._std, self._channels, self.dtype)
+            return patches_cuda.normalise(pixels, self._mean, self._std, self._channels, self.dtype)
         x = pixels.permute(0, 3, 1, 2)  # (B, H, W, C) -> (B, C, H, W)
         x = ((x.float() - self._mean.view(3, 1, 1)) / self._std.view(3, 1, 1)).to(self.dtype)
         return x if self._channels == x.shape[1] else pad(x, (0, 0, 0, 0, 0, self._channels - x.shape[1]))
 
     @torch.inference_mode()
     def feature_maps(self, x: Tensor) -> list[Tensor]:
-        """The bare backbone: one (B, C_i, h_i, w_i) for each tapped stage.
+        """Run the bare backbone: one map (B, C_i, h_i, w_i) for each tapped stage.
 
         Raises:
-            RecipeError: the network does not take images of this size, as transformers do that were trained on one.
+            RecipeError: the network does not take images of this size, as many transformers take one size only.
         """
         size_px = (x.shape[2], x.shape[3])
         try:
@@ -192,6 +198,12 @@ def load_backbone(
     spec: Backbone, device: torch.device, runtime: Runtime = "auto", precision: Precision = "auto"
 ) -> FeatureExtractor:
     """Build a backbone up to its last tapped stage and load its weights.
+
+    Args:
+        spec: the backbone as the recipe names it.
+        device: where it computes.
+        runtime: what runs it on a CPU.
+        precision: what it computes in.
 
     Raises:
         DeviceError: OpenVINO is asked for and not installed.
@@ -216,18 +228,18 @@ def count_flop(spec: Backbone, size_px: tuple[int, int]) -> int:
 
 
 def _network(graph: fx.GraphModule, device: torch.device, runtime: Runtime) -> Network:
-    """What runs the folded graph fastest on the device."""
+    """The network in the form that runs fastest on the device, or in that which was asked for."""
     if device.type == "cpu" and (runtime == "openvino" or (runtime == "auto" and _suits_openvino(graph))):
         return openvino.OpenVinoNetwork(graph)
     for parameter in graph.parameters():  # not `graph.to`, which stops at constants of five dimensions
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     if device.type == "cuda":
-        return fusion_cuda.fuse(graph)
-    return fusion_cpu.fuse(graph) if onednn.available() else graph
+        return fusion_cuda.fuse_for_cuda(graph)
+    return fusion_cpu.fuse_for_cpu(graph) if onednn.available() else graph
 
 
 def _suits_openvino(graph: fx.GraphModule) -> bool:
-    """Whether OpenVINO is installed and faster: it has no Winograd filtering, but better depthwise convolutions."""
+    """Whether OpenVINO is installed and faster: its depthwise convolutions are, but it has no Winograd filtering."""
     convolutions = (module for module in graph.modules() if isinstance(module, nn.Conv2d))
-    return openvino.available() and not any(winograd.fits(convolution) for convolution in convolutions)
+    return openvino.installed() and not any(winograd.fits(convolution) for convolution in convolutions)

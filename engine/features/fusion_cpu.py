@@ -1,4 +1,4 @@
-"""Convolutions with what follows them in one operation, their weights packed once: what oneDNN does best on a CPU.
+"""Fuses convolutions with what follows them on a CPU, into operations of oneDNN whose weights are packed once.
 
 Eager PyTorch brings a convolution's weights into oneDNN's layout for every frame, and passes over its output again for
 the activation and the residual sum. Here the packed weights are kept, and both are done while the output is in cache.
@@ -6,7 +6,6 @@ These are the operations that PyTorch's own compiler emits for a CPU, without it
 that Winograd's filtering makes cheaper go that way instead.
 """
 
-import operator
 from typing import cast
 
 import torch
@@ -14,17 +13,22 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from patchline.engine.features import winograd
-from patchline.engine.features.fx_graph import absorb, calls, module_of, only_user, replace_module, settle, shape_of
+from patchline.engine.features.fx_graph import (
+    NOMINAL_PX,
+    absorb,
+    call_count,
+    called_module,
+    finalise,
+    other_addend,
+    replace_module,
+    sole_user,
+)
 from patchline.engine.features.winograd import WinogradConvolution
 from patchline.engine.numerics.onednn import PackedWeight
 
-NOMINAL_PX = 224
-"""Of an example image, height and width."""
-SUMS = (operator.add, operator.iadd, torch.add)
 
-
-class FusedConvolution(nn.Module):
-    """A convolution and its activation; with a second input, their sum in place of that input first."""
+class OneDnnConvolution(nn.Module):
+    """A convolution and its activation; a second input is added first, and overwritten by the result."""
 
     def __init__(self, convolution: nn.Conv2d, activation: nn.Module | None) -> None:
         super().__init__()
@@ -36,7 +40,7 @@ class FusedConvolution(nn.Module):
             convolution.groups,
         )
         self.register_buffer("bias", convolution.bias, persistent=False)
-        self._activation, self._scalars = _named(activation)
+        self._activation, self._scalars = _onednn_name(activation)
 
     def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
         """(B, C, H, W) channels-last to the same; `added` is overwritten."""
@@ -53,20 +57,20 @@ class FusedConvolution(nn.Module):
         return added
 
 
-FRESH = (FusedConvolution, WinogradConvolution)
-"""Modules whose output is a tensor of its own, so that a later sum may overwrite it."""
+FRESH = (OneDnnConvolution, WinogradConvolution)
+"""Modules that make a new tensor, which a later sum may overwrite."""
 
 
 @torch.no_grad()
-def fuse(graph: fx.GraphModule) -> fx.GraphModule:
-    """Replace the convolutions of a folded, frozen float32 graph on the CPU; the graph itself is changed."""
+def fuse_for_cpu(graph: fx.GraphModule) -> fx.GraphModule:
+    """Replace the convolutions of a folded, frozen float32 network on the CPU; it is changed in place and returned."""
     example = torch.zeros(1, 3, NOMINAL_PX, NOMINAL_PX).to(memory_format=torch.channels_last)
     ShapeProp(graph).propagate(example)
     output = next(node for node in graph.graph.nodes if node.op == "output")
     tapped = set(output.all_input_nodes)
     for node in list(graph.graph.nodes):
-        convolution = module_of(graph, node)
-        if type(convolution) is not nn.Conv2d or isinstance(convolution.padding, str) or calls(graph, node) > 1:
+        convolution = called_module(graph, node)
+        if type(convolution) is not nn.Conv2d or isinstance(convolution.padding, str) or call_count(graph, node) > 1:
             continue
         absorbed = [node]
         added = _sum_with(graph, absorbed, tapped)
@@ -75,48 +79,44 @@ def fuse(graph: fx.GraphModule) -> fx.GraphModule:
             absorbed.pop()
             activation = None
         source = node.args[0]
-        kind = WinogradConvolution if winograd.fits(convolution) else FusedConvolution
+        kind = WinogradConvolution if winograd.fits(convolution) else OneDnnConvolution
         replace_module(graph, node.target, kind(convolution, activation))
         if len(absorbed) == 1:
             continue
         absorb(graph, absorbed, (source,) if added is None else (source, added), node, tapped)
-    settle(graph)
+    finalise(graph)
     return graph
 
 
 def _sum_with(graph: fx.GraphModule, absorbed: list[fx.Node], tapped: set[fx.Node]) -> fx.Node | None:
-    """The other side of the residual sum that alone reads the convolution, if it may be overwritten.
+    """What a residual sum that alone reads the convolution adds to it, if that may be overwritten; else None.
 
-    The sum is absorbed then. It may be overwritten where it is a convolution's own output, and all else that reads it
-    runs before.
+    It may be overwritten where it is a convolution's own output and all else that reads it runs before. The sum joins
+    `absorbed` then.
     """
     (convolution,) = absorbed
-    total = only_user(convolution, tapped)
-    if total is None or total.op != "call_function" or total.target not in SUMS or total.kwargs or len(total.args) != 2:
-        return None
-    (other,) = [side for side in total.args if side is not convolution] or [None]
-    if not isinstance(other, fx.Node) or other in tapped or not isinstance(module_of(graph, other), FRESH):
+    total = sole_user(convolution, tapped)
+    other = None if total is None else other_addend(total, convolution)
+    if total is None or other is None or other in tapped or not isinstance(called_module(graph, other), FRESH):
         return None
     if not other < convolution or any(not user < convolution for user in other.users if user is not total):
-        return None
-    if shape_of(other) != shape_of(convolution):
         return None
     absorbed.append(total)
     return other
 
 
 def _activation_after(graph: fx.GraphModule, absorbed: list[fx.Node], tapped: set[fx.Node]) -> nn.Module | None:
-    """The ReLU or ReLU6 that alone reads what is absorbed so far; it is absorbed too."""
-    user = only_user(absorbed[-1], tapped)
-    module = module_of(graph, user) if user is not None else None
+    """The ReLU or ReLU6 that alone reads what is absorbed so far, if there is one; it joins `absorbed`."""
+    user = sole_user(absorbed[-1], tapped)
+    module = called_module(graph, user) if user is not None else None
     if user is None or not isinstance(module, nn.ReLU | nn.ReLU6):
         return None
     absorbed.append(user)
     return module
 
 
-def _named(activation: nn.Module | None) -> tuple[str, list[float]]:
-    """What oneDNN's wrapper calls an activation, and its arguments."""
+def _onednn_name(activation: nn.Module | None) -> tuple[str, list[float]]:
+    """The name that PyTorch's wrapper of oneDNN has for an activation, and its arguments."""
     if activation is None:
         return "none", []
     if isinstance(activation, nn.ReLU6):

@@ -1,6 +1,7 @@
 """A library's network up to the last stage that a recipe taps, traced once, with its weights.
 
-Whatever the tapped stages do not need is never given weights and never run.
+A stage is tapped where the recipe asks for its output. What the tapped stages do not need is never given weights and
+never run.
 """
 
 import warnings
@@ -17,12 +18,12 @@ from patchline.engine.features import weights
 from patchline.engine.features.feature_maps import channels_first
 from patchline.engine.recipe import Backbone
 
-SLOWLY_DRAWN = ("googlenet", "inception_v3")
-"""torchvision's models that draw weights slowly, and warn of it, unless told not to: they are given theirs anyway."""
+SLOW_TO_INITIALISE = ("googlenet", "inception_v3")
+"""torchvision's models that draw random weights slowly, and warn of it, unless told not to; theirs are replaced."""
 
 
 def build(spec: Backbone) -> fx.GraphModule:
-    """The network on the CPU, to be evaluated; its output is a tuple of one tensor for each stage.
+    """Build the network on the CPU, in evaluation mode; its output is a tuple of one tensor for each stage.
 
     Raises:
         RecipeError: the library has no such backbone, or the backbone no such stage.
@@ -37,7 +38,7 @@ def build(spec: Backbone) -> fx.GraphModule:
 
 
 def outline(spec: Backbone) -> fx.GraphModule:
-    """The same without memory for its weights, on torch's device `meta`; raises RecipeError as `build`."""
+    """The same network without memory for its weights, on torch's device `meta`; raises RecipeError as `build` does."""
     return _tap(_architecture(spec), spec)
 
 
@@ -46,19 +47,19 @@ def _architecture(spec: Backbone) -> nn.Module:
     try:
         try:
             with torch.device("meta"):
-                return _made(spec)
-        except NotImplementedError:  # it computes its widths with tensors, as RegNet does
-            return _made(spec).to("meta")
+                return _create(spec)
+        except NotImplementedError:  # it computes its widths with tensors, as RegNet does, which `meta` cannot
+            return _create(spec).to("meta")
     except (ValueError, RuntimeError) as error:
         raise RecipeError(f"backbone {spec.name!r}: {spec.library} has no such model ({error})") from error
 
 
-def _made(spec: Backbone) -> nn.Module:
+def _create(spec: Backbone) -> nn.Module:
     if spec.library == "timm":
         model: nn.Module = timm.create_model(spec.name, pretrained=False)
     else:
-        drawn = {"init_weights": False} if spec.name in SLOWLY_DRAWN else {}
-        model = torchvision.models.get_model(spec.name, weights=None, **drawn)
+        options = {"init_weights": False} if spec.name in SLOW_TO_INITIALISE else {}
+        model = torchvision.models.get_model(spec.name, weights=None, **options)
     return model.eval()
 
 
@@ -68,7 +69,7 @@ def _tap(model: nn.Module, spec: Backbone) -> fx.GraphModule:
     library = torchvision_features if spec.library == "torchvision" else timm.models
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "NOTE: The nodes obtained")  # only training has others
+            warnings.filterwarnings("ignore", "NOTE: The nodes obtained")  # the nodes differ in training alone
             graph: fx.GraphModule = library.create_feature_extractor(model, nodes)
         output = next(node for node in graph.graph.nodes if node.op == "output")
         output.args = (tuple(output.args[0][str(order)] for order in range(len(nodes))),)
@@ -81,13 +82,13 @@ def _tap(model: nn.Module, spec: Backbone) -> fx.GraphModule:
 
 
 def _take_constants(graph: fx.GraphModule, model: nn.Module, spec: Backbone) -> None:
-    """Give `graph` what is no weight and is computed when the model is built or traced, as Swin's indices are."""
+    """Give `graph` the tensors that are no weights but computed as the model is built or traced, as Swin's indices."""
     weight_names = model.state_dict().keys()
     names = [name for name, _ in graph.named_buffers() if name not in weight_names]
-    made = dict(_tap(_made(spec), spec).named_buffers()) if names else {}
+    computed = dict(_tap(_create(spec), spec).named_buffers()) if names else {}
     for name in names:
         owner, _, own = name.rpartition(".")
-        setattr(graph.get_submodule(owner), own, made[name].clone())
+        setattr(graph.get_submodule(owner), own, computed[name].clone())
 
 
 def _stage_modules(model: nn.Module, spec: Backbone) -> list[str]:

@@ -1,4 +1,4 @@
-"""A backbone run by OpenVINO on the CPU, an option (`pip install patchline[openvino]`): the same float32 mathematics.
+"""Runs a backbone by OpenVINO on the CPU, an option (`pip install patchline[openvino]`): the same float32 mathematics.
 
 OpenVINO keeps activations in blocks of channels, which pays most where channels are few and convolutions depthwise.
 """
@@ -16,21 +16,21 @@ from patchline.engine.errors import DeviceError
 Shape: TypeAlias = tuple[int, ...]
 
 
-def available() -> bool:
+def installed() -> bool:
     """Whether OpenVINO is installed."""
     return find_spec("openvino") is not None
 
 
 class OpenVinoNetwork:
-    """Feature maps of one frame; any number of threads may call it.
+    """Makes the feature maps of one frame at a time; any number of threads may call it.
 
-    A thread that computes with one thread has a network of its own, which then runs in that very thread: to hand each
-    frame to a thread of OpenVINO's and wait for it takes a tenth of a small network's time. Others share one on all
-    cores.
+    A thread that computes with one thread has a network of its own, which runs in that very thread: handing each frame
+    to a thread of OpenVINO's and waiting for it takes a tenth of a small network's time. Other threads share one
+    network, which runs on all cores.
     """
 
     def __init__(self, graph: fx.GraphModule) -> None:
-        if not available():
+        if not installed():
             raise DeviceError("backbone runtime 'openvino': not installed here; install patchline[openvino]")
         self._graph = graph
         self._cores = torch.get_num_threads()
@@ -47,7 +47,7 @@ class OpenVinoNetwork:
         return [torch.from_numpy(tensor.data).clone() for tensor in request.output_tensors]
 
     def _request(self, shape: Shape, *, alone: bool) -> Any:
-        """This thread's, made when it first asks."""
+        """This thread's request for a shape, made when the thread first asks for it."""
         mine: dict[tuple[Shape, bool], Any] | None = getattr(self._requests, "mine", None)
         if mine is None:
             mine = self._requests.mine = {}

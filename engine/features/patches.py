@@ -1,8 +1,9 @@
 """Feature maps to patch embeddings: 3x3 local aggregation, alignment to one grid, concatenation.
 
 Roth et al. 2022, section 3.1: each patch is averaged over its 3x3 neighbourhood (zeros beyond the border count, as in
-the reference implementation), coarser maps are brought bilinearly to the finest, and channels are joined. A recipe may
-ask for a coarser grid, to which finer maps are averaged over area, and for maps without their own mean.
+the reference implementation), coarser maps are brought bilinearly to the finest grid, and channels are joined. A recipe
+may ask for a coarser grid, to which finer maps are averaged over area, and for centred maps, from which the mean of
+each channel is taken.
 """
 
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ class PatchOptions:
 
     @classmethod
     def of(cls, recipe: Recipe) -> Self:
-        """Those of a recipe."""
+        """The options of a recipe."""
         return cls(levelling=recipe.levelling, centring=recipe.centring, stride_px=recipe.patch_stride_px)
 
     def grid(self, size_px: tuple[int, int], finest: Grid) -> Grid:
@@ -40,6 +41,7 @@ class PatchOptions:
 
 
 PLAIN = PatchOptions()
+"""Nothing but the paper's steps."""
 
 
 def embed(

@@ -1,4 +1,8 @@
-"""`features.patches.embed` and the normalisation of pixels on a GPU, by kernels: each map is read and written once."""
+"""Normalises pixels and makes patch embeddings on a GPU, by Triton kernels: each map is read and written once.
+
+The same as `features.extractor` and `features.patches` do with torch. This module can be imported only where Triton is
+installed.
+"""
 
 from collections.abc import Sequence
 
@@ -8,34 +12,42 @@ from torch import Tensor
 from patchline.engine.features import patch_kernels
 from patchline.engine.features.patches import Grid, PatchOptions
 
-NORMALISE = {"BLOCK": 512, "num_warps": 4}
-CELLS = {"CELLS": 8, "num_warps": 4}
+NORMALISE_TILES = {"BLOCK": 512, "num_warps": 4}
+CELL_TILES = {"CELLS": 8, "num_warps": 4}
 CHANNELS = 256
-"""Tiles of the kernels."""
+"""Tiles of the kernels: cells and channels that one program computes."""
 
 
-def normalised(pixels: Tensor, mean: Tensor, std: Tensor, channels: int, dtype: torch.dtype) -> Tensor:
-    """uint8 (B, H, W, 3) to (B, channels, H, W) of `dtype`, channels-last, zeros beyond the three.
+def normalise(pixels: Tensor, mean: Tensor, std: Tensor, channels: int, dtype: torch.dtype) -> Tensor:
+    """Bring pixels to what the network takes.
 
-    `mean` and `std` are float32 (3,), of pixel values.
+    Args:
+        pixels: RGB uint8 (B, H, W, 3).
+        mean: float32 (3,), of pixel values.
+        std: float32 (3,), of pixel values.
+        channels: 3, or more to be filled with zeros.
+        dtype: of the result.
+
+    Returns:
+        (B, channels, H, W), channels-last.
     """
     B, H, W, C = pixels.shape
     out = torch.empty((B, H, W, channels), device=pixels.device, dtype=dtype)
     count = B * H * W
-    patch_kernels.normalise_kernel[(-(-count // NORMALISE["BLOCK"]),)](
-        pixels, mean, std, out, count, C, channels, 1 << (channels - 1).bit_length(), **NORMALISE
+    patch_kernels.normalise_kernel[(-(-count // NORMALISE_TILES["BLOCK"]),)](
+        pixels, mean, std, out, count, C, channels, 1 << (channels - 1).bit_length(), **NORMALISE_TILES
     )
     return out.permute(0, 3, 1, 2)
 
 
-def fits(feature_maps: Sequence[Tensor], options: PatchOptions) -> bool:
-    """Whether the kernels can do it: channels-last maps on a plain grid."""
+def supports(feature_maps: Sequence[Tensor], options: PatchOptions) -> bool:
+    """Whether the kernels can embed these maps: channels-last ones, on the grid of the finest, not centred."""
     plain = options == PatchOptions(levelling=options.levelling)
     return plain and all(m.is_contiguous(memory_format=torch.channels_last) for m in feature_maps)
 
 
-def embed(feature_maps: Sequence[Tensor]) -> tuple[Tensor, Grid]:
-    """See `features.patches.embed`, of maps (B, C_i, h_i, w_i), channels-last, with no options."""
+def embed_by_kernels(feature_maps: Sequence[Tensor]) -> tuple[Tensor, Grid]:
+    """`features.patches.embed` without options, for maps (B, C_i, h_i, w_i) that are channels-last."""
     h, w = max((tuple(m.shape[-2:]) for m in feature_maps), key=lambda hw: hw[0] * hw[1])
     B, first = len(feature_maps[0]), feature_maps[0]
     D = sum(m.shape[1] for m in feature_maps)
@@ -47,12 +59,12 @@ def embed(feature_maps: Sequence[Tensor]) -> tuple[Tensor, Grid]:
         whole = (rows, columns) == (h, w)
         pooled = joined if whole else torch.empty_like(feature_map)
         stride, start = (D, offset) if whole else (C, 0)
-        patch_kernels.pool_kernel[-(-columns // CELLS["CELLS"]) * blocks, rows, B](
-            feature_map, pooled, rows, columns, stride, start, C, CHANNELS, **CELLS
+        patch_kernels.pool_kernel[-(-columns // CELL_TILES["CELLS"]) * blocks, rows, B](
+            feature_map, pooled, rows, columns, stride, start, C, CHANNELS, **CELL_TILES
         )
         if not whole:
-            patch_kernels.resize_kernel[-(-w // CELLS["CELLS"]) * blocks, h, B](
-                pooled, joined, rows, columns, h, w, D, offset, C, CHANNELS, **CELLS
+            patch_kernels.resize_kernel[-(-w // CELL_TILES["CELLS"]) * blocks, h, B](
+                pooled, joined, rows, columns, h, w, D, offset, C, CHANNELS, **CELL_TILES
             )
         offset += C
     return joined, (h, w)

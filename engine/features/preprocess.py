@@ -1,10 +1,16 @@
-"""From a decoded frame to the pixels that the backbone sees. Thread-safe and free of torch: decode threads call it."""
+"""From a decoded frame to the pixels that the backbone sees: their number, and their brightness where a recipe asks.
+
+Thread-safe and free of torch, as the threads that decode frames call it.
+"""
 
 import cv2
 import numpy as np
 
 from patchline.engine.errors import ImageError
 from patchline.engine.types import Image
+
+LEVEL = 110
+"""The median grey, in uint8 units, that levelled frames are brought to."""
 
 
 def prepare(image: Image, size_px: tuple[int, int]) -> Image:
@@ -35,18 +41,10 @@ def prepare(image: Image, size_px: tuple[int, int]) -> Image:
     return np.ascontiguousarray(resized, dtype=np.uint8)
 
 
-def check_image(image: Image) -> None:
-    """Raise ImageError unless `image` is RGB uint8 (H, W, 3) with at least one pixel."""
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
-        raise ImageError(f"expected an RGB uint8 image (H, W, 3), got {image.dtype} {image.shape}")
-
-
-LEVEL = 110
-"""Median grey, in uint8 units, that frames are brought to."""
-
-
 def level(image: Image) -> Image:
-    """Scale an RGB uint8 (H, W, 3) image so that the median of its grey is `LEVEL`; brighter than 255 saturates.
+    """Scale an image, RGB uint8 (H, W, 3), so that the median of its grey is `LEVEL`; what would exceed 255 is 255.
+
+    A change of exposure scales all pixels alike, so that a levelled image shows none.
 
     Raises:
         ImageError: `image` is not RGB uint8 (H, W, 3).
@@ -56,3 +54,9 @@ def level(image: Image) -> Image:
     # A table of 256 values: the same result on any machine, and no float image.
     table = np.clip(np.rint(np.arange(256) * (LEVEL / median)), 0, 255).astype(np.uint8)
     return np.ascontiguousarray(table[image])
+
+
+def check_image(image: Image) -> None:
+    """Raise ImageError unless `image` is RGB uint8 (H, W, 3) with at least one pixel."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ImageError(f"expected an RGB uint8 image (H, W, 3), got {image.dtype} {image.shape}")

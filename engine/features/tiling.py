@@ -1,9 +1,10 @@
-"""Large frames in overlapping tiles: memory is that of a band of tiles, however large the frame.
+"""Large frames in overlapping tiles, so that memory is that of a band of tiles, however large the frame.
 
 Tiles begin on multiples of the coarsest stage's stride, so a tile's feature maps are cut on the frame's own lattice.
-Where tiles overlap each patch is taken from the tile in which it lies most centrally: the seam runs through the middle
-of the overlap, and no patch nearer than half of it to a tile's edge is used. An overlap as wide as the receptive field
-makes the embeddings those of the whole frame; a narrower one leaves what the network's padding adds there.
+Where tiles overlap, each patch is taken from the tile in which it lies most centrally: the seam runs through the middle
+of the overlap, and no patch nearer to a tile's edge than half the overlap is used. With an overlap as wide as the
+network's receptive field the embeddings are those of the whole frame; with a narrower one, those along seams also
+reflect the network's padding.
 """
 
 from collections.abc import Iterator
@@ -34,9 +35,16 @@ class Cut:
 
 
 def cuts(length: int, tile: int, overlap: int, stride: int) -> list[Cut]:
-    """Tiles of `tile` px along `length` px, overlapping by `overlap` px or more, though never by all but a stride.
+    """Cut one axis into tiles.
 
-    `length` and `tile` are multiples of `stride`; so are all that is returned.
+    Args:
+        length: px of the axis, a multiple of `stride`.
+        tile: px of a tile, a multiple of `stride`.
+        overlap: px that neighbouring tiles share at least; each advances by one stride or more all the same.
+        stride: px between patches of the coarsest stage.
+
+    Returns:
+        The tiles in order; all their numbers are multiples of `stride`.
     """
     if length <= tile:
         return [Cut(0, 0, length)]
@@ -51,7 +59,7 @@ class TiledExtractor:
     """Patch embeddings of a recipe's frames, band by band; a recipe without tiles has one band, the whole frame."""
 
     def __init__(self, recipe: Recipe, extractor: FeatureExtractor) -> None:
-        """Raises RecipeError where tiles and backbone do not fit together."""
+        """Prepare the cuts; raises RecipeError where tiles and backbone do not fit together."""
         self._extractor = extractor
         self._size_px = recipe.image_size_px
         self._tiling = recipe.tiling
@@ -59,7 +67,7 @@ class TiledExtractor:
         self.pass_size_px = recipe.image_size_px
         """(H, W) of what goes through the backbone at once."""
         self.tiles = 1
-        """How many of them a frame has."""
+        """How many such passes a frame takes."""
         if self._tiling is None:
             return
         if recipe.centring:
@@ -68,8 +76,8 @@ class TiledExtractor:
                 f"expected centring or tiling, not both"
             )
         self._fine, self._coarse = _strides(extractor, recipe, self._tiling)
-        # Each tile would be levelled by itself; the frame is, before it is cut.
-        self._of_tile = replace(self.options, levelling=False)
+        # The frame is levelled before it is cut: tiles levelled by themselves would differ in brightness.
+        self._tile_options = replace(self.options, levelling=False)
         padded = [ceil(side / self._coarse) * self._coarse for side in recipe.image_size_px]
         self._rows, self._columns = (
             cuts(side, self._tiling.tile_px, self._tiling.overlap_px, self._coarse) for side in padded
@@ -94,13 +102,13 @@ class TiledExtractor:
             image = level(image)
         image = np.pad(image, (*self._padding, (0, 0)), mode="edge")
         height, width = self.pass_size_px
-        together = self._extractor.batch_size(self.pass_size_px)
+        batch = self._extractor.batch_size(self.pass_size_px)
         for row in self._rows:
             parts = []
-            for start in range(0, len(self._columns), together):
-                columns = self._columns[start : start + together]
+            for start in range(0, len(self._columns), batch):
+                columns = self._columns[start : start + batch]
                 tiles = [image[row.start : row.start + height, c.start : c.start + width] for c in columns]
-                embeddings, grid = self._extractor.embed(tiles, self._of_tile)
+                embeddings, grid = self._extractor.embed(tiles, self._tile_options)
                 for values, column in zip(embeddings.view(len(tiles), *grid, -1), columns, strict=True):
                     parts.append(values[self._kept(row), self._kept(column)].clone())
             band = torch.cat(parts, dim=1)  # (rows, w', D)
@@ -112,7 +120,7 @@ class TiledExtractor:
 
 
 def _strides(extractor: FeatureExtractor, recipe: Recipe, tiling: Tiling) -> tuple[int, int]:
-    """Pixels between patches, and between those of the coarsest stage."""
+    """Pixels between patches, and between patches of the coarsest stage; RecipeError where the tiling does not fit."""
     name, tile, overlap = recipe.name, tiling.tile_px, tiling.overlap_px
     if tile < 32 or not 0 <= overlap <= tile // 2:
         raise RecipeError(

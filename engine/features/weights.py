@@ -1,8 +1,8 @@
 """Where a backbone's weights come from, and the check that they are the ones the recipe names.
 
-`file:PATH` is a state dict in safetensors or PyTorch's format; `package:NAME` is the one file of an installed package;
-any other text is the library's own name for them. `random:SEED` gives weights drawn by name, for tests. Nothing is
-unpickled but tensors.
+A recipe names weights in one of four ways. `file:PATH` is a state dict in safetensors or PyTorch's format, and
+`package:NAME` the one such file in an installed package. `random:SEED` are random numbers drawn from seed and tensor's
+name, for tests. Any other text is the library's own name for its weights. Nothing is unpickled but tensors.
 """
 
 import hashlib
@@ -105,9 +105,9 @@ def read_weights(path: Path, expected_sha256: str) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file")
-    found = sha256_of(path)
-    if found != expected_sha256:
-        raise WeightsError(f"{path}: its SHA-256 is {found}, the recipe expects {expected_sha256}")
+    actual = sha256_of(path)
+    if actual != expected_sha256:
+        raise WeightsError(f"{path}: its SHA-256 is {actual}, the recipe expects {expected_sha256}")
     try:
         if path.suffix == ".safetensors":
             state: object = load_file(path)
@@ -194,6 +194,11 @@ def fit_names(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], sourc
     """Bring a state dict to the names that the backbone expects.
 
     Where the names differ, tensors are matched one to one in order, and every shape must agree.
+
+    Args:
+        state: the tensors read.
+        expected: the backbone's own state dict.
+        source: what errors call the place that `state` was read from.
 
     Raises:
         WeightsError: the tensors do not fit the backbone; the message names the first that does not.

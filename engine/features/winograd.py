@@ -1,4 +1,4 @@
-"""3x3 convolutions by Winograd's minimal filtering: four times fewer multiplications.
+"""3x3 convolutions by Winograd's minimal filtering, with a quarter of the multiplications.
 
 Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016: an output tile of 4 x 4 pixels is
 Y = A^T [ (G g G^T) * (B^T d B) ] A of an input tile d of 6 x 6. The product * is element by element and summed over
@@ -19,7 +19,9 @@ from torch.nn.functional import pad
 from patchline.engine.numerics.onednn import PackedWeight
 
 TILE = 4
+"""Side of an output tile, in pixels."""
 POINTS = TILE + 2
+"""Side of an input tile; a tile has its square of points."""
 LEAST_CHANNELS = 64
 """With fewer channels the transforms cost more than the products save."""
 
@@ -34,7 +36,7 @@ _G = (
 
 
 def fits(convolution: nn.Conv2d) -> bool:
-    """Whether a convolution is one that `WinogradConvolution` computes, and faster."""
+    """Whether `WinogradConvolution` can compute a convolution, and is faster than the direct sum."""
     return (
         convolution.kernel_size == (3, 3)
         and convolution.stride == (1, 1)
@@ -70,9 +72,9 @@ class WinogradConvolution(nn.Module):
         self.register_buffer("bias", bias.reshape(-1), persistent=False)
 
     def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
-        """(B, C, H, W) channels-last to (B, O, H, W) channels-last, frame by frame.
+        """Take (B, C, H, W), channels-last, to (B, O, H, W), channels-last, frame by frame.
 
-        `added`, of the output's shape, joins the sum before the activation.
+        `added`, of the output's shape, is added before the activation.
         """
         if len(x) != 1:
             frames = range(len(x))
@@ -104,7 +106,7 @@ class WinogradConvolution(nn.Module):
 
 
 def _input_transform(d: Sequence[Tensor], out: Tensor) -> None:
-    """B^T d, six tensors to six: out[i] = sum over j of B[j, i] d[j], with what rows have in common computed once."""
+    """B^T d, six tensors to six: out[i] = sum over j of B[j, i] d[j]; what the sums have in common is computed once."""
     even = torch.sub(d[4], d[2])
     odd = torch.sub(d[3], d[1])
     torch.add(even, odd, alpha=2, out=out[3])
@@ -118,7 +120,7 @@ def _input_transform(d: Sequence[Tensor], out: Tensor) -> None:
 
 
 def _output_transform(m: Tensor, out: Tensor) -> None:
-    """A^T m, six tensors to four."""
+    """A^T m, six tensors to four, written to `out`."""
     near, near_difference = m[1] + m[2], m[1] - m[2]
     far, far_difference = m[3] + m[4], m[3] - m[4]
     torch.add(near_difference, far_difference, alpha=2, out=out[1])

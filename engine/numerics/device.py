@@ -1,4 +1,4 @@
-"""Which device computes, and how precisely."""
+"""Devices: which one computes, how precisely, what kernels it can have, and copies from it to the host."""
 
 import os
 import shutil
@@ -14,11 +14,15 @@ from torch import Tensor
 from patchline.engine.errors import DeviceError
 
 Precision: TypeAlias = Literal["auto", "float32"]
-"""Of the backbone: `auto` is half precision on a GPU and float32 on a CPU."""
+"""The backbone's precision: `auto` is half precision on a GPU and float32 on a CPU."""
+COMPILERS = ("gcc", "clang")
+"""C compilers that Triton finds on the PATH."""
 
 
 def resolve_device(device: str) -> torch.device:
-    """`auto` is a CUDA GPU where there is one, else the CPU; anything else is torch's name of a device.
+    """Find the device that a setting names: `auto` is a CUDA GPU where there is one, else the CPU.
+
+    Anything else is torch's name of a device, `cpu` or `cuda[:N]`.
 
     Raises:
         DeviceError: this machine has no such device.
@@ -37,16 +41,16 @@ def resolve_device(device: str) -> torch.device:
 
 
 def backbone_dtype(device: torch.device, precision: Precision) -> torch.dtype:
-    """What the backbone computes in."""
+    """The type in which the backbone computes."""
     return torch.float16 if precision == "auto" and device.type == "cuda" else torch.float32
 
 
 @contextmanager
 def full_float32(device: torch.device) -> Iterator[None]:
-    """On a GPU, float32 products and convolutions in full, not in TF32, whatever the process is set to.
+    """Within the context, a GPU computes float32 products and convolutions in full, not in TF32.
 
-    TF32 has the digits of half precision; bounds of rounding errors, and who asks for float32, rely on float32's. One
-    thread at a time uses a GPU, so what is set meanwhile is seen by nobody else.
+    TF32 has the digits of half precision, while bounds on rounding errors rely on those of float32, as do users who ask
+    for float32. The setting is the process's own; as one thread at a time uses a GPU, no other thread sees it.
     """
     if device.type != "cuda":
         yield
@@ -60,29 +64,11 @@ def full_float32(device: torch.device) -> Iterator[None]:
         products.allow_tf32, convolutions.allow_tf32 = before
 
 
-def start_fetch(tensor: Tensor) -> Callable[[], Tensor]:
-    """Begin to copy a tensor to the host; what is returned waits for it, in any thread, and gives the copy."""
-    if tensor.device.type != "cuda":
-        return lambda: tensor
-    copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-    copy.copy_(tensor, non_blocking=True)
-    arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch has no types for it
-    arrived.record(torch.cuda.current_stream(tensor.device))
-
-    def fetched() -> Tensor:
-        arrived.synchronize()
-        return copy
-
-    return fetched
-
-
-COMPILERS = ("gcc", "clang")
-
-
 def can_compile_kernels(device: torch.device) -> bool:
-    """Whether `device` is a GPU, and Triton and the C compiler that it needs for its launchers are installed.
+    """Whether `device` is a GPU for which Triton kernels can be compiled here.
 
-    A warning says what is missing on a GPU: the same is computed without kernels then, slower.
+    That takes Triton, and a C compiler for its launchers. Where a GPU lacks one of them, a warning says so: the same is
+    then computed without kernels, more slowly.
     """
     if device.type != "cuda":
         return False
@@ -94,3 +80,19 @@ def can_compile_kernels(device: torch.device) -> bool:
     if missing:
         warnings.warn(f"inspection on {device} is slow: {'; '.join(missing)}", RuntimeWarning, stacklevel=2)
     return not missing
+
+
+def start_fetch(tensor: Tensor) -> Callable[[], Tensor]:
+    """Begin to copy a tensor to the host; return a function that waits, in any thread, for the copy and returns it."""
+    if tensor.device.type != "cuda":
+        return lambda: tensor
+    copy = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    copy.copy_(tensor, non_blocking=True)
+    arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch has no types for it
+    arrived.record(torch.cuda.current_stream(tensor.device))
+
+    def wait() -> Tensor:
+        arrived.synchronize()
+        return copy
+
+    return wait

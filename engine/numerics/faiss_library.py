@@ -1,7 +1,7 @@
 """FAISS, imported after PyTorch, wherever the engine needs it.
 
-Both bring an OpenMP runtime. Where PyTorch's comes first it serves both; where FAISS's does, each has threads of its
-own, which spin for a while after each operation, and small operations of the other then take 10 times as long.
+Both bring an OpenMP runtime. Where PyTorch's is loaded first, it serves both. Where FAISS's is, each has threads of its
+own, which spin for a while after each operation, so that small operations of the other take 10 times as long.
 """
 
 # isort: off

@@ -11,14 +11,22 @@ from patchline.engine.numerics.rounding import UNIT
 from patchline.engine.types import Doubles, Indices, Rows
 
 ROW_BLOCK = 2048
-TOGETHER = 256
-"""Patches compared at a time, so that what lies between the steps stays in the cache."""
+"""Rows compared at a time, as float64."""
+PATCH_BLOCK = 256
+"""Patches compared at a time, so that what one step leaves to the next stays in the cache."""
 
 
 def sq_to_nearest(patches: Rows, rows: Rows, norms: Doubles | None = None) -> tuple[Doubles, Indices]:
-    """Squared distance of each of `patches`, int16 (P, D), to the nearest of `rows`, int16 (M, D), and that row.
+    """Find the row nearest to each patch.
 
-    Returns exact integers, float64 (P,), and the lowest nearest row, int64 (P,); infinity and -1 where there is no row.
+    Args:
+        patches: int16 (P, D).
+        rows: int16 (M, D).
+        norms: the rows' squared lengths, float64 (M,), where they are known.
+
+    Returns:
+        Squared distances, exact integers in float64 (P,), and the lowest of the nearest rows, int64 (P,); infinity and
+        -1 where there is no row.
     """
     sq = np.full(len(patches), np.inf)
     nearest = np.full(len(patches), -1, dtype=np.int64)
@@ -40,14 +48,16 @@ def sq_to_nearest(patches: Rows, rows: Rows, norms: Doubles | None = None) -> tu
 
 
 class ScreenedRows:
-    """Rows, int16 (M, D), as float32 too, whose products are faster: they rule out what their error bound allows.
+    """Rows that are also kept as float32: the quicker products rule out rows, by a bound on their error.
 
-    `sq_norms` is float64 (M,), the rows' squared lengths.
+    Args:
+        rows: int16 (M, D).
+        sq_norms: float64 (M,), their squared lengths.
     """
 
     def __init__(self, rows: Rows, sq_norms: Doubles) -> None:
         self._rows = rows
-        self._screen = rows.astype(np.float32)
+        self._floats = rows.astype(np.float32)
         self._norms = sq_norms.astype(np.float32)
         self._largest = float(np.sqrt(sq_norms.max()))
 
@@ -58,10 +68,10 @@ class ScreenedRows:
             sq: float64 (P,), the squared distance of each patch to some row.
             patches: int16 (P, D).
         """
-        found = sq.copy()
+        nearest = sq.copy()
         patch_of, row_of = self.pairs_within(sq, patches, sq_norms(patches))
-        np.minimum.at(found, patch_of, sq_integer_pairs(patches[patch_of], self._rows[row_of]))
-        return found
+        np.minimum.at(nearest, patch_of, sq_integer_pairs(patches[patch_of], self._rows[row_of]))
+        return nearest
 
     def sq_at_least(self, patches: Rows, sq_patches: Doubles) -> Doubles:
         """Lower bounds on the squared distances to the nearest row, nearly right, float64 (P,); see `pairs_within`."""
@@ -69,53 +79,61 @@ class ScreenedRows:
         for start in range(0, len(patches), ROW_BLOCK):
             queries = patches[start : start + ROW_BLOCK].astype(np.float32)
             queries *= -2
-            bounds = product(queries, self._screen.T)
+            bounds = product(queries, self._floats.T)
             bounds += self._norms
             nearest[start : start + ROW_BLOCK] = bounds.min(1)
         return nearest + sq_patches - self._slack(patches.shape[1], sq_patches)
 
     def pairs_within(self, sq: Doubles, patches: Rows, sq_patches: Doubles) -> tuple[Indices, Indices]:
-        """All pairs of a patch and a row that may lie within `sq`, and few others: patches and rows, int64 (n,) each.
+        """Find all pairs of a patch and a row that may lie within `sq` of each other, and few others.
 
         Args:
             sq: float64 (P,), a squared distance for each patch.
             patches: int16 (P, D).
             sq_patches: float64 (P,), their squared lengths.
+
+        Returns:
+            Numbers of patches and of rows, int64 (n,) each, ordered by patch.
         """
         limit = (sq - sq_patches + self._slack(patches.shape[1], sq_patches)).astype(np.float32)
-        found = []
-        for start in range(0, len(patches), TOGETHER):
-            queries = patches[start : start + TOGETHER].astype(np.float32)
+        flat = []
+        for start in range(0, len(patches), PATCH_BLOCK):
+            queries = patches[start : start + PATCH_BLOCK].astype(np.float32)
             queries *= -2
-            bounds = product(queries, self._screen.T)
+            bounds = product(queries, self._floats.T)
             bounds += self._norms
-            near = np.flatnonzero(bounds <= limit[start : start + TOGETHER, None])
-            found.append(near + start * len(self._rows))
-        patch_of, row_of = np.divmod(np.concatenate(found) if found else np.empty(0, np.int64), len(self._rows))
+            near = np.flatnonzero(bounds <= limit[start : start + PATCH_BLOCK, None])
+            flat.append(near + start * len(self._rows))
+        patch_of, row_of = np.divmod(np.concatenate(flat) if flat else np.empty(0, np.int64), len(self._rows))
         return patch_of, row_of
 
     def _slack(self, dimensions: int, sq_patches: Doubles) -> Doubles:
-        """What float32 may err by: a sum of n products by at most n u times the sum of their sizes, which is at most
-        (|x| + |r|)^2; twice that is allowed, for the roundings before and after.
+        """An upper bound, float64 (P,), on the error of squared distances in float32.
+
+        A sum of n products errs by at most n u times the sum of their sizes, here at most (|x| + |r|)^2. Twice that is
+        allowed, for the roundings before and after.
         """
         slack: Doubles = 2 * (dimensions + 8) * UNIT * (np.sqrt(sq_patches) + self._largest) ** 2
         return slack
 
 
 def separated(rows: Rows, sq_radius: int) -> Indices:
-    """Rows to keep, first come first kept, so that all lie farther apart than the radius: int64, ascending."""
-    stay = np.ones(len(rows), dtype=bool)
+    """Choose rows, int16 (M, D), that all lie farther apart than the radius: each stays unless one that stays is near.
+
+    Returns their numbers, int64, ascending.
+    """
+    kept = np.ones(len(rows), dtype=bool)
     for start in range(0, len(rows), ROW_BLOCK):
         block = rows[start : start + ROW_BLOCK]
-        kept_before = np.flatnonzero(stay[:start])
-        stay[start : start + len(block)] = sq_to_nearest(block, rows[kept_before])[0] > sq_radius
+        kept_before = np.flatnonzero(kept[:start])
+        kept[start : start + len(block)] = sq_to_nearest(block, rows[kept_before])[0] > sq_radius
         X = block.astype(np.float64)
         norms = sq_norms(block)
         near = norms[:, None] + norms - 2 * product(X, X.T) <= sq_radius
         for i in range(len(block)):
-            if stay[start + i]:
-                stay[start + i + 1 : start + len(block)] &= ~near[i, i + 1 :]
-    return np.flatnonzero(stay)
+            if kept[start + i]:
+                kept[start + i + 1 : start + len(block)] &= ~near[i, i + 1 :]
+    return np.flatnonzero(kept)
 
 
 def sq_norms(rows: Rows) -> Doubles:

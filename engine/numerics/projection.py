@@ -29,10 +29,18 @@ def sampled_axes(rows: Floats, centre: Doubles) -> Doubles:
 
 
 def with_residual(centred: Doubles, axes: Doubles, sq_norms: Doubles) -> Doubles:
-    """(Px, e(x)) of vectors x, (n, D), on orthonormal axes P, (D, K), and off them: float64 (n, K + 1).
+    """Project vectors x on orthonormal axes P, and add the length of what lies off the axes: (Px, e(x)).
 
-    e(x) = sqrt(|x|^2 - |Px|^2), with |x|^2 given as `sq_norms`, (n,). No two vectors come to lie farther apart, by
-    Pythagoras and the triangle inequality.
+    With e(x) = sqrt(|x|^2 - |Px|^2), no two vectors come to lie farther apart, by Pythagoras and the triangle
+    inequality.
+
+    Args:
+        centred: float64 (n, D).
+        axes: float64 (D, K), an axis a column.
+        sq_norms: float64 (n,), the vectors' squared lengths |x|^2.
+
+    Returns:
+        float64 (n, K + 1).
     """
     inside = product(centred, axes)
     sq_outside = sq_norms - np.einsum("nk,nk->n", inside, inside)
@@ -40,10 +48,16 @@ def with_residual(centred: Doubles, axes: Doubles, sq_norms: Doubles) -> Doubles
 
 
 def johnson_lindenstrauss(vectors: Rows, width: int, seed: int, file: Path | None = None) -> Rows:
-    """`vectors`, int16 (N, D), in `width` random directions, int16 (N, width); all distances by one common factor.
+    """Project vectors on random directions, Gaussian ones (PatchCore's Algorithm 1), which keeps distances nearly.
 
-    Directions are Gaussian, drawn with `seed` (PatchCore's Algorithm 1). The factor makes the largest value fit. With
-    `file`, a path that is overwritten, the result is a memory map of it.
+    Args:
+        vectors: int16 (N, D).
+        width: how many directions.
+        seed: what they are drawn with.
+        file: a path to be overwritten; the result is then a memory map of it.
+
+    Returns:
+        int16 (N, width), scaled by one factor such that the largest value fits.
     """
     directions = np.random.default_rng([seed, width]).normal(size=(vectors.shape[1], width))
     step = max(1, PROJECTED_VALUES // vectors.shape[1])

@@ -12,8 +12,9 @@ from patchline.engine.errors import EngineError
 from patchline.engine.types import Floats, Rows
 
 LIMIT = 32767
+"""The largest stored value."""
 HEADROOM = 2.0
-"""Embeddings learned later may be this much larger than any of the fit before they saturate."""
+"""Embeddings learned later may be so many times as large as the largest of the fit before they saturate."""
 
 
 def scale_for(largest: float) -> float:

@@ -1,16 +1,16 @@
-"""Work in slices: a generator that yields where others may have the thread, and returns its result at the end."""
+"""Work in steps: a generator that yields where other work may have the thread, and returns its result at the end."""
 
 from collections.abc import Generator
 from typing import TypeVar
 
-T = TypeVar("T")
+Outcome = TypeVar("Outcome")
 
 
-def finish(work: Generator[None, None, T]) -> T:
-    """Run work to its end without a pause, and return its result."""
+def finish(work: Generator[None, None, Outcome]) -> Outcome:
+    """Run all steps without a pause, and return the result."""
     while True:
         try:
             next(work)
         except StopIteration as end:
-            result: T = end.value
+            result: Outcome = end.value
             return result

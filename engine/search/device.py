@@ -5,11 +5,11 @@ For orthonormal P (D, K) and residual norms e(x) = sqrt(|x|^2 - |Px|^2), Pythago
     |q - r|^2  >=  |Pq - Pr|^2 + (e(q) - e(r))^2,
 
 a squared distance in K + 1 dimensions, which one matrix product gives for all pairs. On a GPU it runs in half
-precision: one pass of tensor cores and 2 bytes a bound. Of each query only the rows are measured, as sums of squared
-differences in float32, whose bound does not exceed the distance of the row with the least bound, by more than
-rounding explains. So no row is missed; how many are measured is known only then, so the host waits twice for each
-block of queries, never for a frame. Queries in half precision that want one row each go through the kernels of
-`search.fused_search`, for which the host does not wait.
+precision, with one pass of tensor cores and 2 bytes a bound. For each query the row with the least bound is measured,
+as a sum of squared differences in float32, and then every row whose bound does not exceed that distance by more than
+rounding explains. So no row is missed. How many rows are measured is known only on the device, so the host waits twice
+for each block of queries, though never for a frame. Queries in half precision that want one row each go through the
+kernels of `search.fused_search`, for which the host does not wait.
 
 Rounding: with unit round-off u, a bound -2 p.r + |r|^2 of points in half precision, accumulated in float32, errs by at
 most u (6 |p| |r| + 2 |r|^2) <= u (3 |p|^2 + 5 |r|^2), which is taken off the bounds. A query's point is made by float32
@@ -38,21 +38,21 @@ from patchline.engine.search.row_clusters import RowGroups
 from patchline.engine.types import Floats, Indices
 
 MOST_COLUMNS = 128
-"""Most columns of a product of bounds: tensor cores make a bound of so many in the time that it takes to write it."""
+"""Most columns of the product that makes bounds: so many cost tensor cores no more time than writing the bound."""
 FUSED_MOST_COLUMNS = 64
-"""The same of bounds that are not written."""
+"""The same where bounds are not written to memory, by the kernels."""
 ROW_MULTIPLE = max(FOLD, fused_search.FUSED_FOLD)
-"""Rows for which there is room come in multiples of this."""
+"""Room for rows is made in multiples of this."""
 ALIGNMENT = 8
 """Tensor cores want columns in multiples of this."""
 LARGEST_NORM = 128.0
-"""Of points in half precision: their bounds stay below 50,000, and its range ends at 65,504."""
+"""The largest norm of a point in half precision: bounds then stay below 50,000, and its range ends at 65,504."""
 SMALLEST_SHRINK = 2.0**-14
 """The smallest number that half precision holds with all its digits."""
-ROOM = 4.0
-"""Rows added later may have a norm so many times the largest of the first before all are scaled anew."""
+NORM_ROOM = 4.0
+"""Rows added later may have a norm so many times the largest of the first ones before all are scaled anew."""
 UNDERFLOW = 2.0**-12
-"""What a bound of such points may lose to the lower end of that range."""
+"""What a bound of such points may lose at the lower end of half precision's range."""
 PAIR_VALUES = 2**26
 """Values of differences held at a time: 256 MiB."""
 
@@ -81,8 +81,13 @@ class DeviceSearch:
     def __init__(
         self, rows: Floats, device: str = "cpu", *, half: bool | None = None, fused: bool | None = None
     ) -> None:
-        """`half`: bounds in half precision; None: on a GPU. `fused`: by the kernels of `search.fused_search` what these
-        can do; None: where they can be compiled.
+        """Make the index.
+
+        Args:
+            rows: float32 (M, D).
+            device: torch's name of it.
+            half: whether bounds are in half precision; None: on a GPU they are.
+            fused: whether the kernels of `search.fused_search` do what they can; None: where they can be compiled.
         """
         self._device = torch.device(device)
         on_gpu = self._device.type == "cuda"
@@ -99,7 +104,7 @@ class DeviceSearch:
         self._fused = None
         self._groups: RowGroups | None = None
         if fuses:
-            limits = fused_search.Range(self._unit, LARGEST_NORM, SMALLEST_SHRINK, UNDERFLOW)
+            limits = fused_search.HalfRange(self._unit, LARGEST_NORM, SMALLEST_SHRINK, UNDERFLOW)
             self._fused = fused_search.FusedSearch(centre, axes, limits, self._device)
         self._scale = 1.0
         self._rows = torch.empty((0, dimensions), device=self._device)  # with room to grow
@@ -129,10 +134,10 @@ class DeviceSearch:
         sq_norms = np.einsum("md,md->m", centred, centred)
         largest = max(sqrt(sq_norms.max(initial=0.0)), 2.0**-30)
         if self._half and (self._count == 0 or largest * self._scale > LARGEST_NORM):
-            self._scale = 2.0 ** -frexp(largest * ROOM / LARGEST_NORM)[1]
+            self._scale = 2.0 ** -frexp(largest * NORM_ROOM / LARGEST_NORM)[1]
             if self._count:
-                before, self._count = self.rows.cpu().numpy(), 0
-                self.add(np.concatenate([before, rows]))
+                earlier, self._count = self.rows.cpu().numpy(), 0
+                self.add(np.concatenate([earlier, rows]))
                 return
         start, self._count = self._count, self._count + len(rows)
         if self._count > len(self._rows):
@@ -159,36 +164,38 @@ class DeviceSearch:
 
     @torch.inference_mode()
     def nearest(self, queries: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """The k nearest rows of each query, float (n, D) on the device, in any precision.
-
-        Returns squared L2 distances, float32 (n, k), ascending, and row numbers, int64 (n, k); ties go to the lowest.
-        """
+        """See `TensorNearest.nearest`; queries may be of any precision."""
         if k == 1 and self._fused is not None and self._groups is not None and queries.dtype == torch.float16:
-            return self._fused.nearest(self._held(self._groups), queries)
+            return self._fused.nearest(self._index_of(self._groups), queries)
         find = self._nearest_one if k == 1 else self._nearest_some
-        found = []
+        nearest = []
         with full_float32(self._device):
             for block in torch.split(queries, max(1, self._block_values // len(self._factors))):
                 Q = block.float()
                 points = self._project(Q)
                 bounds = torch.mm(points.factors, self._factors[:, : points.factors.shape[1]].T)  # (n, M')
-                found.append(find(Q, bounds, points, k))
-        sq, rows = zip(*found, strict=True)
+                nearest.append(find(Q, bounds, points, k))
+        sq, rows = zip(*nearest, strict=True)
         return torch.cat(sq), torch.cat(rows)
 
     @torch.inference_mode()
     def farthest_of_frames(self, frames: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """The k patches of each frame that lie farthest from the rows, among all its patches, float (B, P, D).
+        """Search the patches of frames as far as it takes to know the k of each frame that lie farthest from the rows.
 
-        Returns squared L2 distances, float32 (B, P), and row numbers, int64 (B, P): of the k farthest patches and of
-        all that lie as far, those to the nearest row, ties to the lowest; of the others those to the nearest or some
-        other row, which are less.
+        Args:
+            frames: float (B, P, D) on the device.
+            k: patches of a frame, 1 or more.
+
+        Returns:
+            Squared L2 distances, float32 (B, P), and row numbers, int64 (B, P). For the k farthest patches of a frame
+            and for all that lie as far, they are those of the nearest row, ties to the lowest. For the others they may
+            be those of another row, and are less.
         """
         if self._fused is not None and self._groups is not None and frames.dtype == torch.float16:
-            return self._fused.farthest(self._held(self._groups), frames, k)
+            return self._fused.farthest(self._index_of(self._groups), frames, k)
         return nearest_of_frames(self, frames)
 
-    def _held(self, groups: RowGroups) -> fused_search.Index:
+    def _index_of(self, groups: RowGroups) -> fused_search.Index:
         return fused_search.Index(self._count, self._scale, self._rows, self._factors, groups)
 
     @property
@@ -218,7 +225,7 @@ class DeviceSearch:
         return _Points(factors, sq_norms, error, shrink)
 
     def _limit(self, sq: Tensor, points: "_Points") -> Tensor:
-        """The largest bound of a row that may measure at most `sq` (n,), in the bounds' own precision and scale."""
+        """The largest bound of a row at a squared distance of `sq`, (n,), or less, in the bounds' own precision."""
         farthest = (sq * (1 + 2 * (self._rows.shape[1] + 4) * UNIT)).sqrt() + points.error
         limit = (farthest * self._scale).square() * (1 + 8 * UNIT) - (1 - 3 * self._unit) * points.sq_norms
         limit = limit * points.shrink + (UNDERFLOW if self._half else 0.0)
@@ -229,10 +236,10 @@ class DeviceSearch:
         n, fold = len(Q), bounds.shape[1] // FOLD
         folded = bounds.view(n, FOLD, fold)
         least = folded.amin(1)
-        every = torch.arange(n, device=self._device)
+        query = torch.arange(n, device=self._device)
         column = least.argmin(1)
-        first = folded[every, :, column].argmin(1) * fold + column
-        limit = self._limit(self._sq(Q, every, first), points)
+        first = folded[query, :, column].argmin(1) * fold + column
+        limit = self._limit(self._sq(Q, query, first), points)
         query_of, column = (least <= limit[:, None]).nonzero(as_tuple=True)  # waits for the device
         hit, layer = (folded[query_of, :, column] <= limit[query_of, None]).nonzero(as_tuple=True)
         query_of, row_of = query_of[hit], layer * fold + column[hit]
@@ -244,28 +251,28 @@ class DeviceSearch:
 
     def _nearest_some(self, Q: Tensor, bounds: Tensor, points: "_Points", k: int) -> tuple[Tensor, Tensor]:
         n = len(Q)
-        every = torch.arange(n, device=self._device).repeat_interleave(k)
+        query = torch.arange(n, device=self._device).repeat_interleave(k)
         first = bounds.topk(k, dim=1, largest=False, sorted=False).indices.flatten()
-        limit = self._limit(self._sq(Q, every, first).view(n, k).amax(1), points)
+        limit = self._limit(self._sq(Q, query, first).view(n, k).amax(1), points)
         query_of, row_of = (bounds <= limit[:, None]).nonzero(as_tuple=True)  # waits for the device; rows ascend
         sq = self._sq(Q, query_of, row_of)
         order = sq.argsort(stable=True)
         order = order[query_of[order].argsort(stable=True)]  # by query, then distance, then row
         counts = torch.bincount(query_of, minlength=n)
-        places = order[(counts.cumsum(0) - counts)[:, None] + torch.arange(k, device=self._device)]
-        return sq[places], row_of[places]
+        nearest = order[(counts.cumsum(0) - counts)[:, None] + torch.arange(k, device=self._device)]
+        return sq[nearest], row_of[nearest]
 
     def _sq(self, Q: Tensor, query_of: Tensor, row_of: Tensor) -> Tensor:
         """Squared L2 of the pairs (Q[query_of[i]], rows[row_of[i]]), float32 (p,): sums of squared differences."""
         step = max(1, PAIR_VALUES // Q.shape[1])
         parts = [
-            (Q[some] - self._rows[which]).square_().sum(1)
-            for some, which in zip(torch.split(query_of, step), torch.split(row_of, step), strict=True)
+            (Q[queries] - self._rows[rows]).square_().sum(1)
+            for queries, rows in zip(torch.split(query_of, step), torch.split(row_of, step), strict=True)
         ]
         return torch.cat(parts)
 
     def _reserve(self, rows: int) -> None:
-        """InFlightBudget for `rows`; rows that are not there yet are infinitely far."""
+        """Make room for `rows` in all; rows that have not been added yet count as infinitely far."""
         rows = -(-rows // ROW_MULTIPLE) * ROW_MULTIPLE
         grown = torch.zeros((rows, self._rows.shape[1]), device=self._device)
         grown[: len(self._rows)] = self._rows

@@ -1,4 +1,4 @@
-"""Which of the exact searches a bank gets: the one asked for, or the quickest here."""
+"""Chooses the search that a bank gets: the kind that was asked for, or the quickest on this machine."""
 
 from time import thread_time
 from typing import Literal, TypeAlias
@@ -16,16 +16,26 @@ from patchline.engine.types import Floats
 SearchKind: TypeAlias = Literal["auto", "faiss", "torch", "pruned"]
 WORTH_PRUNING = 1024
 """Rows below which flat search is so quick that nothing need be measured."""
-PROBES, TIMES = 256, 4
-"""Queries by which the quicker search is told, and how often they are searched."""
+PROBES = 256
+"""Queries by which two searches are compared."""
+TIMES = 4
+"""How often each of the two searches them; its quickest time counts."""
 
 
 def make_search(kind: SearchKind, rows: Floats, device: str = "cpu") -> NearestNeighbours:
-    """An index over `rows`, float32 (M, D); every kind gives the same rows and distances.
+    """Make an index over `rows`; every kind finds the same rows and distances.
 
-    `auto` is the pruned search on a GPU; on a CPU it is whichever of FAISS flat and the pruned search takes less of a
-    core here, on queries half-way between rows and the rows nearest to them: rows of a coreset are a covering radius
-    apart, so these lie from the bank as good patches do. Raises ValueError for an empty or wrongly shaped array.
+    `auto` is the pruned search on a GPU, and FAISS flat for a small bank. For others on a CPU both are made, and the
+    one that takes less time of a core is kept. The queries for that lie half-way between rows and the rows nearest to
+    them: rows of a coreset are a covering radius apart, so these lie about as far from the bank as good patches do.
+
+    Args:
+        kind: which search, or `auto`.
+        rows: float32 (M, D).
+        device: torch's name of the device; `faiss` searches on the CPU whatever it is.
+
+    Raises:
+        ValueError: `rows` is empty or has another number of dimensions.
     """
     if rows.ndim != 2 or 0 in rows.shape:
         raise ValueError(f"rows: found shape {rows.shape}, expected (M, D), neither of them 0")
@@ -49,11 +59,15 @@ def make_search(kind: SearchKind, rows: Floats, device: str = "cpu") -> NearestN
 
 
 def _seconds(index: NearestNeighbours, queries: Floats) -> float:
-    """Of a core for a search, as frames have one each, by the clock of its thread: a busy machine changes no choice."""
+    """The shortest time of one core for a search, in seconds.
 
-    def search(_: int) -> float:
+    It runs on one core, as frames do that have a core each, and is taken by the clock of its thread, so that other work
+    on the machine does not change the choice.
+    """
+
+    def search_s(_: int) -> float:
         start = thread_time()
         index.search(queries, 1)
         return thread_time() - start
 
-    return min(spread(search, range(TIMES), alike=lambda: False))
+    return min(spread(search_s, range(TIMES), alike=lambda: False))

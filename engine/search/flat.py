@@ -1,4 +1,7 @@
-"""Exact nearest neighbours by matrix products with all rows: the reference, and what others fall back to."""
+"""Exact nearest neighbours by matrix products of all queries with all rows, by FAISS or by torch.
+
+These are the searches of small banks, and what the others are measured against.
+"""
 
 import numpy as np
 import torch
@@ -7,22 +10,27 @@ from patchline.engine.numerics.device import full_float32
 from patchline.engine.numerics.faiss_library import faiss
 from patchline.engine.numerics.rounding import UNIT
 from patchline.engine.search.index import (
-    checked,
+    check_queries,
     farthest_by_search,
-    measured,
-    nearest_of,
+    nearest_measured,
     nearest_of_frames,
     search_by_tensors,
     sq_pairs,
+    take_nearest,
 )
 from patchline.engine.types import Floats, Indices
 
+MORE_CANDIDATES = 8
+"""Candidates proposed beyond k at first, and how many times as many after each proposal that proved too short."""
+BLOCK_QUERIES = 784
+"""Queries that torch multiplies with all rows at a time: the patches of a frame of 224 px at stride 8."""
+
 
 class FaissSearch:
-    """FAISS `IndexFlatL2` proposes, exact differences decide.
+    """FAISS `IndexFlatL2` proposes candidates, exact differences decide.
 
-    FAISS multiplies matrices: |q|^2 + |r|^2 - 2 q.r subtracts large numbers, with an error up to `_slack`. So more
-    than k candidates are taken, until the last one is farther than the k-th exact distance by more than that error.
+    FAISS multiplies matrices, and |q|^2 + |r|^2 - 2 q.r subtracts large numbers, with an error of up to `_slack`. So
+    more than k candidates are taken, until the last is farther than the k-th exact distance by more than that error.
     """
 
     copy_can_grow = False
@@ -52,21 +60,21 @@ class FaissSearch:
 
     def search(self, queries: Floats, k: int) -> tuple[Floats, Indices]:
         """See `NearestNeighbours.search`."""
-        queries = checked(queries, k, self._rows.shape[1], len(self))
+        queries = check_queries(queries, k, self._rows.shape[1], len(self))
         n = len(queries)
         sq, nearest = np.empty((n, k), dtype=np.float32), np.empty((n, k), dtype=np.int64)
         centred = queries - self._centre
         slack = self._slack(centred)
-        pending, width = np.arange(n), k + 8
+        pending, width = np.arange(n), k + MORE_CANDIDATES
         while len(pending):
             width = min(width, len(self))
             proposed, candidates = self._index.search(centred[pending], width)
             exact = sq_pairs(queries, np.repeat(pending, width), self._rows, candidates.ravel()).reshape(-1, width)
-            sq[pending], nearest[pending] = nearest_of(exact, candidates, k)
+            sq[pending], nearest[pending] = take_nearest(exact, candidates, k)
             if width == len(self):
                 break
             pending = pending[proposed[:, -1] - slack[pending] <= sq[pending, -1]]
-            width *= 8
+            width *= MORE_CANDIDATES
         return np.sqrt(sq), nearest
 
     def farthest(self, queries: Floats, k: int) -> tuple[Indices, Floats, Indices]:
@@ -74,13 +82,13 @@ class FaissSearch:
         return farthest_by_search(self, queries, k)
 
     def _slack(self, centred: Floats) -> Floats:
-        """The error of one proposed squared distance, (n,): (D + 4) u (|q| + |r|)^2, twice for both sides."""
+        """Twice the error of one proposed squared distance, (D + 4) u (|q| + |r|)^2, as two are compared: (n,)."""
         norms = np.sqrt(np.einsum("nd,nd->n", centred, centred)) + self._norm
         return np.asarray(2 * (centred.shape[1] + 4) * UNIT * norms**2, dtype=np.float32)
 
 
 class TorchSearch:
-    """The same in torch, on any device: matrix products propose, exact differences decide."""
+    """The same by torch, on any device: matrix products propose candidates, exact differences decide."""
 
     copy_can_grow = False
 
@@ -122,14 +130,14 @@ class TorchSearch:
 
     @torch.inference_mode()
     def nearest(self, queries: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """The same for tensors on the device, float (n, D); squared distances, float32 (n, k), and rows, (n, k)."""
+        """See `TensorNearest.nearest`."""
         with full_float32(self._device):
-            found = [self._search_block(block.float(), k) for block in torch.split(queries, 784)]
-        sq, nearest = (torch.cat(parts) for parts in zip(*found, strict=True))
+            blocks = [self._search_block(block.float(), k) for block in torch.split(queries, BLOCK_QUERIES)]
+        sq, nearest = (torch.cat(parts) for parts in zip(*blocks, strict=True))
         return sq, nearest
 
-    def farthest_of_frames(self, frames: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ARG002 - all
-        """The nearest row of every patch of frames, float (B, P, D): squared distances and rows, (B, P)."""
+    def farthest_of_frames(self, frames: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: ARG002
+        """See `DeviceSearch.farthest_of_frames`: the nearest row of every patch, so that `k` does not matter."""
         return nearest_of_frames(self, frames)
 
     def _search_block(self, Q: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -137,10 +145,10 @@ class TorchSearch:
         sq_norms = centred.square().sum(1)
         proposed = torch.addmm(self._sq_norms, centred, self._centred.T, alpha=-2).add_(sq_norms[:, None])  # (n, M)
         slack = 2 * (Q.shape[1] + 4) * UNIT * (sq_norms.sqrt() + self._sq_norms.max().sqrt()) ** 2
-        width = min(k + 8, len(self))
+        width = min(k + MORE_CANDIDATES, len(self))
         while True:
             values, candidates = proposed.topk(width, dim=1, largest=False)
-            sq, nearest = measured(Q, self._rows, candidates, k)
+            sq, nearest = nearest_measured(Q, self._rows, candidates, k)
             if width == len(self) or bool((values[:, -1] - slack > sq[:, k - 1]).all()):
                 return sq, nearest
-            width = min(width * 8, len(self))
+            width = min(width * MORE_CANDIDATES, len(self))

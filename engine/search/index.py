@@ -1,8 +1,8 @@
-"""Exact nearest neighbours: one protocol, several ways to find the candidates, one way to measure them.
+"""What every search of a bank promises (`NearestNeighbours`), and the one way in which distances are measured.
 
-Whatever proposes candidates (FAISS flat, torch, a projection), the distances returned are sums of squared differences
-of the stored float32 values, and a proposal is accepted only where its error bound proves that no nearer row was left
-out. So all searches return the same rows and distances, for any batch of queries.
+Whatever proposes candidates (FAISS flat, torch, 8-bit codes, bounds in half precision), the distances returned are sums
+of squared differences of the stored float32 values, and a proposal is accepted only where its error bound proves that
+no nearer row was left out. So all searches return the same rows and distances, for any batch of queries.
 """
 
 from typing import Protocol
@@ -14,15 +14,18 @@ from patchline.engine.numerics.faiss_library import faiss
 from patchline.engine.types import Floats, Indices
 
 FOLD = 16
-"""Bounds are first reduced to the least of each `FOLD`, so that all later steps touch 1/16 of them."""
+"""Bounds are first reduced to the least of each `FOLD`, so that all later steps touch one in `FOLD` of them."""
 
 
 class NearestNeighbours(Protocol):
-    """An index over the rows of a memory bank, float32 (M, D); it grows in place."""
+    """An index over the rows of a memory bank, float32 (M, D); it grows in place.
+
+    Any number of threads may search an index on the CPU at once, one thread at a time an index on a device.
+    """
 
     @property
     def copy_can_grow(self) -> bool:
-        """Whether a shallow copy may grow, once, while this one is searched on as it is; they share room for rows."""
+        """Whether a shallow copy may grow, once, while this index is searched as it is; they share their room."""
 
     def __len__(self) -> int: ...
 
@@ -33,22 +36,38 @@ class NearestNeighbours(Protocol):
         """Another index of this kind over other rows, float32 (M, D); what was chosen for this one is taken over."""
 
     def search(self, queries: Floats, k: int) -> tuple[Floats, Indices]:
-        """The k nearest rows of each query, float32 (n, D).
+        """Find the k nearest rows of each query.
 
-        Returns L2 distances (not squared), float32 (n, k), ascending, and row numbers, int64 (n, k); ties go to the
-        lowest row. Raises ValueError for a wrong shape, and for k outside 1 ... M.
+        Args:
+            queries: float32 (n, D).
+            k: how many rows, from 1 to M.
+
+        Returns:
+            L2 distances (not squared), float32 (n, k), ascending, and row numbers, int64 (n, k); ties go to the lowest
+            row.
+
+        Raises:
+            ValueError: the queries have a wrong shape, or k is outside 1 to M.
         """
 
     def farthest(self, queries: Floats, k: int) -> tuple[Indices, Floats, Indices]:
-        """The k of the queries, float32 (n, D), that lie farthest from the rows; all where there are fewer.
+        """Find the k queries that lie farthest from the rows; all of them where there are fewer.
 
-        Returns their numbers, int64 (k,), their distances and nearest rows, float32 and int64 (k,), as `search` gives
-        them, by falling distance; ties go to the lowest query. Raises ValueError for a wrong shape.
+        Args:
+            queries: float32 (n, D).
+            k: how many queries, 1 or more.
+
+        Returns:
+            The queries' numbers, int64 (k,), their distances, float32 (k,), and nearest rows, int64 (k,), as `search`
+            gives them, by falling distance; ties go to the lowest query.
+
+        Raises:
+            ValueError: the queries have a wrong shape.
         """
 
 
-def checked(queries: Floats, k: int, dimensions: int, rows: int) -> Floats:
-    """`queries` as a contiguous float32 (n, D), or ValueError."""
+def check_queries(queries: Floats, k: int, dimensions: int, rows: int) -> Floats:
+    """Return `queries` as a contiguous float32 (n, D); raise ValueError for a wrong shape or `k`."""
     if queries.ndim != 2 or queries.shape[1] != dimensions:
         raise ValueError(f"queries: found shape {queries.shape}, expected (n, {dimensions})")
     if not 1 <= k <= rows:
@@ -76,22 +95,25 @@ def sq_pairs(queries: Floats, query_of: Indices, rows: Floats, row_of: Indices) 
     return out
 
 
-def nearest_of(sq: Floats, candidates: Indices, k: int) -> tuple[Floats, Indices]:
-    """The k nearest of each query's candidates, (n, c) -> (n, k); still squared; ties to the lowest row."""
+def take_nearest(sq: Floats, candidates: Indices, k: int) -> tuple[Floats, Indices]:
+    """The k nearest of each query's candidates, whose squared distances are `sq`, both (n, c); ties to the lowest row.
+
+    Returns squared distances and rows, (n, k) each.
+    """
     order = np.lexsort((candidates, sq), axis=1)[:, :k]
     return np.take_along_axis(sq, order, 1), np.take_along_axis(candidates, order, 1)
 
 
-def farthest_of(distances: Floats, nearest: Indices, k: int) -> tuple[Indices, Floats, Indices]:
-    """See `NearestNeighbours.farthest`, of the distances and nearest rows of all queries, (n,) each."""
+def take_farthest(distances: Floats, nearest: Indices, k: int) -> tuple[Indices, Floats, Indices]:
+    """What `NearestNeighbours.farthest` returns, from the distances and nearest rows of all queries, (n,) each."""
     chosen = np.lexsort((np.arange(len(distances)), -distances))[:k]
     return chosen, distances[chosen], nearest[chosen]
 
 
 def farthest_by_search(index: NearestNeighbours, queries: Floats, k: int) -> tuple[Indices, Floats, Indices]:
-    """See `NearestNeighbours.farthest`: all are searched."""
+    """`NearestNeighbours.farthest` by a search of all queries."""
     distances, nearest = index.search(queries, 1)
-    return farthest_of(distances[:, 0], nearest[:, 0], k)
+    return take_farthest(distances[:, 0], nearest[:, 0], k)
 
 
 class TensorNearest(Protocol):
@@ -109,9 +131,9 @@ class TensorNearest(Protocol):
 
 
 def search_by_tensors(index: TensorNearest, queries: Floats, k: int) -> tuple[Floats, Indices]:
-    """See `NearestNeighbours.search`: there and back."""
+    """`NearestNeighbours.search` by an index of tensors: queries go to its device, and answers come back."""
     M, D = index.rows.shape
-    sq, nearest = index.nearest(torch.tensor(checked(queries, k, D, M), device=index.rows.device), k)
+    sq, nearest = index.nearest(torch.tensor(check_queries(queries, k, D, M), device=index.rows.device), k)
     return np.sqrt(sq.cpu().numpy()), nearest.cpu().numpy()
 
 
@@ -121,7 +143,7 @@ def nearest_of_frames(index: TensorNearest, frames: torch.Tensor) -> tuple[torch
     return sq.view(frames.shape[:2]), rows.view(frames.shape[:2])
 
 
-def measured(
+def nearest_measured(
     Q: torch.Tensor, rows: torch.Tensor, candidates: torch.Tensor, k: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The k nearest of each query's candidates, int64 (n, c), for tensors as `nearest_of` for arrays.

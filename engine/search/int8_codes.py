@@ -1,4 +1,4 @@
-"""Vectors as a few 8-bit integers whose products bound distances from below: a quarter of the cost of float32.
+"""Vectors as a few 8-bit integers whose products bound distances from below, at a quarter of float32's cost.
 
 For orthonormal axes P (D, K) and residual norms e(x) = sqrt(|x|^2 - |Px|^2), the map x -> (Px, e(x)) to K + 1
 dimensions brings no two vectors farther apart, by Pythagoras and the triangle inequality. Its values are divided by a
@@ -39,47 +39,48 @@ LARGEST = 127
 DIGITS = 3
 """Values of a code that hold half its squared norm: the first counts ones, the others `LARGEST` each."""
 SLIGHTLY = 1e-5
-"""More than the rounding of the few float32 operations on one value, relative to it."""
+"""An allowance for the few float32 operations on one value: more than their rounding, relative to it."""
 TINY = 1e-30
-"""Below any residual norm that matters."""
+"""Less than any residual norm that matters, to divide by."""
 SUMMED = 192
-"""Dimensions of a product in float32 whose rounding is bounded as one sum."""
+"""Dimensions of a float32 product that are summed at once; the rounding of each such sum is bounded by itself."""
 BOX_HEADROOM = 1.25
 """The box is so much wider than the rows that it is made for, so that rows like them fit when they join later."""
 CRAWL = 2.0
 """8-bit products that take so many times as long as float32 are left alone; where they pay, they take a third."""
-_KEPT = threading.local()
 MOST_HALF = LARGEST * LARGEST * (DIGITS - 1)
-"""Digits hold half a squared norm less this, which lies between plus and minus this."""
+"""Digits hold half a squared norm less this number, a difference that lies between plus and minus this number."""
+_THREAD = threading.local()
+"""Memory that each thread keeps for products."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Coded:
     """Vectors in a code space, as queries.
 
-    `codes` is int8 (n, W), `sq` their squared norms without the digits, float32 (n,). In the units of the vectors, and
-    float32 (n,): `error` is how far a code is from what it stands for inside the box, `beyond` how far that is outside,
-    `drift` how much rounding may have moved it before.
+    `codes` is int8 (n, W), and `sq` their squared norms without the digits, float32 (n,). The others are float32 (n,)
+    in the units of the vectors: `error` is how far a code lies from the point inside the box that it stands for,
+    `beyond` how far the vector's own point lies outside the box, and `rounding` how far rounding may have moved that.
     """
 
     codes: Codes
     sq: Floats
     error: Floats
     beyond: Floats
-    drift: Floats
+    rounding: Floats
 
-    def __getitem__(self, at: slice | Indices) -> "Coded":
-        """Some of them."""
-        return Coded(self.codes[at], self.sq[at], self.error[at], self.beyond[at], self.drift[at])
+    def __getitem__(self, part: slice | Indices) -> "Coded":
+        """The codes of a part of the vectors."""
+        return Coded(self.codes[part], self.sq[part], self.error[part], self.beyond[part], self.rounding[part])
 
-    def __setitem__(self, at: slice, others: "Coded") -> None:
-        """Put others in their place."""
-        self.codes[at], self.sq[at], self.error[at] = others.codes, others.sq, others.error
-        self.beyond[at], self.drift[at] = others.beyond, others.drift
+    def __setitem__(self, part: slice, others: "Coded") -> None:
+        """Write others over a part."""
+        self.codes[part], self.sq[part], self.error[part] = others.codes, others.sq, others.error
+        self.beyond[part], self.rounding[part] = others.beyond, others.rounding
 
     @classmethod
     def empty(cls, total: int, width: int) -> "Coded":
-        """InFlightBudget for so many."""
+        """Room for the codes of `total` vectors, of `width` values each."""
         return cls(np.empty((total, width), np.int8), *(np.empty(total, np.float32) for _ in range(4)))
 
 
@@ -95,13 +96,13 @@ class CodeSpace:
 
     def __init__(self, rows: Floats, axes: Doubles, centre: Doubles, width: int) -> None:
         kept = axes[:, : max(1, width - 1 - DIGITS)]
-        # Turned at random, all axes have about the same spread: the step need not be as wide as the first one asks for.
+        # Rotated at random, all axes have much the same spread: a step need not be as wide as for the first.
         drawn = np.random.default_rng(kept.shape[1]).normal(size=(kept.shape[1], kept.shape[1]))
-        turn = torch.linalg.qr(torch.from_numpy(drawn))[0]
-        turned = torch.from_numpy(np.ascontiguousarray(kept)) @ turn
-        self._project = FixedProduct(torch.nn.functional.pad(turned, (0, 1)).float(), SUMMED)
+        rotation = torch.linalg.qr(torch.from_numpy(drawn))[0]
+        rotated = torch.from_numpy(np.ascontiguousarray(kept)) @ rotation
+        self._project = FixedProduct(torch.nn.functional.pad(rotated, (0, 1)).float(), SUMMED)
         """To float32 (n, K + 1), whose last value is free for the residual norm."""
-        self._inside: int = turned.shape[1]
+        self._inside: int = rotated.shape[1]
         """Axes, K."""
         self._centre = centre.astype(np.float32)
         self._middle = 0.0
@@ -118,11 +119,11 @@ class CodeSpace:
         return self._inside + 1 + DIGITS
 
     def rows(self, rows: Floats) -> tuple[Codes, float]:
-        """Codes of rows, float32 (m, D), and the largest error of them, which grows where they lie outside the box."""
+        """Codes of rows, float32 (m, D), and their largest error, which is larger where rows lie outside the box."""
         return self.as_rows(self.queries(rows))
 
     def as_rows(self, queries: Coded) -> tuple[Codes, float]:
-        """The codes of the same vectors as rows, and the largest error of them."""
+        """The same vectors coded as rows, and the largest error of these codes."""
         # Squared norms above what the digits hold count as less: the row seems nearer, and is not missed.
         half = np.minimum(queries.sq.astype(np.int64) // 2 - MOST_HALF, MOST_HALF)
         high, ones = np.divmod(half, LARGEST)
@@ -133,12 +134,12 @@ class CodeSpace:
             part = np.clip(high, -LARGEST, LARGEST)
             codes[:, digit - DIGITS] = -part
             high -= part
-        error = np.sqrt(np.square(queries.error) + np.square(queries.beyond)) * (1 + SLIGHTLY) + queries.drift
+        error = np.sqrt(np.square(queries.error) + np.square(queries.beyond)) * (1 + SLIGHTLY) + queries.rounding
         return codes, float(error.max(initial=0.0))
 
     def queries(self, queries: Floats) -> Coded:
         """Codes of queries, float32 (n, D), to be multiplied with those of rows."""
-        values, drift = self._points(queries)
+        values, rounding = self._points(queries)
         values /= self.step
         inside = values.clamp(-LARGEST, LARGEST)
         codes = inside.round()
@@ -150,15 +151,21 @@ class CodeSpace:
             sq=codes.square().sum(1).numpy(),
             error=vector_norm(inside - codes, dim=1).mul_(self.step).numpy(),
             beyond=vector_norm(values.sub_(inside), dim=1).mul_(self.step).numpy(),
-            drift=drift.numpy(),
+            rounding=rounding.numpy(),
         )
 
     def least(self, queries: Coded, reach: Doubles, error: float) -> NDArray[np.int32]:
-        """What the product of a row with each query is at least, int32 (n,), if it lies within `reach`, float64 (n,).
+        """The least product that a row can have with a query if it lies within reach of it.
 
-        `error` is the largest of the rows' codes.
+        Args:
+            queries: n of them.
+            reach: float64 (n,), a distance for each query.
+            error: the largest error of the rows' codes.
+
+        Returns:
+            int32 (n,): rows with smaller products are ruled out.
         """
-        near = reach * (1 + SLIGHTLY) + error + queries.drift
+        near = reach * (1 + SLIGHTLY) + error + queries.rounding
         far = np.sqrt(np.maximum(np.square(near) - np.square(queries.beyond * (1 - SLIGHTLY), dtype=np.float64), 0.0))
         sq = np.square((far + queries.error) * ((1 + SLIGHTLY) / self.step))
         limit = np.floor((queries.sq - sq) / 2) + (MOST_HALF - 1)
@@ -185,8 +192,8 @@ class CodeSpace:
         most = min(D, SUMMED)
         moved = sqrt(self._inside) * (most + D / SUMMED + 4) * UNIT
         part = 2 * moved + moved**2 + (most + 2) * UNIT
-        drift = torch.minimum(size * sqrt(part), size.square() * part / outside.clamp_(min=TINY))
-        return points, drift.add_(size, alpha=moved + 4 * UNIT).float()
+        rounding = torch.minimum(size * sqrt(part), size.square() * part / outside.clamp_(min=TINY))
+        return points, rounding.add_(size, alpha=moved + 4 * UNIT).float()
 
 
 def code_products(queries: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
@@ -198,11 +205,15 @@ def code_products(queries: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
 
 
 def unfolded(folded: NDArray[np.int32], columns: Indices, least: NDArray[np.int32]) -> tuple[Indices, Indices]:
-    """All products that are at least their query's `least`, int32 (n,), by query: queries and rows, int64 (p,) each.
+    """Find all products that are not less than their query's least.
 
     Args:
         folded: products, int32 (n, F, fold), of rows layer * fold + column.
-        columns: flat places among (n, fold), ascending, of the columns whose largest product is at least that.
+        columns: flat indices into (n, fold), ascending, of columns whose largest product is not less than that.
+        least: int32 (n,), for each query.
+
+    Returns:
+        Queries and rows, int64 (p,) each, ordered by query.
     """
     fold = folded.shape[2]
     query_of, column = np.divmod(columns, fold)
@@ -212,10 +223,10 @@ def unfolded(folded: NDArray[np.int32], columns: Indices, least: NDArray[np.int3
 
 def _room(values: int) -> torch.Tensor:
     """Memory of this thread, int32 (values,): new memory of this size would cost as much as the products."""
-    room: torch.Tensor | None = getattr(_KEPT, "room", None)
+    room: torch.Tensor | None = getattr(_THREAD, "room", None)
     if room is None or len(room) < values:
         with torch.inference_mode(False):  # whoever asks first: others may not write to it otherwise
-            room = _KEPT.room = torch.empty(values, dtype=torch.int32)
+            room = _THREAD.room = torch.empty(values, dtype=torch.int32)
     return room[:values]
 
 

@@ -1,4 +1,4 @@
-"""The rows nearest to some of a bank's own rows, on a device, without a wait for the host.
+"""The rows nearest to a bank's own rows, on a device, without the host waiting for it (the neighbours of Eq. 7).
 
 Products in float32 propose more rows than are wanted, sums of squared differences measure them. The proposals suffice
 where the last of them is farther than what is wanted by more than rounding explains, as it nearly always is, since
@@ -10,16 +10,16 @@ from torch import Tensor
 
 from patchline.engine.numerics.device import full_float32
 from patchline.engine.numerics.rounding import UNIT
-from patchline.engine.search.index import measured
+from patchline.engine.search.index import nearest_measured
 
 PROPOSED = 64
-"""Rows measured for each row, or twice what is wanted."""
+"""Rows measured for each row; twice as many as are wanted where that is more."""
 PRODUCTS = 2**26
 """Values of products held at a time: 256 MiB."""
 
 
 class RowNeighbours:
-    """Of `rows`, float32 (M, D) on the device."""
+    """Finds neighbours among `rows`, float32 (M, D) on the device."""
 
     def __init__(self, rows: Tensor) -> None:
         self._rows = rows
@@ -28,14 +28,16 @@ class RowNeighbours:
 
     @torch.inference_mode()
     def around(self, numbers: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """The k rows nearest to each of the rows `numbers`, int64 (n,), itself among them where no k others equal it.
+        """Find the k rows nearest to each of the rows `numbers`, int64 (n,).
 
-        Returns int64 (n, k), ascending by distance, ties to the lowest row, and whether that is proven, bool ().
+        Returns:
+            Rows, int64 (n, k), ascending by distance, ties to the lowest row: a row itself is among them unless k rows
+            below it equal it. And whether all of this is proven, a bool () on the device.
         """
         parts = torch.split(numbers, max(1, PRODUCTS // len(self._rows)))
         with full_float32(self._rows.device):
-            found = [self._around(part, k) for part in parts]
-        around, proven = zip(*found, strict=True)
+            blocks = [self._around(part, k) for part in parts]
+        around, proven = zip(*blocks, strict=True)
         return torch.cat(around), torch.stack(proven).all()
 
     def _around(self, numbers: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -44,7 +46,7 @@ class RowNeighbours:
         width = min(M, max(PROPOSED, 2 * k))
         proposed = torch.addmm(self._sq_norms, Q, self._rows.T, alpha=-2)  # (n, M), each less |q|^2
         values, candidates = proposed.topk(width, dim=1, largest=False)
-        sq, around = measured(Q, self._rows, candidates, k)
+        sq, around = nearest_measured(Q, self._rows, candidates, k)
         if width == M:
             return around, torch.ones((), dtype=torch.bool, device=Q.device)
         sq_norms = self._sq_norms[numbers]

@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 
 from patchline.engine.features import device_pipeline
-from patchline.engine.features.cuda_graph import graphed
+from patchline.engine.features.cuda_graph import record
 from patchline.engine.features.device_pipeline import DevicePass, chunk_size, chunk_sizes
 from patchline.engine.features.extractor import load_backbone
 from patchline.engine.features.weights import random_backbone
@@ -83,7 +83,7 @@ def test_what_no_graph_can_be_made_of_runs_all_the_same() -> None:
     """Where nothing can be recorded a warning says so, and each launch computes from what the input holds then."""
     held = torch.zeros(3)
     with pytest.warns(RuntimeWarning, match=r"no CUDA graph of \(3,\)"):
-        launch = graphed(lambda x: x + 1, held)
+        launch = record(lambda x: x + 1, held)
     held += 5
     assert launch().tolist() == [6, 6, 6]
 
@@ -92,7 +92,7 @@ def test_what_no_graph_can_be_made_of_runs_all_the_same() -> None:
 def test_a_graph_computes_from_what_its_input_holds() -> None:
     """Each launch gives what the operations give, for the input as it is then."""
     held = torch.zeros(3, device="cuda")
-    launch = graphed(lambda x: (x + 1).square(), held)
+    launch = record(lambda x: (x + 1).square(), held)
     for value in (0.0, 2.0, 3.0):
         held.fill_(value)
         assert launch().tolist() == [(value + 1) ** 2] * 3

@@ -34,7 +34,7 @@ STAGES = {
 
 RUNTIMES = [
     "torch",
-    pytest.param("openvino", marks=pytest.mark.skipif(not openvino.available(), reason="OpenVINO is not installed")),
+    pytest.param("openvino", marks=pytest.mark.skipif(not openvino.installed(), reason="OpenVINO is not installed")),
 ]
 
 

@@ -18,7 +18,7 @@ ON_GPU = KERNEL_DEVICE == "cuda"
 def drawn(name: str, library: str, stages: tuple[str, ...]) -> FeatureExtractor:
     """In float32, as the library has it."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(fusion_cuda, "fuse", lambda graph: graph)
+        patched.setattr(fusion_cuda, "fuse_for_cuda", lambda graph: graph)
         patched.setattr(fusion_cuda, "widen_input", lambda _: 3)
         patched.setattr("patchline.engine.numerics.onednn.available", lambda: False)
         spec = random_backbone(name, library=library, stages=stages)
@@ -47,8 +47,8 @@ def test_a_fused_network_gives_the_maps_of_the_plain_one(
     x = torch.randn(2, 3, 64, 96, generator=noise).to(KERNEL_DEVICE).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode(), full_float32(torch.device(KERNEL_DEVICE)):
         expected = [output.clone() for output in graph(x)]
-        fusion_cuda.fuse(graph)
-        assert sum(isinstance(module, fusion_cuda.FusedConvolution) for module in graph.modules()) == fused
+        fusion_cuda.fuse_for_cuda(graph)
+        assert sum(isinstance(module, fusion_cuda.CudnnConvolution) for module in graph.modules()) == fused
         assert fusion_cuda.widen_input(graph) == 4
         wide = torch.cat([x, torch.full_like(x[:, :1], 7.0)], dim=1).contiguous(memory_format=torch.channels_last)
         found = graph(wide)

@@ -96,22 +96,23 @@ def test_parts_do_not_change_what_is_found(monkeypatch: pytest.MonkeyPatch) -> N
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def test_few_rows_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_rows_are_measured() -> None:
     """Points lie where float64 has them, by less than is allowed for, so that bounds stay tight."""
     rows = features(500, 152, 11)
     index = index_of(rows)
     assert index._fused is not None
     assert index._groups is not None
     queries = halves(features(64, 152, 12))
-    begun = index._fused._begin(index._held(index._groups), queries)
+    prepared = index._fused._prepare(index._index_of(index._groups), queries)
     centred = queries.cpu().double() - torch.from_numpy(index._centre64)
     inside = centred @ torch.from_numpy(index._axes64.copy())
     outside = (centred.square().sum(1) - inside.square().sum(1)).sqrt()
     points = torch.cat([inside, outside[:, None]], dim=1)
-    found = begun.factors.cpu().double()[:, : points.shape[1]] / begun.terms[2].cpu().double()[:, None] / index._scale
+    shrink = prepared.terms[2].cpu().double()[:, None]
+    made = prepared.factors.cpu().double()[:, : points.shape[1]] / shrink / index._scale
     rounded = 2.0**-11 * points.norm(dim=1)
-    stated = begun.terms[1].cpu().double()
-    assert ((found - points).norm(dim=1) <= rounded + stated).all()
+    stated = prepared.terms[1].cpu().double()
+    assert ((made - points).norm(dim=1) <= rounded + stated).all()
     assert (stated < 0.02 * points.norm(dim=1)).all()
 
 
