@@ -12,7 +12,7 @@ from patchline.stream.support.redaction import redact_text
 
 
 class Commands(TyperGroup):
-    """EngineScheduler the errors that Patchline raises on purpose into one message and an exit code: no traceback."""
+    """Turns the errors that Patchline raises on purpose into one message and an exit code: no traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         """Exit with 2 where the input is at fault, 1 where the run failed, 130 where it was interrupted."""
@@ -68,13 +68,13 @@ def patchline(
 app.command(epilog=fit.EXAMPLES, rich_help_panel="Banks")(fit.fit)
 app.command(epilog=inspect.EXAMPLES, rich_help_panel="Banks")(inspect.inspect)
 app.command(epilog=evaluate.EXAMPLES, rich_help_panel="Banks")(evaluate.evaluate)
-app.add_typer(bank.app, name="bank", rich_help_panel="Banks")
+app.add_typer(bank.bank_commands, name="bank", rich_help_panel="Banks")
 app.command(epilog=bench.EXAMPLES, rich_help_panel="Banks")(bench.bench)
 app.command(epilog=run.EXAMPLES, rich_help_panel="Service")(run.run)
 app.command(epilog=check.EXAMPLES, rich_help_panel="Service")(check.check)
 app.command(epilog=settings.EXAMPLES, rich_help_panel="Service")(settings.settings)
 app.command(epilog=confirm.EXAMPLES, rich_help_panel="Service")(confirm.confirm)
-app.add_typer(alarms.app, name="alarms", rich_help_panel="Service")
+app.add_typer(alarms.alarm_commands, name="alarms", rich_help_panel="Service")
 app.command(epilog=demo.EXAMPLES, rich_help_panel="Demonstration")(demo.demo)
 
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from patchline.ops.commands._examples import examples
+from patchline.ops.commands._options import examples
 
 if TYPE_CHECKING:
     from patchline.stream.alarms.store import AlarmStore
 
-T = TypeVar("T")
+Answer = TypeVar("Answer")
 DEFAULT_URL = "redis://localhost:6379/0"
-app = typer.Typer(no_args_is_help=True, help="List, acknowledge and watch the alarms in Redis.")
+alarm_commands = typer.Typer(no_args_is_help=True, help="List, acknowledge and watch the alarms in Redis.")
 Url = Annotated[
     str | None,
     typer.Option("--redis", envvar="PATCHLINE__REDIS__URL", help="Address of Redis.", show_default=DEFAULT_URL),
@@ -24,11 +24,13 @@ Prefix = Annotated[
     typer.Option(envvar="PATCHLINE__REDIS__PREFIX", help="Begins every key.", show_default="patchline:"),
 ]
 File = Annotated[Path | None, typer.Option("--settings", help="Settings file to take both from.", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+JsonLines = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 
-@app.command("list", epilog=examples("patchline alarms list", "patchline alarms list --settings line.yaml --json"))
-def list_alarms(redis: Url = None, prefix: Prefix = None, settings: File = None, as_json: Json = False) -> None:
+@alarm_commands.command(
+    "list", epilog=examples("patchline alarms list", "patchline alarms list --settings line.yaml --json")
+)
+def list_alarms(redis: Url = None, prefix: Prefix = None, settings: File = None, as_json: JsonLines = False) -> None:
     """Show every camera's alarm, those that need a person first."""
     from dataclasses import asdict
 
@@ -66,7 +68,9 @@ def list_alarms(redis: Url = None, prefix: Prefix = None, settings: File = None,
     Console(highlight=False, markup=False).print(table)
 
 
-@app.command(epilog=examples("patchline alarms ack line-1", "patchline alarms ack line-1 --operator 'A. Jansen'"))
+@alarm_commands.command(
+    epilog=examples("patchline alarms ack line-1", "patchline alarms ack line-1 --operator 'A. Jansen'")
+)
 def ack(
     camera: Annotated[str, typer.Argument(help="Camera whose alarm is acknowledged.", show_default=False)],
     operator: Annotated[str | None, typer.Option(help="Who acknowledges.", show_default="the user")] = None,
@@ -90,8 +94,8 @@ def ack(
         typer.echo(f"{event.camera}: {event.change.value} (now {event.state.value})")
 
 
-@app.command(epilog=examples("patchline alarms watch", "patchline alarms watch --json"))
-def watch(redis: Url = None, prefix: Prefix = None, settings: File = None, as_json: Json = False) -> None:
+@alarm_commands.command(epilog=examples("patchline alarms watch", "patchline alarms watch --json"))
+def watch(redis: Url = None, prefix: Prefix = None, settings: File = None, as_json: JsonLines = False) -> None:
     """Print alarm events as they happen, until Ctrl-C."""
     from patchline.stream.wire.alarms import encode_event
 
@@ -107,8 +111,8 @@ def watch(redis: Url = None, prefix: Prefix = None, settings: File = None, as_js
 
 
 def _with_store(
-    url: str | None, prefix: str | None, file: Path | None, ask: "Callable[[AlarmStore], Awaitable[T]]"
-) -> T:
+    url: str | None, prefix: str | None, file: Path | None, ask: "Callable[[AlarmStore], Awaitable[Answer]]"
+) -> Answer:
     """Connect as the options, or the settings file, say; ask; disconnect."""
     from patchline.stream.alarms.config import RedisConfig
     from patchline.stream.alarms.store import AlarmStore
@@ -123,7 +127,7 @@ def _with_store(
             raise InputError(f"{file}: redis.url: unset; expected the Redis that holds the alarms")
         config = found
 
-    async def connected() -> T:
+    async def connected() -> Answer:
         store = AlarmStore(config)
         try:
             return await ask(store)

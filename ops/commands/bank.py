@@ -1,33 +1,35 @@
 """`patchline bank`: look into a bank's chain of generations."""
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from patchline.ops.commands import bank_changes
-from patchline.ops.commands._examples import examples
+from patchline.ops.commands._options import AsJson, BankArgument, examples, print_json
 
 if TYPE_CHECKING:
     from patchline.engine.bank.reader import GenerationReader
 
-app = typer.Typer(no_args_is_help=True, help="Look into a bank's generations, go back, unlearn, verify and export.")
-Bank = Annotated[str, typer.Argument(help="Folder of the bank, or a URL such as s3://bucket/bottle.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON instead of words.")]
+bank_commands = typer.Typer(
+    no_args_is_help=True, help="Look into a bank's generations, go back, unlearn, verify and export."
+)
 
 
-@app.command(epilog=examples("patchline bank log banks/bottle", "patchline bank log s3://banks/bottle --json"))
-def log(
-    bank: Bank,
+@bank_commands.command(
+    "log", epilog=examples("patchline bank log banks/bottle", "patchline bank log s3://banks/bottle --json")
+)
+def show_log(
+    bank: BankArgument,
     newest: Annotated[int | None, typer.Option(min=1, help="Only so many of the last.", show_default="all")] = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show every generation: who made it, when, what it did and why; one JSON object a line with --json."""
     from patchline.ops.commands._generations import history
 
     lines = history(_reader(bank), newest)
     if as_json:
-        _print_json(lines)
+        print_json(lines)
         return
     _print_table(
         ("generation", "when", "who", "what", "reason", "rows", "threshold"),
@@ -46,11 +48,13 @@ def log(
     )
 
 
-@app.command(epilog=examples("patchline bank show banks/bottle", "patchline bank show banks/bottle 4 --json"))
-def show(
-    bank: Bank,
+@bank_commands.command(
+    "show", epilog=examples("patchline bank show banks/bottle", "patchline bank show banks/bottle 4 --json")
+)
+def show_generation(
+    bank: BankArgument,
     generation: Annotated[int | None, typer.Argument(help="Its number.", show_default="the newest")] = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show one generation: what it is, what made it, what it promises, and which frames it knows."""
     from patchline.engine.bank.events import chain_of
@@ -65,7 +69,7 @@ def show(
 
         whole = msgspec.to_builtins(manifest)
         chained = {"learned": list(known.frames), "known_defects": list(known.defects), "held": waiting}
-        _print_json([line(manifest) | chained | {"manifest": whole}])
+        print_json([line(manifest) | chained | {"manifest": whole}])
         return
     event, scale = manifest.event, manifest.scale
     who = " ".join(part for part in (event.operator, event.time or manifest.created) if part)
@@ -89,12 +93,14 @@ def show(
     _print_table((), rows)
 
 
-@app.command(epilog=examples("patchline bank diff banks/bottle 3 7", "patchline bank diff banks/bottle 3 7 --json"))
+@bank_commands.command(
+    epilog=examples("patchline bank diff banks/bottle 3 7", "patchline bank diff banks/bottle 3 7 --json")
+)
 def diff(
-    bank: Bank,
+    bank: BankArgument,
     before: Annotated[int, typer.Argument(help="The one generation.", show_default=False)],
     after: Annotated[int, typer.Argument(help="The other.", show_default=False)],
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show which rows one generation has and another has not, by the frame that they came from."""
     from patchline.engine.bank.memory_bank import difference
@@ -108,7 +114,7 @@ def diff(
             for side, b in (("before", one), ("after", other))
         }
         frames = [{"frame": c.frame, "added": c.added, "removed": c.removed} for c in changes]
-        _print_json([{**sides, "frames": frames}])
+        print_json([{**sides, "frames": frames}])
         return
     if one.sha256 == other.sha256:
         typer.echo(f"generations {before} and {after} are the same bank, SHA-256 {one.sha256}")
@@ -124,8 +130,10 @@ def diff(
     )
 
 
-@app.command(epilog=examples("patchline bank verify banks/bottle", "patchline bank verify s3://banks/bottle --json"))
-def verify(bank: Bank, as_json: Json = False) -> None:
+@bank_commands.command(
+    epilog=examples("patchline bank verify banks/bottle", "patchline bank verify s3://banks/bottle --json")
+)
+def verify(bank: BankArgument, as_json: AsJson = False) -> None:
     """Check every file's SHA-256, the chain, and that the log of events, replayed, gives every generation bit for bit.
 
     The exit status is 1 where something is wrong.
@@ -141,7 +149,7 @@ def verify(bank: Bank, as_json: Json = False) -> None:
     again = dict(replay_errors(reader)) if not any(stored.values()) else {}
     wrong = {n: flaw or again.get(n) for n, flaw in sorted(stored.items())}
     if as_json:
-        _print_json({"generation": n, "ok": flaw is None, "error": flaw} for n, flaw in wrong.items())
+        print_json({"generation": n, "ok": flaw is None, "error": flaw} for n, flaw in wrong.items())
     else:
         for number, flaw in wrong.items():
             if flaw is not None:
@@ -170,13 +178,6 @@ def _content(whole: bool) -> str:
     return "all rows" if whole else "what changed from the generation before"
 
 
-def _print_json(lines: Sequence[dict[str, Any]] | Iterator[dict[str, Any]]) -> None:
-    import msgspec
-
-    for found in lines:
-        typer.echo(msgspec.json.encode(found))
-
-
 def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]] | Iterator[Sequence[str]]) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -189,4 +190,4 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]] | Iterato
     Console(highlight=False, markup=False).print(table)
 
 
-bank_changes.add_to(app)
+bank_changes.add_to(bank_commands)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from patchline.ops.commands._examples import examples
+from patchline.ops.commands._options import AsJson, BankArgument, examples, print_json
 from patchline.ops.errors import InputError, OpsError
 
 if TYPE_CHECKING:
@@ -17,11 +17,9 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 20
 """Times that another writer may be first."""
-Bank = Annotated[str, typer.Argument(help="Folder of the bank, or a URL such as s3://bucket/bottle.")]
-Operator = Annotated[str | None, typer.Option(help="Who asks for it.", show_default="the user")]
+OperatorName = Annotated[str | None, typer.Option(help="Who asks for it.", show_default="the user")]
 Reason = Annotated[str, typer.Option(help="Why.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what it would do.")]
-Json = Annotated[bool, typer.Option("--json", help="JSON instead of words.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -38,12 +36,12 @@ def add_to(app: typer.Typer) -> None:
 
 
 def rollback(
-    bank: Bank,
+    bank: BankArgument,
     generation: Annotated[int, typer.Argument(help="The generation to go back to.", show_default=False)],
-    operator: Operator = None,
+    operator: OperatorName = None,
     reason: Reason = "",
     dry_run: DryRun = False,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make a new generation that equals an earlier one in rows and threshold; known defects stay known."""
     from patchline.engine.learning.requests import Rollback
@@ -58,12 +56,12 @@ def rollback(
 
 
 def unlearn(
-    bank: Bank,
+    bank: BankArgument,
     frame: Annotated[str, typer.Argument(help="Id of the frame.", show_default=False)],
-    operator: Operator = None,
+    operator: OperatorName = None,
     reason: Reason = "",
     dry_run: DryRun = False,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Make the bank that never saw a confirmed frame: the log of events, replayed without it."""
     from patchline.engine.learning.requests import Unlearning
@@ -78,14 +76,14 @@ def unlearn(
 
 
 def age(
-    bank: Bank,
+    bank: BankArgument,
     unused_days: Annotated[
         int | None, typer.Option(min=1, help="Days of inspection without use.", show_default="the recipe's")
     ] = None,
-    operator: Operator = None,
+    operator: OperatorName = None,
     reason: Reason = "",
     dry_run: DryRun = False,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Let rows go that no frame has used lately, as workers of a recipe with `--unused-days` have noted it."""
     from datetime import UTC, datetime
@@ -114,12 +112,12 @@ def age(
 
 
 def export(
-    bank: Bank,
+    bank: BankArgument,
     out: Annotated[str, typer.Argument(help="New folder or URL for the exported bank.", show_default=False)],
     generation: Annotated[int | None, typer.Option(help="Which generation.", show_default="the newest")] = None,
-    operator: Operator = None,
+    operator: OperatorName = None,
     reason: Reason = "",
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write one generation as a bank of its own, with its calibration frames and known defects.
 
@@ -135,7 +133,7 @@ def export(
         reader, number, out, operator=asked["operator"], time=asked["time"], reason=asked["reason"]
     ).bank()
     if as_json:
-        _print_json({"out": out, "of_generation": number, "rows": len(written.rows), "sha256": written.sha256})
+        print_json([{"out": out, "of_generation": number, "rows": len(written.rows), "sha256": written.sha256}])
         return
     typer.echo(f"{out}: generation {number} of {reader.where}, {len(written.rows):,} rows, SHA-256 {written.sha256}")
 
@@ -166,18 +164,20 @@ def _change(
             continue
         effects = proposal.preview
         if as_json:
-            _print_json(
-                {
-                    "generation": made.generation if made is not None else None,
-                    "sha256": proposal.bank.sha256,
-                    "rows": len(proposal.bank.rows),
-                    "rows_added": effects.rows_added,
-                    "rows_removed": effects.rows_removed,
-                    "threshold_before": effects.threshold_before,
-                    "threshold_after": effects.threshold_after,
-                    "cleared": effects.cleared,
-                    "hidden": effects.hidden,
-                }
+            print_json(
+                [
+                    {
+                        "generation": made.generation if made is not None else None,
+                        "sha256": proposal.bank.sha256,
+                        "rows": len(proposal.bank.rows),
+                        "rows_added": effects.rows_added,
+                        "rows_removed": effects.rows_removed,
+                        "threshold_before": effects.threshold_before,
+                        "threshold_after": effects.threshold_after,
+                        "cleared": effects.cleared,
+                        "hidden": effects.hidden,
+                    }
+                ]
             )
             return
         typer.echo(str(effects))
@@ -197,9 +197,3 @@ def _by(operator: str | None, reason: str) -> dict[str, Any]:
         "reason": reason,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def _print_json(found: dict[str, Any]) -> None:
-    import msgspec
-
-    typer.echo(msgspec.json.encode(found))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from patchline.ops.commands._backbone import Precision, Runtime
-from patchline.ops.commands._examples import examples
+from patchline.ops.commands._options import examples
 from patchline.ops.errors import InputError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from patchline.ops.commands._examples import examples
+from patchline.ops.commands._options import examples
 
 EXAMPLES = examples("patchline check line.yaml", "patchline check line.yaml --connect")
 

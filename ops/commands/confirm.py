@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from patchline.ops.commands._examples import examples
+from patchline.ops.commands._options import examples
 from patchline.ops.errors import InputError, OpsError
 
 if TYPE_CHECKING:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from patchline.ops.commands._examples import examples
+from patchline.ops.commands._options import examples
 from patchline.ops.errors import InputError
 
 if TYPE_CHECKING:
     from patchline.ops.demo.feed import Feed
 
 
-class Operator(StrEnum):
+class OperatorChoice(StrEnum):
     """Who taps false rejects."""
 
     NONE = "none"
@@ -44,8 +44,8 @@ def demo(
         float, typer.Option(min=0, help="How far the lamp ages while you watch: darker, warmer, from one side; 0: not.")
     ] = 1.0,
     operator: Annotated[
-        Operator, typer.Option(help="Who taps false rejects; at the page you may, too.")
-    ] = Operator.SIMULATED,
+        OperatorChoice, typer.Option(help="Who taps false rejects; at the page you may, too.")
+    ] = OperatorChoice.SIMULATED,
     defects: Annotated[float, typer.Option(min=0, max=0.9, help="Share of frames with a planted defect, about.")] = 0.2,
     false_reject_rate: Annotated[
         float,
@@ -74,7 +74,7 @@ def demo(
         raise InputError("--images and --source: found both, expected one of them")
     _require_packages()
     from patchline.ops.demo import feed
-    from patchline.ops.demo.main import Options, run
+    from patchline.ops.demo.main import Options, run_demo
 
     console = Console()
     count = None if forever else frames
@@ -96,7 +96,7 @@ def demo(
         )
 
     options = Options(page=page, host=host, port=port, rate=rate, json=json, results=results, operator=operator.value)
-    asyncio.run(run(make, options, console))
+    asyncio.run(run_demo(make, options, console))
 
 
 def _require_packages() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, overload
 import typer
 
 from patchline.ops.commands._backbone import BackboneOptions, Library, Precision, Runtime, build_backbone
-from patchline.ops.commands._examples import examples
+from patchline.ops.commands._options import examples
 from patchline.ops.errors import InputError
 from patchline.ops.settings.locations import is_url, last_name
 

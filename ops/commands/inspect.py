@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from patchline.ops.commands._backbone import Precision, Runtime
-from patchline.ops.commands._examples import examples
+from patchline.ops.commands._options import examples
 
 EXAMPLES = examples(
     "patchline inspect banks/bottle part-1.png part-2.png",

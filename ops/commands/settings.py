@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from patchline.ops.commands._examples import examples
+from patchline.ops.commands._options import examples
 
 WIDE = 120
 """Columns from which type and default have columns of their own."""

@@ -24,7 +24,7 @@ from patchline.ops.demo.page import Page
 from patchline.ops.demo.summary import summary, tables
 from patchline.ops.demo.tally import Tally
 from patchline.ops.demo.teaching import PERSON, SimulatedOperator, learning_loop, store_in, tap
-from patchline.ops.demo.terminal import show
+from patchline.ops.demo.terminal import show_board
 from patchline.ops.telemetry.metrics import Metrics
 from patchline.ops.web.server import HttpServer
 from patchline.stream.learning.inbox import LocalInbox
@@ -34,13 +34,13 @@ from patchline.stream.model.observer import Fan
 from patchline.stream.pipeline import Pipeline
 from patchline.stream.recording.jsonl import JsonLinesSink
 
-STAGES = {
+STAGE_WORDS = {
     "read": "taking good frames",
     "embed": "computing patches",
     "coreset": "choosing rows",
     "calibrate": "calibrating",
 }
-LIMITS = Limits(batch_size=4, max_in_flight=16)
+DEMO_LIMITS = Limits(batch_size=4, max_in_flight=16)
 """A demo is watched: small batches, and no long queue in front of the engine."""
 Operator: TypeAlias = Literal["none", "simulated"]
 """Who taps false rejects; the person at the page may at any time."""
@@ -62,7 +62,7 @@ class Options:
     operator: Operator = "simulated"
 
 
-async def run(make_feed: FeedMaker, options: Options, console: Console) -> dict[str, Any]:
+async def run_demo(make_feed: FeedMaker, options: Options, console: Console) -> dict[str, Any]:
     """Run the demo to its end, or until SIGINT or SIGTERM (drains; a second one stops at once); gives the summary."""
     metrics = Metrics()
     tally = Tally()
@@ -97,13 +97,13 @@ async def run(make_feed: FeedMaker, options: Options, console: Console) -> dict[
             metrics.expect(sorted(banks))
             observer = Fan(metrics, board)
             engine = await asyncio.to_thread(Inspector, banks)
-            loop = await asyncio.to_thread(learning_loop, inbox, Path(folder), engine, LIMITS, observer)
+            loop = await asyncio.to_thread(learning_loop, inbox, Path(folder), engine, DEMO_LIMITS, observer)
             operators = [SimulatedOperator(inbox, board)] if options.operator == "simulated" else []
             pipeline = Pipeline(
                 sources=[feed.source(observer)],
                 engine=engine,
                 sinks=[JsonLinesSink(options.results or Path(folder) / "results.jsonl")],
-                limits=LIMITS,
+                limits=DEMO_LIMITS,
                 observer=observer,
                 maps="all",
                 side_tasks=[loop, *operators],
@@ -134,7 +134,7 @@ async def _stream(pipeline: Pipeline, board: Board, console: Console, where: str
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop)
-    screen = asyncio.create_task(show(board, console, lambda: where))
+    screen = asyncio.create_task(show_board(board, console, lambda: where))
     try:
         with suppress(AbortedError):
             await pipeline.run()
@@ -155,7 +155,7 @@ async def _fit_all(feed: Feed, board: Board, console: Console, folder: Path) -> 
             bar = bars.add_task(job.recipe.name, total=1.0)
 
             def report(stage: str, done: int, total: int, job: Job = job, bar: Any = bar) -> None:
-                words, share = f"{job.recipe.name}: {STAGES[stage]}", _share(job, stage, done, total)
+                words, share = f"{job.recipe.name}: {STAGE_WORDS[stage]}", _fit_share(job, stage, done, total)
                 bars.update(bar, description=words, completed=share)
                 loop.call_soon_threadsafe(board.report, words, share)
 
@@ -178,7 +178,7 @@ async def _fit_all(feed: Feed, board: Board, console: Console, folder: Path) -> 
     return banks
 
 
-def _share(job: Job, stage: str, done: int, total: int) -> float:
+def _fit_share(job: Job, stage: str, done: int, total: int) -> float:
     """How much of a fit is done, by the time that its stages usually take."""
     starts = {"read": (0.0, 0.3), "embed": (0.3, 0.25), "coreset": (0.55, 0.1), "calibrate": (0.65, 0.35)}
     begin, length = starts[stage]

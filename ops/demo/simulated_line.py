@@ -18,7 +18,7 @@ from patchline.stream.model.frame import Frame
 from patchline.stream.model.observer import Observer
 from patchline.stream.wire.frames import frame_headers
 
-app = typer.Typer(no_args_is_help=True, help=__doc__)
+line_commands = typer.Typer(no_args_is_help=True, help=__doc__)
 Seed = Annotated[int, typer.Option(help="The same line for the same seed.")]
 
 
@@ -28,14 +28,14 @@ def _feed(seed: int, *, frames: int | None = None, rate: float = 0.0) -> Feed:
     )
 
 
-@app.command()
-def fit(
+@line_commands.command("fit")
+def fit_banks(
     folder: Annotated[Path, typer.Argument(help="Where each material's bank is written.", show_default=False)],
     seed: Seed = 0,
 ) -> None:
     """Fit a bank for each material; banks that are there stay as they are."""
     from patchline.engine.bank.store import GenerationStore, generations, save_bank
-    from patchline.engine.fitting.fit import fit as fit_bank
+    from patchline.engine.fitting.fit import fit
 
     for job in _feed(seed).jobs:
         name = job.recipe.name
@@ -43,12 +43,12 @@ def fit(
             typer.echo(f"{name}: a bank is there")
             continue
         store = GenerationStore(folder / name)
-        report = fit_bank(job.good, job.recipe, calibration=job.calibration, keep=store.keep)
+        report = fit(job.good, job.recipe, calibration=job.calibration, keep=store.keep)
         save_bank(report.bank, folder / name, report.calibration)
         typer.echo(f"{name}: {report.rows} rows, threshold {report.threshold:.4g}; {report.promise}")
 
 
-@app.command()
+@line_commands.command()
 def produce(
     bootstrap: Annotated[str, typer.Argument(help="Brokers, host:port.", show_default=False)],
     topic: Annotated[str, typer.Option(help="Topic of frames.")] = "frames",
@@ -76,4 +76,4 @@ async def _send(line: AsyncIterable[Frame], bootstrap: str, topic: str) -> None:
 
 
 if __name__ == "__main__":
-    app()
+    line_commands()

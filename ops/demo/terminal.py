@@ -29,7 +29,7 @@ METER = 40
 RECENT_REJECTS = 5
 
 
-async def show(board: Board, console: Console, where: Callable[[], str]) -> None:
+async def show_board(board: Board, console: Console, where: Callable[[], str]) -> None:
     """Show the board until it is done: live on a terminal, a line now and then elsewhere. `where` names the page."""
     if not console.is_terminal:
         while board.state != "done":

@@ -76,7 +76,7 @@ def inbox_of(settings: Settings, observer: Observer) -> FeedbackInbox:
     return KafkaFeedback(kafka, max_frame_bytes=settings.limits.max_frame_bytes, observer=observer)
 
 
-def desk_of(settings: Settings, loop: LearningLoop | None, evidence: EvidenceStore | None) -> ApiBackend:
+def backend_of(settings: Settings, loop: LearningLoop | None, evidence: EvidenceStore | None) -> ApiBackend:
     """What the HTTP routes speak to."""
     recipes = settings.recipes
     return ApiBackend(

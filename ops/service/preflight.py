@@ -23,7 +23,7 @@ from patchline.ops.settings.process import AlarmSettings, SinkSettings
 from patchline.ops.settings.servers import KafkaSettings, RedisSettings
 from patchline.ops.web.tls import tls_of
 
-T = TypeVar("T")
+Value = TypeVar("Value")
 
 
 @dataclass(slots=True)
@@ -98,8 +98,8 @@ def _parts(reading: Reading) -> _Parts:
     )
 
 
-def _each(values: Any, adapter: TypeAdapter[T]) -> dict[str, T]:
-    good: dict[str, T] = {}
+def _each(values: Any, adapter: TypeAdapter[Value]) -> dict[str, Value]:
+    good: dict[str, Value] = {}
     for name, value in values.items() if isinstance(values, Mapping) else ():
         try:
             good[name] = adapter.validate_python(value)

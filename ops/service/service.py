@@ -17,7 +17,14 @@ import structlog
 from patchline.engine.errors import PatchlineError
 from patchline.ops.errors import OpsError
 from patchline.ops.service.assembly import inspector_of, ledger_of, load_banks, sinks_of, sources_of, trial_engine_of
-from patchline.ops.service.learning_assembly import desk_of, drift_of, evidence_of, keeper_of, learning_recipes, loop_of
+from patchline.ops.service.learning_assembly import (
+    backend_of,
+    drift_of,
+    evidence_of,
+    keeper_of,
+    learning_recipes,
+    loop_of,
+)
 from patchline.ops.settings.model import Settings
 from patchline.ops.settings.secrets import secret_values
 from patchline.ops.telemetry.log_observer import LogObserver
@@ -139,7 +146,7 @@ class Service:
         keeper = keeper_of(settings, evidence, observer) if evidence is not None else None
         loop = await asyncio.to_thread(loop_of, settings, engine, evidence, observer)
         drift = await asyncio.to_thread(drift_of, settings, engine, observer)
-        self._api.desk = desk_of(settings, loop, evidence)
+        self._api.backend = backend_of(settings, loop, evidence)
         return Pipeline(
             sources=sources_of(settings, observer, ledger, self._conditions.present),
             engine=engine,

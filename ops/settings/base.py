@@ -65,7 +65,9 @@ class Section(BaseModel):
             ConfigError: the stream refuses the values.
         """
         build: Callable[..., Config] = config
-        same = {f.name: _plain(getattr(self, f.name)) for f in fields(config) if f.name in type(self).model_fields}
+        same = {
+            f.name: _as_stream_value(getattr(self, f.name)) for f in fields(config) if f.name in type(self).model_fields
+        }
         return build(**(same | given))
 
     @model_validator(mode="before")
@@ -85,7 +87,7 @@ class Section(BaseModel):
         return values
 
 
-def _plain(value: object) -> object:
+def _as_stream_value(value: object) -> object:
     """A value as the stream takes it: secrets revealed, and lists as tuples, because its configurations are frozen."""
     if isinstance(value, SecretStr):
         return value.get_secret_value()

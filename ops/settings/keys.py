@@ -15,9 +15,9 @@ from pydantic_core import PydanticUndefined
 from patchline.ops.settings.locations import PathOrUrl
 from patchline.ops.settings.model import ENV_DELIMITER, ENV_PREFIX, Settings
 from patchline.ops.settings.secrets import SecretUrl
+from patchline.ops.settings.yaml_lines import KeyPath
 
 ANY_NAME = "<name>"
-KeyPath = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,16 +102,16 @@ def _leaf(path: KeyPath, annotation: Any, field: FieldInfo, variant: str) -> Key
     )
 
 
-def _plain(annotation: Any) -> Any:
+def _without_marks(annotation: Any) -> Any:
     return typing.get_args(annotation)[0] if typing.get_origin(annotation) is typing.Annotated else annotation
 
 
 def _without_none(annotation: Any) -> Any:
-    annotation = _plain(annotation)
+    annotation = _without_marks(annotation)
     if typing.get_origin(annotation) not in (typing.Union, types.UnionType):
         return annotation
     options = [option for option in typing.get_args(annotation) if option is not type(None)]
-    return _plain(options[0]) if len(options) == 1 else typing.Union[tuple(options)]  # noqa: UP007 - built at run time
+    return _without_marks(options[0]) if len(options) == 1 else typing.Union[tuple(options)]  # noqa: UP007 - built at run time
 
 
 def _mapping_value(annotation: Any) -> Any:
@@ -119,7 +119,7 @@ def _mapping_value(annotation: Any) -> Any:
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
-    annotation = _plain(annotation)
+    annotation = _without_marks(annotation)
     union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
     options = typing.get_args(annotation) if union else (annotation,)
     return [option for option in options if isinstance(option, type) and issubclass(option, BaseModel)]

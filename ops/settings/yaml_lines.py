@@ -48,7 +48,7 @@ def read_document(path: Path) -> Document:
             return document
         if not isinstance(root, yaml.MappingNode):
             raise _unusable(f"{path}:{root.start_mark.line + 1}", "no keys", "sections such as `recipes:`")
-        document.data = _plain(loader, root, (), document, ())
+        document.data = _to_values(loader, root, (), document, ())
         return document
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -73,13 +73,15 @@ def _scalar(loader: yaml.SafeLoader, node: yaml.Node, path: KeyPath, doc: Docume
         return None
 
 
-def _plain(loader: yaml.SafeLoader, node: yaml.Node, path: KeyPath, doc: Document, above: tuple[yaml.Node, ...]) -> Any:
+def _to_values(
+    loader: yaml.SafeLoader, node: yaml.Node, path: KeyPath, doc: Document, above: tuple[yaml.Node, ...]
+) -> Any:
     if any(node is other for other in above):
         doc.problems.append(Problem(doc.place(path), ".".join(path), "an alias to itself", "a value"))
         return None
     above = (*above, node)
     if isinstance(node, yaml.SequenceNode):
-        return [_plain(loader, item, (*path, str(i)), doc, above) for i, item in enumerate(node.value)]
+        return [_to_values(loader, item, (*path, str(i)), doc, above) for i, item in enumerate(node.value)]
     if not isinstance(node, yaml.MappingNode):
         return _scalar(loader, node, path, doc)
     first_line: dict[str, int] = {}
@@ -101,5 +103,5 @@ def _plain(loader: yaml.SafeLoader, node: yaml.Node, path: KeyPath, doc: Documen
             continue
         name = str(key_node.value)  # the text as written: `on:` names a key, not a truth value
         doc.lines[(*path, name)] = key_node.start_mark.line + 1
-        values[name] = _plain(loader, value_node, (*path, name), doc, above)
+        values[name] = _to_values(loader, value_node, (*path, name), doc, above)
     return values

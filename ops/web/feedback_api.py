@@ -51,7 +51,7 @@ class ApiBackend:
 
 
 class FeedbackApi:
-    """The routes. Until `desk` is set they answer 503.
+    """The routes. Until `backend` is set they answer 503.
 
     Args:
         on: whether the server asks for a token; without one every route answers 403.
@@ -59,7 +59,7 @@ class FeedbackApi:
 
     def __init__(self, *, on: bool) -> None:
         self._on = on
-        self.desk: ApiBackend | None = None
+        self.backend: ApiBackend | None = None
 
     def routes(self) -> list[web.RouteDef]:
         """For `HttpServer`."""
@@ -75,7 +75,7 @@ class FeedbackApi:
         async def guarded(request: web.Request) -> web.StreamResponse:
             if not self._on:
                 return _error(403, "this route is off; expected http.token in the settings")
-            if self.desk is None:
+            if self.backend is None:
                 return _error(503, "starting")
             try:
                 return await handler(request)
@@ -89,10 +89,10 @@ class FeedbackApi:
         return guarded
 
     def _learning(self) -> LearningLoop:
-        assert self.desk is not None  # noqa: S101 - `_guarded` has looked
-        if self.desk.loop is None:
+        assert self.backend is not None  # noqa: S101 - `_guarded` has looked
+        if self.backend.loop is None:
             raise FeedbackError("no recipe learns here; expected recipes.NAME.learns: true in the settings")
-        return self.desk.loop
+        return self.backend.loop
 
     async def _submit(self, request: web.Request) -> web.Response:
         loop = self._learning()
@@ -141,15 +141,15 @@ class FeedbackApi:
         return _json(await asyncio.to_thread(self._explain, store, evidence))
 
     def _explain(self, store: EvidenceStore, evidence: Evidence) -> object:
-        desk, result = self.desk, evidence.result
-        assert desk is not None  # noqa: S101 - `_guarded` has looked
+        backend, result = self.backend, evidence.result
+        assert backend is not None  # noqa: S101 - `_guarded` has looked
         assert result.generation is not None  # noqa: S101 - evidence is kept of judged frames
-        bank = desk.bank(result.recipe, result.generation.number)
-        return explain(evidence, bank, store, lambda name: self._good_image(desk, result.recipe, name))
+        bank = backend.bank(result.recipe, result.generation.number)
+        return explain(evidence, bank, store, lambda name: self._good_image(backend, result.recipe, name))
 
     @staticmethod
-    def _good_image(desk: ApiBackend, recipe: str, name: str) -> Image | None:
-        folder = desk.good_images.get(recipe)
+    def _good_image(backend: ApiBackend, recipe: str, name: str) -> Image | None:
+        folder = backend.good_images.get(recipe)
         if folder is None:
             return None
         path = (folder / name).resolve()
@@ -157,16 +157,16 @@ class FeedbackApi:
             # A name comes from a bank's file: it must not lead out of the folder.
             if not path.is_relative_to(folder.resolve()):
                 return None
-            return read_image(path.read_bytes(), max_bytes=desk.max_frame_bytes, max_pixels=desk.max_pixels)
+            return read_image(path.read_bytes(), max_bytes=backend.max_frame_bytes, max_pixels=backend.max_pixels)
         except (OSError, UnreadableError):
             return None
 
     async def _evidence(self, frame_id: str) -> tuple[EvidenceStore, Evidence]:
-        assert self.desk is not None  # noqa: S101 - `_guarded` has looked
-        store = self.desk.evidence
+        assert self.backend is not None  # noqa: S101 - `_guarded` has looked
+        store = self.backend.evidence
         if store is None:
             raise FeedbackError("no frames are kept here; expected evidence.url in the settings")
-        found = await asyncio.to_thread(store.find, frame_id, self.desk.recipes)
+        found = await asyncio.to_thread(store.find, frame_id, self.backend.recipes)
         if found is None:
             raise web.HTTPNotFound(text=f"frame {frame_id!r} is not, or no longer, in {store.url}\n")
         return store, found

@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer
 from typer.testing import CliRunner
 
 from patchline.ops.demo.material import MATERIALS
-from patchline.ops.demo.simulated_line import app
+from patchline.ops.demo.simulated_line import line_commands
 from patchline.stream.decoding.image_file import read_image
 from patchline.stream.model.frame import Frame, Position
 from patchline.stream.wire.frames import read_frame
@@ -18,7 +18,7 @@ async def test_line_sends_frames_that_the_service_reads(kafka: str, unique_name:
     """Each material's camera sends whole images as CloudEvents without a flaw, under ids that differ."""
     topic, count = unique_name("line"), 2 * len(MATERIALS)
     options = ["produce", kafka, "--topic", topic, "--rate", "0", "--frames", str(count)]
-    done = await asyncio.to_thread(CliRunner().invoke, app, options)
+    done = await asyncio.to_thread(CliRunner().invoke, line_commands, options)
     assert done.exit_code == 0, done.output
     frames: list[Frame] = []
     async with AIOKafkaConsumer(topic, bootstrap_servers=kafka, auto_offset_reset="earliest") as reader:

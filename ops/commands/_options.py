@@ -1,0 +1,22 @@
+"""What several commands share: options, examples under them, and results as JSON."""
+
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+import typer
+
+BankArgument = Annotated[str, typer.Argument(help="Folder of the bank, or a URL such as s3://bucket/bottle.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of words.")]
+
+
+def examples(*lines: str) -> str:
+    """Command lines with what they do, as the epilog of `--help`: one paragraph each, as its renderer wants them."""
+    return "[bold]Examples[/]\n\n" + "\n\n".join(f"[cyan]{line}[/]" for line in lines)
+
+
+def print_json(lines: Iterable[dict[str, Any]]) -> None:
+    """Print one JSON object a line."""
+    import msgspec
+
+    for line in lines:
+        typer.echo(msgspec.json.encode(line))
