@@ -5,14 +5,18 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import cv2
 import numpy as np
 
 from patchline.engine.types import Image, Inspection, Verdict
 from patchline.stream.inspection.engine import Maps
+from patchline.stream.model.alarm import AlarmEvent, AlarmState
+from patchline.stream.model.errors import AlarmGap, DropCause
 from patchline.stream.model.frame import Frame, Position
 from patchline.stream.model.observer import Observer, Queue, Stage
+from patchline.stream.model.result import Result
 
 GENERATION_SHA256 = "5" * 64
 SIZE_PX = (32, 48)
@@ -84,8 +88,8 @@ class Recorder(Observer):
         self.batches: list[int] = []
         self.retries: list[tuple[str, str]] = []
         self.ready_states: list[bool] = []
-        self.alarm_events: list[object] = []
-        self.alarm_states: dict[str, object] = {}
+        self.alarm_events: list[AlarmEvent] = []
+        self.alarm_states: dict[str, AlarmState | None] = {}
         self.alarm_gaps: dict[str, int] = {}
         self.redis_up: bool | None = None
         self.depth: dict[str, int] = {}
@@ -95,56 +99,56 @@ class Recorder(Observer):
         self.connections: list[tuple[str, bool]] = []
         self.crashes: dict[tuple[str, int], int] = {}
 
-    def ready(self, ready):
+    def ready(self, ready: bool) -> None:
         self.ready_states.append(ready)
 
-    def frame_received(self, camera):
+    def frame_received(self, camera: str) -> None:
         self.received[camera] = self.received.get(camera, 0) + 1
 
-    def frame_dropped(self, camera, cause):
+    def frame_dropped(self, camera: str, cause: DropCause) -> None:
         self.dropped[camera, cause] = self.dropped.get((camera, cause), 0) + 1
 
-    def stage_seconds(self, stage: Stage, camera, seconds):
+    def stage_seconds(self, stage: Stage, camera: str, seconds: float) -> None:
         assert seconds >= 0
         self.stages[stage] = self.stages.get(stage, 0) + 1
 
-    def batch_closed(self, size):
+    def batch_closed(self, size: int) -> None:
         self.batches.append(size)
 
-    def queue_depth(self, queue: Queue, depth):
+    def queue_depth(self, queue: Queue, depth: int) -> None:
         self.depth[queue] = max(depth, self.depth.get(queue, 0))
 
-    def judged(self, frame, prepared, inspection, result):
+    def judged(self, frame: Frame, prepared: Image | None, inspection: Inspection | None, result: Result) -> None:
         self.judged_ids.append(frame.frame_id)
 
-    def result(self, result):
+    def result(self, result: Result) -> None:
         self.results.append(result.frame_id)
 
-    def consumer_lag(self, topic, partition, lag):
+    def consumer_lag(self, topic: str, partition: int, lag: int) -> None:
         self.lag[topic, partition] = lag
 
-    def partitions(self, topic, partitions):
+    def partitions(self, topic: str, partitions: Sequence[int]) -> None:
         self.owned.append(tuple(partitions))
 
-    def crash_found(self, topic, partition, frames):
+    def crash_found(self, topic: str, partition: int, frames: int) -> None:
         self.crashes[topic, partition] = frames
 
-    def camera_connected(self, camera, connected):
+    def camera_connected(self, camera: str, connected: bool) -> None:
         self.connections.append((camera, connected))
 
-    def alarm(self, event):
+    def alarm(self, event: AlarmEvent) -> None:
         self.alarm_events.append(event)
 
-    def alarm_state(self, camera, state):
+    def alarm_state(self, camera: str, state: AlarmState | None) -> None:
         self.alarm_states[camera] = state
 
-    def alarm_gap(self, cause, results):
+    def alarm_gap(self, cause: AlarmGap, results: int) -> None:
         self.alarm_gaps[cause] = self.alarm_gaps.get(cause, 0) + results
 
-    def alarm_store(self, up):
+    def alarm_store(self, up: bool) -> None:
         self.redis_up = up
 
-    def retrying(self, what, error, attempt):
+    def retrying(self, what: str, error: BaseException, attempt: int) -> None:
         self.retries.append((what, str(error)))
 
 
@@ -169,7 +173,7 @@ def frame(
     position: Position | None = None,
     hashed: bool = False,
     image: Image | None = None,
-    **more: object,
+    **more: Any,
 ) -> Frame:
     if payload is None and image is None:
         payload = jpeg(50)

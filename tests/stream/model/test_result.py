@@ -1,4 +1,5 @@
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import msgspec
 import pytest
@@ -56,9 +57,9 @@ def test_times_have_a_zone_that_utc_can_tell() -> None:
 @pytest.mark.parametrize("name", ["time", "inspected_at"])
 def test_a_result_has_no_time_without_a_zone(name: str) -> None:
     """Both of its times are checked."""
-    times = {"time": NOW, "inspected_at": NOW} | {name: datetime(2026, 1, 1)}
+    fields: dict[str, Any] = {"time": NOW, "inspected_at": NOW, name: datetime(2026, 1, 1)}
     with pytest.raises(ValueError, match=f"^{name} is"):
-        Result(frame_id="f", camera="c", recipe="r", verdict=Verdict.PASS, latency_ms=1.0, **times)
+        Result(frame_id="f", camera="c", recipe="r", verdict=Verdict.PASS, latency_ms=1.0, **fields)
 
 
 @pytest.mark.parametrize(("number", "good"), [(1, True), (0, False), (2**53 - 1, True), (2**53, False)])

@@ -1,0 +1,210 @@
+"""The evidence store gives frames back by their id, whole or not at all, and keeps to its bounds."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from patchline.engine.types import Verdict
+from patchline.stream.evidence.store import EvidenceStore, encode_png
+from patchline.stream.model.errors import EvidenceError
+from tests.stream.evidence_help import decoded, evidence, store_at
+from tests.stream.scripted import picture
+
+
+@pytest.mark.parametrize("where", ["folder", "memory"])
+def test_a_frame_comes_back_by_its_id(where: str, tmp_path: Path, unique_name: Callable[[str], str]) -> None:
+    """Image, result and map come back, on disk and on another file system; what was never kept is not there."""
+    store = store_at(str(tmp_path) if where == "folder" else f"memory://{unique_name('evidence')}")
+    anomaly_map = np.linspace(0, 5, 32 * 48, dtype=np.float32).reshape(32, 48)
+    store.put(evidence("line/1", b"bytes"), b"bytes", anomaly_map)
+    found = store.find("line/1", ["other", "plate"])
+    assert found is not None
+    assert (found.result.score, found.nearest_row, found.map_max) == (120.0, 3, 5.0)
+    assert store.image(found) == b"bytes"
+    grey = decoded(store.map_png(found))
+    assert np.abs(grey / 255 * 5 - anomaly_map).max() <= 5 / 255
+    assert store.find("line/2", ["plate"]) is None
+    assert [e.result.frame_id for e in store.recent_rejects("plate", 5)] == ["line/1"]
+
+
+def test_altered_or_half_written_frames_are_not_there(tmp_path: Path) -> None:
+    """An image that is not the one kept is not given out, and a record cut short is none."""
+    store = store_at(str(tmp_path))
+    store.put(evidence("a", b"bytes"), b"bytes")
+    found = store.find("a", ["plate"])
+    assert found is not None
+    next(tmp_path.rglob("*.image")).write_bytes(b"other")
+    assert store.image(found) is None
+    record = next(tmp_path.rglob("*.json"))
+    record.write_bytes(record.read_bytes()[:-10])
+    assert store.find("a", ["plate"]) is None
+
+
+def test_old_and_surplus_frames_are_removed_oldest_first(tmp_path: Path) -> None:
+    """Age and bytes bound the store; files that are not its own stay."""
+    store = store_at(str(tmp_path), keep_s=1000, keep_bytes=5000)
+    for age, name in ((5000, "old"), (30, "first"), (20, "second"), (10, "third")):
+        store.put(evidence(name, bytes(1500)), bytes(1500))
+        digest = hashlib.sha256(name.encode()).hexdigest()
+        for path in tmp_path.rglob(f"{digest}.*"):
+            os.utime(path, (path.stat().st_mtime - age,) * 2)
+    (tmp_path / "plate" / "mine.json").write_text("{}")
+    assert store.expire() == 2
+    left = [name for name in ("old", "first", "second", "third") if store.find(name, ["plate"]) is not None]
+    assert left == ["second", "third"]
+    assert (tmp_path / "plate" / "mine.json").exists()
+
+
+MAP = np.full((4, 4), 2.0, np.float32)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """What lies below a folder, by the ends of the names."""
+    return {path.name.partition(".")[2]: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2])
+def test_a_crash_amid_writing_never_leaves_a_record_without_its_image(
+    writes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After any number of its three writes the frame is not there; only with the last one, all of it is."""
+    store = store_at(str(tmp_path))
+    write, left = store._fs.pipe_file, [writes]
+
+    def crashing(path: str, value: bytes) -> None:
+        if not left[0]:
+            raise OSError("the worker was killed")
+        left[0] -= 1
+        write(path, value)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store._fs, "pipe_file", crashing)
+        with pytest.raises(EvidenceError, match="the worker was killed"):
+            store.put(evidence("a", b"bytes"), b"bytes", MAP)
+    assert len(files(tmp_path)) == writes
+    assert "json" not in files(tmp_path)
+    assert store.find("a", ["plate"]) is None
+    assert store.recent_rejects("plate", 5) == []
+    store.put(evidence("a", b"bytes"), b"bytes", MAP)
+    assert set(files(tmp_path)) == {"json", "image", "map.png"}
+
+
+@pytest.mark.parametrize("removals", [1, 2])
+def test_a_crash_amid_removing_leaves_no_record_either(
+    removals: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What says that the frame is there goes first, so a frame that is half removed is not there."""
+    store = store_at(str(tmp_path), keep_s=-1)
+    store.put(evidence("a", b"bytes"), b"bytes", MAP)
+    remove, left = store._fs.rm_file, [removals]
+
+    def crashing(path: str) -> None:
+        if not left[0]:
+            raise OSError("the worker was killed")
+        left[0] -= 1
+        remove(path)
+
+    monkeypatch.setattr(store._fs, "rm_file", crashing)
+    with pytest.raises(EvidenceError):
+        store.expire()
+    assert len(files(tmp_path)) == 3 - removals
+    assert "json" not in files(tmp_path)
+
+
+def test_rejects_and_passes_lie_apart_and_both_are_found(tmp_path: Path) -> None:
+    """A frame is filed by its verdict; only rejects are recent rejects, newest last, and no more than asked for."""
+    store = store_at(str(tmp_path))
+    for number, verdict in enumerate((Verdict.REJECT, Verdict.PASS, Verdict.REJECT, Verdict.REJECT)):
+        store.put(evidence(f"f{number}", b"x", verdict), b"x")
+        for path in tmp_path.rglob(f"{hashlib.sha256(f'f{number}'.encode()).hexdigest()}.*"):
+            os.utime(path, (number, number))
+    kept = store.find("f1", ["plate"])
+    assert kept is not None
+    assert store.image(kept) == b"x"
+    assert (kept.map_max, store.map_png(kept)) == (None, None)
+    assert len(list((tmp_path / "plate" / "pass").iterdir())) == 2
+    assert [each.result.frame_id for each in store.recent_rejects("plate", 2)] == ["f2", "f3"]
+    assert [each.result.frame_id for each in store.recent_rejects("plate", 9)] == ["f0", "f2", "f3"]
+    assert store.recent_rejects("other", 9) == []
+
+
+def test_the_bounds_of_the_store_are_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A frame exactly as old, and a store exactly as large, as may be stays; beyond that the oldest goes."""
+    monkeypatch.setattr("patchline.stream.evidence.store.time", lambda: 2000.0)
+    store = store_at(str(tmp_path), keep_s=1000)
+    for name, at in (("old", 999.0), ("kept", 1000.0)):
+        store.put(evidence(name, b"x"), b"x")
+        for path in tmp_path.rglob(f"{hashlib.sha256(name.encode()).hexdigest()}.*"):
+            os.utime(path, (at, at))
+    assert store.expire() == 1
+    assert store.find("old", ["plate"]) is None
+    assert store.find("kept", ["plate"]) is not None
+    size = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+    assert store_at(str(tmp_path), keep_s=10**6, keep_bytes=size).expire() == 0
+    assert store_at(str(tmp_path), keep_s=10**6, keep_bytes=size - 1).expire() == 1
+    assert files(tmp_path) == {}
+
+
+def test_a_frame_is_as_young_as_its_youngest_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is being written is not removed for a part that was there before."""
+    monkeypatch.setattr("patchline.stream.evidence.store.time", lambda: 2000.0)
+    store = store_at(str(tmp_path), keep_s=1000)
+    store.put(evidence("f", b"x"), b"x", MAP)
+    for path in tmp_path.rglob("*.*"):
+        os.utime(path, (1500.0, 1500.0) if path.suffix == ".image" else (10.0, 10.0))
+    assert store.expire() == 0
+
+
+def test_a_map_keeps_its_scale(tmp_path: Path) -> None:
+    """White stands for the highest score; a map of zeros is black and has scale 0."""
+    store = store_at(str(tmp_path))
+    for name, values in (("some", [0.0, 5.0, 10.0, 2.5]), ("none", [0.0] * 4)):
+        store.put(evidence(name, b"x"), b"x", np.array([values], np.float32))
+    some, none = store.find("some", ["plate"]), store.find("none", ["plate"])
+    assert some is not None
+    assert none is not None
+    assert (some.map_max, none.map_max) == (10.0, 0.0)
+    for found, expected in ((some, [0, 127, 255, 63]), (none, [0] * 4)):
+        assert decoded(store.map_png(found)).tolist() == [expected]
+
+
+def test_pixels_are_written_without_loss() -> None:
+    """RGB comes back as RGB."""
+    image = picture(120)
+    assert np.array_equal(decoded(encode_png(image)), image)
+
+
+def test_a_url_that_cannot_be_understood_is_refused() -> None:
+    """The error names the URL and what was expected."""
+    with pytest.raises(EvidenceError, match=r"evidence store nowhere://x: .*expected a folder or an fsspec URL"):
+        EvidenceStore("nowhere://x", keep_s=1, keep_bytes=1)
+
+
+def test_storage_that_is_away_is_an_error_that_may_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading, listing and removing say that the store cannot be reached; what is gone already is no error."""
+    store = store_at(str(tmp_path), keep_s=-1)
+    store.put(evidence("a", b"x"), b"x")
+
+    def away(*_: object, **__: object) -> None:
+        raise OSError("no route")
+
+    for method, call in (
+        ("cat_file", lambda: store.find("a", ["plate"])),
+        ("find", lambda: store.recent_rejects("plate", 1)),
+        ("rm_file", store.expire),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(store._fs, method, away)
+            with pytest.raises(EvidenceError, match="no route") as raised:
+                call()
+            assert raised.value.retriable
+
+    def gone(*_: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(store._fs, "rm_file", gone)
+    assert store.expire() == 1
