@@ -121,7 +121,7 @@ def decode_manifest(content: bytes, path: str, number: int) -> Manifest:
         raise BankFileError(f"{path}: altered: its content has SHA-256 {actual}, it states {manifest.checksum}")
     for name in (manifest.tensors, manifest.log.name if manifest.log else "log"):
         if "/" in name or name.startswith("."):
-            raise BankFileError(f"{path}: altered: it must name files beside it, actual {name!r}")
+            raise BankFileError(f"{path}: altered: it must name files beside it, found {name!r}")
     return manifest
 
 

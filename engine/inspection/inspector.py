@@ -194,9 +194,9 @@ class Inspector:
                 f"recipe {recipe!r}: generation {bank.generation} was not fitted by the recipe that is loaded; "
                 f"expected a generation of the same store"
             )
-        following = yield from judge.following(bank)
+        next_judge = yield from judge.follow_steps(bank)
         self._note_used(recipe)
-        self._judges[recipe] = following
+        self._judges[recipe] = next_judge
         self._batch_judges.pop(recipe, None)
 
     def take_used(self, recipe: str) -> dict[str, set[int]]:

@@ -55,7 +55,7 @@ class Judge:
         distances, nearest = self.index.search(embeddings, 1)
         return self._scorer.score(embeddings, distances[:, 0], nearest[:, 0]), nearest[:, 0]
 
-    def following(self, bank: MemoryBank) -> Generator[None, None, "Judge"]:
+    def follow_steps(self, bank: MemoryBank) -> Generator[None, None, "Judge"]:
         """The judge by another generation of this bank, made in slices; this one judges until then, and longer only
         where its index grows apart.
 

@@ -106,7 +106,7 @@ def test_what_has_aged_is_replayed_and_unlearned_exactly(store: GenerationStore,
     event = store.manifest().event
     assert isinstance(event, Aged)
     assert event.rows == tuple(rows)
-    references = ReferenceFrames(learner._newest.state)
+    references = ReferenceFrames(learner._head.state)
     for name, values in small_bank()[1].items():
         references = references.with_frame(name, "calibration", values)
     assert bank.calibration.scores.tolist() == np.sort(references.scores(SCALE, bank.recipe.neighbours)).tolist()

@@ -1,0 +1,109 @@
+"""What follows from the events of a chain: the log to replay, known defects, quarantine, feedback."""
+
+import pytest
+
+from patchline.engine.bank.events import (
+    RECENT,
+    Aged,
+    Chain,
+    ConfirmedDefect,
+    ConfirmedGood,
+    Event,
+    Fitted,
+    Held,
+    RolledBack,
+    StoredFrame,
+    Unlearned,
+    chain_after,
+    chain_of,
+)
+from patchline.engine.coreset.event_log import AgedRows, Learned
+from patchline.engine.errors import EngineError
+
+
+def frame(name: str, sha256: str = "") -> StoredFrame:
+    return StoredFrame(name=name, sha256=sha256, bytes=1)
+
+
+def good(name: str, score: float = 1.0, feedback_id: str = "") -> ConfirmedGood:
+    return ConfirmedGood(frame=frame(name), score=score, feedback_id=feedback_id)
+
+
+def held(name: str) -> Held:
+    return Held(frame=frame(name), score=2.0, held="why")
+
+
+def defect(name: str, sha256: str = "") -> ConfirmedDefect:
+    return ConfirmedDefect(frame=frame(name, sha256))
+
+
+def test_a_fit_says_nothing() -> None:
+    """A chain of the fit alone has no log, no frames and no feedback."""
+    assert chain_of([Fitted(time="2026-01-01")]) == Chain()
+
+
+def test_a_confirmed_frame_is_learned_once() -> None:
+    """A second confirmation of a frame leaves its place in the log, its file and its score; both ids count."""
+    chain = chain_of([Fitted(), good("a", 1.5, "one"), good("b"), good("a", 9.0, "two")])
+    assert chain.log == (Learned(frame="a"), Learned(frame="b"))
+    assert chain.scores == {"a": 1.5, "b": 1.0}
+    assert list(chain.frames) == ["a", "b"]
+    assert chain.feedback == {"one", "two"}
+
+
+def test_a_confirmation_ends_quarantine_and_being_a_defect() -> None:
+    """Also where the frame was learned before; others stay where they are."""
+    chain = chain_of([Fitted(), held("a"), held("b"), defect("c"), defect("d"), good("a"), good("c")])
+    assert (list(chain.held), list(chain.defects)) == (["b"], ["d"])
+    again = chain_after(chain, defect("a"), ())
+    assert list(again.defects) == ["d", "a"]
+    assert list(chain_after(again, good("a"), ()).defects) == ["d"]
+
+
+def test_a_defect_leaves_quarantine_and_the_newest_is_last() -> None:
+    """Named once more, a defect has its newer file, and stands behind the others."""
+    chain = chain_of([Fitted(), held("a"), defect("a", "old"), defect("b"), defect("a", "new")])
+    assert not chain.held
+    assert [(name, stored.sha256) for name, stored in chain.defects.items()] == [("b", ""), ("a", "new")]
+    assert chain.log == ()
+
+
+def test_unlearning_takes_a_frame_from_everywhere() -> None:
+    """From the log, its aged rows included, the frames, the scores, the defects and quarantine; others stay."""
+    aged = Aged(rows=(("a", 1), ("b", 2)))
+    chain = chain_of([Fitted(), good("a"), good("b"), aged, defect("a"), held("a"), Unlearned(frame="a")])
+    assert chain.log == (Learned(frame="b"), AgedRows(rows=(("b", 2),)))
+    assert (list(chain.frames), list(chain.scores)) == (["b"], ["b"])
+    assert (chain.defects, chain.held) == ({}, {})
+
+
+def test_rolling_back_takes_the_log_of_then_and_keeps_what_is_known() -> None:
+    """Learned frames, scores and passed frames are those of that generation; defects, quarantine and feedback stay."""
+    passed = ConfirmedGood(frame=frame("b"), score=3.0, passed=(0.5, 0.6))
+    events: list[Event] = [Fitted(), good("a", 1.0, "one"), passed, defect("d"), held("h"), RolledBack(to=2)]
+    chain = chain_of(events)
+    assert (chain.log, chain.scores, list(chain.frames)) == ((Learned(frame="a"),), {"a": 1.0}, ["a"])
+    assert chain.passed == ()
+    assert (list(chain.defects), list(chain.held), chain.feedback) == (["d"], ["h"], {"one"})
+
+
+@pytest.mark.parametrize("to", [0, 3])
+def test_rolling_back_to_what_is_not_there(to: int) -> None:
+    """A generation that is not before the event is refused with the ones that are."""
+    with pytest.raises(EngineError, match=f"generation 3 goes back to {to}, expected 1 to 2"):
+        chain_of([Fitted(), good("a"), RolledBack(to=to)])
+    assert chain_of([Fitted(), good("a"), RolledBack(to=1)]).log == ()
+    assert chain_of([Fitted(), good("a"), RolledBack(to=2)]).log == (Learned(frame="a"),)
+
+
+def test_the_newest_passed_scores_are_remembered() -> None:
+    """So many at most, whichever events brought them, in their order."""
+    many = tuple(float(n) for n in range(RECENT))
+    chain = chain_of([Fitted(passed=(-1.0,)), Fitted(passed=many), Fitted(passed=(0.5,))])
+    assert chain.passed == (*many[1:], 0.5)
+    assert len(chain.passed) == RECENT
+
+
+def test_feedback_without_an_id_is_not_remembered() -> None:
+    """An event that nobody's request made adds nothing to what has been applied."""
+    assert chain_of([Fitted(), good("a"), good("b", feedback_id="x"), good("c")]).feedback == {"x"}
