@@ -31,5 +31,6 @@ def test_an_axis_is_made_once_and_cannot_be_changed() -> None:
     operator = axis_operator(4, 20, 1.5)
     assert axis_operator(4, 20, 1.5) is operator
     assert not operator.flags.writeable
-    assert (operator.shape, operator.dtype) == ((20, 4), np.float32)
+    assert operator.shape == (20, 4)
+    assert operator.dtype == np.dtype(np.float32)
     np.testing.assert_allclose(operator.sum(1), 1, rtol=1e-5)
