@@ -1,16 +1,20 @@
 """Learning whose generations only count: a learner, a store, an inbox, and what happened, in order."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
+from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.errors import GenerationConflictError
+from patchline.engine.learning.requests import Confirmation
 from patchline.engine.numerics.core_pool import finished
-from patchline.engine.types import Embedded
+from patchline.engine.types import Embedded, Image, Rows
 from patchline.stream.learning.inbox import LocalInbox
 from patchline.stream.learning.loop import LearningLoop
 from patchline.stream.model.feedback import Feedback, FeedbackReply, FeedbackVerdict, GenerationAnnounced
@@ -55,7 +59,8 @@ class ScriptedLearner:
     """A learner whose generations only count; `fail` says what its next confirmation raises."""
 
     def __init__(self, world: World) -> None:
-        self.world, self.bank, self.proposal = world, world.bank, None
+        self.world, self.bank = world, world.bank
+        self.proposal: Any = None
         self.fail: Exception | None = None
 
     def reopen(self) -> "ScriptedLearner":
@@ -70,7 +75,7 @@ class ScriptedLearner:
     def note_pass(self, score: float) -> None:
         self.world.passed.append(score)
 
-    def confirm_good(self, request) -> Iterator[None]:
+    def confirm_good(self, request: Confirmation) -> Iterator[None]:
         yield
         if self.fail is not None:
             raise self.fail
@@ -105,16 +110,16 @@ class LearningScriptedEngine(ScriptedEngine):
         super().__init__()
         self.world = world
 
-    def begin_embed(self, recipe, prepared):
+    def begin_embed(self, recipe: str, prepared: Image) -> Future[Rows]:
         return finished(lambda: np.zeros((4, 2), np.int16))
 
-    def begin_embed_to_learn(self, recipe, prepared):
+    def begin_embed_to_learn(self, recipe: str, prepared: Image) -> Future[Embedded]:
         return finished(lambda: Embedded(np.zeros((4, 2), np.int16), np.zeros(4, np.int64), 9.5))
 
-    def swaps_beside(self, recipe) -> bool:
+    def swaps_beside(self, recipe: str) -> bool:
         return True
 
-    def swap_steps(self, recipe, bank) -> Iterator[None]:
+    def swap_steps(self, recipe: str, bank: MemoryBank) -> Iterator[None]:
         yield
         self.world.log.append(f"swap {bank.generation}")
 
@@ -125,10 +130,10 @@ class Inbox(LocalInbox):
         self.world = world
         self.others: asyncio.Queue[GenerationAnnounced] = asyncio.Queue()
 
-    async def announce(self, announced):
+    async def announce(self, announced: GenerationAnnounced) -> None:
         self.world.log.append(f"announce {announced.generation.number}")
 
-    async def announced(self):
+    async def announced(self) -> AsyncIterator[GenerationAnnounced]:
         while True:
             yield await self.others.get()
 
@@ -139,13 +144,13 @@ class Answers(Observer):
         self.taken: asyncio.Queue[int] = asyncio.Queue()
         self.retries: asyncio.Queue[str] = asyncio.Queue()
 
-    def feedback(self, reply):
+    def feedback(self, reply: FeedbackReply) -> None:
         self.replies.put_nowait(reply)
 
-    def generation(self, recipe, bank):
+    def generation(self, recipe: str, bank: MemoryBank) -> None:
         self.taken.put_nowait(bank.generation)
 
-    def retrying(self, what, error, attempt):
+    def retrying(self, what: str, error: BaseException, attempt: int) -> None:
         self.retries.put_nowait(str(error))
 
 
@@ -157,11 +162,17 @@ class Running:
     answers: Answers
     loop: LearningLoop
 
-    async def ask(self, feedback_id: str, **more: object) -> FeedbackReply:
+    async def ask(self, feedback_id: str, **more: Any) -> FeedbackReply:
         await self.inbox.submit(feedback(feedback_id, **more))
         return await asyncio.wait_for(self.answers.replies.get(), 60)
 
 
-def feedback(feedback_id: str, **more: object) -> Feedback:
-    fields = {"recipe": "plate", "frame_id": "f", "image": jpeg(200), "operator": "ada", "time": datetime.now(UTC)}
+def feedback(feedback_id: str, **more: Any) -> Feedback:
+    fields: dict[str, Any] = {
+        "recipe": "plate",
+        "frame_id": "f",
+        "image": jpeg(200),
+        "operator": "ada",
+        "time": datetime.now(UTC),
+    }
     return Feedback(feedback_id=feedback_id, verdict=FeedbackVerdict.CONFIRM_GOOD, **{**fields, **more})

@@ -1,11 +1,15 @@
 """Several workers note what they use, and once a day one of them lets the rest go."""
 
 from collections.abc import Iterator
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from patchline.engine.bank.events import Aged
+from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.bank.usage_log import UsageLog
 from patchline.engine.learning.learner import Learner
+from patchline.engine.types import Embedded, Image, Rows
 from patchline.stream.decoding.decoder import Decoder
 from patchline.stream.inspection.engine_thread import EngineThread
 from patchline.stream.learning.ageing import AgeingRecipe, RowAgeing
@@ -27,15 +31,16 @@ class UsedEngine(ScriptedEngine):
         used, self.used = self.used, {}
         return used
 
-    def begin_embed(self, recipe, prepared):
+    def begin_embed(self, recipe: str, prepared: Image) -> Future[Rows]:
         raise AssertionError
 
-    begin_embed_to_learn = begin_embed
+    def begin_embed_to_learn(self, recipe: str, prepared: Image) -> Future[Embedded]:
+        raise AssertionError
 
-    def swaps_beside(self, recipe) -> bool:
+    def swaps_beside(self, recipe: str) -> bool:
         return False
 
-    def swap_steps(self, recipe, bank) -> Iterator[None]:
+    def swap_steps(self, recipe: str, bank: MemoryBank) -> Iterator[None]:
         yield
 
 
@@ -44,10 +49,10 @@ async def test_of_two_workers_one_lets_unused_rows_age(tmp_path: Path) -> None:
     store = new_store(tmp_path / "part")
     rows = [store.bank().provenance(row) for row in range(24)]
     clock = datetime(2026, 3, 1, 12, tzinfo=UTC)
-    taken = []
+    taken: list[tuple[str, MemoryBank, str, str]] = []
 
-    async def take(*told) -> None:
-        taken.append(told)
+    async def take(recipe: str, bank: MemoryBank, feedback_id: str, operator: str) -> None:
+        taken.append((recipe, bank, feedback_id, operator))
 
     engines = [UsedEngine(), UsedEngine()]
     thread = EngineThread(engines[0])
@@ -75,4 +80,6 @@ async def test_of_two_workers_one_lets_unused_rows_age(tmp_path: Path) -> None:
     assert [(name, bank.generation, asked) for name, bank, asked, _ in taken] == [("part", 2, "ageing-2026-03-03")]
     left = store.bank()
     assert [left.provenance(row) for row in range(len(left.rows))] == [row for i, row in enumerate(rows) if i % 4 < 2]
-    assert (store.manifest().event.operator, len(store.manifest().event.rows)) == ("ageing policy", 12)
+    event = store.manifest().event
+    assert isinstance(event, Aged)
+    assert (event.operator, len(event.rows)) == ("ageing policy", 12)

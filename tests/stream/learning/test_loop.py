@@ -1,21 +1,25 @@
 """Feedback -> learn -> store -> announce -> swap, and what becomes of feedback that cannot be learned."""
 
 import asyncio
-from collections.abc import Callable
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
+from typing import Any, TypeAlias, cast
 
 import pytest
 
 from patchline.engine.errors import LearningError
+from patchline.engine.learning.learner import Learner
 from patchline.engine.types import Verdict
 from patchline.stream.decoding.decoder import Decoder
 from patchline.stream.inspection.engine_thread import EngineThread
-from patchline.stream.learning.loop import LearningLoop
+from patchline.stream.learning.loop import Generations, LearningLoop
 from patchline.stream.learning.recipe import RecipeLearning
 from patchline.stream.model.feedback import FeedbackOutcome, GenerationAnnounced
 from patchline.stream.model.limits import Limits
 from patchline.stream.model.result import GenerationRef, Result
+from tests.stream.kafka_help import until
 from tests.stream.scripted_learning import (
     Answers,
     Bank,
@@ -28,20 +32,24 @@ from tests.stream.scripted_learning import (
     feedback,
 )
 
+Start: TypeAlias = Callable[[], AbstractAsyncContextManager[Running]]
+
 
 @pytest.fixture
-def running() -> Callable[[], object]:
+def running() -> Start:
+    """Starts the loop on scripted parts, and ends it."""
+
     @asynccontextmanager
-    async def run():
+    async def run() -> AsyncIterator[Running]:
         world, answers = World(), Answers()
         engine, inbox, learner = LearningScriptedEngine(world), Inbox(world), ScriptedLearner(world)
         decoder = Decoder(engine.prepare, ["plate"], Limits())
-        learning = RecipeLearning("plate", learner, engine, None, decoder, stream_scores=True)
+        learning = RecipeLearning("plate", cast(Learner, learner), engine, None, decoder, stream_scores=True)
         loop = LearningLoop(
             inbox=inbox,
             recipes={"plate": learning},
             engine=engine,
-            stores={"plate": ScriptedStore(world)},
+            stores={"plate": cast(Generations, ScriptedStore(world))},
             active={"plate": 1},
             observer=answers,
         )
@@ -56,7 +64,7 @@ def running() -> Callable[[], object]:
     return run
 
 
-async def test_the_loop_learns_stores_announces_and_swaps_in_that_order(running):
+async def test_the_loop_learns_stores_announces_and_swaps_in_that_order(running: Start) -> None:
     """Nothing is announced that is not stored, nothing judges that was not announced; the answer names it."""
     async with running() as line:
         reply = await line.ask("1")
@@ -70,7 +78,7 @@ async def test_the_loop_learns_stores_announces_and_swaps_in_that_order(running)
         assert line.inbox.reply("1") == reply
 
 
-async def test_the_same_feedback_again_changes_nothing_and_is_announced_again(running):
+async def test_the_same_feedback_again_changes_nothing_and_is_announced_again(running: Start) -> None:
     """A worker may have been killed between storing and announcing: what comes again is announced, not learned."""
     async with running() as line:
         line.world.applied.append("1")
@@ -80,7 +88,7 @@ async def test_the_same_feedback_again_changes_nothing_and_is_announced_again(ru
         assert line.world.log == ["announce 2", "swap 2"]
 
 
-async def test_a_generation_that_nobody_announced_is_followed(running, monkeypatch):
+async def test_a_generation_that_nobody_announced_is_followed(running: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """`patchline bank` writes to the store and tells no worker: they look, and judge with what is newest."""
     monkeypatch.setattr("patchline.stream.learning.loop.LOOK_EVERY_S", 0.01)
     async with running() as line:
@@ -88,10 +96,11 @@ async def test_a_generation_that_nobody_announced_is_followed(running, monkeypat
         assert await asyncio.wait_for(line.answers.taken.get(), 60) == 4
         assert line.world.log == ["swap 4"]
         reply = await line.ask("1")
+        assert reply.generation is not None
         assert reply.generation.number == 5
 
 
-async def test_where_another_writer_was_first_it_is_learned_from_there(running):
+async def test_where_another_writer_was_first_it_is_learned_from_there(running: Start) -> None:
     """A conflict of writers ends in the generation after the other's."""
     async with running() as line:
         line.world.bank = Bank(generation=5)
@@ -101,7 +110,7 @@ async def test_where_another_writer_was_first_it_is_learned_from_there(running):
         assert line.world.log == ["learn f", "learn f", "store", "announce 6", "swap 6"]
 
 
-async def test_what_is_held_is_answered_with_its_reason(running):
+async def test_what_is_held_is_answered_with_its_reason(running: Start) -> None:
     """A held frame makes a generation that judges as before, and the answer says whom it waits for."""
     async with running() as line:
         line.world.hold = "it would hide 1 of 1 known defects: d"
@@ -119,7 +128,9 @@ async def test_what_is_held_is_answered_with_its_reason(running):
         ({}, ZeroDivisionError("x"), "failed: ZeroDivisionError: x"),
     ],
 )
-async def test_what_cannot_be_learned_is_refused_and_the_next_is_learned(running, more, fail, said):
+async def test_what_cannot_be_learned_is_refused_and_the_next_is_learned(
+    running: Start, more: dict[str, Any], fail: Exception | None, said: str
+) -> None:
     """Whatever is wrong with one feedback is said in its answer, and stops neither learning nor inspection."""
     async with running() as line:
         line.learner.fail = fail
@@ -129,7 +140,7 @@ async def test_what_cannot_be_learned_is_refused_and_the_next_is_learned(running
         assert (await line.ask("2")).outcome is FeedbackOutcome.LEARNED
 
 
-async def test_generations_of_other_workers_are_followed_once(running):
+async def test_generations_of_other_workers_are_followed_once(running: Start) -> None:
     """A newer one is loaded and judges; an older one, another recipe's, or one whose sum differs does not."""
     async with running() as line:
 
@@ -147,7 +158,7 @@ async def test_generations_of_other_workers_are_followed_once(running):
         assert line.world.log == ["swap 4"]
 
 
-async def test_scores_of_passes_go_with_the_next_update(running):
+async def test_scores_of_passes_go_with_the_next_update(running: Start) -> None:
     """What has passed since the last update is told to the learner before the next, once; rejects are not."""
     async with running() as line:
         for score, verdict in ((1.5, Verdict.PASS), (20.0, Verdict.REJECT), (2.5, Verdict.PASS)):
@@ -172,10 +183,56 @@ def passed(score: float, verdict: Verdict) -> Result:
     )
 
 
-async def test_a_preview_changes_nothing(running):
+async def test_a_preview_changes_nothing(running: Start) -> None:
     """What an update would do is told without storing, announcing or swapping anything."""
     async with running() as line:
         await line.ask("0", recipe="other")  # the loop has begun
         preview = await line.loop.preview(feedback("p"))
         assert (preview.rows_added, preview.threshold_after) == (3, 9.5)
         assert line.world.log == ["learn f"]
+
+
+async def test_an_older_generation_never_replaces_a_newer_one(running: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A generation whose loading took long comes after a newer one judges already: it is not swapped in."""
+    async with running() as line:
+        gate, asked = threading.Event(), threading.Event()
+        load = ScriptedStore.bank
+
+        def slow(store: ScriptedStore, generation: int) -> Bank:
+            if generation == 3:
+                asked.set()
+                assert gate.wait(60)
+            return load(store, generation)
+
+        monkeypatch.setattr(ScriptedStore, "bank", slow)
+        generation = GenerationRef(number=3, sha256=f"{3:064d}")
+        now = datetime.now(UTC)
+        line.inbox.others.put_nowait(
+            GenerationAnnounced(recipe="plate", generation=generation, rows=1, threshold=9.0, time=now)
+        )
+        await until(asked.is_set)
+        line.world.bank = Bank(generation=3)
+        reply = await line.ask("1")
+        assert reply.generation is not None
+        assert reply.generation.number == 4
+        gate.set()
+        line.inbox.others.put_nowait(
+            GenerationAnnounced(
+                recipe="plate",
+                generation=GenerationRef(number=5, sha256=f"{5:064d}"),
+                rows=1,
+                threshold=9.0,
+                time=now,
+            )
+        )
+        assert [await asyncio.wait_for(line.answers.taken.get(), 60) for _ in range(2)] == [4, 5]
+        assert line.world.log[-2:] == ["swap 4", "swap 5"]
+        assert "swap 3" not in line.world.log
+
+
+async def test_the_generation_that_judges_is_not_swapped_in_again(running: Start) -> None:
+    """Feedback that was applied before is announced again; where its generation judges, nothing is exchanged."""
+    async with running() as line:
+        assert (await line.ask("1")).outcome is FeedbackOutcome.LEARNED
+        assert (await line.ask("1")).outcome is FeedbackOutcome.UNCHANGED
+        assert line.world.log == ["learn f", "store", "announce 2", "swap 2", "announce 2"]
