@@ -30,7 +30,8 @@ def aggregate(feature_map: Array) -> Array:
     """Each position of (C, h, w) becomes the mean of its 3x3 neighbourhood."""
     _, h, w = feature_map.shape
     padded = np.pad(feature_map, ((0, 0), (1, 1), (1, 1)))
-    return sum(padded[:, i : i + h, j : j + w] for i in range(3) for j in range(3)) / 9.0  # type: ignore[return-value]
+    neighbours = [padded[:, i : i + h, j : j + w] for i in range(3) for j in range(3)]
+    return np.asarray(sum(neighbours) / 9.0)
 
 
 def enlarge(feature_map: Array, size: tuple[int, int]) -> Array:
@@ -41,7 +42,7 @@ def enlarge(feature_map: Array, size: tuple[int, int]) -> Array:
     top, left = np.floor(y).astype(int), np.floor(x).astype(int)
     bottom, right = np.minimum(top + 1, h - 1), np.minimum(left + 1, w - 1)
     b, r = (y - top)[:, None], (x - left)[None, :]
-    return (
+    return np.asarray(
         feature_map[:, top][:, :, left] * (1 - b) * (1 - r)
         + feature_map[:, top][:, :, right] * (1 - b) * r
         + feature_map[:, bottom][:, :, left] * b * (1 - r)
@@ -54,12 +55,12 @@ def embed(feature_maps: Sequence[NDArray[np.float32]]) -> Array:
     maps = [aggregate(m.astype(np.float64)) for m in feature_maps]
     size = (maps[0].shape[1], maps[0].shape[2])
     joined = np.concatenate([maps[0], *(enlarge(m, size) for m in maps[1:])])
-    return joined.reshape(len(joined), -1).T
+    return np.asarray(joined.reshape(len(joined), -1).T)
 
 
 def distances(bank: Array, query: Array) -> Array:
     """L2 distance of every row of `bank` (M, D) to `query` (D,)."""
-    return np.sqrt(((bank - query) ** 2).sum(axis=1))
+    return np.asarray(np.sqrt(((bank - query) ** 2).sum(axis=1)))
 
 
 def greedy_coreset(vectors: Array, count: int, first: int) -> tuple[list[int], float]:

@@ -71,6 +71,7 @@ def test_recipes_with_one_backbone_share_one_pass(fitted: FitReport, recipe: Rec
         assert ours.score == pytest.approx(theirs.score, rel=1e-4)
         assert (ours.recipe, ours.verdict, ours.worst_patch) == (theirs.recipe, theirs.verdict, theirs.worst_patch)
         assert ours.anomaly_map is not None
+        assert theirs.anomaly_map is not None
         np.testing.assert_allclose(ours.anomaly_map, theirs.anomaly_map, rtol=1e-4)
     maps = [frame.anomaly_map is not None for frame in inspector.inspect(frames, maps="rejects")]
     assert maps == [frame.verdict is Verdict.REJECT for frame in expected]

@@ -122,7 +122,7 @@ def _feature_maps(recipe: Recipe) -> Callable[[Image], list[NDArray[np.float32]]
 
     @torch.inference_mode()
     def of(image: Image) -> list[NDArray[np.float32]]:
-        pixels = (image.astype(np.float32) - np.float32(spec.mean)) / np.float32(spec.std)
+        pixels = (image.astype(np.float32) - np.array(spec.mean, np.float32)) / np.array(spec.std, np.float32)
         return [m[0].numpy() for m in network(torch.from_numpy(pixels).permute(2, 0, 1)[None])]
 
     return of
@@ -150,5 +150,7 @@ def _spread(paths: list[Path], count: int) -> list[Path]:
 
 
 def _read(path: Path) -> tuple[str, Image]:
-    image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+    read = cv2.imread(str(path))
+    assert read is not None, path
+    image = cv2.cvtColor(read, cv2.COLOR_BGR2RGB)
     return path.name, prepare(np.asarray(image, dtype=np.uint8), SIZE_PX)

@@ -30,7 +30,9 @@ def test_a_confirmed_frame_becomes_the_next_generation(store: GenerationStore) -
     event = store.manifest().event
     assert isinstance(event, ConfirmedGood)
     assert (event.operator, event.reason, event.score) == ("kim", "new supplier", 13.5)
-    assert np.array_equal(store.patches(event.frame), confirmation(1).patches)
+    learned = confirmation(1).patches
+    assert learned is not None
+    assert np.array_equal(store.patches(event.frame), learned)
 
 
 def test_the_threshold_is_that_of_the_calibration_frames_by_the_new_rows(store: GenerationStore) -> None:
@@ -62,7 +64,12 @@ def test_a_reader_that_follows_reads_what_changed(store: GenerationStore, monkey
     learner, following = Learner.open(store), GenerationStore(store.where)
     following.bank()
     read: list[str] = []
-    monkeypatch.setattr(following._blobs, "read", lambda name: (read.append(name), store._blobs.read(name))[1])
+
+    def noted(name: str) -> bytes:
+        read.append(name)
+        return store._blobs.read(name)
+
+    monkeypatch.setattr(following._blobs, "read", noted)
     for number in range(4):
         bank = confirm(learner, confirmation(number))
         read.clear()
@@ -161,7 +168,9 @@ def test_recent_rejects_are_kept_and_forgotten(store: GenerationStore) -> None:
     learner = Learner.open(store)
     for number in range(25):
         learner.note_reject(f"r{number}", patches(2000 + number, shift=95))
-    learner.note_reject("twin", confirmation(2).patches)
+    twin = confirmation(2).patches
+    assert twin is not None
+    learner.note_reject("twin", twin)
     confirm(learner, confirmation(1, shift=400))
     learner = Learner.open(store)
     for _ in learner.confirm_good(confirmation(2)):
