@@ -65,17 +65,17 @@ def patchline(
     """Inspects parts by camera: learns what good ones look like, finds what differs, and says why."""
 
 
-app.command(epilog=fit.EXAMPLES, rich_help_panel="Banks")(fit.fit)
-app.command(epilog=inspect.EXAMPLES, rich_help_panel="Banks")(inspect.inspect)
-app.command(epilog=evaluate.EXAMPLES, rich_help_panel="Banks")(evaluate.evaluate)
+app.command(epilog=fit.FIT_EXAMPLES, rich_help_panel="Banks")(fit.fit)
+app.command(epilog=inspect.INSPECT_EXAMPLES, rich_help_panel="Banks")(inspect.inspect)
+app.command(epilog=evaluate.EVALUATE_EXAMPLES, rich_help_panel="Banks")(evaluate.evaluate)
 app.add_typer(bank.bank_commands, name="bank", rich_help_panel="Banks")
-app.command(epilog=bench.EXAMPLES, rich_help_panel="Banks")(bench.bench)
-app.command(epilog=run.EXAMPLES, rich_help_panel="Service")(run.run)
-app.command(epilog=check.EXAMPLES, rich_help_panel="Service")(check.check)
-app.command(epilog=settings.EXAMPLES, rich_help_panel="Service")(settings.settings)
-app.command(epilog=confirm.EXAMPLES, rich_help_panel="Service")(confirm.confirm)
+app.command(epilog=bench.BENCH_EXAMPLES, rich_help_panel="Banks")(bench.bench)
+app.command(epilog=run.RUN_EXAMPLES, rich_help_panel="Service")(run.run)
+app.command(epilog=check.CHECK_EXAMPLES, rich_help_panel="Service")(check.check)
+app.command(epilog=settings.SETTINGS_EXAMPLES, rich_help_panel="Service")(settings.settings)
+app.command(epilog=confirm.CONFIRM_EXAMPLES, rich_help_panel="Service")(confirm.confirm)
 app.add_typer(alarms.alarm_commands, name="alarms", rich_help_panel="Service")
-app.command(epilog=demo.EXAMPLES, rich_help_panel="Demonstration")(demo.demo)
+app.command(epilog=demo.DEMO_EXAMPLES, rich_help_panel="Demonstration")(demo.demo)
 
 
 def main() -> None:

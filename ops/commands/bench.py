@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from patchline.engine.benchmark.benchmark import Floor, RecipeBenchmark
     from patchline.engine.search.factory import SearchKind
 
-EXAMPLES = examples(
+BENCH_EXAMPLES = examples(
     "patchline bench banks/bottle --images images/bottle/test/good",
     "patchline bench banks/bottle banks/tile --frames 32 --repeats 5",
     "patchline bench banks/bottle --search faiss --json | jq .recipes[0].stages",

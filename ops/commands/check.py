@@ -7,7 +7,7 @@ import typer
 
 from patchline.ops.commands._options import examples
 
-EXAMPLES = examples("patchline check line.yaml", "patchline check line.yaml --connect")
+CHECK_EXAMPLES = examples("patchline check line.yaml", "patchline check line.yaml --connect")
 
 
 def check(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from patchline.stream.kafka.config import KafkaConfig
     from patchline.stream.model.feedback import Feedback, FeedbackReply, UpdatePreview
 
-EXAMPLES = examples(
+CONFIRM_EXAMPLES = examples(
     "patchline confirm line-3/000042 --recipe bottle --good --operator ada --settings line.yaml",
     "patchline confirm line-3/000042 --recipe bottle --good --operator ada --url http://worker-1:9480 --dry-run",
     "patchline confirm line-3/000042 --recipe bottle --unlearn --operator bob --reason 'slip of the finger'",

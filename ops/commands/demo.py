@@ -20,7 +20,7 @@ class OperatorChoice(StrEnum):
     SIMULATED = "simulated"
 
 
-EXAMPLES = examples(
+DEMO_EXAMPLES = examples(
     "patchline demo",
     "patchline demo --forever --port 8800 --host 0.0.0.0",
     "patchline demo --operator none --seed 7 --json summary.json",

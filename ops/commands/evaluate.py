@@ -8,7 +8,7 @@ import typer
 from patchline.ops.commands._backbone import Precision, Runtime
 from patchline.ops.commands._options import examples
 
-EXAMPLES = examples(
+EVALUATE_EXAMPLES = examples(
     "patchline evaluate banks/bottle images/bottle",
     "patchline evaluate banks/bottle images/bottle --out evaluation/ --overlays",
     "patchline evaluate banks/bottle images/bottle --json | jq .image_auroc",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from patchline.engine.fitting.stages import NamedImage
     from patchline.engine.recipe import Tiling
 
-EXAMPLES = examples(
+FIT_EXAMPLES = examples(
     "patchline fit images/bottle/train/good --out banks/bottle",
     "patchline fit good/ --out banks/tile --backbone efficientnet_lite0 --coreset 0.02 --false-reject-rate 0.05",
     "patchline fit good/ --out banks/tile --calibration good-next-week/ --size 320x224",

@@ -8,7 +8,7 @@ import typer
 from patchline.ops.commands._backbone import Precision, Runtime
 from patchline.ops.commands._options import examples
 
-EXAMPLES = examples(
+INSPECT_EXAMPLES = examples(
     "patchline inspect banks/bottle part-1.png part-2.png",
     "patchline inspect banks/bottle images/ --overlays overlays/ --out verdicts.jsonl",
     "patchline inspect banks/bottle images/ | jq -r 'select(.verdict != \"pass\") | .frame_id'",

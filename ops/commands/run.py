@@ -8,7 +8,7 @@ import typer
 
 from patchline.ops.commands._options import examples
 
-EXAMPLES = examples(
+RUN_EXAMPLES = examples(
     "patchline run line.yaml",
     "PATCHLINE__KAFKA__BOOTSTRAP=broker:9092 patchline run line.yaml",
 )

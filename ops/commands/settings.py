@@ -8,7 +8,9 @@ from patchline.ops.commands._options import examples
 
 WIDE = 120
 """Columns from which type and default have columns of their own."""
-EXAMPLES = examples("patchline settings", "patchline settings kafka", "patchline settings --example > line.yaml")
+SETTINGS_EXAMPLES = examples(
+    "patchline settings", "patchline settings kafka", "patchline settings --example > line.yaml"
+)
 
 
 def settings(

@@ -27,8 +27,8 @@ def summary(tally: Tally, dropped: int) -> dict[str, Any]:
         "caught": tally.outcomes[Outcome.CAUGHT] if truth else None,
         "escapes": tally.outcomes[Outcome.ESCAPE] if truth else None,
         "false_rejects": tally.outcomes[Outcome.FALSE_REJECT] if truth else None,
-        "false_reject_rate": _ratio(tally.outcomes[Outcome.FALSE_REJECT], tally.good) if truth else None,
-        "escape_rate": _ratio(tally.outcomes[Outcome.ESCAPE], tally.defective) if truth else None,
+        "false_reject_rate": _rate(tally.outcomes[Outcome.FALSE_REJECT], tally.good) if truth else None,
+        "escape_rate": _rate(tally.outcomes[Outcome.ESCAPE], tally.defective) if truth else None,
         "by_camera": {
             camera: {str(outcome): count for outcome, count in sorted(counts.items())}
             for camera, counts in sorted(tally.by_camera.items())
@@ -141,7 +141,7 @@ def _lights(tally: Tally) -> list[dict[str, Any]]:
                 "light": light,
                 "good_frames": good,
                 "false_rejects": false,
-                "false_reject_rate": _ratio(false, good),
+                "false_reject_rate": _rate(false, good),
                 "escapes": outcomes[Outcome.ESCAPE],
                 "caught": outcomes[Outcome.CAUGHT],
             }
@@ -153,7 +153,7 @@ def _contrast_bands() -> list[str]:
     return [contrast_band(edge) for edge in CONTRAST_EDGES[:-1]]
 
 
-def _ratio(part: float, whole: float) -> float | None:
+def _rate(part: float, whole: float) -> float | None:
     return round(part / whole, 4) if whole else None
 
 

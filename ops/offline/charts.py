@@ -33,7 +33,8 @@ def save_roc(path: Path, roc: Roc, auroc: float, *, at_threshold: tuple[float, f
             markersize=8,
             zorder=5,
             clip_on=False,
-            label=f"threshold: {_percent(false_rejects)} of good rejected,\n{_percent(detected)} of defective found",
+            label=f"threshold: {_to_percent(false_rejects)} of good rejected,\n"
+            f"{_to_percent(detected)} of defective found",
         )
     axes.set(xlim=(-0.01, 1.0), ylim=(0, 1.01), aspect="equal", title=title)
     axes.set_xlabel("good frames rejected (share)")
@@ -94,5 +95,5 @@ def _bins(scores: NDArray[np.float64], threshold: float) -> NDArray[np.float64]:
     return np.asarray(threshold + width * np.arange(-left, right + 1), dtype=np.float64)
 
 
-def _percent(value: float) -> str:
+def _to_percent(value: float) -> str:
     return f"{100 * value:.1f} %"

@@ -1,1 +1,13 @@
-"""The service: assembled from settings, checked before it starts, run and stopped."""
+"""A worker: assembled from settings, checked before it starts, run until its sources end or a signal comes.
+
+| file | holds |
+|---|---|
+| `service` | `run_service`: start, drain and stop, and what each signal means |
+| `assembly` | from settings to inspector, sources, sinks and ledger |
+| `learning_assembly` | from settings to evidence, feedback, learning, drift, and what the HTTP routes speak to |
+| `preflight` | `check_settings`: every problem of a settings file that shows without a start, with its place |
+| `reachable` | whether the brokers and the Redis answer |
+
+This is the one room that knows settings, the stream's parts and the engine's together. It must not know how a frame
+flows (that is `patchline.stream.pipeline`), nor what a verdict is made of.
+"""
