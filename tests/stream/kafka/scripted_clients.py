@@ -1,0 +1,122 @@
+"""Kafka clients that do as a test says, in place of a broker."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiokafka import TopicPartition
+from aiokafka.structs import OffsetAndMetadata
+
+from patchline.stream.kafka.assignor import Claim, Terms
+from patchline.stream.kafka.crash_notes import CrashNotes
+from patchline.stream.kafka.offsets import Lost, Takeover
+
+
+class ScriptedConsumer:
+    """Has offsets and ends as given, keeps what is asked of it, and raises what it is told to."""
+
+    def __init__(self, *, topics: Iterable[str] = ("frames",)) -> None:
+        self.known = set(topics)
+        self.firsts: dict[TopicPartition, int] = {}
+        self.ends: dict[TopicPartition, int] = {}
+        self.positions: dict[TopicPartition, int] = {}
+        self.metadata: dict[TopicPartition, OffsetAndMetadata] = {}
+        """What the group has committed."""
+        self.commits: list[dict[TopicPartition, OffsetAndMetadata]] = []
+        self.seeks: list[tuple[TopicPartition, int]] = []
+        self.subscribed: list[list[str]] = []
+        self.listener: Any = None
+        self.fails: list[Exception] = []
+        """Raised first, one a request."""
+        self.records: list[Mapping[TopicPartition, Sequence[Any]]] = []
+        self.stopped = 0
+        self._coordinator = self
+
+    def _ask(self) -> None:
+        if self.fails:
+            raise self.fails.pop(0)
+
+    async def start(self) -> None:
+        self._ask()
+
+    async def stop(self) -> None:
+        self.stopped += 1
+
+    async def topics(self) -> set[str]:
+        self._ask()
+        return self.known
+
+    def subscribe(self, topics: Sequence[str], listener: Any = None) -> None:
+        self.subscribed.append(list(topics))
+        self.listener = listener
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        self._ask()
+        self.seeks.append((partition, offset))
+
+    async def fetch_committed_offsets(
+        self, partitions: Collection[TopicPartition]
+    ) -> dict[TopicPartition, OffsetAndMetadata]:
+        self._ask()
+        return {partition: self.metadata[partition] for partition in partitions if partition in self.metadata}
+
+    async def beginning_offsets(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        self._ask()
+        return {partition: self.firsts.get(partition, 0) for partition in partitions}
+
+    async def end_offsets(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        self._ask()
+        return {partition: self.ends.get(partition, 0) for partition in partitions}
+
+    async def position(self, partition: TopicPartition) -> int:
+        self._ask()
+        return self.positions[partition]
+
+    async def commit(self, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
+        self._ask()
+        self.commits.append(offsets)
+
+    async def getmany(self, *partitions: TopicPartition, **options: Any) -> Mapping[TopicPartition, Sequence[Any]]:
+        self._ask()
+        return self.records.pop(0) if self.records else {}
+
+
+@dataclass
+class ScriptedOffsets:
+    """An `Offsets` that takes partitions over from the offsets it is given, and keeps what it is told."""
+
+    starts: dict[TopicPartition, int] = field(default_factory=dict)
+    notes: dict[TopicPartition, str] = field(default_factory=dict)
+    outlives_membership: bool = True
+    fails: list[Exception] = field(default_factory=list)
+    log: list[tuple[Any, ...]] = field(default_factory=list)
+    lost: dict[TopicPartition, Lost] = field(default_factory=dict)
+
+    async def take_over(self, partition: TopicPartition, consumer: Any, lost: Lost) -> Takeover:
+        self.log.append(("take over", partition))
+        if self.fails:
+            raise self.fails.pop(0)
+        self.lost[partition] = lost
+        start = self.starts.get(partition, 0)
+        return Takeover(start, CrashNotes(self.notes.get(partition, ""), end=100, window=4), as_found=True)
+
+    async def commit(self, partition: TopicPartition, offset: int) -> None:
+        self.log.append(("commit", partition, offset))
+
+    async def try_alone(self, partition: TopicPartition, offset: int) -> None:
+        self.log.append(("alone", partition, offset))
+
+    async def give_up(self, partitions: Collection[TopicPartition], *, in_order: bool) -> None:
+        self.log.append(("give up", sorted(partitions), in_order))
+
+
+@dataclass
+class ScriptedAssignor:
+    """Keeps the claim it is made with, and has the terms that a test sets."""
+
+    claim: Any
+    terms: Terms = field(default_factory=Terms)
+
+    def claimed(self) -> Claim:
+        claim: Claim = self.claim()
+        return claim
