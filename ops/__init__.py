@@ -13,6 +13,6 @@
 | `errors` | what is the user's to mend (exit status 2), and what failed at run time (1) |
 
 Imports go down: `cli`, `commands`, then `service` and `demo`, then `offline`, `web` and `telemetry`, then `settings`,
-then `errors`. The package must not know patches and tensors: what it does with an image it asks of `patchline.engine`, and
-what it does with a frame of `patchline.stream`.
+then `errors`. The package must not know patches and tensors: it asks `patchline.engine` what an image shows, and leaves
+to `patchline.stream` what becomes of a frame.
 """
