@@ -9,6 +9,6 @@
 | `keys`, `reference` | every key, listed from the models: for messages, the documentation and the example |
 
 A setting stands in one place, the field of its section: name, kind, bounds, default (the stream's own where it has
-one) and meaning. The keys are an interface: files that 0.1.0 read are read ever after. The room must not know what is done
-with a configuration, and it opens no connection.
+one) and meaning. The keys are an interface: files that 0.1.0 read are read ever after. The room must not know what is
+done with a configuration, and it opens no connection.
 """
