@@ -2,7 +2,9 @@
 
 import json
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 import pytest
@@ -31,7 +33,7 @@ from patchline.stream.wire.results import dead_letter_record, original_headers, 
 from tests.stream.readme_examples import documented, examples, headers_of, read
 
 
-def test_the_frame_example_is_a_frame():
+def test_the_frame_example_is_a_frame() -> None:
     """The documented headers are read without a flaw, and are those that `frame_headers` makes."""
     headers = headers_of(examples("frame headers")[0])
     seen = read(headers)
@@ -49,7 +51,7 @@ def test_the_frame_example_is_a_frame():
     assert read(made).time == seen.time
 
 
-def test_the_result_examples_are_results():
+def test_the_result_examples_are_results() -> None:
     """The documented results decode, and encode to the same JSON and headers."""
     headers = headers_of(examples("result headers")[0])
     rejected, unread = (read_result(headers, text.encode()) for text in examples("result"))
@@ -59,13 +61,13 @@ def test_the_result_examples_are_results():
     assert unread.reason == Reason.TRUNCATED
 
 
-def test_every_reason_is_documented():
+def test_every_reason_is_documented() -> None:
     """The table of reasons names each code there is."""
     section = documented().partition("| `reason` |")[2].partition("## Dead letters")[0]
     assert set(re.findall(r"`(\w+)`", section.partition("\n\n")[0])) - {"detail"} == {r.value for r in Reason}
 
 
-def test_the_dead_letter_example_is_one():
+def test_the_dead_letter_example_is_one() -> None:
     """A frame that cannot be read makes the documented headers, and comes back from them."""
     headers = headers_of(examples("dead letter headers")[0])
     original = original_headers(headers)
@@ -89,7 +91,7 @@ def test_the_dead_letter_example_is_one():
     assert ("ce_dataref", b"kafka:patchline.frames/0/1041") in by_reference[2]
 
 
-def test_the_offset_metadata_examples_are_notes():
+def test_the_offset_metadata_examples_are_notes() -> None:
     """Each documented line says which frames are retried alone, and the crashes of the first."""
     together, to_retry, alone = examples("offset metadata")[0].strip().splitlines()
     assert CrashNotes("", end=0, window=64).metadata(0) == together
@@ -99,7 +101,7 @@ def test_the_offset_metadata_examples_are_notes():
     assert CrashNotes(to_retry, end=0, window=64).metadata(1000) == to_retry
 
 
-def test_results_and_dead_letters_fit_whatever_a_record_repeats():
+def test_results_and_dead_letters_fit_whatever_a_record_repeats() -> None:
     """Headers of a megabyte each leave records of a few kilobytes, and the frame the name of its position."""
     long = b"x" * 2**20
     names = ("ce_id", "ce_source", "ce_recipe", "ce_time", "ce_type", "ce_sha256", "ce_dataref", "content-type")
@@ -122,24 +124,26 @@ def test_results_and_dead_letters_fit_whatever_a_record_repeats():
         ("generation", read_announcement, announcement_record),
     ],
 )
-def test_the_examples_of_learning_are_read_and_written_alike(kind, read_one, record):
+def test_the_examples_of_learning_are_read_and_written_alike(
+    kind: str, read_one: Callable[..., Any], record: Callable[..., Any]
+) -> None:
     """Documented feedback, its answer and an announcement decode, and encode to the same JSON, headers and key."""
     headers, text = headers_of(examples(f"{kind} headers")[0]), examples(kind)[0]
     key, value, made = record(read_one(headers, text.encode()))
     assert (key, json.loads(value), made) == (b"bottle", json.loads(text), headers)
 
 
-def test_every_outcome_of_feedback_is_documented():
+def test_every_outcome_of_feedback_is_documented() -> None:
     """The table names each outcome there is."""
     table = documented().partition("| `outcome` |")[2].partition("\n\n")[0]
     assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == {outcome.value for outcome in FeedbackOutcome}
 
 
-async def test_the_alarm_examples_are_read_by_the_store(redis_url, unique_name):
+async def test_the_alarm_examples_are_read_by_the_store(redis_url: str, unique_name: Callable[[str], str]) -> None:
     """The documented hash loads, the events decode and encode to the same JSON, the key names are the store's."""
     config = RedisConfig(url=redis_url, prefix=unique_name("p") + ":")
     store = AlarmStore(config)
-    fields = dict(line.split(": ", 1) for line in examples("alarm state")[0].splitlines())
+    fields: dict[Any, Any] = dict(line.split(": ", 1) for line in examples("alarm state")[0].splitlines())
     client = redis.from_url(redis_url, decode_responses=True)
     await client.hset(store.key("line-3"), mapping=fields)
     stored = await store.load("line-3")
@@ -167,7 +171,7 @@ async def test_the_alarm_examples_are_read_by_the_store(redis_url, unique_name):
     await default.close()
 
 
-def test_topic_names_are_the_defaults():
+def test_topic_names_are_the_defaults() -> None:
     """The table of topics names those of the configuration."""
     config = KafkaConfig()
     learning = (config.feedback_topic, config.feedback_replies_topic, config.generations_topic)
