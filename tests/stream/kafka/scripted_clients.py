@@ -1,5 +1,6 @@
 """Kafka clients that do as a test says, in place of a broker."""
 
+import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -120,3 +121,46 @@ class ScriptedAssignor:
     def claimed(self) -> Claim:
         claim: Claim = self.claim()
         return claim
+
+
+class ScriptedProducer:
+    """Keeps what is sent in each transaction, and raises what it is told to, by the name of the call."""
+
+    def __init__(self, **options: Any) -> None:
+        self.options = options
+        self.log: list[tuple[Any, ...]] = []
+        self.fails: dict[str, list[BaseException]] = {}
+        """Raised by a call; the answer to a record, where it is called `answer`."""
+        self.stopped = 0
+
+    def _ask(self, call: str, *about: Any) -> None:
+        self.log.append((call, *about))
+        if self.fails.get(call):
+            raise self.fails[call].pop(0)
+
+    async def start(self) -> None:
+        self._ask("start")
+
+    async def stop(self) -> None:
+        self.stopped += 1
+
+    async def begin_transaction(self) -> None:
+        self._ask("begin")
+
+    async def send(self, topic: str, value: Any, *, key: Any, headers: Any) -> "asyncio.Future[object]":
+        self._ask("send", topic, value)
+        answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        if self.fails.get("answer"):
+            answer.set_exception(self.fails["answer"].pop(0))
+        else:
+            answer.set_result(None)
+        return answer
+
+    async def send_and_wait(self, topic: str, value: Any, *, key: Any, headers: Any) -> None:
+        await (await self.send(topic, value, key=key, headers=headers))
+
+    async def send_offsets_to_transaction(self, offsets: Mapping[TopicPartition, Any], group: str) -> None:
+        self._ask("offsets", dict(offsets), group)
+
+    async def commit_transaction(self) -> None:
+        self._ask("commit")

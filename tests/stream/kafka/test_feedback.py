@@ -68,7 +68,7 @@ async def test_unsettled_feedback_is_given_again_and_settled_is_not(kafka, uniqu
     await first.submit(feedback("b", image=b"\xff\xd8inline"))
     given = first.feedback()
     a = await anext(given)
-    await first.settle(a, answer(a))
+    await first.answer(a, answer(a))
     b = await anext(given)
     assert (a.feedback_id, b.feedback_id, b.image) == ("a", "b", b"\xff\xd8inline")
     await first.close()
@@ -76,7 +76,7 @@ async def test_unsettled_feedback_is_given_again_and_settled_is_not(kafka, uniqu
     await second.open()
     again = second.feedback()
     assert (await anext(again)).feedback_id == "b"
-    await second.settle(b, answer(b))
+    await second.answer(b, answer(b))
     replies = await replies_of(second, "a", "b")
     assert {reply.outcome for reply in replies.values()} == {FeedbackOutcome.LEARNED}
     await second.close()

@@ -157,7 +157,7 @@ async def test_the_documented_rights_are_enough_for_learning(config) -> None:
     async with asyncio.timeout(60):
         assert await anext(inbox.feedback()) == given
     answer = FeedbackReply(feedback_id="f-1", recipe="plate", outcome=FeedbackOutcome.UNCHANGED, time=given.time)
-    await inbox.settle(given, answer)
+    await inbox.answer(given, answer)
     announced = GenerationAnnounced(
         recipe="plate", generation=GenerationRef(number=1, sha256="5" * 64), rows=1, threshold=1.0, time=given.time
     )
