@@ -42,7 +42,7 @@ class TensorSearch(TensorNearest, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WorstPatches:
-    """What a search found of B frames, on the device."""
+    """The patches that the scores of B frames hang on, as a search found them on the device."""
 
     sq: Tensor
     """Squared distances of patches to their nearest rows, float32 (B, h*w); of those that the score hangs on."""
@@ -88,15 +88,15 @@ class BatchJudge:
         """`judge` without waiting for the device: the answer waits, and may be asked for by another thread."""
         sq, rows = self.search(embeddings, maps)
         worst = _worst(sq)
-        every = torch.arange(len(embeddings), device=worst.device)
-        found = WorstPatches(
+        frames = torch.arange(len(embeddings), device=worst.device)
+        worst_patches = WorstPatches(
             sq,
             worst,
-            embeddings[every, worst],
-            rows[every, worst],
+            embeddings[frames, worst],
+            rows[frames, worst],
             lambda wanted: sq[wanted] if self._whole(maps) else self._nearest(embeddings[wanted])[0],
         )
-        return self.tell(found, grid, maps)
+        return self.tell(worst_patches, grid, maps)
 
     @torch.inference_mode()
     def search(self, embeddings: Tensor, maps: Maps) -> tuple[Tensor, Tensor]:
@@ -124,9 +124,9 @@ class BatchJudge:
             self._note(rows)
             worst = _worst(sq.T)
             searched.append((sq[:, 0], worst, band[worst], rows[worst, 0]))
-        of = int(torch.stack([sq.amax() for sq, *_ in searched]).argmax())
-        _, worst, embedding, row = searched[of]
-        before = sum(len(sq) for sq, *_ in searched[:of])
+        farthest = int(torch.stack([sq.amax() for sq, *_ in searched]).argmax())
+        _, worst, embedding, row = searched[farthest]
+        before = sum(len(sq) for sq, *_ in searched[:farthest])
         all_sq = torch.cat([sq for sq, *_ in searched])[None]
         return WorstPatches(all_sq, worst + before, embedding, row, lambda _: all_sq)
 
@@ -147,31 +147,31 @@ class BatchJudge:
             self._used[rows.flatten()] = True
 
     @torch.inference_mode()
-    def tell(self, found: WorstPatches, grid: tuple[int, int], maps: Maps) -> Answer:
-        """What is said of frames, once the device has found it.
+    def tell(self, patches: WorstPatches, grid: tuple[int, int], maps: Maps) -> Answer:
+        """The inspections of frames, from their worst patches.
 
         The answer raises EngineError where a score is not finite.
         """
-        sq, nearest = found.sq, found.nearest
+        sq, nearest = patches.sq, patches.nearest
         proven = torch.ones((), dtype=torch.bool, device=sq.device)
         if self._score_patches > 1:
             scores = sq.sqrt().topk(min(self._score_patches, sq.shape[1]), dim=1).values.double().mean(1)
         elif self._neighbours == 1:
-            scores = _distances(found.embeddings, self._index.rows[nearest])
+            scores = _distances(patches.embeddings, self._index.rows[nearest])
         else:
             around, proven = self._around.around(nearest, self._neighbours)
-            scores = self._scores(found.embeddings, nearest, around)
+            scores = self._scores(patches.embeddings, nearest, around)
         all_proven = proven.double().expand(len(scores))
-        said = start_fetch(torch.stack([scores, found.worst.double(), nearest.double(), all_proven]))
+        said = start_fetch(torch.stack([scores, patches.worst.double(), nearest.double(), all_proven]))
 
         @torch.inference_mode()
         def answer() -> list[Inspection]:
-            values, patches, rows, all_proven = said().tolist()
+            values, numbers, rows, all_proven = said().tolist()
             if not all(all_proven):
                 with self._turn:
                     certain = self._index.nearest(self._index.rows[nearest], self._neighbours)[1]
-                    values = self._scores(found.embeddings, nearest, certain).tolist()
-            scored = [Score(*of) for of in zip(values, map(int, patches), map(int, rows), strict=True)]
+                    values = self._scores(patches.embeddings, nearest, certain).tolist()
+            scored = [Score(*parts) for parts in zip(values, map(int, numbers), map(int, rows), strict=True)]
             if not all(isfinite(score.value) for score in scored):
                 raise EngineError(
                     f"recipe {self._judge.bank.recipe.name!r}: a frame's score is not finite; the backbone's features "
@@ -186,7 +186,7 @@ class BatchJudge:
             made = {}
             if wanted:
                 with self._turn:
-                    drawn = self.maps(found.sq_of(wanted).sqrt(), grid).cpu().numpy()
+                    drawn = self.maps(patches.sq_of(wanted).sqrt(), grid).cpu().numpy()
                 made = dict(zip(wanted, drawn, strict=True))
             return [self._judge.inspection(score, grid, made.get(position)) for position, score in enumerate(scored)]
 

@@ -53,11 +53,11 @@ class DriftReference:
         """Compare a window: scores (m,) and mean embeddings (k, D) of its frames, neither of them empty."""
         from scipy.stats import ks_2samp
 
-        found = ks_2samp(scores, self.scores)
+        test = ks_2samp(scores, self.scores)
         centre = self.embeddings.mean(0)
         return Drift(
-            score_statistic=float(found.statistic),
-            score_p=float(found.pvalue),
+            score_statistic=float(test.statistic),
+            score_p=float(test.pvalue),
             embedding_distance=float(np.linalg.norm(embeddings.mean(0) - centre)),
             embedding_limit=self._limit(len(embeddings)),
         )

@@ -248,10 +248,10 @@ class Inspector:
         shared: dict[Pass, list[int]] = {}
         begun: list[tuple[list[int], Answer]] = []
         with self._turn:
-            for position, of in enumerate(passes):
+            for position, shared_pass in enumerate(passes):
                 name, image = frames[position]
                 if self._judge(name).bank.recipe.tiling is None:
-                    shared.setdefault(of, []).append(position)
+                    shared.setdefault(shared_pass, []).append(position)
                     continue
                 bands, grid = self._tiled[name].bands(image), self._judge(name).bank.grid
                 judged = [self._batch_judge(name).judge_bands(bands, grid, maps)]
@@ -260,12 +260,12 @@ class Inspector:
                 images = [frames[position][1] for position in positions]
                 embeddings, grid = self._backbones[spec].embed_batch(images, options)
                 recipes: dict[str, list[int]] = {}
-                for place, position in enumerate(positions):
-                    recipes.setdefault(frames[position][0], []).append(place)
-                for name, places in recipes.items():
-                    own = embeddings if len(recipes) == 1 else embeddings[places]
+                for index, position in enumerate(positions):
+                    recipes.setdefault(frames[position][0], []).append(index)
+                for name, indices in recipes.items():
+                    own = embeddings if len(recipes) == 1 else embeddings[indices]
                     answer = self._batch_judge(name).begin(own, grid, maps)
-                    begun.append(([positions[place] for place in places], answer))
+                    begun.append(([positions[index] for index in indices], answer))
 
         def answers() -> list[Inspection]:
             inspections: dict[int, Inspection] = {}

@@ -127,11 +127,11 @@ def _scored(
     distances_of_bands: list[NDArray[np.float32]] = []
     embedding, farthest, worst, row, before = np.empty(0, np.float32), -1.0, 0, 0, 0
     for band in bands:
-        places, distances, nearest = find(band)
+        numbers, distances, nearest = find(band)
         most = int(distances.argmax())
         if distances[most] > farthest:  # the first of equals stays
-            embedding, farthest = band[places[most]].copy(), float(distances[most])
-            worst, row = before + int(places[most]), int(nearest[most])
+            embedding, farthest = band[numbers[most]].copy(), float(distances[most])
+            worst, row = before + int(numbers[most]), int(nearest[most])
         distances_of_bands.append(distances)
         before += len(band)
     everywhere = np.concatenate(distances_of_bands)

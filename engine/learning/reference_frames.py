@@ -62,8 +62,8 @@ class ReferenceFrames:
         """
         dimensions = self.state.rows.shape[1]
         if patches.dtype != np.int16 or patches.ndim != 2 or patches.shape[1] != dimensions or not len(patches):
-            found = f"found {patches.dtype} {patches.shape}"
-            raise EngineError(f"patches of frame {name!r}: {found}, expected int16 (P, {dimensions})")
+            shape = f"{patches.dtype} {patches.shape}"
+            raise EngineError(f"patches of frame {name!r}: found {shape}, expected int16 (P, {dimensions})")
         sq, nearest = sq_to_nearest(patches, self.state.rows)
         frame = ReferenceFrame(
             name=name, kind=kind, patches=patches, sq=sq, nearest=nearest, sq_norms=sq_norms(patches)
@@ -136,11 +136,11 @@ def neighbours_of(rows: Rows, chosen: NDArray[np.int64], b: int) -> NDArray[np.i
     sq = np.einsum("md,md->m", X, X) - 2 * product(Q, X.T) + np.einsum("qd,qd->q", Q, Q)[:, None]
     sq[np.arange(len(chosen)), chosen] = -1  # first even where others equal it
     limits = np.partition(sq, b - 1, axis=1)[:, b - 1]
-    found = np.empty((len(chosen), b), dtype=np.int64)
-    for place, (distances, limit) in enumerate(zip(sq, limits, strict=True)):
+    neighbours = np.empty((len(chosen), b), dtype=np.int64)
+    for number, (distances, limit) in enumerate(zip(sq, limits, strict=True)):
         near = np.flatnonzero(distances <= limit)
-        found[place] = near[np.argsort(distances[near], kind="stable")[:b]]
-    return found
+        neighbours[number] = near[np.argsort(distances[near], kind="stable")[:b]]
+    return neighbours
 
 
 def kept_rows(before: OnlineCoreset, after: OnlineCoreset) -> NDArray[np.int64]:
@@ -205,10 +205,10 @@ def _lower(
     if not len(patch_of):
         return
     patch_of = reached[patch_of]
-    found, number = sq_integer_pairs(frame.patches[patch_of], new.rows[row_of]), new.numbers[row_of]
-    order = np.lexsort((number, found, patch_of))
+    sq_new, number = sq_integer_pairs(frame.patches[patch_of], new.rows[row_of]), new.numbers[row_of]
+    order = np.lexsort((number, sq_new, patch_of))
     patches, first = np.unique(patch_of[order], return_index=True)  # of each patch its nearest, the lowest of equals
-    found, number = found[order][first], number[order][first]
-    better = (found < sq[patches]) | ((found == sq[patches]) & (number < nearest[patches]))
-    sq[patches[better]] = found[better]
+    sq_new, number = sq_new[order][first], number[order][first]
+    better = (sq_new < sq[patches]) | ((sq_new == sq[patches]) & (number < nearest[patches]))
+    sq[patches[better]] = sq_new[better]
     nearest[patches[better]] = number[better]

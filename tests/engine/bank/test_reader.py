@@ -1,0 +1,128 @@
+"""Reading a chain: the newest generation whatever the hint says, events in order, flaws by generation."""
+
+from pathlib import Path
+
+import pytest
+
+from patchline.engine.bank.events import ConfirmedGood, Fitted
+from patchline.engine.bank.reader import FRAMES, GenerationReader, frame_file
+from patchline.engine.bank.store import WHOLE_EVERY, generations, load_bank
+from patchline.engine.errors import BankFileError
+from patchline.engine.learning.learner import Learner
+from tests.engine.learning_worlds import confirm, confirmation, new_store
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of four generations."""
+    folder = tmp_path_factory.mktemp("chain")
+    learner = Learner.open(new_store(folder))
+    for number in range(3):
+        confirm(learner, confirmation(number))
+    return folder
+
+
+@pytest.fixture
+def copy(chain: Path, tmp_path: Path) -> Path:
+    for path in chain.rglob("*"):
+        if path.is_file():
+            target = tmp_path / path.relative_to(chain)
+            target.parent.mkdir(exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    return tmp_path
+
+
+@pytest.mark.parametrize("hint", [b"4\n", b"1", b"2", b"9", b"0", b"-3", b"", b"what", None])
+def test_the_newest_generation_whatever_the_hint_says(copy: Path, hint: bytes | None) -> None:
+    """A hint that is behind is followed up, one that is wrong or missing costs a listing."""
+    (copy / "HEAD").unlink()
+    if hint is not None:
+        (copy / "HEAD").write_bytes(hint)
+    assert GenerationReader(copy).newest() == 4
+    assert load_bank(copy).generation == 4
+    assert generations(copy) == [1, 2, 3, 4]
+
+
+def test_a_right_hint_spares_the_listing(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One is there, the next is not: that is the newest, and nothing is listed."""
+    reader = GenerationReader(copy)
+    monkeypatch.setattr(reader._blobs, "names", lambda _="": pytest.fail("listed"))
+    assert reader.newest() == 4
+
+
+def test_a_store_without_a_bank(tmp_path: Path) -> None:
+    """Nothing is the newest, and what is asked for is said not to be there."""
+    reader = GenerationReader(tmp_path / "none")
+    assert reader.newest() is None
+    assert reader.generations() == []
+    for generation in (None, 1):
+        with pytest.raises(BankFileError, match="holds no memory bank"):
+            reader.manifest(generation)
+    assert list(reader.verify()) == []
+
+
+def test_a_generation_that_is_not_there(copy: Path) -> None:
+    """The message says which ones are."""
+    with pytest.raises(BankFileError, match="has no generation 5; it has 1 to 4"):
+        GenerationReader(copy).bank(5)
+
+
+def test_events_up_to_a_generation_are_in_order(copy: Path) -> None:
+    """The fit first, then who confirmed which frame."""
+    reader = GenerationReader(copy)
+    first, *confirmed = reader.events(4)
+    assert isinstance(first, Fitted)
+    assert [event.frame.name for event in confirmed if isinstance(event, ConfirmedGood)] == ["f0", "f1", "f2"]
+    assert reader.events(2) == (first, confirmed[0])
+    assert reader.events(1) == (first,)
+
+
+def test_events_are_read_from_the_log_of_a_whole_generation(tmp_path: Path) -> None:
+    """After the whole one, its log and the later manifests give them all; an altered log is noticed."""
+    learner = Learner.open(new_store(tmp_path))
+    for number in range(WHOLE_EVERY + 1):
+        confirm(learner, confirmation(number, patches=confirmation(0).patches))
+    reader = GenerationReader(tmp_path)
+    assert len(reader.events(WHOLE_EVERY + 2)) == WHOLE_EVERY + 2
+    assert [event.feedback_id for event in reader.events(WHOLE_EVERY + 2)][-2:] == ["feedback-31", "feedback-32"]
+    log = reader.manifest(WHOLE_EVERY).log
+    assert log is not None
+    (tmp_path / log.name).write_bytes((tmp_path / log.name).read_bytes().replace(b"kim", b"lee"))
+    with pytest.raises(BankFileError, match=f"{log.name}: altered"):
+        reader.events(WHOLE_EVERY + 2)
+    flaws = {number: flaw for number, flaw in reader.verify() if flaw}
+    assert list(flaws) == [WHOLE_EVERY]
+
+
+def test_a_flaw_is_said_of_its_generation(copy: Path) -> None:
+    """Tensors that were cut spoil their generation and those that follow from it; a frame's file only its own."""
+    reader = GenerationReader(copy)
+    assert list(reader.verify()) == [(number, None) for number in range(1, 5)]
+    event = reader.manifest(2).event
+    assert isinstance(event, ConfirmedGood)
+    frame = copy / frame_file(event.frame, FRAMES)
+    content = frame.read_bytes()
+    frame.write_bytes(content[:-1])
+    assert [number for number, flaw in reader.verify() if flaw] == [2]
+    with pytest.raises(BankFileError, match=r"safetensors: truncated: \d+ bytes, \d+ are stated"):
+        reader.patches(event.frame)
+    frame.write_bytes(content + b"x")
+    with pytest.raises(BankFileError, match="safetensors: altered"):
+        reader.patches(event.frame)
+    frame.write_bytes(content)
+    tensors = copy / reader.manifest(3).tensors
+    tensors.write_bytes(tensors.read_bytes()[:-1])
+    assert [number for number, flaw in GenerationReader(copy).verify() if flaw] == [3, 4]
+    assert GenerationReader(copy).bank(2).generation == 2
+
+
+def test_a_parent_that_was_replaced_is_noticed(copy: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A manifest of another chain in the place of a parent is foreign, though it is whole by itself."""
+    other = tmp_path_factory.mktemp("other")
+    confirm(Learner.open(new_store(other)), confirmation(5))
+    name = "generation-000002.json"
+    (copy / name).write_bytes((other / name).read_bytes())
+    with pytest.raises(BankFileError, match=f"{name}: altered or foreign: generation 3 was made from one with SHA-256"):
+        GenerationReader(copy).bank(3)
+    with pytest.raises(BankFileError, match="generation 3 was made from one"):
+        GenerationReader(copy).events(4)
