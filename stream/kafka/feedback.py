@@ -125,7 +125,7 @@ class KafkaFeedback:
                 self._places[found.feedback_id] = place
                 yield found
 
-    async def settle(self, feedback: Feedback, reply: FeedbackReply) -> None:
+    async def answer(self, feedback: Feedback, reply: FeedbackReply) -> None:
         """See `FeedbackInbox`."""
         await self._publish(self._config.feedback_replies_topic, reply_record(reply))
         if (place := self._places.pop(feedback.feedback_id, None)) is not None:

@@ -24,7 +24,7 @@ class FeedbackInbox(Protocol):
     def feedback(self) -> AsyncIterator[Feedback]:
         """Feedback for this worker to answer, in order, each recipe's in one worker at a time."""
 
-    async def settle(self, feedback: Feedback, reply: FeedbackReply) -> None:
+    async def answer(self, feedback: Feedback, reply: FeedbackReply) -> None:
         """Publish the answer; only then is the feedback done, and not given again."""
 
     async def submit(self, feedback: Feedback) -> None:
@@ -76,7 +76,7 @@ class LocalInbox:
         while True:
             yield await self._waiting.get()
 
-    async def settle(self, feedback: Feedback, reply: FeedbackReply) -> None:  # noqa: ARG002 - one queue, one reader
+    async def answer(self, feedback: Feedback, reply: FeedbackReply) -> None:  # noqa: ARG002 - one queue, one reader
         """See `FeedbackInbox`."""
         self._replies.keep(reply)
 

@@ -106,7 +106,7 @@ class LearningLoop(Listener):
     async def _answer_all(self, thread: EngineThread) -> None:
         async for feedback in self.inbox.feedback():
             reply = await self._answer(feedback, thread)
-            await self.inbox.settle(feedback, reply)
+            await self.inbox.answer(feedback, reply)
             self._observer.feedback(reply)
 
     async def _answer(self, feedback: Feedback, thread: EngineThread) -> FeedbackReply:

@@ -65,5 +65,6 @@ class JsonLinesSink:
 
     async def close(self) -> None:
         """Close the file; a stream is left open."""
-        if isinstance(self._target, Path) and self._file is not None:
-            await asyncio.to_thread(self._file.close)
+        file, self._file = self._file, None
+        if isinstance(self._target, Path) and file is not None:
+            await asyncio.to_thread(file.close)

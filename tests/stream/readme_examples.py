@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 from patchline.stream.model.frame import Frame, Position
 from patchline.stream.wire.frames import read_frame
@@ -26,6 +27,5 @@ def headers_of(text: str) -> list[tuple[str, bytes]]:
 
 
 def read(headers: list[tuple[str, bytes]], value: bytes | None = b"foo", **more: object) -> Frame:
-    return read_frame(
-        **{"position": POSITION, "timestamp_ms": 1_000, "key": None, "value": value, "headers": headers, **more}
-    )
+    fields: dict[str, Any] = {"position": POSITION, "timestamp_ms": 1_000, "key": None, "value": value}
+    return read_frame(**{**fields, "headers": headers, **more})

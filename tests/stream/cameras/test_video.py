@@ -1,6 +1,8 @@
 import asyncio
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
@@ -9,6 +11,7 @@ from patchline.stream.cameras.config import CameraConfig
 from patchline.stream.cameras.video import VideoSource
 from patchline.stream.model.errors import DropCause, SourceError
 from patchline.stream.model.limits import Limits
+from patchline.stream.model.result import Result
 from patchline.stream.pipeline import Pipeline
 from patchline.stream.support.deadline import Deadline
 from tests.services.rtsp import RtspServer
@@ -34,14 +37,14 @@ def recording(tmp_path: Path) -> Path:
 class Results(Recorder):
     def __init__(self) -> None:
         super().__init__()
-        self.all = []
+        self.all: list[Result] = []
 
-    def result(self, result):
+    def result(self, result: Result) -> None:
         super().result(result)
         self.all.append(result)
 
 
-async def test_a_recording_is_read_whole(recording):
+async def test_a_recording_is_read_whole(recording: Path) -> None:
     """Every frame of a video file is judged once, in order, and then the source ends."""
     seen = Results()
     source = VideoSource(CameraConfig(name="cam-1", recipe="plate", url=str(recording)), observer=seen)
@@ -55,7 +58,7 @@ async def test_a_recording_is_read_whole(recording):
     assert seen.received == {"cam-1": 40}
 
 
-async def test_a_recording_that_is_not_there_is_named(tmp_path):
+async def test_a_recording_that_is_not_there_is_named(tmp_path: Path) -> None:
     """A missing file, and one without video, stop the stream with a message."""
     url = str(tmp_path / "missing.mp4")
     with pytest.raises(SourceError, match=r"missing\.mp4 cannot be opened: No such file"):
@@ -70,13 +73,12 @@ async def _run_to_end(source: VideoSource) -> None:
     await Pipeline(sources=[source], engine=ScriptedEngine(), sinks=[]).run()
 
 
-def live(url: str, **more: object) -> CameraConfig:
-    return CameraConfig(
-        name="cam-1", recipe="plate", url=url, **{"reconnect_min_s": 0.2, "read_timeout_s": 2.0, **more}
-    )
+def live(url: str, **more: Any) -> CameraConfig:
+    fields: dict[str, Any] = {"reconnect_min_s": 0.2, "read_timeout_s": 2.0}
+    return CameraConfig(name="cam-1", recipe="plate", url=url, **(fields | more))
 
 
-async def test_a_live_camera_keeps_the_freshest_frame(rtsp_server, recording):
+async def test_a_live_camera_keeps_the_freshest_frame(rtsp_server: Callable[..., str], recording: Path) -> None:
     """With a slow engine frames are superseded and counted: received = results + drops, and none is read late."""
     url = rtsp_server(recording)
     seen = Results()
@@ -101,7 +103,7 @@ async def test_a_live_camera_keeps_the_freshest_frame(rtsp_server, recording):
     assert numbers[-1] - numbers[0] >= len(numbers)
 
 
-async def test_a_camera_that_comes_late_or_back_is_read(recording):
+async def test_a_camera_that_comes_late_or_back_is_read(recording: Path) -> None:
     """A server that is not there yet is waited for, one that dies is opened again, and nothing stops meanwhile."""
     seen = Recorder()
     with RtspServer() as server:
@@ -128,7 +130,9 @@ async def test_a_camera_that_comes_late_or_back_is_read(recording):
     assert "sesame" not in repr(live(url))
 
 
-async def test_waiting_frame_is_counted_when_the_stream_is_aborted(rtsp_server, recording):
+async def test_waiting_frame_is_counted_when_the_stream_is_aborted(
+    rtsp_server: Callable[..., str], recording: Path
+) -> None:
     """A forced stop counts the frames in flight and the one in the slot."""
     gate, seen = threading.Event(), Recorder()
     pipeline = Pipeline(

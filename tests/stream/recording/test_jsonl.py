@@ -1,0 +1,96 @@
+import asyncio
+import errno
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from patchline.stream.model.errors import Reason, SinkError, SinkUnavailableError, UnreadableError
+from patchline.stream.model.outcome import Outcome, not_inspected
+from patchline.stream.recording.jsonl import JsonLinesSink
+from tests.stream.scripted import frame
+
+
+def outcome(frame_id: str) -> Outcome:
+    return not_inspected(frame(frame_id), UnreadableError(Reason.EMPTY, "nothing"), None)
+
+
+def ids(text: bytes) -> list[str]:
+    return [json.loads(line)["frame_id"] for line in text.splitlines()]
+
+
+async def test_results_are_appended_to_a_file_line_by_line(tmp_path: Path) -> None:
+    """What was there stays; a line is in the file when its delivery returns."""
+    target = tmp_path / "results.jsonl"
+    target.write_bytes(b'{"frame_id":"before"}\n')
+    sink = JsonLinesSink(target)
+    await sink.open()
+    await sink.deliver([outcome("a"), outcome("b")])
+    assert ids(target.read_bytes()) == ["before", "a", "b"]
+    assert target.read_bytes().endswith(b"\n")
+    await sink.close()
+    with pytest.raises(SinkError, match="is not open"):
+        await sink.deliver([outcome("c")])
+    assert sink.name == f"JSON lines {target}"
+
+
+async def test_a_stream_is_flushed_and_left_open() -> None:
+    """Standard output is not this sink's to close."""
+    target = io.BytesIO()
+    sink = JsonLinesSink(target)
+    await sink.open()
+    await sink.deliver([outcome("a")])
+    await sink.close()
+    assert not target.closed
+    assert ids(target.getvalue()) == ["a"]
+    assert sink.name == "JSON lines"
+
+
+async def test_lanes_that_deliver_at_once_do_not_mix_lines() -> None:
+    """One delivery is written after the other."""
+
+    class Slow(io.BytesIO):
+        writing = 0
+
+        def write(self, lines: Any) -> int:
+            assert not self.writing
+            self.writing += 1
+            found = super().write(lines)
+            self.writing -= 1
+            return found
+
+    target = Slow()
+    sink = JsonLinesSink(target)
+    await sink.open()
+    await asyncio.gather(*(sink.deliver([outcome(str(n))]) for n in range(20)))
+    assert sorted(ids(target.getvalue()), key=int) == [str(n) for n in range(20)]
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(errno.ENOSPC, SinkUnavailableError), (errno.EDQUOT, SinkUnavailableError), (errno.EIO, SinkError)],
+)
+async def test_a_full_disk_may_pass_and_nothing_else(number: int, kind: type[Exception]) -> None:
+    """Space may be made; any other failure ends the stream."""
+
+    class Failing(io.BytesIO):
+        def write(self, lines: Any) -> int:
+            raise OSError(number, "it failed")
+
+    sink = JsonLinesSink(Failing())
+    await sink.open()
+    with pytest.raises(SinkError, match=r"^JSON lines cannot be written: it failed$") as raised:
+        await sink.deliver([outcome("a")])
+    assert type(raised.value) is kind
+
+
+async def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    """The message says which, and why; a sink that is not open takes nothing."""
+    sink = JsonLinesSink(tmp_path)
+    with pytest.raises(SinkError, match="cannot be opened to append: Is a directory"):
+        await sink.open()
+    with pytest.raises(SinkError, match="is not open"):
+        await sink.deliver([outcome("a")])
+    await sink.close()
