@@ -1,5 +1,7 @@
 """Builds the distribution: the source archive first, and the wheel from that alone."""
 
+import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -7,7 +9,8 @@ from pathlib import Path
 
 from tests.services.process import REPOSITORY
 
-UV = Path(sys.executable).with_name("uv")
+UV = shutil.which("uv", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}") or "uv"
+"""The environment's own uv, which the Makefile puts there, else the one on the search path."""
 
 
 @dataclass(frozen=True, slots=True)
