@@ -21,7 +21,7 @@ def texture(seed: int, size_px: tuple[int, int] = (64, 64)) -> Image:
     rows, columns = np.mgrid[: size_px[0], : size_px[1]]
     wave = np.sin(rows / 5 + rng.uniform(0, 6)) + np.sin(columns / 7 + rng.uniform(0, 6))
     pixels = 128 + 30 * wave[..., None] + rng.normal(0, 6, (*size_px, 3))
-    return np.clip(pixels, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(pixels, 0, 255), dtype=np.uint8)
 
 
 def textures(count: int, start: int = 0) -> Sequence[tuple[str, Image]]:

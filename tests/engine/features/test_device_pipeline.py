@@ -6,41 +6,20 @@ import torch
 from numpy.typing import NDArray
 
 from patchline.engine.features import device_pipeline
-from patchline.engine.features.cuda_graph import record
 from patchline.engine.features.device_pipeline import DevicePass, chunk_size, chunk_sizes
 from patchline.engine.features.extractor import load_backbone
 from patchline.engine.features.weights import random_backbone
-from patchline.engine.numerics.device import Precision, backbone_dtype, can_compile_kernels, full_float32
 from tests.engine.conftest import texture
 
 no_gpu = not torch.cuda.is_available()
+
+
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(no_gpu, reason="no CUDA GPU is at hand"))]
 
 
 def images(count: int, seed: int) -> NDArray[np.uint8]:
     """Random images, (count, 8, 8, 3)."""
     return np.random.default_rng(seed).integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
-
-
-def test_float32_is_kept_whole_for_what_relies_on_it() -> None:
-    """On a GPU neither products nor convolutions go to TF32 meanwhile; afterwards all is as the process had it."""
-    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = products.allow_tf32, convolutions.allow_tf32
-    try:
-        products.allow_tf32 = convolutions.allow_tf32 = True
-        with full_float32(torch.device("cuda")):
-            assert (products.allow_tf32, convolutions.allow_tf32) == (False, False)
-        assert (products.allow_tf32, convolutions.allow_tf32) == (True, True)
-    finally:
-        products.allow_tf32, convolutions.allow_tf32 = before
-
-
-def test_half_precision_is_a_choice_on_a_gpu_alone() -> None:
-    """A GPU computes in half precision unless float32 is asked for; a CPU in float32 always."""
-    cpu, gpu = torch.device("cpu"), torch.device("cuda")
-    choices: tuple[Precision, ...] = ("auto", "float32")
-    found = [backbone_dtype(device, precision) for device in (cpu, gpu) for precision in choices]
-    assert found == [torch.float32, torch.float32, torch.float16, torch.float32]
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -76,32 +55,3 @@ def test_a_batch_gives_the_embeddings_of_its_images(monkeypatch: pytest.MonkeyPa
     found, found_grid = extractor.embed_batch(batch)
     assert found_grid == grid
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.skipif(not no_gpu, reason="a CUDA GPU is at hand")
-def test_what_no_graph_can_be_made_of_runs_all_the_same() -> None:
-    """Where nothing can be recorded a warning says so, and each launch computes from what the input holds then."""
-    held = torch.zeros(3)
-    with pytest.warns(RuntimeWarning, match=r"no CUDA graph of \(3,\)"):
-        launch = record(lambda x: x + 1, held)
-    held += 5
-    assert launch().tolist() == [6, 6, 6]
-
-
-@pytest.mark.skipif(no_gpu, reason="no CUDA GPU is at hand")
-def test_a_graph_computes_from_what_its_input_holds() -> None:
-    """Each launch gives what the operations give, for the input as it is then."""
-    held = torch.zeros(3, device="cuda")
-    launch = record(lambda x: (x + 1).square(), held)
-    for value in (0.0, 2.0, 3.0):
-        held.fill_(value)
-        assert launch().tolist() == [(value + 1) ** 2] * 3
-
-
-def test_what_kernels_need_is_named_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A GPU without a C compiler inspects without kernels, and a warning says why; a CPU needs none."""
-    monkeypatch.delenv("CC", raising=False)
-    monkeypatch.setenv("PATH", "")
-    assert not can_compile_kernels(torch.device("cpu"))
-    with pytest.warns(RuntimeWarning, match="inspection on cuda is slow: .*no C compiler is on the PATH, expected gcc"):
-        assert not can_compile_kernels(torch.device("cuda"))

@@ -9,16 +9,18 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from patchline.engine.errors import RecipeError
 from patchline.engine.features.extractor import load_backbone
 from patchline.engine.features.patches import PLAIN, PatchOptions
+from patchline.engine.features.preprocess import level
 from patchline.engine.features.tiling import TiledExtractor, cuts
 from patchline.engine.fitting.fit import fit
 from patchline.engine.inspection.inspector import Inspector
 from patchline.engine.recipe import Recipe, Tiling
 from patchline.engine.types import Image
-from tests.engine.conftest import texture
+from tests.engine.conftest import texture, textures
 
 CPU = torch.device("cpu")
 
@@ -111,3 +113,26 @@ def test_tiles_that_do_not_fit(recipe: Recipe, tiling: Tiling, says: str) -> Non
     tiled = msgspec.structs.replace(recipe, image_size_px=(256, 256), tiling=tiling)
     with pytest.raises(RecipeError, match=says):
         TiledExtractor(tiled, load_backbone(recipe.backbone, CPU))
+
+
+def test_centring_and_tiles_are_refused_together(recipe: Recipe) -> None:
+    """A tile does not know the mean of its frame, and the error says so."""
+    both = structs.replace(recipe, centring=True, tiling=Tiling(tile_px=64, overlap_px=16), image_size_px=(128, 128))
+    with pytest.raises(RecipeError, match="expected centring or tiling, not both"):
+        fit(textures(4), both, device="cpu")
+
+
+def test_tiles_are_levelled_as_one_frame(recipe: Recipe) -> None:
+    """A frame whose halves differ in brightness gives the patches of the levelled frame, not of levelled halves; a
+    coarser stride holds on tiles too.
+    """
+    tiling = Tiling(tile_px=64, overlap_px=16)
+    tiled = structs.replace(recipe, levelling=True, tiling=tiling, image_size_px=(64, 128), patch_stride_px=8)
+    extractor = load_backbone(recipe.backbone, torch.device("cpu"))
+    frame = texture(1, (64, 128))
+    frame[:, 64:] //= 2
+    found = list(TiledExtractor(tiled, extractor).bands(frame))
+    plain = TiledExtractor(structs.replace(tiled, levelling=False), extractor)
+    assert plain.grid == (8, 16)
+    for band, expected in zip(found, plain.bands(level(frame)), strict=True):
+        assert torch.equal(band, expected)

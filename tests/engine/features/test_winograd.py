@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from patchline.engine.features.winograd import WinogradConvolution, fits
+from patchline.engine.numerics import onednn
 
-pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this build of PyTorch has no oneDNN")
+pytestmark = pytest.mark.skipif(not onednn.available(), reason="this build of PyTorch has no oneDNN")
 
 
 @pytest.mark.parametrize("size", [(56, 56), (28, 28), (14, 14), (13, 18), (5, 4), (1, 3)])

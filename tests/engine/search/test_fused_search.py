@@ -13,10 +13,9 @@ from patchline.engine.inspection.judge import Judge
 from patchline.engine.search import fused_search
 from patchline.engine.search.device import DeviceSearch
 from patchline.engine.search.factory import make_search
-from patchline.engine.search.row_neighbours import RowNeighbours
 from tests.engine.conftest import KERNEL_DEVICE
 from tests.engine.inspection.test_batch_judge import GRID, bank
-from tests.engine.search.test_factory import features, plain
+from tests.engine.search.indexes import features, plain
 
 pytest.importorskip("triton", reason="Triton is not installed")
 
@@ -55,7 +54,7 @@ def test_rows_that_join_are_found_and_of_equal_rows_the_lowest() -> None:
 
 def test_queries_of_any_size_are_answered() -> None:
     """Queries far beyond the rows find theirs; what is not finite is infinitely far from all, or nowhere."""
-    rows = features(200, 40, 4) / 64
+    rows = features(200, 40, 4) / np.float32(64)
     queries = np.concatenate([features(4, 40, 5) / 64, 2000 * features(3, 40, 6), np.zeros((4, 40))])
     queries[-3, 5], queries[-2, 3], queries[-1] = np.inf, np.nan, 60_000
     sq, nearest = index_of(rows).nearest(halves(queries), 1)
@@ -132,16 +131,3 @@ def test_a_batch_in_half_precision_is_judged_as_its_frames(maps: str, score_patc
         assert (found.anomaly_map is None) == (alone.anomaly_map is None)
         if found.anomaly_map is not None and alone.anomaly_map is not None:
             np.testing.assert_allclose(found.anomaly_map, alone.anomaly_map, rtol=1e-5)
-
-
-@pytest.mark.parametrize("rows", [5, 300])
-def test_neighbours_of_rows_are_those_of_the_search(rows: int) -> None:
-    """Ties to the lowest row; where more rows are alike than are proposed, it is said that nothing is proven."""
-    values = torch.from_numpy(features(rows, 40, 14)).to(KERNEL_DEVICE)
-    numbers = torch.tensor([0, 3, 3, rows - 1], device=KERNEL_DEVICE)
-    around, proven = RowNeighbours(values).around(numbers, 5)
-    _, expected = DeviceSearch(values.cpu().numpy(), KERNEL_DEVICE).nearest(values[numbers], 5)
-    assert proven
-    np.testing.assert_array_equal(around.cpu(), expected.cpu())
-    alike = values[:1].repeat(100, 1)
-    assert not RowNeighbours(alike).around(numbers[:2], 5)[1]

@@ -1,3 +1,5 @@
+"""Codes of 8-bit integers: no row within reach is ruled out, and products are exact."""
+
 import time
 from collections.abc import Sequence
 
@@ -7,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from patchline.engine.numerics.projection import principal_axes
-from patchline.engine.search import int8_codes, pruned
+from patchline.engine.search import int8_codes
 from patchline.engine.search.int8_codes import CodeSpace, code_products, exact_int8
 
 
@@ -104,16 +106,3 @@ def test_rounding_of_products_is_allowed_for() -> None:
     moved = np.sqrt(((points.numpy()[:, :-1] - exact) ** 2).sum(1) + (points.numpy()[:, -1] - residual) ** 2)
     assert (moved <= rounding.numpy()).all()
     assert (rounding.numpy() > 0).all()
-
-
-def test_few_rows_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the pairs, codes leave less than one in fifty, and queries far outside the box do not change that."""
-    measured: list[int] = []
-    true = pruned.sq_pairs
-    monkeypatch.setattr(pruned, "sq_pairs", lambda Q, of, R, at: measured.append(len(of)) or true(Q, of, R, at))
-    rows, queries = vectors(4000, 6), np.concatenate([vectors(300, 7), vectors(50, 8, 1000.0)])
-    distances, nearest = pruned.PrunedSearch(rows).search(queries, 1)
-    assert 350 <= sum(measured) < 0.02 * 350 * 4000
-    expected = np.sqrt(((queries[:, None].astype(np.float64) - rows) ** 2).sum(2))
-    np.testing.assert_array_equal(nearest[:, 0], expected.argmin(1))
-    np.testing.assert_allclose(distances[:, 0], expected.min(1), rtol=1e-5)

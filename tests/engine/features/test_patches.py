@@ -1,4 +1,4 @@
-"""A change of light leaves levelled pixels and centred embeddings as they were, whatever a frame is judged with."""
+"""Patch embeddings, and what a recipe may ask of them: a frame is embedded alike on every path."""
 
 import numpy as np
 import pytest
@@ -7,39 +7,28 @@ from msgspec import structs
 
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.coreset.online import begin
-from patchline.engine.errors import ImageError, RecipeError
-from patchline.engine.features.extractor import load_backbone
 from patchline.engine.features.patches import PatchOptions, embed
-from patchline.engine.features.preprocess import LEVEL, level
-from patchline.engine.features.tiling import TiledExtractor
 from patchline.engine.fitting.fit import FitReport, fit
 from patchline.engine.inspection.inspector import Inspector
 from patchline.engine.learning.reference_frames import ReferenceFrames
 from patchline.engine.numerics.integer_distances import sq_to_nearest
-from patchline.engine.recipe import Recipe, Tiling
+from patchline.engine.recipe import Recipe
 from tests.engine.conftest import texture, textures
 
 SIZE_PX = (32, 32)
 
 
-def test_levelling_undoes_exposure() -> None:
-    """An image at 0.6 and at 1.3 times the light comes out the same, to rounding."""
-    image = (texture(1) * 0.7).astype(np.uint8)
-    darker, brighter = (np.rint(image * gain).astype(np.uint8) for gain in (0.6, 1.3))
-    assert abs(float(np.median(level(image)[..., 1])) - LEVEL) < 25
-    assert np.abs(level(image).astype(int) - level(darker)).max() <= 4
-    assert np.abs(level(image).astype(int) - level(brighter)).max() <= 4
-
-
-def test_a_black_image_stays_black() -> None:
-    """No light gives no gain to divide by."""
-    assert level(np.zeros((4, 4, 3), dtype=np.uint8)).max() == 0
-
-
-def test_what_is_no_image_is_refused() -> None:
-    """Grey or float arrays are named in the error."""
-    with pytest.raises(ImageError, match="float32"):
-        level(np.zeros((4, 4, 3), dtype=np.float32))  # type: ignore[arg-type]
+def test_patches_are_averages_aligned_to_the_finest_grid() -> None:
+    """A patch is the mean of its 3x3 neighbourhood with zeros outside; a constant coarse map stays constant inside."""
+    fine = torch.rand(2, 3, 8, 6)
+    coarse = torch.full((2, 1, 4, 3), 5.0)
+    embeddings, grid = embed([fine, coarse], (64, 48))
+    assert grid == (8, 6)
+    assert embeddings.shape == (2, 48, 4)
+    inside = embeddings[1, 2 * 6 + 3]
+    torch.testing.assert_close(inside[:3], fine[1, :, 1:4, 2:5].mean((1, 2)))
+    corner = embeddings[0, 0]
+    torch.testing.assert_close(corner[:3], fine[0, :, :2, :2].sum((1, 2)) / 9)
 
 
 def test_an_offset_of_a_feature_map_leaves_no_trace() -> None:
@@ -116,26 +105,3 @@ def test_device_batches_honour_the_options(levelled: MemoryBank) -> None:
     scores = [found.score for found in inspector.inspect(frames)]
     inspector._batched = True
     assert [found.score for found in inspector.inspect(frames)] == pytest.approx(scores, rel=1e-4)
-
-
-def test_centring_and_tiles_are_refused_together(recipe: Recipe) -> None:
-    """A tile does not know the mean of its frame, and the error says so."""
-    both = structs.replace(recipe, centring=True, tiling=Tiling(tile_px=64, overlap_px=16), image_size_px=(128, 128))
-    with pytest.raises(RecipeError, match="expected centring or tiling, not both"):
-        fit(textures(4), both, device="cpu")
-
-
-def test_tiles_are_levelled_as_one_frame(recipe: Recipe) -> None:
-    """A frame whose halves differ in brightness gives the patches of the levelled frame, not of levelled halves; a
-    coarser stride holds on tiles too.
-    """
-    tiling = Tiling(tile_px=64, overlap_px=16)
-    tiled = structs.replace(recipe, levelling=True, tiling=tiling, image_size_px=(64, 128), patch_stride_px=8)
-    extractor = load_backbone(recipe.backbone, torch.device("cpu"))
-    frame = texture(1, (64, 128))
-    frame[:, 64:] //= 2
-    found = list(TiledExtractor(tiled, extractor).bands(frame))
-    plain = TiledExtractor(structs.replace(tiled, levelling=False), extractor)
-    assert plain.grid == (8, 16)
-    for band, expected in zip(found, plain.bands(level(frame)), strict=True):
-        assert torch.equal(band, expected)
