@@ -10,7 +10,7 @@ import pytest
 from patchline.stream.kafka.config import KafkaConfig
 from tests.services.process import REPOSITORY
 from tests.services.worker_process import WorkerProcess
-from tests.stream.kafka_help import until
+from tests.stream.waiting import until
 
 
 class Worker(WorkerProcess):

@@ -155,10 +155,3 @@ async def running(pipeline: Pipeline, *, drain_s: float = 20) -> AsyncIterator[N
 async def nothing_in_flight(lanes: Collection[LaneKey], timeout_s: float) -> list[LaneKey]:
     """The `Release` of a source that is read without a pipeline: no frame of any lane is in flight."""
     return []
-
-
-async def until(condition: Callable[[], bool], *, seconds: float = 60) -> None:
-    """Wait for a condition, and fail when it does not come."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.02)

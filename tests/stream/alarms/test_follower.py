@@ -22,8 +22,9 @@ from patchline.stream.model.errors import AlarmGap, SinkError
 from tests.services.redis import RedisServer
 from tests.stream.alarm_help import expected, found
 from tests.stream.alarms.test_store import outcomes
-from tests.stream.kafka_help import SESSION, all_done, new_topics, produce, until
+from tests.stream.kafka_help import SESSION, all_done, new_topics, produce
 from tests.stream.scripted import Recorder, jpeg
+from tests.stream.waiting import until
 
 RULE = AlarmConfig(k=2, n=4, m=2)
 SCRIPT = "RRPPRPRPP"

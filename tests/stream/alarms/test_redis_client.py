@@ -19,9 +19,9 @@ from patchline.stream.model.errors import ConfigError, SinkError, SinkUnavailabl
 from tests.services.process import free_port
 from tests.services.redis import RedisServer
 from tests.stream.alarms.test_store import outcomes, sink_of
-from tests.stream.kafka_help import until
 from tests.stream.readme_examples import examples
 from tests.stream.scripted import Recorder
+from tests.stream.waiting import until
 
 PASSWORD = "change-me"  # noqa: S105 - an example
 """Of the documented users."""

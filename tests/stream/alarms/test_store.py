@@ -20,8 +20,8 @@ from patchline.stream.model.outcome import Outcome
 from patchline.stream.model.result import Result
 from patchline.stream.wire.alarms import StoredAlarm, decode_event
 from tests.services.redis import RedisServer
-from tests.stream.kafka_help import until
 from tests.stream.scripted import Recorder, frame
+from tests.stream.waiting import until
 
 ALARMS = AlarmConfig(k=2, n=4, m=3)
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -11,9 +11,9 @@ from patchline.stream.model.limits import Limits
 from patchline.stream.model.result import Result
 from patchline.stream.pipeline import Pipeline
 from patchline.stream.support.deadline import Deadline
-from tests.stream.kafka_help import until
 from tests.stream.list_ports import ListSink
 from tests.stream.scripted import ScriptedEngine, frame, picture
+from tests.stream.waiting import until
 
 
 def test_the_condition_follows_the_alarm_rule_of_each_camera():

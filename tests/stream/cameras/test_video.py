@@ -15,8 +15,8 @@ from patchline.stream.model.result import Result
 from patchline.stream.pipeline import Pipeline
 from patchline.stream.support.deadline import Deadline
 from tests.services.rtsp import RtspServer
-from tests.stream.kafka_help import until
 from tests.stream.scripted import Recorder, ScriptedEngine, picture
+from tests.stream.waiting import until
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from patchline.stream.model.observer import Observer
 from patchline.stream.model.result import Result
 from patchline.stream.pipeline import Pipeline
 from tests.stream.evidence_help import DAY_S, decoded, evidence, store_at
-from tests.stream.kafka_help import until
 from tests.stream.scripted import ScriptedEngine, frame, jpeg, picture
+from tests.stream.waiting import until
 
 
 class Counting(Observer):

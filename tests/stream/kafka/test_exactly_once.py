@@ -16,8 +16,9 @@ from patchline.stream.pipeline import Pipeline
 from patchline.stream.support.deadline import Deadline
 from tests.services.kafka import KafkaBroker
 from tests.stream.exactly_once_help import check_once, send, uncommitted
-from tests.stream.kafka_help import SESSION, all_done, committed, new_topics, running, until, worker
+from tests.stream.kafka_help import SESSION, all_done, committed, new_topics, running, worker
 from tests.stream.scripted import Recorder, ScriptedEngine
+from tests.stream.waiting import until
 
 
 @pytest.mark.parametrize("kill_at", [1, 4])

@@ -8,8 +8,8 @@ from aiokafka.errors import IllegalStateError, KafkaTimeoutError
 
 from patchline.stream.kafka.lag import watch_lag
 from tests.stream.kafka.scripted_clients import ScriptedConsumer
-from tests.stream.kafka_help import until
 from tests.stream.scripted import Recorder
+from tests.stream.waiting import until
 
 P = [TopicPartition("frames", number) for number in range(3)]
 

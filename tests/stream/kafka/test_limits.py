@@ -13,8 +13,9 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from patchline.engine.types import Verdict
 from patchline.stream.model.checks import MIB
 from patchline.stream.wire.frames import frame_headers
-from tests.stream.kafka_help import FRAME_BYTES, new_topics, produce, read_topic, results_of, running, until, worker
+from tests.stream.kafka_help import FRAME_BYTES, new_topics, produce, read_topic, results_of, running, worker
 from tests.stream.scripted import Recorder, jpeg
+from tests.stream.waiting import until
 
 DELIVERIES = pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
 

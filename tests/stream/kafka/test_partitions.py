@@ -18,8 +18,8 @@ from patchline.stream.kafka.read_ahead import ReadAheads
 from patchline.stream.model.errors import LaneLostError, SinkError, SourceError, SourceUnavailableError
 from patchline.stream.model.frame import LaneKey
 from tests.stream.kafka.scripted_clients import ScriptedAssignor, ScriptedConsumer, ScriptedOffsets
-from tests.stream.kafka_help import until
 from tests.stream.scripted import Recorder
+from tests.stream.waiting import until
 
 CONFIG = KafkaConfig(frames_topic="frames", revoke_timeout_s=0.2, session_timeout_s=2.0)
 P = [TopicPartition("frames", number) for number in range(3)]

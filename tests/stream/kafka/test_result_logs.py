@@ -25,8 +25,8 @@ from patchline.stream.model.errors import AlarmGap, SinkError, SinkUnavailableEr
 from patchline.stream.wire.results import result_record
 from tests.stream.alarms.test_store import outcomes
 from tests.stream.kafka.scripted_clients import ScriptedConsumer
-from tests.stream.kafka_help import until
 from tests.stream.scripted import Recorder
+from tests.stream.waiting import until
 
 CONFIG = KafkaConfig(results_topic="results", group="line", session_timeout_s=2.0, revoke_timeout_s=1.0)
 P = [TopicPartition("results", number) for number in range(2)]

@@ -33,9 +33,10 @@ from tests.services.certificates import Certificates, certificates
 from tests.services.kafka_guarded import GuardedBroker, documented_rights
 from tests.services.process import ServiceUnavailableError
 from tests.stream.alarms.test_store import outcomes
-from tests.stream.kafka_help import FRAME_BYTES, nothing_in_flight, produce, read_topic, until, worker
+from tests.stream.kafka_help import FRAME_BYTES, nothing_in_flight, produce, read_topic, worker
 from tests.stream.readme_examples import examples
 from tests.stream.scripted import Recorder, jpeg
+from tests.stream.waiting import until
 
 pytestmark = pytest.mark.slow
 

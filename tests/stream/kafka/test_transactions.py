@@ -14,8 +14,9 @@ from patchline.stream.model.errors import LaneLostError
 from patchline.stream.pipeline import Pipeline
 from patchline.stream.support.deadline import Deadline
 from tests.stream.exactly_once_help import check_once, send, uncommitted
-from tests.stream.kafka_help import new_topics, read_topic, results_of, running, until, worker
+from tests.stream.kafka_help import new_topics, read_topic, results_of, running, worker
 from tests.stream.scripted import Recorder, ScriptedEngine
+from tests.stream.waiting import until
 
 
 async def test_a_worker_that_is_fenced_between_two_sends_knows_that_it_is(kafka, unique_name, monkeypatch):

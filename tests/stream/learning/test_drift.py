@@ -17,8 +17,8 @@ from patchline.stream.inspection.engine_thread import EngineThread
 from patchline.stream.learning.drift import DriftWatch
 from patchline.stream.model.observer import Observer
 from patchline.stream.model.result import Result
-from tests.stream.kafka_help import until
 from tests.stream.scripted import ScriptedEngine, frame, picture
+from tests.stream.waiting import until
 
 
 class Embedding(ScriptedEngine):

@@ -19,7 +19,6 @@ from patchline.stream.learning.recipe import RecipeLearning
 from patchline.stream.model.feedback import FeedbackOutcome, GenerationAnnounced
 from patchline.stream.model.limits import Limits
 from patchline.stream.model.result import GenerationRef, Result
-from tests.stream.kafka_help import until
 from tests.stream.scripted_learning import (
     Answers,
     Bank,
@@ -31,6 +30,7 @@ from tests.stream.scripted_learning import (
     World,
     feedback,
 )
+from tests.stream.waiting import until
 
 Start: TypeAlias = Callable[[], AbstractAsyncContextManager[Running]]
 

@@ -24,9 +24,9 @@ from patchline.stream.pipeline import Pipeline
 from patchline.stream.ports import Listener
 from patchline.stream.recording.jsonl import JsonLinesSink
 from patchline.stream.support.deadline import Deadline
-from tests.stream.kafka_help import until
 from tests.stream.list_ports import ListSink, ListSource, endless, frames_of
 from tests.stream.scripted import GENERATION_SHA256, Recorder, ScriptedEngine, frame, jpeg, picture
+from tests.stream.waiting import until
 
 
 async def test_a_folder_becomes_json_lines(tmp_path: Path):
