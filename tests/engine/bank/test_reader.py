@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from patchline.engine.bank.events import ConfirmedGood, Fitted
+from patchline.engine.bank.manifest import encode_manifest
 from patchline.engine.bank.reader import FRAMES, GenerationReader, frame_file
 from patchline.engine.bank.store import WHOLE_EVERY, generations, load_bank
 from patchline.engine.errors import BankFileError
@@ -126,3 +128,17 @@ def test_a_parent_that_was_replaced_is_noticed(copy: Path, tmp_path_factory: pyt
         GenerationReader(copy).bank(3)
     with pytest.raises(BankFileError, match="generation 3 was made from one"):
         GenerationReader(copy).events(4)
+
+
+def test_the_bank_read_last_is_gone_on_from_once_its_sum_was_right(copy: Path) -> None:
+    """One whose sum is wrong is forgotten, not taken for the one that the next generation follows from."""
+    reader = GenerationReader(copy)
+    reader.bank(2)
+    (last,) = reader._last.values()
+    assert last.generation == 2
+    manifest = reader.manifest(3)
+    wrong = msgspec.structs.replace(manifest, sha256="0" * 64)
+    (copy / "generation-000003.json").write_bytes(encode_manifest(wrong)[1])
+    with pytest.raises(BankFileError, match=r"its bank has SHA-256 .*, it states 000"):
+        reader.bank(3)
+    assert list(reader._last.values()) == [last]

@@ -9,7 +9,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from patchline.engine.bank.events import RolledBack
+from patchline.engine.bank.events import Fitted, RolledBack
+from patchline.engine.bank.reader import REJECTS
 from patchline.engine.bank.store import GenerationStore, load_bank, save_bank
 from patchline.engine.errors import BankFileError
 from patchline.engine.fitting.fit import FitReport
@@ -147,3 +148,76 @@ def test_missing_files(saved: Path, tmp_path: Path) -> None:
     tensors_file(saved).unlink()
     with pytest.raises(BankFileError, match="cannot be read"):
         load_bank(saved)
+
+
+def test_a_first_generation_is_what_can_be_saved(fitted: FitReport, tmp_path: Path) -> None:
+    """Later ones follow a parent; the hint names the newest, and the manifest's path is returned."""
+    with pytest.raises(BankFileError, match="expected generation 1, found 2: later ones follow a parent"):
+        save_bank(replace(fitted.bank, generation=2), tmp_path / "bank")
+    assert not (tmp_path / "bank").exists()
+    assert save_bank(fitted.bank, tmp_path / "bank") == f"{tmp_path / 'bank'}/generation-000001.json"
+    assert (tmp_path / "bank" / "HEAD").read_bytes() == b"1\n"
+    event = GenerationStore(tmp_path / "bank").manifest().event
+    assert event == Fitted(time=fitted.bank.created)
+
+
+def test_each_generation_names_the_one_before(fitted: FitReport, saved: Path) -> None:
+    """By its manifest's checksum; what stays is told by number, and written once."""
+    store = GenerationStore(saved)
+    first = store.manifest()
+    kept = np.arange(len(fitted.bank.rows) - 1)
+    rows = {name: getattr(fitted.bank, name)[kept] for name in ("rows", "row_frame", "row_patch")}
+    later = replace(fitted.bank, generation=2, **rows)
+    manifest = store.create(later, event=RolledBack(to=1), before=(first, fitted.bank), kept=kept)
+    assert (manifest.before_sha256, first.before_sha256) == (first.checksum, "")
+    assert (manifest.whole, manifest.frames, manifest.log) == (False, (), None)
+    assert manifest.frames_kept == len(fitted.bank.frames)
+    assert manifest.rows == len(kept)
+    assert (saved / manifest.tensors).stat().st_size < (saved / first.tensors).stat().st_size / 2
+    assert store.manifest(2) == manifest
+    assert GenerationStore(saved).bank().sha256 == later.sha256
+    assert (saved / "HEAD").read_bytes() == b"2\n"
+
+
+def test_a_generation_is_whole_where_rows_cannot_be_told(fitted: FitReport, saved: Path) -> None:
+    """Without `kept`, where frames are others than before, and every 32nd time; then it carries the log of events."""
+    store = GenerationStore(saved)
+    before = (store.manifest(), fitted.bank)
+    kept = np.arange(len(fitted.bank.rows))
+    second = store.create(replace(fitted.bank, generation=2), event=RolledBack(to=1), before=before)
+    assert second.whole
+    assert second.log is not None
+    assert store.events(2) == (before[0].event, RolledBack(to=1))
+    frames = (*reversed(fitted.bank.frames),)
+    numbers = (len(frames) - 1 - fitted.bank.row_frame).astype(np.int32)
+    turned = replace(fitted.bank, generation=3, frames=frames, row_frame=numbers)
+    third = store.create(turned, event=RolledBack(to=1), before=(second, fitted.bank), kept=kept)
+    assert (third.whole, third.frames_kept, third.frames) == (True, 0, frames)
+    fourth = replace(turned, generation=4)
+    assert not store.create(fourth, event=RolledBack(to=1), before=(third, turned), kept=kept).whole
+    assert [flaw for _, flaw in store.verify()] == [None] * 4
+
+
+def test_only_recent_rejects_keep_their_files(fitted: FitReport, saved: Path) -> None:
+    """What a generation no longer names among its rejects is removed; frames that were learned stay."""
+    store = GenerationStore(saved)
+    patches = np.arange(12, dtype=np.int16).reshape(4, 3)
+    old, new = (store.keep(name, patches + number, REJECTS) for number, name in enumerate(("old", "new")))
+    learned = store.keep("learned", patches + 2)
+    before = (store.manifest(), fitted.bank)
+    store.create(replace(fitted.bank, generation=2), event=RolledBack(to=1), before=before, rejects=[new])
+    assert [path.stem for path in (saved / "rejects").iterdir()] == [new.sha256]
+    assert (saved / "frames" / f"{learned.sha256}.safetensors").exists()
+    assert np.array_equal(store.patches(new, REJECTS), patches + 1)
+    with pytest.raises(BankFileError, match="cannot be read"):
+        store.patches(old, REJECTS)
+
+
+def test_a_store_that_cannot_be_written_says_so(fitted: FitReport, tmp_path: Path) -> None:
+    """Neither a bank nor a frame: the message names the path and the cause."""
+    (tmp_path / "bank").write_text("a file, no folder")
+    bare = replace(fitted.bank, calibration_patches=())
+    with pytest.raises(BankFileError, match=r"generation-000001\.\w+\.safetensors: cannot be written"):
+        save_bank(bare, tmp_path / "bank")
+    with pytest.raises(BankFileError, match=r"frames/.*cannot be written"):
+        GenerationStore(tmp_path / "bank").keep("a", np.zeros((1, 1), np.int16))

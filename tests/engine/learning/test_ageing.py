@@ -7,13 +7,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from patchline.engine.bank.events import Aged
-from patchline.engine.bank.memory_bank import MemoryBank
+from patchline.engine.bank.events import Aged, ConfirmedGood, Fitted, StoredFrame
+from patchline.engine.bank.memory_bank import FrameOrigin, MemoryBank
 from patchline.engine.bank.store import GenerationStore
-from patchline.engine.bank.usage_log import UsageLog
+from patchline.engine.bank.usage_log import UsageLog, UsedRows
 from patchline.engine.errors import BankFileError, LearningError
 from patchline.engine.fitting.fit import FitReport
 from patchline.engine.inspection.inspector import Inspector
+from patchline.engine.learning.ageing import fit_rows_kept, unused_rows, window
 from patchline.engine.learning.learner import Learner
 from patchline.engine.learning.reference_frames import ReferenceFrames
 from patchline.engine.learning.replay import replayed
@@ -149,3 +150,47 @@ def test_the_inspector_notes_the_rows_that_were_nearest(fitted: FitReport, kind:
     without = Inspector({"texture": fitted.bank}, device="cpu", search=kind)
     without.inspect(frames)
     assert without.take_used("texture") == {}
+
+
+@pytest.mark.parametrize(("rows", "kept"), [(1, 1), (2, 1), (3, 2), (24, 12), (25, 13)])
+def test_half_of_the_fit_rounded_up_is_kept(rows: int, kept: int) -> None:
+    """And one row at least."""
+    bank = small_bank()[0]
+    numbers = np.zeros(rows, dtype=np.int32)
+    values = np.zeros((rows, bank.rows.shape[1]), dtype=np.int16)
+    assert fit_rows_kept(replace(bank, rows=values, row_frame=numbers, row_patch=numbers)) == kept
+
+
+def test_the_window_is_of_whole_days_of_inspection() -> None:
+    """Today is not over; days without inspection do not count; where there are too few, there is none."""
+    usage: dict[str, UsedRows] = {"2026-01-01": {}, "2026-01-05": {}, "2026-01-09": {}}
+    assert window(usage, 2, "2026-01-09") == "2026-01-01"
+    assert window(usage, 2, "2026-01-10") == "2026-01-05"
+    assert window(usage, 3, "2026-01-10") == "2026-01-01"
+    assert window(usage, 3, "2026-01-09") is None
+    assert window({}, 1, "2026-01-09") is None
+
+
+@pytest.mark.parametrize(
+    ("time", "stays"),
+    [
+        ("2026-01-05T00:00:00+00:00", True),
+        ("2026-01-04T23:59:59+00:00", False),
+        ("2026-01-05T00:30:00+02:00", False),
+        ("2026-01-04T23:30:00-02:00", True),
+        ("2026-01-05T00:30:00", True),
+        ("", False),
+        ("yesterday", False),
+    ],
+)
+def test_rows_that_joined_within_the_window_stay(time: str, stays: bool) -> None:
+    """By the day in UTC; where the time is not known, as for a fit long ago, they are old."""
+    first = small_bank()[0]
+    frames = (*first.frames, FrameOrigin(name="f1", generation=2))
+    row_frame = first.row_frame.copy()
+    row_frame[-1] = len(frames) - 1
+    bank = replace(first, generation=2, frames=frames, row_frame=row_frame)
+    usage: dict[str, UsedRows] = {"2026-01-05": {}, "2026-01-06": {}}
+    event = ConfirmedGood(frame=StoredFrame(name="f1", sha256="", bytes=0), score=1.0, time=time)
+    unused = unused_rows(bank, first, [Fitted(), event], usage, days=2, today="2026-01-07")
+    assert (bank.provenance(len(bank.rows) - 1) in unused) is not stays

@@ -9,7 +9,7 @@ import pytest
 from patchline.engine.bank.events import ConfirmedGood, Held
 from patchline.engine.bank.store import GenerationStore
 from patchline.engine.coreset.online import begin
-from patchline.engine.learning.doubt import DEFECTS_COMPARED, cut_off, reason_to_doubt
+from patchline.engine.learning.doubt import DEFECTS_COMPARED, _doubt, _farthest, cut_off, reason_to_doubt
 from patchline.engine.learning.learner import Learner
 from patchline.engine.learning.reference_frames import ReferenceFrame, ReferenceFrames
 from patchline.engine.types import Rows
@@ -151,3 +151,29 @@ def test_a_recipe_that_does_not_ask_for_it_holds_no_slip(tmp_path: Path) -> None
     careless = new_store(tmp_path)
     confirm(_with_defects(careless), confirmation(8, patches=patches(77, shift=-900)))
     assert isinstance(careless.manifest().event, ConfirmedGood)
+
+
+def test_the_ten_patches_farthest_from_the_bank_are_compared() -> None:
+    """Nearer ones neither add to how far a frame lies from the bank nor are they measured against defects."""
+    line = at(*((100 - distance, 0) for distance in range(16)))
+    (frame,) = measured(line)
+    chosen, total = _farthest(frame)
+    assert chosen.tolist() == line[:10].tolist()
+    assert total == sum(range(91, 101))
+
+
+def test_doubt_is_the_score_by_the_root_of_a_ratio() -> None:
+    """How much farther from the bank than from known defects; infinite for one that equals them, else the score."""
+    part = (at((30, 40)), 50.0)
+    assert _doubt(part, 3.0, [at((30, 40 + 8)), at((0, 90))]) == 3.0 * np.sqrt(50 / 8)
+    assert _doubt(part, 3.0, [at((30, 40))]) == float("inf")
+    assert _doubt(part, 3.0, []) == 3.0
+    assert _doubt(part, 0.0, [at((30, 40))]) == 0.0
+
+
+def test_a_doubt_that_reaches_the_cut_off_is_held() -> None:
+    """At it, not only above: a known defect that comes again is held."""
+    doubts = np.array([5.0, 1.0, 3.0, 2.0, 4.0])
+    assert [cut_off(doubts, share) for share in (0.1, 0.17, 0.34, 0.5, 0.9)] == [5.0, 4.0, 3.0, 3.0, 1.0]
+    assert doubts[0] == 5.0
+    assert doubted((100, 0), [(100, 0), (0, 100), (-100, 0), (0, -100)]) is not None
