@@ -11,10 +11,7 @@ import numpy as np
 import patchline.engine
 import patchline.ops
 import patchline.stream
-from patchline.engine.features.weights import random_backbone
-from patchline.engine.fitting.fit import fit
-from patchline.engine.inspection.inspector import Inspector
-from patchline.engine.recipe import Recipe
+from patchline.engine import Inspector, Recipe, fit, preset
 
 
 def part(seed: int, *, scratched: bool = False) -> np.ndarray:
@@ -32,7 +29,7 @@ def main() -> None:
         assert file.is_relative_to(Path(sys.prefix).resolve()), f"{file} is not the installed one"
     recipe = Recipe(
         name="part",
-        backbone=random_backbone("resnet18", stages=("layer1", "layer2"), seed=1),
+        backbone=preset("efficientnet_lite0"),
         image_size_px=(64, 64),
         coreset_fraction=0.2,
         false_reject_rate=0.2,
@@ -43,7 +40,8 @@ def main() -> None:
     good, bad = inspector.inspect([("part", inspector.prepare("part", image)) for image in images])
     assert (good.verdict, bad.verdict) == ("pass", "reject"), (good.score, bad.score, bank.threshold)
     assert bad.score > 4 * good.score, (good.score, bad.score)
-    print(f"a good part scores {good.score:.3g}, a scratched one {bad.score:.3g}; threshold {bank.threshold:.3g}")
+    scores = f"a good part scores {good.score:.3g}, a scratched one {bad.score:.3g}; threshold {bank.threshold:.3g}"
+    print(f"version {patchline.engine.__version__}: {scores}")
 
 
 if __name__ == "__main__":
