@@ -8,34 +8,34 @@ from torch import Tensor
 
 
 class PackedWeight:
-    """The weight of a convolution, packed for every shape of input and number of threads with which it is asked for.
+    """A convolution's weight, packed once for every input shape and number of threads that it is asked for with.
 
-    oneDNN wants another layout of some for another shape or number of threads, and would bring the weight into it anew
-    for each frame, which takes up to 8 times as long as the convolution. Shapes that want the same layout share it.
+    Which layout oneDNN wants can depend on both. Given another, it packs the weight anew for each frame, which takes up
+    to 8 times as long as the convolution itself. Shapes that want the same layout share one packed weight.
     """
 
     def __init__(
         self, weight: Tensor, padding: Sequence[int], stride: Sequence[int], dilation: Sequence[int], groups: int
     ) -> None:
         self.geometry = (list(padding), list(stride), list(dilation), groups)
-        """What `torch.ops.mkldnn` wants to be told of the convolution besides its weight."""
-        self._turn = Lock()
+        """Padding, stride, dilation and groups, as the operations of `torch.ops.mkldnn` take them."""
+        self._lock = Lock()
         self._plain: Tensor | None = weight
-        """Until it has been packed, from which it can be had again."""
+        """The weight until it has been packed; from then on it is unpacked where it is needed again."""
         self._packed: dict[tuple[int, tuple[int, ...]], Tensor] = {}
 
     def tensor(self, input_shape: Sequence[int]) -> Tensor:
-        """What this thread computes with, for an input of this shape."""
+        """The packed weight for an input of this shape and the calling thread's number of threads."""
         key = (torch.get_num_threads(), tuple(input_shape))
         packed = self._packed.get(key)
         if packed is None:
-            with self._turn:
+            with self._lock:
                 packed = self._packed[key] = self._pack(key[1])
         return packed
 
     def _pack(self, input_shape: tuple[int, ...]) -> Tensor:
         kept = list(self._packed.values())
-        with torch.inference_mode(False), torch.no_grad():  # whoever asks first
+        with torch.inference_mode(False), torch.no_grad():  # whatever mode the first caller is in
             weight = kept[0].to_dense() if self._plain is None else self._plain
             packed: Tensor = torch.ops.mkldnn._reorder_convolution_weight(weight, *self.geometry, list(input_shape))
         self._plain = None
@@ -49,7 +49,7 @@ def _alike(a: Tensor, b: Tensor) -> bool:
 
 
 def available() -> bool:
-    """Whether this build of PyTorch has the operations."""
+    """Whether this build of PyTorch has the operations that packed weights need."""
     return bool(torch._C._has_mkldnn) and all(
         hasattr(torch.ops.mkldnn, name)
         for name in (
