@@ -1,4 +1,4 @@
-"""What the engine says of one frame."""
+"""Data that the whole engine passes about: arrays by their type, images, and what an inspection says of a frame."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -19,8 +19,8 @@ from patchline.engine.numerics.onednn import PackedWeight
 Float = TypeVar("Float", np.float32, np.float64)
 COLUMNS = 16
 """Columns are filled up to a multiple of this: as many float32 values as a vector register of 512 bits holds."""
-FEW_VECTORS = 256
-"""For fewer vectors oneDNN takes longer to prepare for their number, which seldom comes twice, than it saves."""
+FEWEST_VECTORS = 256
+"""Vectors from which oneDNN is used: for fewer it takes longer to prepare for their number than it saves."""
 
 
 def product(a: NDArray[Float], b: NDArray[Float]) -> NDArray[Float]:
@@ -61,7 +61,7 @@ class FixedProduct:
     def __call__(self, vectors: Tensor) -> Tensor:
         """Multiply vectors, float32 (n, depth), contiguous: float32 (n, K)."""
         n = len(vectors)
-        if self._packed is None or n < FEW_VECTORS:
+        if self._packed is None or n < FEWEST_VECTORS:
             parts = torch.bmm(vectors.view(n, self.groups, -1).transpose(0, 1), self._parts)
             return parts.sum(0)[:, : self._columns]
         x = vectors.view(1, n, 1, self.depth).permute(0, 3, 1, 2)

@@ -8,7 +8,7 @@ import torch
 
 from patchline.engine.numerics import onednn
 from patchline.engine.numerics.core_pool import computing_with
-from patchline.engine.numerics.matmul import FEW_VECTORS, FixedProduct, product
+from patchline.engine.numerics.matmul import FEWEST_VECTORS, FixedProduct, product
 from tests.engine.numerics.onednn_operations import THREADS, operations_of
 
 
@@ -63,4 +63,4 @@ def test_a_product_with_a_fixed_matrix_is_one_of_sums(
                 assert ((plain(vectors).double() - exact).abs() <= most).all()
                 ran = operations_of(partial(fixed, vectors), capfd)
                 assert "reorder" not in ran
-                assert ("convolution" in ran) == (count >= FEW_VECTORS)
+                assert ("convolution" in ran) == (count >= FEWEST_VECTORS)
