@@ -23,8 +23,8 @@ last tapped stage, `batch_norm` folds normalisation into convolutions. `load_bac
   `winograd`, as in ResNets.
 - Where this build of PyTorch has no oneDNN, the folded network runs as it is.
 
-`fx_graph` has what the passes over a traced network share. The fusions are what brings an inspection to 0.9 of the bare
-backbone's speed and more, and twice that of the peer (figures `efficiency` and `throughput` of tests/bench/README.md).
+`fx_graph` has what the passes over a traced network share. The network takes most of an inspection's time, so these
+passes are what makes it twice as fast as the peer's (the figure `throughput` of tests/bench/README.md).
 
 This room knows nothing of banks, scores and generations. It imports `numerics`, and of a recipe reads only what the
 pixels and the backbone need.

@@ -12,10 +12,10 @@
 - `rounding`: the unit round-offs on which such bounds rest.
 
 What `core_pool` buys: with one frame on each core instead of all cores on each frame, nothing waits at the end of every
-layer, and a frame's search overlaps with the next one's network. It is what `throughput` and `efficiency` rest on
-(0.9 of the bare backbone's frames/s with the search included; tests/bench/README.md). Its rules about a rest of frames,
-and about when a single frame is shared by all cores, keep the latency of a frame that comes alone low. A frame's result
-does not depend on how it was spread, bit for bit.
+layer, and a frame's search overlaps with the next one's network. The figure `efficiency` rests on it: 0.89 of the bare
+backbone's frames/s with the search included (tests/bench/README.md). Its rules about a rest of frames, and about when
+one frame is shared by all cores, keep the latency of a frame that comes alone low. A frame's result does not depend on
+how it was spread, bit for bit.
 
 This room knows nothing of images, networks, banks or searches. It imports `types` and `errors` only.
 """

@@ -24,5 +24,6 @@ tests/bench/README.md). On a GPU the kernels keep the host from waiting: `fused_
 makes bounds and measures rows, `selection_kernels` chooses the patches that a frame's score needs, and `row_clusters`
 finds a near row to begin with. `row_neighbours` gives the neighbours of a bank's own rows that Eq. 7 asks for.
 
-This room knows nothing of images, banks and generations: it is given float32 vectors. It imports `numerics` only.
+This room knows nothing of images, banks and generations: it is given float32 vectors, and imports `numerics` and
+`types` only.
 """

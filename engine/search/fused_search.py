@@ -111,7 +111,7 @@ class FusedSearch:
         return answers.sq[:, None], answers.rows[:, None]
 
     def farthest(self, index: Index, frames: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Of each frame, half (B, P, D), the k farthest patches: see `DeviceSearch.farthest_of_frames`."""
+        """The k farthest patches of each frame, half (B, P, D): see `DeviceSearch.farthest_of_frames`."""
         B, P = frames.shape[:2]
         k, block = min(k, P), _power_of_two(P)
         tiles = {"BLOCK": block, "num_warps": min(MOST_WARPS, max(1, block // SELECT_PER_WARP))}
