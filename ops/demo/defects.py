@@ -49,9 +49,19 @@ def draw_contrast(rng: np.random.Generator) -> float:
 
 
 def plant(web: Image, kind: Kind, contrast: float, cell: tuple[int, int, int, int], rng: np.random.Generator) -> Defect:
-    """Blends a defect into `web` (changed in place) inside `cell` (top, left, height, width, in pixels).
+    """Blend a defect into the web, in place.
 
     The replacement is made from the pixels of the cell alone, and nothing outside the mask changes.
+
+    Args:
+        web: RGB uint8 (H, W, 3); changed.
+        kind: of the defect.
+        contrast: the share of the defect in the blend, 0 to 1.
+        cell: where it may lie: top, left, height, width in pixels.
+        rng: of its shape.
+
+    Returns:
+        The defect, with its mask.
     """
     top, left, height, width = cell
     place = web[top : top + height, left : left + width]

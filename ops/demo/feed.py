@@ -68,7 +68,17 @@ def simulated(
     defect_share: float,
     false_reject_rate: float,
 ) -> Feed:
-    """The simulated line: one camera and one recipe for each material."""
+    """The simulated line: one camera and one recipe for each material.
+
+    Args:
+        materials: names from `MATERIALS`; one that stands twice counts once.
+        frames: how many are streamed; None: without end.
+        rate: frames a second, all cameras together; 0: as fast as they are taken.
+        seed: of the web, the defects, the light and the fit.
+        drift: how far the lamp ages; 0: not.
+        defect_share: about this share of the frames has a planted defect.
+        false_reject_rate: the share of good frames that may be rejected.
+    """
     stations = [
         Station(load_material(name), seed=seed, defect_share=defect_share, drift=drift)
         for name in dict.fromkeys(materials)
@@ -106,7 +116,15 @@ def simulated(
 def own_images(folder: Path, *, frames: int | None, rate: float, seed: int, false_reject_rate: float) -> Feed:
     """The user's good images: some to fit, some to calibrate, the rest streamed once.
 
-    Raises InputError where the folder holds too few.
+    Args:
+        folder: searched for images, its subfolders too.
+        frames: how many of the rest are streamed; None: all.
+        rate: frames a second; 0: as fast as they are taken.
+        seed: of the order in which images are shared out, and of the fit.
+        false_reject_rate: asked for; where the calibration images cannot promise it, the least that they can is taken.
+
+    Raises:
+        InputError: the folder holds fewer than `FEWEST_IMAGES`.
     """
     paths = find_images([folder], recursive=True)
     if len(paths) < FEWEST_IMAGES:
@@ -141,9 +159,17 @@ def own_images(folder: Path, *, frames: int | None, rate: float, seed: int, fals
 async def own_stream(
     url: str, *, frames: int | None, seed: int, false_reject_rate: float, tell: Callable[[str], None]
 ) -> Feed:
-    """The user's camera or video: fitted to its first frames, then inspected. `tell` hears what is waited for.
+    """The user's camera or video: fitted to its first frames, then inspected.
 
-    Raises InputError where it ends before enough frames came.
+    Args:
+        url: of the camera (`rtsp://...`), or the path of a video file.
+        frames: how many are inspected; None: without end.
+        seed: of the fit.
+        false_reject_rate: the share of good frames that may be rejected.
+        tell: hears what is waited for.
+
+    Raises:
+        InputError: the stream ends before enough frames came.
     """
     camera = CameraConfig(name=OWN, recipe=OWN, url=url)
     calibration = _calibration_frames(false_reject_rate)

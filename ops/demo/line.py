@@ -55,7 +55,16 @@ class Station:
 
 
 def expose(view: View, light: Light, noise: np.random.Generator) -> bytes:
-    """A frame as the camera sends it: lit, with the sensor's noise, as JPEG."""
+    """A frame as the camera sends it.
+
+    Args:
+        view: what lies before the camera.
+        light: how it is lit.
+        noise: the sensor's.
+
+    Returns:
+        The frame as JPEG.
+    """
     grain = noise.normal(0.0, NOISE_SIGMA, (*VIEW_PX, 1)).astype(np.float32)
     pixels = np.clip(np.rint(light.shine_on(view.image) + grain), 0, 255).astype(np.uint8)
     _, encoded = cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])

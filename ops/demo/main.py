@@ -63,7 +63,16 @@ class Options:
 
 
 async def run_demo(make_feed: FeedMaker, options: Options, console: Console) -> dict[str, Any]:
-    """Run the demo to its end, or until SIGINT or SIGTERM (drains; a second one stops at once); gives the summary."""
+    """Run the demo to its end, or until SIGINT or SIGTERM; the first one drains, a second one stops at once.
+
+    Args:
+        make_feed: makes what is inspected, within the event loop.
+        options: how it runs.
+        console: where it shows itself.
+
+    Returns:
+        The summary, as it is written with `--json`.
+    """
     metrics = Metrics()
     tally = Tally()
     feed = await make_feed()

@@ -45,7 +45,14 @@ def summary(tally: Tally, dropped: int) -> dict[str, Any]:
 
 
 def tables(tally: Tally, dropped: int, *, promised: float, rate: float) -> RenderableType:
-    """The summary for the terminal. `promised` is the false-reject rate asked for, `rate` the line's pace."""
+    """The summary for the terminal.
+
+    Args:
+        tally: outcomes against the truth, where it is known.
+        dropped: frames that were not inspected because the engine was busy.
+        promised: the false-reject rate that was asked for.
+        rate: the line's pace in frames a second; 0 where it is not known.
+    """
     counts = Table(title="Summary", show_header=False, title_justify="left", box=None, padding=(0, 2))
     counts.add_column(style="dim")
     counts.add_column(justify="right", style="bold")

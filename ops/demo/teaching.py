@@ -29,7 +29,15 @@ PERSON, SIMULATED = "the person at the page", "the simulated operator"
 def learning_loop(
     inbox: LocalInbox, folder: Path, engine: Inspector, limits: Limits, observer: Observer
 ) -> LearningLoop:
-    """The service's loop over the demo's banks, whose stores lie in a folder; it reads them."""
+    """The service's loop of learning over the demo's banks; it reads their stores.
+
+    Args:
+        inbox: where taps arrive.
+        folder: holds the banks, each in a folder of its recipe's name.
+        engine: what judges with them.
+        limits: the stream's.
+        observer: is told what was learned.
+    """
     stores = {name: store_in(folder, name) for name in engine.recipes}
     decoder = Decoder(engine.prepare, engine.recipes, replace(limits, decode_threads=1))
     return LearningLoop(
@@ -45,7 +53,16 @@ def learning_loop(
 
 
 async def tap(inbox: FeedbackInbox, shown: Shown, operator: str) -> str:
-    """Say that a rejected frame shows a good part; returns the feedback's id."""
+    """Tap: confirm that a rejected frame shows a good part.
+
+    Args:
+        inbox: where the confirmation goes.
+        shown: the frame on the board.
+        operator: who taps.
+
+    Returns:
+        The feedback's id.
+    """
     frame = shown.frame
     image = frame.payload
     if image is None and frame.image is not None:

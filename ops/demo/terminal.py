@@ -30,7 +30,13 @@ RECENT_REJECTS = 5
 
 
 async def show_board(board: Board, console: Console, where: Callable[[], str]) -> None:
-    """Show the board until it is done: live on a terminal, a line now and then elsewhere. `where` names the page."""
+    """Show the board until it is done: live on a terminal, a line now and then elsewhere.
+
+    Args:
+        board: what is shown.
+        console: where.
+        where: gives the page's address, empty where there is none.
+    """
     if not console.is_terminal:
         while board.state != "done":
             await asyncio.sleep(PLAIN_EVERY_S)

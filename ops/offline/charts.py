@@ -17,7 +17,15 @@ DPI = 150
 
 
 def save_roc(path: Path, roc: Roc, auroc: float, *, at_threshold: tuple[float, float] | None, title: str) -> None:
-    """The ROC curve; `at_threshold` is the false-reject and the detection rate of the bank's own threshold."""
+    """Draw the ROC curve into a PNG.
+
+    Args:
+        path: the PNG.
+        roc: the curve's points.
+        auroc: the area under it, for the legend.
+        at_threshold: false-reject and detection rate at the bank's own threshold; None: no point is marked.
+        title: above the chart.
+    """
     figure = Figure(figsize=(5.6, 5.2), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":", label="chance")
@@ -48,7 +56,15 @@ def save_roc(path: Path, roc: Roc, auroc: float, *, at_threshold: tuple[float, f
 def save_score_histogram(
     path: Path, scores: NDArray[np.float64], kinds: Sequence[str], threshold: float, *, title: str
 ) -> None:
-    """Scores of good frames above the axis and of defective ones below it, by kind, with the threshold."""
+    """Draw a histogram of scores into a PNG: good frames above, defective ones by kind below, and the threshold.
+
+    Args:
+        path: the PNG.
+        scores: anomaly scores, (N,).
+        kinds: `good` or the kind of defect, of each score.
+        threshold: a frame that scores above it is rejected.
+        title: above the chart.
+    """
     names = np.asarray(kinds, dtype=object)
     defects = sorted(set(kinds) - {GOOD})
     figure = Figure(figsize=SIZE_IN, layout="constrained")

@@ -49,6 +49,13 @@ def evaluate_images(
 ) -> Evaluated:
     """Judge every image as the service would, and compute all figures.
 
+    Args:
+        inspector: what judges.
+        recipe: name of the recipe whose bank judges.
+        images: the labelled test set.
+        overlays: folder for a PNG of each image with its map; None: none are drawn.
+        report: hears a stage's name, how many images are done, and of how many.
+
     Raises:
         InputError: no image could be inspected.
     """

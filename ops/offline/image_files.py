@@ -63,6 +63,13 @@ def inspect_files(
     """Judge files, in their order; one that cannot be read gives a `not_inspected` outcome, as in the stream.
 
     The next batch is decoded while the engine judges this one; memory holds two batches.
+
+    Args:
+        engine: what judges.
+        recipe: name of the recipe whose bank judges.
+        paths: the image files.
+        maps: of which frames an anomaly map is made.
+        report: hears a stage's name, how many files are done, and of how many.
     """
     batches = [paths[start : start + BATCH] for start in range(0, len(paths), BATCH)]
     done = 0

@@ -33,9 +33,16 @@ SHORT_SIDE_PX = 320
 
 
 def heat_overlay(image: Image, anomaly_map: AnomalyMap, threshold: float, worst: Box | None = None) -> Image:
-    """An image under its anomaly map, RGB uint8 (H, W, 3) of the image's size.
+    """Draw an anomaly map over its image.
 
-    Where the map exceeds the threshold is outlined in white; `worst`, the patch that decided, in blue.
+    Args:
+        image: RGB uint8 (H, W, 3), at any size.
+        anomaly_map: float32 (h, w); it is brought to the image's size.
+        threshold: the bank's; where the map exceeds it is outlined in white.
+        worst: the patch that decided, outlined in blue.
+
+    Returns:
+        RGB uint8 (H, W, 3) of the image's size.
     """
     height, width = image.shape[:2]
     level = cv2.resize(anomaly_map, (width, height), interpolation=cv2.INTER_LINEAR) / max(threshold, 1e-12)
@@ -53,7 +60,17 @@ def heat_overlay(image: Image, anomaly_map: AnomalyMap, threshold: float, worst:
 
 
 def overlay_sheet(image: Image, anomaly_map: AnomalyMap, result: Result, title: str) -> Image:
-    """The image, the image under its map, and the colour scale under a line of text, RGB uint8 (H, W, 3)."""
+    """Set the image, the image under its map, and the colour scale side by side, under a line of text.
+
+    Args:
+        image: RGB uint8 (H, W, 3), as it was judged.
+        anomaly_map: float32, its map.
+        result: the verdict, the score and the patch that decided.
+        title: what the line of text begins with.
+
+    Returns:
+        The sheet, RGB uint8 (H', W', 3).
+    """
     factor = max(1, round(SHORT_SIDE_PX / min(image.shape[:2])))
     if factor > 1:
         image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC).astype(np.uint8)
@@ -83,7 +100,13 @@ def overlay_sheet(image: Image, anomaly_map: AnomalyMap, result: Result, title: 
 
 
 def save_overlay(target: Path, source: Path, outcome: Outcome) -> None:
-    """Write the overlay of a judged file as a PNG."""
+    """Write the overlay of a judged file as a PNG.
+
+    Args:
+        target: the PNG.
+        source: the file that was judged; its name is the title.
+        outcome: what came of it, with its map.
+    """
     if outcome.inspection is None or outcome.inspection.anomaly_map is None:
         return
     sheet = overlay_sheet(load_image(source), outcome.inspection.anomaly_map, outcome.result, source.name)

@@ -67,7 +67,11 @@ def sources_of(
 ) -> list[AsyncIterable[Frame]]:
     """Every source of frames: one for Kafka, one for each camera that the service opens itself.
 
-    `urgent`: whether a camera's frames go first when the engine is short.
+    Args:
+        settings: name the brokers and the cameras.
+        observer: is told of connections, drops and lag.
+        ledger: commits the offsets of Kafka's frames with their results; None where the source commits by itself.
+        urgent: whether a camera's frames go first when the engine is short.
     """
     sources: list[AsyncIterable[Frame]] = []
     limits = settings.limits

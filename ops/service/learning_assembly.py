@@ -77,7 +77,13 @@ def inbox_of(settings: Settings, observer: Observer) -> FeedbackInbox:
 
 
 def backend_of(settings: Settings, loop: LearningLoop | None, evidence: EvidenceStore | None) -> ApiBackend:
-    """What the HTTP routes speak to."""
+    """What the HTTP routes speak to.
+
+    Args:
+        settings: name the recipes, their banks and the folders of good images.
+        loop: takes feedback; None where no recipe learns.
+        evidence: holds the frames; None where none are kept.
+    """
     recipes = settings.recipes
     return ApiBackend(
         recipes=tuple(recipes),

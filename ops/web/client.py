@@ -13,6 +13,11 @@ from patchline.stream.model.feedback import Feedback, FeedbackReply, UpdatePrevi
 async def send_feedback(url: str, token: str | None, feedback: Feedback) -> FeedbackReply:
     """Send feedback to a worker and wait until its bank has taken it or refused it.
 
+    Args:
+        url: the worker's, `http://HOST:PORT`.
+        token: its API token; None where it asks for none.
+        feedback: what an operator says of a frame.
+
     Raises:
         InputError: the worker refuses the request, and says why.
         OpsError: the worker does not answer.
@@ -27,6 +32,11 @@ async def send_feedback(url: str, token: str | None, feedback: Feedback) -> Feed
 
 async def preview_feedback(url: str, token: str | None, feedback: Feedback) -> UpdatePreview:
     """Ask a worker what learning a frame would change; nothing changes.
+
+    Args:
+        url: the worker's, `http://HOST:PORT`.
+        token: its API token; None where it asks for none.
+        feedback: what an operator says of a frame.
 
     Raises:
         InputError: the worker refuses the request, and says why.
