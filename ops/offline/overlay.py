@@ -66,7 +66,7 @@ def overlay_sheet(image: Image, anomaly_map: AnomalyMap, result: Result, title: 
         image: RGB uint8 (H, W, 3), as it was judged.
         anomaly_map: float32, its map.
         result: the verdict, the score and the patch that decided.
-        title: what the line of text begins with.
+        title: names the image, in the second line of text.
 
     Returns:
         The sheet, RGB uint8 (H', W', 3).
