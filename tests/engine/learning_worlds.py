@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from patchline.engine.bank.calibration import calibrate
@@ -74,16 +75,16 @@ def new_store(url: str | Path, recipe: Recipe = RECIPE) -> GenerationStore:
 
 def confirmation(number: int, *, operator: str = "kim", shift: int = 90, **given: object) -> Confirmation:
     """A request to learn frame `f<number>`."""
-    asked = {
-        "feedback_id": f"feedback-{number}",
-        "operator": operator,
-        "reason": "new supplier",
-        "time": f"2026-01-02T00:00:{number % 60:02d}Z",
-        "frame": f"f{number}",
-        "patches": patches(1000 + number, shift=shift + number % 7),
-        "score": 12.5 + number,
-    }
-    return Confirmation(**(asked | given))  # type: ignore[arg-type]
+    asked = Confirmation(
+        feedback_id=f"feedback-{number}",
+        operator=operator,
+        reason="new supplier",
+        time=f"2026-01-02T00:00:{number % 60:02d}Z",
+        frame=f"f{number}",
+        patches=patches(1000 + number, shift=shift + number % 7),
+        score=12.5 + number,
+    )
+    return msgspec.structs.replace(asked, **given)
 
 
 def confirm(learner: Learner, request: Confirmation) -> MemoryBank:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from patchline.engine.bank.atomic_files import ABANDONED_S, SUFFIX
+from patchline.engine.bank.atomic_files import ABANDONED_S, SUFFIX, remove_abandoned, temporary_for
 from patchline.engine.bank.blobs import open_blobs
 
 WRITER = """
@@ -80,3 +80,31 @@ def test_a_writer_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError):
         blobs.create("one", b"2")
     assert not list(tmp_path.glob(f".*{SUFFIX}"))
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_temporary_file_is_whole_before_it_is_given_away(
+    tmp_path: Path, durable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its content is there when the body begins, and on the disk first if it must be; afterwards it is gone."""
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.fstat(fd).st_size))
+    with temporary_for(tmp_path / "a", b"content", durable=durable) as temporary:
+        assert temporary.read_bytes() == b"content"
+        assert (temporary.parent, temporary.name[:3], temporary.suffix) == (tmp_path, ".a.", SUFFIX)
+        assert temporary.stat().st_mode & 0o777 == 0o644
+    assert synced == ([7] if durable else [])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("age_s", "left"), [(ABANDONED_S - 1, True), (ABANDONED_S, False), (ABANDONED_S + 1, False)])
+def test_a_file_is_abandoned_from_an_age_on(tmp_path: Path, age_s: float, left: bool) -> None:
+    """By the time that the folder's file system tells; folders in it are left alone."""
+    file, inside = tmp_path / f".a{SUFFIX}", tmp_path / "sub" / f".b{SUFFIX}"
+    inside.parent.mkdir()
+    for path in (file, inside):
+        path.write_bytes(b"")
+        os.utime(path, (5000.0, 5000.0))
+    remove_abandoned(tmp_path, 5000.0 + age_s)
+    assert file.exists() is left
+    assert inside.exists()

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from botocore.exceptions import NoCredentialsError
+from fsspec.core import url_to_fs
 
+from patchline.engine.bank import blobs as blobs_module
 from patchline.engine.bank.atomic_files import SUFFIX
 from patchline.engine.bank.blobs import Blobs, S3Blobs, open_blobs
 from patchline.engine.errors import BankFileError
@@ -191,3 +193,17 @@ def test_what_is_missing_is_not_removed_and_lists_as_nothing() -> None:
     assert blobs.names() == []
     with pytest.raises(FileNotFoundError):
         blobs.read("a")
+
+
+@pytest.mark.parametrize(("url", "cached"), [("s3://bucket/folder", False), ("memory://folder", True)])
+def test_listings_of_s3_are_never_remembered(url: str, cached: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other processes create generations there; memory has no such option."""
+    options: list[dict[str, object]] = []
+
+    def opened(text: str, **given: object) -> tuple[object, str]:
+        options.append(given)
+        return url_to_fs("memory://folder")[0], text.partition("://")[2]
+
+    monkeypatch.setattr(blobs_module, "url_to_fs", opened)
+    open_blobs(url)
+    assert options == ([{}] if cached else [{"use_listings_cache": False}])

@@ -142,3 +142,24 @@ def test_the_bank_read_last_is_gone_on_from_once_its_sum_was_right(copy: Path) -
     with pytest.raises(BankFileError, match=r"its bank has SHA-256 .*, it states 000"):
         reader.bank(3)
     assert list(reader._last.values()) == [last]
+
+
+def test_a_gap_in_the_chain_is_said_of_what_follows_it(copy: Path) -> None:
+    """A change cannot be applied to an earlier bank than the one it was made from."""
+    (copy / "generation-000002.json").unlink()
+    flaws = dict(GenerationReader(copy).verify())
+    assert list(flaws) == [1, 3, 4]
+    assert flaws[1] is None
+    for number in (3, 4):
+        assert flaws[number] is not None
+        assert "has no generation 2; it has 1 to 4" in str(flaws[number])
+
+
+def test_what_follows_a_generation_that_is_flawed_is_read_by_itself(copy: Path) -> None:
+    """A manifest that is altered is one flaw; the generation after it says that its parent is another."""
+    path = copy / "generation-000003.json"
+    path.write_bytes(path.read_bytes().replace(b"new supplier", b"old supplier"))
+    flaws = dict(GenerationReader(copy).verify())
+    assert [number for number, flaw in flaws.items() if flaw] == [3, 4]
+    assert "altered: its content has SHA-256" in str(flaws[3])
+    assert "generation-000003.json: altered" in str(flaws[4])

@@ -221,3 +221,20 @@ def test_a_store_that_cannot_be_written_says_so(fitted: FitReport, tmp_path: Pat
         save_bank(bare, tmp_path / "bank")
     with pytest.raises(BankFileError, match=r"frames/.*cannot be written"):
         GenerationStore(tmp_path / "bank").keep("a", np.zeros((1, 1), np.int16))
+
+
+def test_every_32nd_generation_is_whole(fitted: FitReport, saved: Path) -> None:
+    """Those between hold what changed: opening a bank reads 32 files at most."""
+    store = GenerationStore(saved)
+    manifest, bank = store.manifest(), fitted.bank
+    kept, whole = np.arange(len(bank.rows)), []
+    for number in range(2, 34):
+        later = replace(bank, generation=number)
+        manifest = store.create(later, event=RolledBack(to=1), before=(manifest, bank), kept=kept)
+        bank = later
+        if manifest.whole:
+            whole.append(number)
+            assert manifest.log is not None
+            assert manifest.log.name.startswith("log-000032.")
+    assert whole == [32]
+    assert len(GenerationStore(saved).events(33)) == 33

@@ -1,6 +1,6 @@
 """Fitting: deterministic in its seed, honest about what it promises, every patch within the covering radius."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from shutil import disk_usage
 
@@ -135,7 +135,7 @@ def test_every_image_is_read_once_and_in_order(recipe: Recipe) -> None:
     asked: list[str] = []
 
     class Archive(list[NamedImage]):
-        def __iter__(self):  # type: ignore[no-untyped-def]
+        def __iter__(self) -> Iterator[NamedImage]:
             for name, image in super().__iter__():
                 asked.append(name)
                 yield name, image

@@ -78,8 +78,9 @@ def test_a_score_at_the_threshold_passes_and_one_above_is_rejected(bank: MemoryB
 def test_maps_are_made_for_those_who_want_them(bank: MemoryBank) -> None:
     """None for nobody, all also for a pass, rejects for rejects alone; a map has the recipe's size."""
     passing = with_threshold(bank, 1e9)
-    for maps, made in (("none", False), ("rejects", False), ("all", True)):
-        inspection = judge_of(passing).judge([embeddings()], GRID, maps)  # type: ignore[arg-type] # one of Maps
+    expected: dict[Maps, bool] = {"none": False, "rejects": False, "all": True}
+    for maps, made in expected.items():
+        inspection = judge_of(passing).judge([embeddings()], GRID, maps)
         assert (inspection.anomaly_map is not None) is made
     rejected = judge_of(with_threshold(bank, 0.0)).judge([embeddings()], GRID, "none")
     assert (rejected.verdict, rejected.anomaly_map) == (Verdict.REJECT, None)
