@@ -165,3 +165,16 @@ def test_rows_that_are_not_there_cannot_age(learner: Learner) -> None:
         pass
     bank = learner.commit()
     assert row not in {bank.provenance(n) for n in range(len(bank.rows))}
+
+
+def test_learned_rows_do_not_count_for_the_half_of_the_fit_that_stays(learner: Learner) -> None:
+    """Half of the fit's own rows stay, also where some have left before."""
+    confirm(learner, confirmation(1))
+    rows = tuple(learner.bank.provenance(row) for row in range(24))
+    with pytest.raises(LearningError, match="11 rows of the fit would be left, expected 12 or more of 24"):
+        list(learner.age(Ageing(feedback_id="a", operator="kim", rows=rows[:13])))
+    for _ in learner.age(Ageing(feedback_id="a", operator="kim", rows=rows[:12])):
+        pass
+    learner.commit()
+    with pytest.raises(LearningError, match="11 rows of the fit would be left, expected 12 or more of 24"):
+        list(learner.age(Ageing(feedback_id="b", operator="kim", rows=rows[12:13])))
