@@ -72,7 +72,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     levelling: bool = False
     """Each frame is first scaled to one median grey, so that exposure leaves no trace (`features.preprocess`)."""
     centring: bool = False
-    """Of each channel of a frame's feature maps its own mean is taken: what the light adds to all of it alike."""
+    """Each channel of a frame's feature maps is reduced by its own mean: what the light adds to all of it alike."""
     patch_stride_px: int | None = None
     """Pixels between patches; stages that are finer are averaged over area. None: as the finest tapped stage."""
     score_patches: int = 1
@@ -82,8 +82,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     rate (`bank.calibration`).
     """
     hold_slips: float | None = None
-    """Of defects that are confirmed as good by mistake, the share that shall wait for a second person, told by their
-    likeness to known defects (`learning.doubt`); some good frames wait too. None: only what would hide a known defect
+    """The share of defects, confirmed as good by mistake, that shall wait for a second person, told by their likeness
+    to known defects (`learning.doubt`); some good frames wait too. None: only what would hide a known defect
     waits.
     """
     unused_days: int | None = None

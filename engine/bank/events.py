@@ -116,7 +116,12 @@ def chain_of(events: Sequence[Event]) -> Chain:
 
 
 def chain_after(before: Chain, event: Event, events: Sequence[Event]) -> Chain:
-    """What follows from one more event; `before` followed from `events`.
+    """What follows from one more event.
+
+    Args:
+        before: what followed from the events before.
+        event: the one more.
+        events: those before, the first of which made generation 1.
 
     Raises:
         EngineError: the event goes back to a generation that is not there.

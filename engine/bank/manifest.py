@@ -95,7 +95,12 @@ def encode_manifest(manifest: Manifest) -> tuple[Manifest, bytes]:
 
 
 def decode_manifest(content: bytes, path: str, number: int) -> Manifest:
-    """Read the manifest of generation `number`; `path` names it in errors.
+    """Read a manifest.
+
+    Args:
+        content: its file.
+        path: names it in errors.
+        number: of the generation that it should be of.
 
     Raises:
         BankFileError: it is truncated, altered, foreign, or of another generation.

@@ -47,7 +47,7 @@ class MemoryBank:
     calibration: Calibration
     created: str = ""
     calibration_patches: tuple[tuple[str, Rows], ...] = field(default=(), repr=False)
-    """Of a bank that was just fitted: its calibration frames by name, with their embeddings, int16 (P, D). `save_bank`
+    """The calibration frames of a bank that was just fitted, by name, with their embeddings, int16 (P, D). `save_bank`
     stores them, so that the bank can learn; a bank that was read from a store has none, as they lie there.
     """
 

@@ -51,9 +51,16 @@ def state_of(bank: MemoryBank, learning: LearningState | None, first: OnlineCore
 def bank_of(
     before: MemoryBank, first: MemoryBank, state: OnlineCoreset, calibration: Calibration, created: str
 ) -> MemoryBank:
-    """The generation after `before`, with the rows of a state.
+    """The next generation, with the rows of a state.
 
     Its covering radius is the fit's until rows have been thinned, and the proven one from then on.
+
+    Args:
+        before: the generation before.
+        first: generation 1.
+        state: the rows.
+        calibration: the threshold that goes with them.
+        created: when, in ISO 8601.
     """
     origins = {frame.name: frame for frame in before.frames}
     generation = before.generation + 1

@@ -38,7 +38,16 @@ class GenerationStore(GenerationReader):
     """The generations of one recipe, to be read and written."""
 
     def keep(self, name: str, patches: Rows, folder: str = FRAMES) -> StoredFrame:
-        """Store a frame's patch embeddings, int16 (P, D); a generation created later may name them."""
+        """Store a frame's patch embeddings, which a generation created later may name.
+
+        Args:
+            name: the frame's.
+            patches: int16 (P, D).
+            folder: `FRAMES`, or `REJECTS` for what is removed once it is no longer recent.
+
+        Raises:
+            BankFileError: the store cannot be written.
+        """
         content = tensor_file.encode_patches(patches)
         stored = StoredFrame(name=name, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
         self._write(frame_file(stored, folder), content)

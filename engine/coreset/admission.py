@@ -85,7 +85,10 @@ class _Mutual:
         self._made: dict[int, NDArray[np.float64]] = {}
 
     def sq_from(self, patch: int, sq: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Of one patch to all, float64 (P,); those that are farthest by `sq` are made at once, as they may be next."""
+        """Squared distances of one patch to all, float64 (P,).
+
+        Those of the patches that are farthest by `sq` are made with it, as they may be asked for next.
+        """
         if patch not in self._made:
             if len(self._made) * len(sq) > HELD_VALUES:
                 self._made.clear()

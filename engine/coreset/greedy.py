@@ -52,12 +52,21 @@ def greedy_coreset(
     scratch: Path | None = None,
     progress: CoresetProgress | None = None,
 ) -> Coreset:
-    """Choose `count` of `vectors`, int16 (N, D) in memory or memory-mapped, by exact greedy k-center.
+    """Choose some of many vectors by exact greedy k-center.
 
-    The first centre is drawn with `seed`. With `projection` the choice is made in that many random dimensions
-    (Algorithm 1's Johnson-Lindenstrauss projection), which lie in memory, or on a file that is left in the folder
-    `scratch`; the radius is that of the original space all the same. Raises ValueError for an empty or wrongly shaped
-    or typed array, for a count outside 1 ... N and a projection outside 1 ... D.
+    Args:
+        vectors: int16 (N, D), in memory or memory-mapped.
+        count: how many to choose, 1 to N.
+        seed: draws the first centre, and the projection.
+        scale: what one unit of the vectors stands for.
+        device: where distances are computed.
+        projection: choose in so many random dimensions, 1 to D (Algorithm 1's Johnson-Lindenstrauss projection); the
+            radius is that of the original space all the same.
+        scratch: a folder; the projected vectors are left on a file there. They lie in memory where it is None.
+        progress: told how many centres are chosen, of how many.
+
+    Raises:
+        ValueError: the array is empty or of another shape or type, or a number lies outside its range.
     """
     if vectors.ndim != 2 or vectors.dtype != np.int16 or 0 in vectors.shape:
         raise ValueError(f"vectors: found {vectors.dtype} {vectors.shape}, expected int16 (N, D), neither of them 0")

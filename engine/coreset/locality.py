@@ -10,7 +10,7 @@ NARROWEST, WIDEST = 8, 256
 STRETCHES = 64
 """Stretches of the array by which strides are judged."""
 ALIKE = 0.5
-"""Of the squared distance between vectors far apart in the array: what those at a stride have to be within."""
+"""Vectors at a stride are alike within this share of the squared distance of vectors far apart in the array."""
 
 
 def strides(vectors: NDArray[np.int16]) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from patchline.engine.search.int8_codes import Coded, CodeSpace, code_products, 
 CODE_WIDTH = 64
 """Values of a code."""
 CODE_FOLD, FOLDED = 8, 160
-"""Of so many centres the products are first reduced to the largest of each few: later steps touch a part of them."""
+"""From `FOLDED` centres on, products are first reduced to the largest of each `CODE_FOLD`: later steps touch fewer."""
 AXES = (64, 32, 16)
 """Dimensions of the projection in float32 to choose from."""
 
@@ -166,10 +166,15 @@ def make_bounds(sample: NDArray[np.float64], sq_norms: Tensor, bytes_each: int) 
 
 
 def rounding(sq: Tensor, width: int, sq_norms: Tensor) -> Tensor:
-    """How far squared distances `sq` (n,) of vectors x, from float32 products in `width` dimensions, may err, (n,).
+    """How far squared distances of vectors x, taken from float32 products, may err, float32 (n,).
 
     |x|^2 + |c|^2 - 2 x.c errs by less than (D / 2 + 4) u (|x| + |c|)^2, whatever the order of summation, and
     |c| <= |x| + |x - c|. So a centre of large norm, which is far from all others, does not blur their distances.
+
+    Args:
+        sq: float32 (n,), squared distances.
+        width: the dimensions of the products.
+        sq_norms: float32 (n,), squared lengths of the vectors.
     """
     reach = sq.clamp(min=0).sqrt_().add_(sq_norms.sqrt(), alpha=2)
     return reach.square_().mul_((width + 8) * UNIT)

@@ -21,8 +21,13 @@ REFILL_BLOCK = 512
 
 
 def doubled(rows: Rows, core: NDArray[np.int64], sq_radius: int, budget: int) -> tuple[NDArray[np.int64], int]:
-    """The core of `rows`, int16 (M, D), ascending, int64 (K,), and its squared radius: it doubles while the core is
-    larger than the budget.
+    """The core of the rows and its squared radius, which doubles while the core is larger than the budget.
+
+    Args:
+        rows: int16 (M, D).
+        core: int64 (K,), ascending: rows more than the radius apart.
+        sq_radius: the squared radius before, in the integers' units.
+        budget: rows that the core may hold.
     """
     while len(core) > budget:
         sq_radius = max(4 * sq_radius, 1)
@@ -33,7 +38,12 @@ def doubled(rows: Rows, core: NDArray[np.int64], sq_radius: int, budget: int) ->
 def refill_steps(rows: Rows, core: NDArray[np.int64], budget: int) -> Generator[None, None, NDArray[np.int64]]:
     """The rows that stay, ascending, int64 (K,): the core, and others farthest first, to three quarters of the budget.
 
-    Fewer stay only where the others equal rows that do. Works in slices.
+    Fewer stay only where the others equal rows that do. Works in steps.
+
+    Args:
+        rows: int16 (M, D).
+        core: int64, the rows that stay in any case.
+        budget: rows that may be kept.
     """
     wanted = budget - budget // FREED
     stay = np.zeros(len(rows), dtype=bool)

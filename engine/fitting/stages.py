@@ -139,7 +139,7 @@ class FitStages:
         return result
 
     def embeddings(self, images: Sequence[Image]) -> Iterator[Iterable[NDArray[np.float32]]]:
-        """Of each image, its patch embeddings in bands: tiled images go alone, others as one batch."""
+        """Each image's patch embeddings in bands: tiled images go alone, others as one batch."""
         if self.recipe.tiling is None:
             yield from ((values,) for values in self.extractor.embed(images, self.tiled.options)[0].cpu().numpy())
         else:

@@ -80,7 +80,16 @@ class BatchJudge:
         )
 
     def judge(self, embeddings: Tensor, grid: tuple[int, int], maps: Maps) -> list[Inspection]:
-        """Judge the frames of a batch, float (B, h*w, D) on the device."""
+        """Judge the frames of a batch.
+
+        Args:
+            embeddings: float (B, h*w, D) on the device.
+            grid: (h, w).
+            maps: for which frames an anomaly map is made.
+
+        Raises:
+            EngineError: a frame's score is not finite.
+        """
         return self.begin(embeddings, grid, maps)()
 
     @torch.inference_mode()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 DRAWS = 1000
 QUANTILE = 0.99
-"""Of the distances of drawn windows."""
+"""The quantile of the distances of drawn windows that the limit rests on."""
 MARGIN = 2.0
 """A window beyond so many times that quantile has moved: frames in a row are alike, draws are not."""
 

@@ -34,9 +34,15 @@ class Judge:
         """Rows that have been a patch's nearest, bool (M,), where the recipe lets unused ones age."""
 
     def judge(self, bands: Iterable[NDArray[np.float32]], grid: tuple[int, int], maps: Maps) -> Inspection:
-        """Judge the patches of one frame, in bands from top to bottom, float32 (n, D) each, h*w in all.
+        """Judge the patches of one frame.
 
-        Raises EngineError where a value is not finite: no search says how far such a patch is, and none may pass it.
+        Args:
+            bands: from top to bottom, float32 (n, D) each, h*w patches in all.
+            grid: (h, w).
+            maps: whether an anomaly map is made.
+
+        Raises:
+            EngineError: a value is not finite. No search says how far such a patch is, and none may pass it.
         """
         recipe, made, bands = self.bank.recipe, None, map(self._finite, bands)
         if maps != "all" and self.used is None and (maps == "none" or recipe.tiling is None):

@@ -101,7 +101,14 @@ class Head:
     def preview_steps(
         self, references: ReferenceFrames, state: OnlineCoreset, event: Event, threshold: float | None = None
     ) -> Generator[None, None, Preview]:
-        """What another state of the rows would change, in slices; `threshold` is its own, where it is known."""
+        """What another state of the rows would change, in steps.
+
+        Args:
+            references: in step with the rows as they are.
+            state: the rows that would be.
+            event: what would make them.
+            threshold: the one that would be, where it is known; else it follows from the calibration frames.
+        """
         chain = self.chain_after(event)
 
         def threshold_of(scores: NDArray[np.float64]) -> float:
@@ -146,7 +153,15 @@ class Head:
         kept: NDArray[np.int64] | None = None,
         patches: Mapping[str, Rows] | None = None,
     ) -> Draft:
-        """A generation with the rows of another state; see `GenerationStore.create` for `kept`."""
+        """A generation with the rows of another state.
+
+        Args:
+            event: what makes it.
+            state: its rows.
+            preview: what it changes.
+            kept: int64 (K,), the former rows that stay; see `GenerationStore.create`.
+            patches: embeddings to store with it, by frame.
+        """
         calibration = calibration_of(self.first_bank, state, preview.calibration_scores, self.chain_after(event))
         bank = bank_of(self.bank, self.first_bank, state, calibration, event.time)
         return Draft(
@@ -166,7 +181,15 @@ class Head:
         patches: Mapping[str, Rows],
         hold: str | None = None,
     ) -> Draft:
-        """A generation that changes no row; `hold` is why, where it puts a frame into quarantine."""
+        """A generation that changes no row.
+
+        Args:
+            event: what makes it.
+            references: reference frames after it.
+            preview: what the event would change, were it not held.
+            patches: embeddings to store with it, by frame.
+            hold: why it puts a frame into quarantine, where it does.
+        """
         bank = replace(self.bank, generation=self.bank.generation + 1, created=event.time)
         return Draft(
             proposal=Proposal(bank=bank, preview=preview, hold=hold),

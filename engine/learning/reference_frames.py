@@ -57,6 +57,11 @@ class ReferenceFrames:
     def with_frame(self, name: str, kind: Kind, patches: Rows) -> "ReferenceFrames":
         """One more frame; a frame of that name and kind is replaced.
 
+        Args:
+            name: the frame's.
+            kind: what it is a reference for.
+            patches: int16 (P, D), its embeddings.
+
         Raises:
             EngineError: the patches are not int16 (P, D) as the rows are.
         """
