@@ -23,10 +23,10 @@ from tests.stream.kafka_help import (
     read_topic,
     results_of,
     running,
-    until,
     worker,
 )
 from tests.stream.scripted import Recorder, ScriptedEngine, jpeg
+from tests.stream.waiting import until
 
 
 async def test_frames_become_results_and_dead_letters(kafka, unique_name):

@@ -1,0 +1,257 @@
+"""How the source polls, with a consumer that does as the test says. Brokers: `test_source.py`."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaTimeoutError, TopicAuthorizationFailedError
+
+from patchline.stream.kafka import partitions
+from patchline.stream.kafka.assignor import Terms
+from patchline.stream.kafka.config import KafkaConfig
+from patchline.stream.kafka.source import KafkaSource
+from patchline.stream.model.errors import SourceError, SourceUnavailableError
+from patchline.stream.model.frame import LaneKey, Position
+from patchline.stream.wire.frames import frame_headers
+from tests.stream.kafka.scripted_clients import ScriptedAssignor, ScriptedConsumer
+from tests.stream.scripted import Recorder
+from tests.stream.waiting import until
+
+P = [TopicPartition("frames", number) for number in range(2)]
+NOTHING = TopicPartition("frames", -1)
+
+
+class Log(ScriptedConsumer):
+    """Partitions that hold records; a read without any waits for its timeout, as the library does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: dict[TopicPartition, list[Any]] = {}
+        self.reads: list[tuple[tuple[TopicPartition, ...], int, int | None]] = []
+        self.at: dict[TopicPartition, int] = {}
+        self.poll_fails: list[Exception] = []
+
+    def produce(self, partition: TopicPartition, count: int) -> None:
+        held = self.held.setdefault(partition, [])
+        for _ in range(count):
+            headers = frame_headers(
+                frame_id=f"{partition.partition}/{len(held)}",
+                camera=f"cam-{partition.partition}",
+                time=datetime.now(UTC),
+                recipe=None,
+            )
+            held.append(
+                SimpleNamespace(
+                    topic="frames",
+                    partition=partition.partition,
+                    offset=len(held),
+                    timestamp=0,
+                    key=b"key",
+                    value=b"image",
+                    headers=headers,
+                )
+            )
+        self.ends[partition] = len(held)
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        super().seek(partition, offset)
+        self.at[partition] = offset
+
+    async def getmany(
+        self, *wanted: TopicPartition, timeout_ms: int = 0, max_records: int | None = None
+    ) -> Mapping[TopicPartition, Sequence[Any]]:
+        self.reads.append((wanted, timeout_ms, max_records))
+        if self.poll_fails:
+            raise self.poll_fails.pop(0)
+        until_s = asyncio.get_running_loop().time() + timeout_ms / 1000
+        while True:
+            for partition in wanted:
+                at = self.at.get(partition, 0)
+                found = self.held.get(partition, [])[at : at + (max_records or 9999)]
+                if found:
+                    self.at[partition] = at + len(found)
+                    return {partition: found}
+            if asyncio.get_running_loop().time() >= until_s:
+                await asyncio.sleep(0)
+                return {}
+            await asyncio.sleep(0.005)
+
+
+class Opened:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **given: Any) -> None:
+        self.config = KafkaConfig(frames_topic="frames", lag_interval_s=0.02, delivery="at_least_once", **given)
+        self.log, self.seen = Log(), Recorder()
+        monkeypatch.setattr(partitions, "new_consumer", lambda _, **options: self._made(options))
+        monkeypatch.setattr(partitions, "HandoverAssignor", ScriptedAssignor)
+        self.source = KafkaSource(self.config, observer=self.seen, window=4)
+        self.open_lanes: list[LaneKey] = []
+
+    def _made(self, options: dict[str, Any]) -> Log:
+        (self.assignor,) = options["partition_assignment_strategy"]
+        return self.log
+
+    async def release(self, lanes: Collection[LaneKey], timeout_s: float) -> list[LaneKey]:
+        return [lane for lane in lanes if lane in self.open_lanes]
+
+    async def begin(self, *assigned: TopicPartition) -> None:
+        await self.source.open(self.release)
+        await self.rebalance(*assigned)
+
+    async def rebalance(self, *assigned: TopicPartition) -> None:
+        await self.log.listener.on_partitions_revoked([])
+        self.assignor.terms = Terms(round=self.assignor.terms.round + 1)
+        await self.log.listener.on_partitions_assigned(assigned)
+
+    async def take(self, count: int) -> list[str]:
+        async with asyncio.timeout(20):
+            return [(await anext(self.source)).frame_id for _ in range(count)]
+
+
+@pytest.fixture
+async def opened(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Opened]:
+    made = Opened(monkeypatch, partition_buffer_frames=3, default_recipe="plate", camera_recipes={"cam-1": "cup"})
+    yield made
+    await made.source.close()
+
+
+async def test_records_become_frames_with_their_place_and_recipe(opened: Opened) -> None:
+    """In their order; a camera's recipe comes before the default."""
+    for partition in P:
+        opened.log.produce(partition, 2)
+    await opened.begin(*P)
+    async with asyncio.timeout(20):
+        frames = [await anext(opened.source) for _ in range(4)]
+    by_id = {frame.frame_id: frame for frame in frames}
+    assert sorted(by_id) == ["0/0", "0/1", "1/0", "1/1"]
+    assert by_id["0/1"].position == Position("frames", 0, 1)
+    assert (by_id["0/0"].recipe, by_id["1/0"].recipe, by_id["0/0"].payload) == ("plate", "cup", b"image")
+    assert {frame.crashes for frame in frames} == {None}
+
+
+async def test_a_partition_whose_buffer_is_full_is_not_polled(opened: Opened) -> None:
+    """The others go on, and polling nothing says that this worker lives; it is polled again when there is room."""
+    opened.log.produce(P[0], 20)
+    await opened.begin(*P)
+    await until(lambda: opened.seen.depth.get("kafka_buffer") == 3)
+    assert opened.log.reads[-1][0] != (P[0],)
+    await until(lambda: opened.log.reads[-1][0] == (P[1],))
+    assert opened.log.reads[-1][1:] == (50, 3)
+    opened.log.produce(P[1], 20)
+    await until(lambda: opened.seen.depth.get("kafka_buffer") == 6)
+    await until(lambda: opened.log.reads[-1] == ((NOTHING,), 0, None))
+    reads = len(opened.log.reads)
+    await asyncio.sleep(0.05)
+    assert len(opened.log.reads) == reads, "a full source asks for nothing again and again"
+    assert len(await opened.take(2)) == 2
+    await until(lambda: len(opened.log.reads) > reads)
+    assert opened.log.reads[reads][0] in ((P[0],), (P[1],), P)
+
+
+async def test_all_partitions_are_waited_for_long_and_a_new_one_ends_the_wait(opened: Opened) -> None:
+    """Nothing but a new partition would be missed: so its frames do not wait for the poll to end."""
+    await opened.begin(P[0])
+    await until(lambda: (((P[0],), 1000, 3)) in opened.log.reads)
+    opened.log.produce(P[1], 1)
+    began = asyncio.get_running_loop().time()
+    await opened.rebalance(*P)
+    assert await opened.take(1) == ["1/0"]
+    assert asyncio.get_running_loop().time() - began < 0.9
+
+
+async def test_without_a_buffer_a_frame_is_read_when_it_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One at a time, by turns, from what the consumer has fetched already."""
+    opened = Opened(monkeypatch, partition_buffer_frames=0, default_recipe="plate")
+    for partition in P:
+        opened.log.produce(partition, 3)
+    await opened.begin(*P)
+    await asyncio.sleep(0.05)
+    assert all(wanted == (NOTHING,) for wanted, _, _ in opened.log.reads)
+    first = await opened.take(1)
+    assert [frames for frames in opened.log.at.values() if frames] == [1]
+    opened.source.begin_batch()
+    second = await opened.take(1)
+    assert sorted(first + second) == ["0/0", "1/0"]
+    assert ((P[0],), 0, 1) in opened.log.reads
+    await opened.source.close()
+
+
+async def test_without_a_buffer_frames_that_come_later_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all partitions at once."""
+    opened = Opened(monkeypatch, partition_buffer_frames=0, default_recipe="plate")
+    await opened.begin(*P)
+    waiting = asyncio.create_task(opened.take(1))
+    await until(lambda: any(len(wanted) == 2 and most == 1 for wanted, _, most in opened.log.reads))
+    opened.log.produce(P[1], 1)
+    assert await waiting == ["1/0"]
+    await opened.source.close()
+
+
+async def test_what_was_fetched_before_a_rebalance_is_fetched_again(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records that come amid it belong to nobody yet; those that are there already are not taken twice."""
+    await opened.begin(P[0])
+    await until(lambda: bool(opened.log.reads))
+    await opened.log.listener.on_partitions_revoked([])
+    opened.log.produce(P[0], 2)
+    await asyncio.sleep(0.1)
+    assert opened.seen.depth.get("kafka_buffer", 0) == 0
+    opened.assignor.terms = Terms(round=2)
+    await opened.log.listener.on_partitions_assigned([P[0]])
+    assert await opened.take(2) == ["0/0", "0/1"]
+    opened.log.at[P[0]] = 0
+    opened.log.produce(P[0], 1)
+    assert await opened.take(1) == ["0/2"]
+
+
+async def test_a_poll_that_fails_for_now_is_told_and_made_again(opened: Opened) -> None:
+    """After a second; one that is refused ends the source, for whoever waits for a frame."""
+    await opened.begin(P[0])
+    opened.log.poll_fails = [KafkaTimeoutError("late")]
+    loop = asyncio.get_running_loop()
+    await until(lambda: not opened.log.poll_fails)
+    failed = loop.time()
+    opened.log.produce(P[0], 1)
+    assert await opened.take(1) == ["0/0"]
+    assert loop.time() - failed > 0.5
+    assert next(what for what, error in opened.seen.retries if "late" in error) == "Kafka frames"
+    opened.log.poll_fails = [TopicAuthorizationFailedError("frames")]
+    with pytest.raises(SourceError, match="no right to topic frames"):
+        await opened.take(1)
+
+
+async def test_commits_go_to_the_offsets_and_the_lag_follows(opened: Opened) -> None:
+    """Everything up to and with a position is done."""
+    opened.log.produce(P[0], 3)
+    await opened.begin(P[0])
+    assert await opened.take(3) == ["0/0", "0/1", "0/2"]
+    await opened.source.commit(Position("frames", 0, 1))
+    assert opened.log.commits[-1][P[0]].offset == 2
+    await until(lambda: opened.seen.lag == {("frames", 0): 1})
+    await opened.source.try_alone(Position("frames", 0, 2))
+    assert opened.log.commits[-1][P[0]].offset == 2
+    commits = len(opened.log.commits)
+    await opened.source.commit(Position("frames", 1, 5))
+    assert len(opened.log.commits) == commits
+
+
+async def test_a_source_that_is_closed_reads_and_commits_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also one that never opened, and one that is closed twice."""
+    opened = Opened(monkeypatch)
+    await opened.source.close()
+    opened.log.fails = [KafkaTimeoutError("late")]
+    with pytest.raises(SourceUnavailableError, match="late"):
+        await opened.source.open(opened.release)
+    await opened.source.commit(Position("frames", 0, 1))
+    await opened.begin(P[0])
+    await opened.source.close()
+    await opened.source.close()
+    assert opened.log.stopped == 2
+    reads = len(opened.log.reads)
+    await opened.source.commit(Position("frames", 0, 1))
+    await asyncio.sleep(0.05)
+    assert len(opened.log.reads) == reads
