@@ -34,8 +34,8 @@ class Limits:
     decode_threads: int = 2
 
     def __post_init__(self) -> None:
-        at_least(self, 1, "max_frame_bytes", "max_pixels", "batch_size", "max_in_flight", "max_in_flight_bytes")
-        at_least(self, 1, "decode_threads", "max_referenced_bytes")
+        sizes = ("max_frame_bytes", "max_referenced_bytes", "max_pixels", "max_in_flight_bytes")
+        at_least(self, 1, *sizes, "batch_size", "max_in_flight", "decode_threads")
         if self.max_wait_s is not None:
             positive(self, "max_wait_s")
         for prefix in self.frame_references:

@@ -94,21 +94,21 @@ def test_real_photographs_cut_short_are_found(data_dir, pattern):
             reason_of(whole[:cut])
 
 
-def test_truncated_inside_the_pixels_says_truncated():
+def test_truncated_inside_the_pixels_says_truncated() -> None:
     """A JPEG or PNG that ends among its pixels is called truncated, not just corrupt."""
     for name in ("baseline JPEG", "progressive JPEG", "PNG", "BMP"):
         whole = WHOLE[name]
         assert reason_of(whole[: len(whole) // 2]) is Reason.TRUNCATED, name
 
 
-def test_pixels_are_counted_before_decoding():
+def test_pixels_are_counted_before_decoding() -> None:
     """A header of 60,000 x 60,000 pixels is refused by its size."""
     assert reason_of(png_header(60_000, 60_000)) is Reason.TOO_MANY_PIXELS
     assert reason_of(WHOLE["PNG"], max_pixels=61 * 83 - 1) is Reason.TOO_MANY_PIXELS
     assert read_image(WHOLE["PNG"], **{**LIMITS, "max_pixels": 61 * 83}).shape == (61, 83, 3)
 
 
-def test_bytes_that_are_no_image():
+def test_bytes_that_are_no_image() -> None:
     """Nothing, text, and too much are told apart."""
     assert reason_of(b"") is Reason.EMPTY
     assert reason_of(b"good part, no defects\n") is Reason.NOT_AN_IMAGE
@@ -125,7 +125,7 @@ def test_a_view_shows_what_is_read(name):
         assert np.array_equal(prepare(view, size_px), prepare(image, size_px))
 
 
-def test_grey_and_alpha_and_sixteen_bits():
+def test_grey_and_alpha_and_sixteen_bits() -> None:
     """Grey is repeated, alpha left out, and 16-bit grey keeps its upper byte."""
     grey = PIXELS[:, :, 0]
     assert np.array_equal(read_image(encode(grey, "PNG"), **LIMITS), np.repeat(grey[:, :, None], 3, axis=2))
@@ -137,7 +137,7 @@ def test_grey_and_alpha_and_sixteen_bits():
     assert reason_of(encode(grey.astype(np.float32), "TIFF")) is Reason.UNSUPPORTED_IMAGE
 
 
-def test_orientation_flag_is_ignored():
+def test_orientation_flag_is_ignored() -> None:
     """Pixels come as stored, whatever EXIF says of turning them."""
     exif = Pillow.Exif()
     exif[0x0112] = 6  # turned by a quarter

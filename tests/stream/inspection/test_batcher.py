@@ -77,7 +77,7 @@ def test_every_item_is_settled_once_and_cameras_keep_their_order(
             assert answer == item
 
 
-async def test_an_item_goes_beside_others_where_a_place_is_idle():
+async def test_an_item_goes_beside_others_where_a_place_is_idle() -> None:
     """Of two slots one is idle while one item is worked on; a third item waits for either to be answered."""
     gate, batches = asyncio.Event(), []
 
@@ -100,7 +100,7 @@ async def test_an_item_goes_beside_others_where_a_place_is_idle():
     await running
 
 
-async def test_a_full_batch_closes_at_once_and_a_lone_item_after_the_linger():
+async def test_a_full_batch_closes_at_once_and_a_lone_item_after_the_linger() -> None:
     """Size closes a batch without waiting; without company an item goes when its linger is over."""
     work = Work()
     batcher = Batcher(work, size=3, linger_s=3600, capacity=10)
@@ -120,7 +120,7 @@ async def test_a_full_batch_closes_at_once_and_a_lone_item_after_the_linger():
     assert work.batches == [[0, 1, 2], [3], [4]]
 
 
-async def test_what_waits_behind_a_busy_engine_fills_one_batch():
+async def test_what_waits_behind_a_busy_engine_fills_one_batch() -> None:
     """While a batch is worked on, half-full batches do not leave; what has gathered leaves as one."""
     gate = asyncio.Event()
     batches = []
@@ -147,7 +147,7 @@ async def test_what_waits_behind_a_busy_engine_fills_one_batch():
     await running
 
 
-async def test_a_batcher_that_stops_fails_whoever_waits():
+async def test_a_batcher_that_stops_fails_whoever_waits() -> None:
     """Cancelled in the middle, it settles the items in work, those waiting and those still to enter."""
     gate = asyncio.Event()
 
@@ -166,7 +166,7 @@ async def test_a_batcher_that_stops_fails_whoever_waits():
         await batcher.submit(10)
 
 
-async def test_urgent_lanes_go_first_and_none_starves():
+async def test_urgent_lanes_go_first_and_none_starves() -> None:
     """While the engine is short an urgent lane's items wait least; the others still move, each lane in its order."""
     order: list[tuple[str, int]] = []
 
@@ -197,7 +197,7 @@ async def test_urgent_lanes_go_first_and_none_starves():
     assert first < 39, "the urgent item waited for all that had come before"
 
 
-async def test_without_anything_urgent_the_order_is_that_of_submission():
+async def test_without_anything_urgent_the_order_is_that_of_submission() -> None:
     """More than a batch waits: the items that came first go first, whatever their lane."""
     work = Work()
     batcher = Batcher(work, size=2, linger_s=0, capacity=100, lane=lambda item: item % 3)

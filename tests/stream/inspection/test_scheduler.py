@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
 import pytest
@@ -12,13 +12,13 @@ from patchline.stream.inspection.scheduler import EngineScheduler
 
 
 @pytest.fixture
-def scheduler():
+def scheduler() -> Iterator[EngineScheduler]:
     made = EngineScheduler("test", share=0)
     yield made
     made.close()
 
 
-def steps(log: list[str], name: str, count: int):
+def steps(log: list[str], name: str, count: int) -> Iterator[None]:
     for number in range(count):
         log.append(f"{name}{number}")
         yield
@@ -26,7 +26,8 @@ def steps(log: list[str], name: str, count: int):
 
 def order_of(scheduler: EngineScheduler, count: int, before: Callable[[], None] = lambda: None) -> list[str]:
     """In which order a call and so many steps run that all wait for the call before."""
-    log, gate = [], threading.Event()
+    log: list[str] = []
+    gate = threading.Event()
     scheduler.call(lambda: gate.wait(60))
     scheduler.call(before)
     call = scheduler.call(lambda: log.append("call"))
@@ -38,21 +39,22 @@ def order_of(scheduler: EngineScheduler, count: int, before: Callable[[], None] 
     return log
 
 
-def test_steps_spend_what_they_have_earned_before_a_call_that_waits():
+def test_steps_spend_what_they_have_earned_before_a_call_that_waits() -> None:
     """One after another; each of these takes less than what is earned meanwhile."""
     assert order_of(EngineScheduler("test", share=1000, first_s=0), 3) == ["step0", "step1", "step2", "call"]
 
 
-def test_steps_leave_waiting_calls_alone_at_first():
+def test_steps_leave_waiting_calls_alone_at_first() -> None:
     """What has just come runs in time that no call wants, here after all calls."""
     assert order_of(EngineScheduler("test", share=0.5, first_s=60), 3) == ["call", "step0", "step1", "step2"]
 
 
-def test_steps_do_not_keep_a_call_from_beginning_beside_another():
+def test_steps_do_not_keep_a_call_from_beginning_beside_another() -> None:
     """Until they have earned time, calls follow one another without a pause; steps run when none is under way."""
     scheduler = EngineScheduler("test", share=0.5, first_s=60)
     log: list[str] = []
-    first, second = Future(), Future()
+    first: Future[int] = Future()
+    second: Future[int] = Future()
     answers = [scheduler.begin(lambda: first)]
     scheduler.call(lambda: None).result(60)  # the first has begun
     learned = scheduler.steps(steps(log, "step", 2))
@@ -65,7 +67,7 @@ def test_steps_do_not_keep_a_call_from_beginning_beside_another():
     assert log == ["step0", "step1"]
 
 
-def test_steps_that_calls_never_leave_time_earn_it():
+def test_steps_that_calls_never_leave_time_earn_it() -> None:
     """Each call is handed in before the last has run, and still the steps end."""
     scheduler = EngineScheduler("test", share=0.2, first_s=0.01)
     log: list[str] = []
@@ -80,17 +82,18 @@ def test_steps_that_calls_never_leave_time_earn_it():
     assert learned.done()
 
 
-def test_steps_have_a_share_of_a_call_that_took_long():
+def test_steps_have_a_share_of_a_call_that_took_long() -> None:
     """All of them, where they take less than a half of it, and have waited for it."""
     log = order_of(EngineScheduler("test", share=0.5), 40, before=lambda: time.sleep(0.5))
     assert log.index("call") > 20
 
 
-def test_a_call_waits_for_one_step_only(scheduler):
+def test_a_call_waits_for_one_step_only(scheduler: EngineScheduler) -> None:
     """A call that comes amid endless steps runs after the step that is running."""
-    running, seen = threading.Event(), []
+    running = threading.Event()
+    seen: list[int] = []
 
-    def endless():
+    def endless() -> Iterator[None]:
         while True:
             running.set()
             seen.append(0)
@@ -104,10 +107,10 @@ def test_a_call_waits_for_one_step_only(scheduler):
     assert scheduler.call(lambda: 7).result(60) == 7
 
 
-def test_what_a_step_raises_belongs_to_its_caller(scheduler):
+def test_what_a_step_raises_belongs_to_its_caller(scheduler: EngineScheduler) -> None:
     """An error ends its own steps; the next ones and calls go on."""
 
-    def failing():
+    def failing() -> Iterator[None]:
         yield
         raise ValueError("no")
 
@@ -121,7 +124,7 @@ def test_what_a_step_raises_belongs_to_its_caller(scheduler):
         scheduler.call(lambda: 1 / 0).result(60)
 
 
-def test_closing_cancels_what_waits():
+def test_closing_cancels_what_waits() -> None:
     """What has not begun is cancelled, and so is what comes later."""
     scheduler = EngineScheduler("test")
     gate, began = threading.Event(), threading.Event()
@@ -136,9 +139,10 @@ def test_closing_cancels_what_waits():
     assert scheduler.call(lambda: None).cancelled()
 
 
-def test_the_next_call_need_not_wait_for_an_answer_that_comes_later(scheduler):
+def test_the_next_call_need_not_wait_for_an_answer_that_comes_later(scheduler: EngineScheduler) -> None:
     """Answers come from elsewhere, in any order."""
-    first, second = Future(), Future()
+    first: Future[int] = Future()
+    second: Future[int] = Future()
     answers = [scheduler.begin(lambda: first), scheduler.begin(lambda: second)]
     second.set_result(2)
     assert answers[1].result(60) == 2
@@ -150,15 +154,15 @@ def test_the_next_call_need_not_wait_for_an_answer_that_comes_later(scheduler):
         scheduler.begin(lambda: 1 / 0).result(60)
 
 
-def begun(scheduler: EngineScheduler) -> Future:
+def begun(scheduler: EngineScheduler) -> Future[int]:
     """A call that has begun; its answer is the future's."""
-    answer: Future = Future()
+    answer: Future[int] = Future()
     scheduler.begin(lambda: answer)
     scheduler.call(lambda: None).result(60)
     return answer
 
 
-def test_steps_wait_for_what_is_under_way(scheduler):
+def test_steps_wait_for_what_is_under_way(scheduler: EngineScheduler) -> None:
     """As long as they have earned nothing, here never."""
     log: list[str] = []
     first = begun(scheduler)
@@ -169,7 +173,7 @@ def test_steps_wait_for_what_is_under_way(scheduler):
     assert log == ["step0", "step1"]
 
 
-def test_steps_that_have_earned_it_run_beside_what_is_under_way():
+def test_steps_that_have_earned_it_run_beside_what_is_under_way() -> None:
     """Nothing comes that would wake the thread, and what is under way is not answered before they have ended."""
     scheduler = EngineScheduler("test", share=0.5, first_s=0.02)
     log: list[str] = []
@@ -180,7 +184,7 @@ def test_steps_that_have_earned_it_run_beside_what_is_under_way():
     scheduler.close()
 
 
-def test_short_steps_do_not_wait_for_time_of_their_own():
+def test_short_steps_do_not_wait_for_time_of_their_own() -> None:
     """Where others would have waited a minute before they run beside a call."""
     scheduler = EngineScheduler("test", share=0.5, first_s=60)
     log: list[str] = []
@@ -191,7 +195,7 @@ def test_short_steps_do_not_wait_for_time_of_their_own():
     scheduler.close()
 
 
-def test_steps_that_must_be_alone_keep_calls_from_beginning():
+def test_steps_that_must_be_alone_keep_calls_from_beginning() -> None:
     """Once they have earned it: not beside what is under way, but before what comes after."""
     scheduler = EngineScheduler("test", share=1000, first_s=0)
     log: list[str] = []

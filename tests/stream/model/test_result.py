@@ -71,3 +71,15 @@ def test_a_generations_number_is_one_that_every_reader_of_json_holds(number: int
     else:
         with pytest.raises(msgspec.ValidationError):
             msgspec.json.decode(text, type=GenerationRef)
+
+
+def test_a_result_says_only_what_there_is_to_say() -> None:
+    """Without a score, a reason or lateness it has none, and its JSON leaves them out."""
+    made = Result(
+        frame_id="f", camera="c", recipe="r", time=NOW, inspected_at=NOW, verdict=Verdict.PASS, latency_ms=1.0
+    )
+    assert (made.score, made.threshold, made.generation, made.worst, made.reason, made.detail) == (None,) * 6
+    assert made.late is False
+    assert set(msgspec.json.decode(msgspec.json.encode(made))) == {
+        *("frame_id", "camera", "recipe", "time", "inspected_at", "verdict", "latency_ms"),
+    }

@@ -86,7 +86,7 @@ def test_the_watermark_never_passes_an_unflushed_frame(script, pauses, gap):
     asyncio.run(play())
 
 
-async def test_released_lanes_finish_or_are_abandoned():
+async def test_released_lanes_finish_or_are_abandoned() -> None:
     """What is done in time is flushed; the rest leaves without a flush, and a new lane starts clean."""
     flushed, left = [], []
 
@@ -107,7 +107,7 @@ async def test_released_lanes_finish_or_are_abandoned():
     assert flushed == ["0/0", "1/0"]
 
 
-async def test_a_flush_that_hangs_does_not_outlive_its_lane():
+async def test_a_flush_that_hangs_does_not_outlive_its_lane() -> None:
     """A delivery still trying when its partition is lost is broken off."""
     left = []
 
@@ -124,7 +124,7 @@ async def test_a_flush_that_hangs_does_not_outlive_its_lane():
     assert left == ["0/0"]
 
 
-async def test_a_lane_that_is_lost_has_no_more_results_until_it_is_given_out_anew():
+async def test_a_lane_that_is_lost_has_no_more_results_until_it_is_given_out_anew() -> None:
     """The outcomes in flight leave without being flushed, other lanes go on, and a new owner of the lane is heard."""
     flushed, left = [], []
     lost = True
@@ -153,7 +153,7 @@ async def test_a_lane_that_is_lost_has_no_more_results_until_it_is_given_out_ane
     assert flushed == ["1/0", "0/0"]
 
 
-async def test_whoever_wants_to_stay_until_its_outcome_has_left_does():
+async def test_whoever_wants_to_stay_until_its_outcome_has_left_does() -> None:
     """While one flush is under way another settles for the next; a third returns at once, unless it is told to stay."""
     flushed, goes_on = [], asyncio.Event()
 
@@ -177,7 +177,7 @@ async def test_whoever_wants_to_stay_until_its_outcome_has_left_does():
     assert flushed == ["0/0", "0/1", "0/2", "0/3"]
 
 
-async def test_what_comes_soon_after_a_flush_goes_together():
+async def test_what_comes_soon_after_a_flush_goes_together() -> None:
     """The first outcome at once, the next ones when the interval is over, or when they are many, or all that came."""
     flushed: list[list[str]] = []
 

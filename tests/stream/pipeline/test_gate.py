@@ -3,7 +3,7 @@ import asyncio
 from patchline.stream.pipeline.gate import Gate
 
 
-async def test_one_alone_waits_for_those_inside_and_nobody_overtakes_it():
+async def test_one_alone_waits_for_those_inside_and_nobody_overtakes_it() -> None:
     """Whoever arrives after one that wants to be alone waits until that one has left."""
     gate, told = Gate(), list[str]()
     leave = {name: asyncio.Event() for name in ("a", "b", "one", "c", "d")}
@@ -39,7 +39,7 @@ async def test_one_alone_waits_for_those_inside_and_nobody_overtakes_it():
         leave["d"].set()
 
 
-async def test_one_that_gives_up_waiting_holds_nobody_up():
+async def test_one_that_gives_up_waiting_holds_nobody_up() -> None:
     """A cancelled visitor leaves no trace, whether it waited or had just been let in."""
     gate, entered = Gate(), list[str]()
 

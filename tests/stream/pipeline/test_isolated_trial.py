@@ -31,7 +31,7 @@ async def tried(payload: bytes, engine_of: EngineOf | None) -> tuple[Decoded, In
     return await IsolatedTrial(Limits(), engine_of, check=lambda _: None, judge_s=2).judge(suspect, payload)
 
 
-async def test_a_frame_is_judged_elsewhere_as_here_and_what_cannot_be_is_given_up():
+async def test_a_frame_is_judged_elsewhere_as_here_and_what_cannot_be_is_given_up() -> None:
     """Its own flaw where it has one; else it is poison, and the detail says what became of the other process."""
     given_up = [
         (jpeg(50)[:-40], dark, Reason.TRUNCATED, "the JPEG cannot be decoded"),

@@ -45,7 +45,7 @@ async def test_the_next_batch_is_read_shortly_before_the_engine_is_free(longest_
     await working
 
 
-async def test_a_frame_that_the_engine_never_sees_makes_room_for_the_next():
+async def test_a_frame_that_the_engine_never_sees_makes_room_for_the_next() -> None:
     """One that cannot be read, say."""
     pace = Pace(0.01, batch_size=1)
     pace.read()
@@ -60,7 +60,7 @@ async def test_a_frame_that_the_engine_never_sees_makes_room_for_the_next():
     assert await reading < 1
 
 
-def test_a_batch_begins_where_those_before_it_are_full():
+def test_a_batch_begins_where_those_before_it_are_full() -> None:
     """Frames that the engine has, or has judged, count no more; those that wait fill the next batch."""
     pace = Pace(None, batch_size=2)
     begins = []
@@ -75,7 +75,7 @@ def test_a_batch_begins_where_those_before_it_are_full():
         assert pace.begins_batch
 
 
-async def test_one_batch_is_read_before_anything_is_known_of_the_engine():
+async def test_one_batch_is_read_before_anything_is_known_of_the_engine() -> None:
     """Its first batch may take seconds, and the frames behind it would have waited for longer than they may."""
     pace = Pace(10.0, batch_size=2)
     await _read(pace)

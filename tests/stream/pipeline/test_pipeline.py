@@ -65,7 +65,7 @@ async def test_a_folder_becomes_json_lines(tmp_path: Path):
     assert seen.ready_states[-1] is False
 
 
-async def test_cameras_and_recipes_share_batches():
+async def test_cameras_and_recipes_share_batches() -> None:
     """Frames of different cameras and recipes ride in one batch and keep their own results."""
     sink, seen = ListSink(), Recorder()
     engine = ScriptedEngine(("plate", "cap"))
@@ -86,7 +86,7 @@ async def test_cameras_and_recipes_share_batches():
         assert [i for i in sink.ids if i.startswith(f"{camera}/")] == [f"{camera}/{n}" for n in range(6)]
 
 
-async def test_unknown_recipe_bad_hash_and_flaws_are_results():
+async def test_unknown_recipe_bad_hash_and_flaws_are_results() -> None:
     """What is wrong with one frame is its own result, and the frames after it are judged."""
     sink = ListSink()
     await Pipeline(
@@ -121,7 +121,7 @@ async def test_unknown_recipe_bad_hash_and_flaws_are_results():
     assert len(sink.outcomes) == 2
 
 
-async def test_late_frames_are_marked():
+async def test_late_frames_are_marked() -> None:
     """A frame judged after its recipe's deadline has a result that says so."""
     sink = ListSink()
     await Pipeline(
@@ -136,7 +136,7 @@ async def test_late_frames_are_marked():
     assert [o.result.late for o in sorted(sink.outcomes, key=lambda o: o.result.frame_id)] == [True, False]
 
 
-async def test_nothing_is_committed_before_every_sink_has_it():
+async def test_nothing_is_committed_before_every_sink_has_it() -> None:
     """A position is committed only when all results up to it are delivered, whatever the sinks do first."""
     away = SinkUnavailableError("the broker is away")
     sink, slow, seen = ListSink(away, away, away), ListSink(), Recorder()
@@ -153,7 +153,7 @@ async def test_nothing_is_committed_before_every_sink_has_it():
         assert [i for i in sink.ids if i.startswith(f"{partition}:")] == [f"{partition}:{n}" for n in range(20)]
 
 
-async def test_a_sink_that_refuses_for_good_stops_the_stream():
+async def test_a_sink_that_refuses_for_good_stops_the_stream() -> None:
     """A fatal sink error is what `run` raises, and nothing is committed."""
     source = ListSource([frame(str(n), position=Position("frames", 0, n)) for n in range(5)])
     sink = ListSink(SinkError("the results topic does not exist"))
@@ -163,7 +163,7 @@ async def test_a_sink_that_refuses_for_good_stops_the_stream():
     assert sink.log == ["open", "close"]
 
 
-async def test_an_engine_that_fails_stops_the_stream():
+async def test_an_engine_that_fails_stops_the_stream() -> None:
     """The engine's failure reaches `run`, named, with everything closed; of the frames behind it none is delivered."""
     sink = ListSink()
     with pytest.raises(EngineFailedError, match=r"batch of 2 \(recipes: plate\): RuntimeError: scripted"):
@@ -184,7 +184,7 @@ async def test_a_source_that_cannot_be_read_stops_the_stream(tmp_path: Path):
         await Pipeline(sources=[source], engine=ScriptedEngine(), sinks=[]).run()
 
 
-async def test_drain_finishes_what_is_in_flight():
+async def test_drain_finishes_what_is_in_flight() -> None:
     """After drain every frame taken has its result, and run returns."""
     sink, seen = ListSink(), Recorder()
     pipeline = Pipeline(
@@ -200,7 +200,7 @@ async def test_drain_finishes_what_is_in_flight():
     assert sink.log == ["open", "close"]
 
 
-async def test_drain_before_start_and_while_opening_ends_cleanly():
+async def test_drain_before_start_and_while_opening_ends_cleanly() -> None:
     """A stop that comes before the stream runs is no failure."""
 
     class Unreachable(ListSink):
@@ -214,7 +214,7 @@ async def test_drain_before_start_and_while_opening_ends_cleanly():
     await running
 
 
-async def test_drain_out_of_time_and_abort_count_what_is_lost():
+async def test_drain_out_of_time_and_abort_count_what_is_lost() -> None:
     """Frames of a live camera that were in flight when the stream was forced to stop are counted as aborted."""
     gate, seen = threading.Event(), Recorder()
     pipeline = Pipeline(sources=[endless()], engine=ScriptedEngine(gate=gate), sinks=[ListSink()], observer=seen)
@@ -228,7 +228,7 @@ async def test_drain_out_of_time_and_abort_count_what_is_lost():
     assert seen.dropped == {("cam-1", DropCause.ABORTED): seen.received["cam-1"]}
 
 
-async def test_sources_are_not_read_beyond_the_bounds():
+async def test_sources_are_not_read_beyond_the_bounds() -> None:
     """While the engine is stuck no more frames are taken than the limits allow."""
     gate, seen = threading.Event(), Recorder()
     pipeline = Pipeline(
