@@ -12,7 +12,7 @@ from patchline.stream.kafka.assignor import Claim, HandoverAssignor, share_out
 P = [TopicPartition("frames", number) for number in range(6)]
 
 
-def test_a_new_worker_takes_one_partition_of_three_workers_with_two_each():
+def test_a_new_worker_takes_one_partition_of_three_workers_with_two_each() -> None:
     """Nothing else moves."""
     claims = {name: Claim(round=1, held=P[2 * n : 2 * n + 2]) for n, name in enumerate("abc")} | {"d": Claim()}
     shares = share_out(P, claims)
@@ -21,7 +21,7 @@ def test_a_new_worker_takes_one_partition_of_three_workers_with_two_each():
     assert all(set(shares[name]) <= set(claims[name].held) for name in "abc")
 
 
-def test_of_two_that_claim_a_partition_the_later_round_has_it():
+def test_of_two_that_claim_a_partition_the_later_round_has_it() -> None:
     """A worker that was stopped for a while claims what others have had since."""
     shares = share_out(P[:2], {"stopped": Claim(round=3, held=P[:2]), "owner": Claim(round=4, held=[P[0]])})
     assert shares == {"owner": [P[0]], "stopped": [P[1]]}

@@ -70,7 +70,7 @@ def test_any_record_is_a_frame_and_any_frame_a_dead_letter(headers, value, key):
     assert read_result(result_record(outcome.result)[2], result_record(outcome.result)[1]).frame_id == seen.frame_id
 
 
-def test_a_flood_of_headers_is_cut():
+def test_a_flood_of_headers_is_cut() -> None:
     """A dead letter repeats at most 64 KiB of its frame's headers."""
     seen = frame("a", b"x", headers=tuple((f"h{n}", bytes(1000)) for n in range(200)))
     record = dead_letter_record(not_inspected(seen, UnreadableError(Reason.EMPTY, "x"), None), 1000)
@@ -80,7 +80,7 @@ def test_a_flood_of_headers_is_cut():
     assert sum(len(name) + len(value) for name, value in kept) <= MAX_ORIGINAL_HEADERS_BYTES
 
 
-def test_records_of_another_kind_are_no_results():
+def test_records_of_another_kind_are_no_results() -> None:
     """A result is only read from a record that says it is one."""
     with pytest.raises(RecordError, match=r"expected 'io\.patchline\.result\.v1'"):
         read_result(headers_of(examples("frame headers")[0]), b"{}")

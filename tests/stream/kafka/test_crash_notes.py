@@ -60,7 +60,7 @@ def test_exactly_the_frames_that_kill_are_given_up(frames, poison, windows, gap,
     assert all(alone_at[offset] == POISON_CRASHES for offset in given_up)
 
 
-def test_leaving_in_order_leaves_no_trace_and_what_was_to_be_retried_stays_so():
+def test_leaving_in_order_leaves_no_trace_and_what_was_to_be_retried_stays_so() -> None:
     """The next owner finds nothing, or the frames that its forerunner had not yet retried."""
     ordinary = CrashNotes("", end=0, window=64)
     assert tells_of_a_crash(ordinary.metadata(5))

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections.abc import Awaitable, Callable
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -15,6 +16,7 @@ from patchline.stream.model.limits import Limits
 from patchline.stream.pipeline import Pipeline
 from patchline.stream.support.deadline import Deadline
 from tests.services.kafka import KafkaBroker
+from tests.stream.conftest import Worker
 from tests.stream.exactly_once_help import check_once, send, uncommitted
 from tests.stream.kafka_help import SESSION, all_done, committed, new_topics, running, worker
 from tests.stream.scripted import Recorder, ScriptedEngine
@@ -22,7 +24,9 @@ from tests.stream.waiting import until
 
 
 @pytest.mark.parametrize("kill_at", [1, 4])
-async def test_a_killed_worker_leaves_each_frame_one_result(kafka, unique_name, start, kill_at):
+async def test_a_killed_worker_leaves_each_frame_one_result(
+    kafka: str, unique_name: Callable[[str], str], start: Callable[..., Awaitable[Worker]], kill_at: int
+) -> None:
     """Killed with a transaction open, its results sent: another worker commits each frame's result, once."""
     config = await new_topics(kafka, unique_name, **SESSION)
     ids = await send(config, "f", 60)
@@ -37,7 +41,9 @@ async def test_a_killed_worker_leaves_each_frame_one_result(kafka, unique_name, 
     assert len(await uncommitted(config)) > 60, "nothing of the open transaction was there to be aborted"
 
 
-async def test_workers_killed_at_any_time_leave_each_frame_one_result(kafka, unique_name, start):
+async def test_workers_killed_at_any_time_leave_each_frame_one_result(
+    kafka: str, unique_name: Callable[[str], str], start: Callable[..., Awaitable[Worker]]
+) -> None:
     """kill -9 from outside, amid the stream, several times, while another worker goes on."""
     config = await new_topics(kafka, unique_name, **SESSION)
     ids = await send(config, "f", 300)
@@ -53,7 +59,9 @@ async def test_workers_killed_at_any_time_leave_each_frame_one_result(kafka, uni
     await check_once(config, ids)
 
 
-async def test_a_worker_that_wakes_up_in_a_transaction_is_fenced(kafka, unique_name, start):
+async def test_a_worker_that_wakes_up_in_a_transaction_is_fenced(
+    kafka: str, unique_name: Callable[[str], str], start: Callable[..., Awaitable[Worker]]
+) -> None:
     """Stopped with a transaction open until another has committed, then continued: it commits nothing, and works on."""
     config = await new_topics(kafka, unique_name, **SESSION)
     ids = await send(config, "a", 60)
@@ -72,7 +80,9 @@ async def test_a_worker_that_wakes_up_in_a_transaction_is_fenced(kafka, unique_n
     await check_once(config, ids)
 
 
-async def test_a_worker_that_is_fenced_while_the_partition_is_its_own_takes_it_over_again(kafka, unique_name):
+async def test_a_worker_that_is_fenced_while_the_partition_is_its_own_takes_it_over_again(
+    kafka: str, unique_name: Callable[[str], str]
+) -> None:
     """Fenced by nobody of the group, as when a transaction has expired: the worker joins anew, and goes on, once."""
     config = await new_topics(kafka, unique_name)
     ids = await send(config, "f", 120)
@@ -89,7 +99,9 @@ async def test_a_worker_that_is_fenced_while_the_partition_is_its_own_takes_it_o
     await check_once(config, ids)
 
 
-async def test_a_partition_that_cannot_be_taken_over_stops_the_worker(kafka, unique_name):
+async def test_a_partition_that_cannot_be_taken_over_stops_the_worker(
+    kafka: str, unique_name: Callable[[str], str]
+) -> None:
     """The brokers refuse the producer: the worker ends with their message instead of going on without the partition."""
     config = await new_topics(kafka, unique_name)
 
@@ -105,7 +117,9 @@ async def test_a_partition_that_cannot_be_taken_over_stops_the_worker(kafka, uni
         await asyncio.wait_for(pipeline.run(), 60)
 
 
-async def test_without_transactions_results_and_offsets_are_committed_too(kafka, unique_name):
+async def test_without_transactions_results_and_offsets_are_committed_too(
+    kafka: str, unique_name: Callable[[str], str]
+) -> None:
     """`at_least_once`: an orderly run leaves one result for each frame, and no transaction."""
     config = await new_topics(kafka, unique_name, delivery="at_least_once")
     ids = await send(config, "f", 30)
@@ -125,7 +139,9 @@ async def test_without_transactions_results_and_offsets_are_committed_too(kafka,
 
 
 @pytest.mark.slow
-async def test_a_broker_that_restarts_leaves_each_frame_one_result(unique_name, start):
+async def test_a_broker_that_restarts_leaves_each_frame_one_result(
+    unique_name: Callable[[str], str], start: Callable[..., Awaitable[Worker]]
+) -> None:
     """The broker goes away amid transactions and comes back: the worker goes on, and no result is there twice."""
     with KafkaBroker() as broker:
         broker.start_broker()

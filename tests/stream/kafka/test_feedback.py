@@ -1,6 +1,7 @@
 """Feedback over a real broker: one owner a recipe, every record answered, nothing done twice or lost."""
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from aiokafka import AIOKafkaProducer
@@ -59,7 +60,9 @@ async def replies_of(inbox: KafkaFeedback, *ids: str) -> dict[str, FeedbackReply
     return {name: inbox.reply(name) for name in ids}
 
 
-async def test_unsettled_feedback_is_given_again_and_settled_is_not(kafka, unique_name):
+async def test_unsettled_feedback_is_given_again_and_settled_is_not(
+    kafka: str, unique_name: Callable[[str], str]
+) -> None:
     """A worker that ends before its answer leaves the feedback to the next; an answered one is done."""
     config = await learning_topics(kafka, unique_name)
     first, second = KafkaFeedback(config), KafkaFeedback(config)
@@ -82,7 +85,9 @@ async def test_unsettled_feedback_is_given_again_and_settled_is_not(kafka, uniqu
     await second.close()
 
 
-async def test_what_is_no_feedback_is_answered_and_blocks_nothing(kafka, unique_name):
+async def test_what_is_no_feedback_is_answered_and_blocks_nothing(
+    kafka: str, unique_name: Callable[[str], str]
+) -> None:
     """Records of all kinds of wrong are answered with what was found and expected, and the next is given."""
     config = await learning_topics(kafka, unique_name)
     key, value, headers = feedback_record(feedback("good"))
@@ -117,7 +122,9 @@ async def test_what_is_no_feedback_is_answered_and_blocks_nothing(kafka, unique_
     await inbox.close()
 
 
-async def test_generations_are_followed_from_the_first_on_a_compacted_topic(kafka, unique_name):
+async def test_generations_are_followed_from_the_first_on_a_compacted_topic(
+    kafka: str, unique_name: Callable[[str], str]
+) -> None:
     """A worker that starts later sees what was announced before; the topic keeps the newest of each recipe."""
     config = await learning_topics(kafka, unique_name)
     inbox, later = KafkaFeedback(config), KafkaFeedback(config)

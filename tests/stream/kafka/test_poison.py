@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import pytest
@@ -10,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from patchline.engine.types import Verdict
 from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.model.errors import EngineFailedError
+from tests.stream.conftest import Worker
 from tests.stream.kafka_help import SESSION, all_done, new_topics, produce, read_topic, results_of, running, worker
 from tests.stream.scripted import Recorder, ScriptedEngine, jpeg
 
@@ -73,7 +75,9 @@ async def test_a_frame_that_kills_its_worker_is_dead_lettered_and_no_other(
     assert dict(letter.headers)["ce_reason"] == b"poison"
 
 
-async def test_a_frame_that_the_engine_refuses_is_found_among_its_batch(kafka, unique_name):
+async def test_a_frame_that_the_engine_refuses_is_found_among_its_batch(
+    kafka: str, unique_name: Callable[[str], str]
+) -> None:
     """An engine that raises ends the service; started again, it finds the frame, and the others are judged."""
     config = await new_topics(kafka, unique_name)
     ids = [f"f{n}" for n in range(12)]
@@ -117,7 +121,9 @@ async def test_a_worker_that_leaves_in_order_leaves_nothing_to_retry(kafka, uniq
         await produce(config, [(f"f{last + n}", f"cam-{n % 3}", jpeg(50)) for n in range(12)], partition=True)
 
 
-async def test_frames_in_flight_when_workers_are_killed_are_judged_one_by_one(kafka, unique_name, start):
+async def test_frames_in_flight_when_workers_are_killed_are_judged_one_by_one(
+    kafka: str, unique_name: Callable[[str], str], start: Callable[..., Awaitable[Worker]]
+) -> None:
     """Also one that was alone each time: kills that are chance make no frame poison. What came later is not alone."""
     config = await new_topics(kafka, unique_name, **SESSION)
     await produce(config, [(f"f{n}", "cam-0", jpeg(50)) for n in range(9)], partition=True)

@@ -55,7 +55,7 @@ class Topic:
         return found
 
 
-def test_a_batch_is_of_one_partition_where_that_has_enough():
+def test_a_batch_is_of_one_partition_where_that_has_enough() -> None:
     """Partitions take turns, a batch each; one that has too few leaves the rest of its batch to the next."""
     topic = Topic(3)
     assert topic.batches(6) == [0, 1, 2, 0, 1, 2]
@@ -77,7 +77,7 @@ def test_under_overload_a_camera_with_an_alarm_has_several_turns_for_one_of_each
     assert had == {number: rounds * (4 if number == 1 else 1) for number in range(partitions)}
 
 
-def test_an_alarm_that_comes_and_goes_changes_the_turns_from_then_on():
+def test_an_alarm_that_comes_and_goes_changes_the_turns_from_then_on() -> None:
     """Nothing is owed for the time before, nor paid back after."""
     urgent: set[str] = set()
     topic = Topic(2, urgent=urgent.__contains__)
@@ -88,7 +88,7 @@ def test_an_alarm_that_comes_and_goes_changes_the_turns_from_then_on():
     assert 4 <= topic.batches(10).count(0) <= 6
 
 
-def test_a_camera_is_urgent_among_others_of_its_partition():
+def test_a_camera_is_urgent_among_others_of_its_partition() -> None:
     """Its frame need not be the next: it is known by those taken lately, until it has sent none for a while."""
     topic = Topic(2, urgent=lambda camera: camera == "cam-9")
     topic.fill(1, 400)
@@ -128,7 +128,7 @@ def test_order_is_kept_and_nobody_who_waits_is_passed_over_for_long(script, urge
         assert [p.offset for p in taken if p.partition == partition] == list(range(offset))
 
 
-def test_a_partition_that_is_dropped_amid_its_turn_is_forgotten():
+def test_a_partition_that_is_dropped_amid_its_turn_is_forgotten() -> None:
     """What waits of it is not taken, and the others go on."""
     topic = Topic(2)
     topic.fill(0, 3)

@@ -1,6 +1,7 @@
 import asyncio
 import random
 import threading
+from collections.abc import Callable
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -29,7 +30,7 @@ from tests.stream.scripted import Recorder, ScriptedEngine, jpeg
 from tests.stream.waiting import until
 
 
-async def test_frames_become_results_and_dead_letters(kafka, unique_name):
+async def test_frames_become_results_and_dead_letters(kafka: str, unique_name: Callable[[str], str]) -> None:
     """Each frame of three cameras has one result in order; unreadable ones are dead-lettered with their bytes."""
     config = await new_topics(kafka, unique_name)
     rng = random.Random(3)
@@ -69,7 +70,7 @@ async def test_frames_become_results_and_dead_letters(kafka, unique_name):
     assert await committed(config) == {0: 20, 1: 20, 2: 20}
 
 
-async def test_a_second_worker_goes_on_where_the_first_stopped(kafka, unique_name):
+async def test_a_second_worker_goes_on_where_the_first_stopped(kafka: str, unique_name: Callable[[str], str]) -> None:
     """After a drain nothing is left uncommitted: the next worker sees only new frames."""
     config = await new_topics(kafka, unique_name)
     await produce(config, [(f"a{n}", f"cam-{n % 3}", jpeg(50)) for n in range(30)])
@@ -81,7 +82,7 @@ async def test_a_second_worker_goes_on_where_the_first_stopped(kafka, unique_nam
         await produce(config, [(f"b{n}", f"cam-{n % 3}", jpeg(50)) for n in range(30)])
 
 
-async def test_workers_share_partitions_and_lose_none(kafka, unique_name):
+async def test_workers_share_partitions_and_lose_none(kafka: str, unique_name: Callable[[str], str]) -> None:
     """A worker that joins and one that leaves take partitions over, in order; every frame has its result, once."""
     config = await new_topics(kafka, unique_name, partition_buffer_frames=0)
     ids: list[str] = []
@@ -117,7 +118,9 @@ async def _feed(config: KafkaConfig, ids: list[str], fed: asyncio.Event) -> None
         await asyncio.sleep(0.03)
 
 
-async def test_frames_in_flight_of_lost_partitions_are_abandoned_when_they_take_too_long(kafka, unique_name):
+async def test_frames_in_flight_of_lost_partitions_are_abandoned_when_they_take_too_long(
+    kafka: str, unique_name: Callable[[str], str]
+) -> None:
     """A stuck worker gives up its frames in flight at a rebalance; the other worker judges them, and it alone."""
     config = await new_topics(kafka, unique_name, revoke_timeout_s=0.5)
     ids = [f"f{n}" for n in range(30)]
@@ -137,7 +140,7 @@ async def test_frames_in_flight_of_lost_partitions_are_abandoned_when_they_take_
     assert sorted(results) == sorted(ids)
 
 
-async def test_a_stuck_engine_stops_the_reading(kafka, unique_name):
+async def test_a_stuck_engine_stops_the_reading(kafka: str, unique_name: Callable[[str], str]) -> None:
     """With the engine stuck, memory is bounded: frames in flight and small buffers, whatever waits in the topic."""
     config = await new_topics(kafka, unique_name, partition_buffer_frames=5)
     await produce(config, [(f"f{n}", f"cam-{n % 3}", jpeg(50)) for n in range(150)], partition=True)
@@ -152,7 +155,7 @@ async def test_a_stuck_engine_stops_the_reading(kafka, unique_name):
         await until(lambda: len(seen.results) == 150)
 
 
-async def test_records_that_are_no_frames_are_results_too(kafka, unique_name):
+async def test_records_that_are_no_frames_are_results_too(kafka: str, unique_name: Callable[[str], str]) -> None:
     """Without headers, with headers of another type, without a value: one result each, named by position."""
     config = await new_topics(kafka, unique_name)
     producer = AIOKafkaProducer(bootstrap_servers=kafka)
@@ -176,7 +179,9 @@ async def test_records_that_are_no_frames_are_results_too(kafka, unique_name):
     assert all("ce_id" in (r.detail or "") for r in results)
 
 
-async def test_topics_are_made_with_room_and_missing_ones_are_named(kafka, unique_name):
+async def test_topics_are_made_with_room_and_missing_ones_are_named(
+    kafka: str, unique_name: Callable[[str], str]
+) -> None:
     """`ensure_topics` may be repeated and raises the limit; a source says which topic is not there."""
     config = await new_topics(kafka, unique_name)
     assert await ensure_topics(config, max_frame_bytes=FRAME_BYTES) == []
@@ -189,7 +194,7 @@ async def test_topics_are_made_with_room_and_missing_ones_are_named(kafka, uniqu
 
 
 @pytest.mark.slow
-async def test_a_broker_that_restarts_loses_nothing(unique_name):
+async def test_a_broker_that_restarts_loses_nothing(unique_name: Callable[[str], str]) -> None:
     """While the broker is away results wait; when it is back every frame has one."""
     with KafkaBroker() as broker:
         broker.start_broker()

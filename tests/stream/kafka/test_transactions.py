@@ -1,6 +1,7 @@
 """Transactions that fail, of which an answer is lost, or in which the partition is taken away."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -19,7 +20,9 @@ from tests.stream.scripted import Recorder, ScriptedEngine
 from tests.stream.waiting import until
 
 
-async def test_a_worker_that_is_fenced_between_two_sends_knows_that_it_is(kafka, unique_name, monkeypatch):
+async def test_a_worker_that_is_fenced_between_two_sends_knows_that_it_is(
+    kafka: str, unique_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The first record's answer tells of it; the second then finds a producer that takes nothing more."""
     config = await new_topics(kafka, unique_name)
     partition = TopicPartition(config.frames_topic, 0)
@@ -48,7 +51,9 @@ async def test_a_worker_that_is_fenced_between_two_sends_knows_that_it_is(kafka,
     assert len(await read_topic(config, config.results_topic)) == 1
 
 
-async def test_a_transaction_that_fails_is_done_again_with_the_same_bytes(kafka, unique_name, monkeypatch):
+async def test_a_transaction_that_fails_is_done_again_with_the_same_bytes(
+    kafka: str, unique_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An error that passes aborts the transaction; the same results follow in another, and only they are committed."""
     config = await new_topics(kafka, unique_name)
     send_offsets, failed = AIOKafkaProducer.send_offsets_to_transaction, []
@@ -71,7 +76,9 @@ async def test_a_transaction_that_fails_is_done_again_with_the_same_bytes(kafka,
     assert len(set(every)) == 12, "a frame's result was sent with other bytes"
 
 
-async def test_a_commit_whose_answer_is_lost_is_not_done_again(kafka, unique_name, monkeypatch):
+async def test_a_commit_whose_answer_is_lost_is_not_done_again(
+    kafka: str, unique_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """When the commit arrived and only its answer did not, the committed offset tells, and nothing is sent twice."""
     config = await new_topics(kafka, unique_name)
     commit, lost = AIOKafkaProducer.commit_transaction, []
@@ -93,7 +100,9 @@ async def test_a_commit_whose_answer_is_lost_is_not_done_again(kafka, unique_nam
     assert len(await uncommitted(config)) == 12
 
 
-async def test_sinks_see_only_what_is_committed(kafka, unique_name, monkeypatch):
+async def test_sinks_see_only_what_is_committed(
+    kafka: str, unique_name: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another sink is given a frame's outcome once, when its result is committed and can be read."""
     config = await new_topics(kafka, unique_name)
     done: dict[int, int] = {}
