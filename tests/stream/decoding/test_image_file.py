@@ -1,6 +1,7 @@
 import io
 import struct
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,16 +60,18 @@ def reason_of(payload: bytes, **limits: int) -> Reason:
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_whole_files_decode(name):
+def test_whole_files_decode(name: str) -> None:
     """Every supported format gives RGB uint8 pixels of its size."""
     image = read_image(WHOLE[name], **LIMITS)
-    assert (image.shape, image.dtype, image.flags.c_contiguous) == ((61, 83, 3), np.uint8, True)
+    assert image.shape == (61, 83, 3)
+    assert image.dtype == np.uint8
+    assert image.flags.c_contiguous
     if name in ("PNG", "BMP", "TIFF", "LZW TIFF", "PPM"):
         assert np.array_equal(image, PIXELS)
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_truncation_is_found_at_every_cut(name):
+def test_truncation_is_found_at_every_cut(name: str) -> None:
     """A file cut anywhere after its first bytes is refused, be it one byte short."""
     whole = WHOLE[name]
     accepted = []
@@ -83,7 +86,7 @@ def test_truncation_is_found_at_every_cut(name):
 
 
 @pytest.mark.parametrize("pattern", ["magnetic_tile/**/*.jpg", "mvtec_bottle/**/good/*.png"])
-def test_real_photographs_cut_short_are_found(data_dir, pattern):
+def test_real_photographs_cut_short_are_found(data_dir: Path, pattern: str) -> None:
     """Photographs as cameras store them are refused at sampled cuts, and at each of the last bytes."""
     files = sorted(data_dir.glob(pattern))
     for path in (files[0], files[len(files) // 2], files[-1]):
@@ -117,7 +120,7 @@ def test_bytes_that_are_no_image() -> None:
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_a_view_shows_what_is_read(name):
+def test_a_view_shows_what_is_read(name: str) -> None:
     """Grey or not, its pixels are those of `read_image`, and so are those that a recipe sees of it."""
     view, image = read_view(WHOLE[name], **LIMITS), read_image(WHOLE[name], **LIMITS)
     assert np.array_equal(view, image)
@@ -146,7 +149,7 @@ def test_orientation_flag_is_ignored() -> None:
 
 @settings(max_examples=300)
 @given(st.sampled_from(sorted(WHOLE)), st.data())
-def test_damaged_bytes_give_pixels_or_a_reason(name, data):
+def test_damaged_bytes_give_pixels_or_a_reason(name: str, data: st.DataObject) -> None:
     """Whatever a few changed bytes make of a file, it decodes or is refused with a reason."""
     damaged = bytearray(WHOLE[name])
     for _ in range(data.draw(st.integers(1, 5))):

@@ -128,7 +128,12 @@ def test_closing_cancels_what_waits() -> None:
     """What has not begun is cancelled, and so is what comes later."""
     scheduler = EngineScheduler("test")
     gate, began = threading.Event(), threading.Event()
-    scheduler.call(lambda: (began.set(), gate.wait(60)))
+
+    def held() -> None:
+        began.set()
+        gate.wait(60)
+
+    scheduler.call(held)
     assert began.wait(60)
     waiting = scheduler.call(lambda: None)
     learned = scheduler.steps(iter(()))
@@ -141,6 +146,10 @@ def test_closing_cancels_what_waits() -> None:
 
 def test_the_next_call_need_not_wait_for_an_answer_that_comes_later(scheduler: EngineScheduler) -> None:
     """Answers come from elsewhere, in any order."""
+
+    def failing() -> Future[int]:
+        raise ZeroDivisionError
+
     first: Future[int] = Future()
     second: Future[int] = Future()
     answers = [scheduler.begin(lambda: first), scheduler.begin(lambda: second)]
@@ -151,7 +160,7 @@ def test_the_next_call_need_not_wait_for_an_answer_that_comes_later(scheduler: E
     with pytest.raises(ValueError, match="no"):
         answers[0].result(60)
     with pytest.raises(ZeroDivisionError):
-        scheduler.begin(lambda: 1 / 0).result(60)
+        scheduler.begin(failing).result(60)
 
 
 def begun(scheduler: EngineScheduler) -> Future[int]:

@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from time import monotonic
 
@@ -7,13 +8,23 @@ from hypothesis import strategies as st
 
 from patchline.engine.types import Verdict
 from patchline.stream.model.errors import LaneLostError
-from patchline.stream.model.frame import Position
+from patchline.stream.model.frame import Frame, Position
 from patchline.stream.model.outcome import Outcome
 from patchline.stream.model.result import Result
-from patchline.stream.pipeline.checkpoint import Checkpoint
+from patchline.stream.pipeline.checkpoint import Checkpoint, LaneEntry
 from tests.stream.scripted import frame
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def offset_of(where: Frame | LaneEntry) -> int:
+    assert where.position is not None
+    return where.position.offset
+
+
+def partition_of(made: Outcome) -> int:
+    assert made.frame.position is not None
+    return made.frame.position.partition
 
 
 def outcome(partition: int, offset: int) -> Outcome:
@@ -38,7 +49,9 @@ def outcome(partition: int, offset: int) -> Outcome:
     st.lists(st.integers(0, 4), min_size=1, max_size=6),
     st.integers(1, 3),
 )
-def test_the_watermark_never_passes_an_unflushed_frame(script, pauses, gap):
+def test_the_watermark_never_passes_an_unflushed_frame(
+    script: tuple[list[int], list[int]], pauses: list[int], gap: int
+) -> None:
     """Under any order of completion, each flush holds exactly the frames between two watermarks, in order."""
     partitions, completion = script
 
@@ -48,21 +61,22 @@ def test_the_watermark_never_passes_an_unflushed_frame(script, pauses, gap):
         flushing: set[int] = set()
         count = 0
 
-        async def flush(outcomes):
+        async def flush(outcomes: Sequence[Outcome]) -> None:
             nonlocal count
-            partition = outcomes[0].frame.position.partition
+            partition = partition_of(outcomes[0])
             assert partition not in flushing
             flushing.add(partition)
             for _ in range(pauses[count % len(pauses)]):
                 await asyncio.sleep(0)
             count += 1
             flushing.discard(partition)
-            flushed.setdefault(partition, []).extend(o.frame.position.offset for o in outcomes)
-            expected = [entry.position.offset for entry in order[partition]]
+            flushed.setdefault(partition, []).extend(offset_of(o.frame) for o in outcomes)
+            expected = [offset_of(entry) for entry in order[partition]]
             assert flushed[partition] == expected[: len(flushed[partition])]
 
         checkpoint = Checkpoint(flush, lambda o: left.append(o.result.frame_id))
-        entries, order = [], {}
+        entries: list[tuple[LaneEntry, Outcome]] = []
+        order: dict[int, list[LaneEntry]] = {}
         for partition in partitions:
             made = outcome(partition, gap * len(order.get(partition, [])))  # offsets may have gaps
             entry = checkpoint.arrive(made.frame)
@@ -77,9 +91,10 @@ def test_the_watermark_never_passes_an_unflushed_frame(script, pauses, gap):
                     assert lane.watermark.offset <= flushed[lane.key[1]][-1]
         await asyncio.gather(*tasks)
         for partition, expected in order.items():
-            assert flushed[partition] == [entry.position.offset for entry in expected]
+            assert flushed[partition] == [offset_of(entry) for entry in expected]
         for lane in checkpoint.lanes:
             assert lane.open == 0
+            assert lane.watermark is not None
             assert lane.watermark.offset == flushed[lane.key[1]][-1]
         assert sorted(left) == sorted(made.result.frame_id for _, made in entries)
 
@@ -88,9 +103,10 @@ def test_the_watermark_never_passes_an_unflushed_frame(script, pauses, gap):
 
 async def test_released_lanes_finish_or_are_abandoned() -> None:
     """What is done in time is flushed; the rest leaves without a flush, and a new lane starts clean."""
-    flushed, left = [], []
+    flushed: list[str] = []
+    left: list[str] = []
 
-    async def flush(outcomes):
+    async def flush(outcomes: Sequence[Outcome]) -> None:
         flushed.extend(o.result.frame_id for o in outcomes)
 
     checkpoint = Checkpoint(flush, lambda o: left.append(o.result.frame_id))
@@ -109,9 +125,9 @@ async def test_released_lanes_finish_or_are_abandoned() -> None:
 
 async def test_a_flush_that_hangs_does_not_outlive_its_lane() -> None:
     """A delivery still trying when its partition is lost is broken off."""
-    left = []
+    left: list[str] = []
 
-    async def flush(outcomes):
+    async def flush(outcomes: Sequence[Outcome]) -> None:
         await asyncio.Event().wait()
 
     checkpoint = Checkpoint(flush, lambda o: left.append(o.result.frame_id))
@@ -126,11 +142,12 @@ async def test_a_flush_that_hangs_does_not_outlive_its_lane() -> None:
 
 async def test_a_lane_that_is_lost_has_no_more_results_until_it_is_given_out_anew() -> None:
     """The outcomes in flight leave without being flushed, other lanes go on, and a new owner of the lane is heard."""
-    flushed, left = [], []
+    flushed: list[str] = []
+    left: list[str] = []
     lost = True
 
-    async def flush(outcomes):
-        if lost and outcomes[0].frame.position.partition == 0:
+    async def flush(outcomes: Sequence[Outcome]) -> None:
+        if lost and partition_of(outcomes[0]) == 0:
             raise LaneLostError("scripted")
         flushed.extend(o.frame.frame_id for o in outcomes)
 
@@ -155,9 +172,10 @@ async def test_a_lane_that_is_lost_has_no_more_results_until_it_is_given_out_ane
 
 async def test_whoever_wants_to_stay_until_its_outcome_has_left_does() -> None:
     """While one flush is under way another settles for the next; a third returns at once, unless it is told to stay."""
-    flushed, goes_on = [], asyncio.Event()
+    flushed: list[str] = []
+    goes_on = asyncio.Event()
 
-    async def flush(outcomes):
+    async def flush(outcomes: Sequence[Outcome]) -> None:
         flushed.extend(o.result.frame_id for o in outcomes)
         await goes_on.wait()
 
@@ -181,7 +199,7 @@ async def test_what_comes_soon_after_a_flush_goes_together() -> None:
     """The first outcome at once, the next ones when the interval is over, or when they are many, or all that came."""
     flushed: list[list[str]] = []
 
-    async def flush(outcomes):
+    async def flush(outcomes: Sequence[Outcome]) -> None:
         flushed.append([o.result.frame_id for o in outcomes])
 
     checkpoint = Checkpoint(flush, lambda _: None, 0.3, at_once=3)

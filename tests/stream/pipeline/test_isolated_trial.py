@@ -1,11 +1,13 @@
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from patchline.engine.types import Inspection, Verdict
+from patchline.engine.types import Image, Inspection, Verdict
+from patchline.stream.inspection.engine import Maps
 from patchline.stream.model.errors import Reason, UnreadableError
 from patchline.stream.model.limits import Limits
 from patchline.stream.model.outcome import Decoded
@@ -16,13 +18,13 @@ from tests.stream.scripted import ScriptedEngine, frame, jpeg
 class _Dark(ScriptedEngine):
     """Hangs on a white frame."""
 
-    def inspect(self, frames, *, maps="none"):
+    def inspect(self, frames: Sequence[tuple[str, Image]], *, maps: Maps = "none") -> list[Inspection]:
         if frames[0][1].mean() > 250:
             time.sleep(600)
         return super().inspect(frames, maps=maps)
 
 
-def dark(_recipe):
+def dark(_recipe: str) -> ScriptedEngine:
     return _Dark()
 
 
@@ -39,7 +41,9 @@ async def test_a_frame_is_judged_elsewhere_as_here_and_what_cannot_be_is_given_u
         (jpeg(50), None, Reason.POISON, "the worker crashed 2 times while it had this frame alone in flight"),
     ]
     trying = [tried(payload, engine_of) for payload, engine_of, *_ in given_up]
-    (decoded, inspection), *errors = await asyncio.gather(tried(jpeg(50), dark), *trying, return_exceptions=True)
+    whole = asyncio.create_task(tried(jpeg(50), dark))
+    errors = await asyncio.gather(*trying, return_exceptions=True)
+    decoded, inspection = await whole
     assert inspection.verdict is Verdict.PASS
     assert decoded.prepared.dtype == np.uint8
     assert decoded.prepared.mean() == pytest.approx(inspection.score)

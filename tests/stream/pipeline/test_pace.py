@@ -26,7 +26,7 @@ async def _read(pace: Pace) -> float:
 
 
 @pytest.mark.parametrize(("longest_s", "waits"), [(0.05, True), (10.0, False), (None, False)])
-async def test_the_next_batch_is_read_shortly_before_the_engine_is_free(longest_s, waits):
+async def test_the_next_batch_is_read_shortly_before_the_engine_is_free(longest_s: float | None, waits: bool) -> None:
     """Its second frame at once: it waits no longer. The batch after it is not read yet."""
     pace = Pace(longest_s, batch_size=2)
     assert max([await _read(pace), await _read(pace)]) < 0.1, "nothing is known of the engine yet"

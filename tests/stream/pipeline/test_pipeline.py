@@ -29,7 +29,7 @@ from tests.stream.scripted import GENERATION_SHA256, Recorder, ScriptedEngine, f
 from tests.stream.waiting import until
 
 
-async def test_a_folder_becomes_json_lines(tmp_path: Path):
+async def test_a_folder_becomes_json_lines(tmp_path: Path) -> None:
     """Every image of a folder gives one line, in order, with its verdict; unreadable ones say why."""
     folder = tmp_path / "images"
     folder.mkdir()
@@ -177,7 +177,7 @@ async def test_an_engine_that_fails_stops_the_stream() -> None:
     assert sink.log == ["open", "close"]
 
 
-async def test_a_source_that_cannot_be_read_stops_the_stream(tmp_path: Path):
+async def test_a_source_that_cannot_be_read_stops_the_stream(tmp_path: Path) -> None:
     """A folder that does not exist is an error that names it."""
     source = FolderSource(FolderConfig(path=tmp_path / "missing", camera="c", recipe="plate"))
     with pytest.raises(SourceError, match="missing is not a folder"):
