@@ -1,5 +1,6 @@
 """A judge of one recipe: bands are as good as whole frames, maps are made where they are wanted, banks are followed."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import msgspec
@@ -11,8 +12,10 @@ from patchline.engine.bank.calibration import Calibration
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.errors import EngineError
 from patchline.engine.inspection import judge as judge_module
-from patchline.engine.inspection.judge import Judge, Maps
+from patchline.engine.inspection.judge import Judge, Maps, score_bands
+from patchline.engine.inspection.scoring import Scorer
 from patchline.engine.search.factory import SearchKind, make_search
+from patchline.engine.search.index import NearestNeighbours
 from patchline.engine.types import Verdict
 from tests.engine.learning_worlds import GRID, RECIPE, SCALE, fitted, patches
 
@@ -166,3 +169,23 @@ def test_a_generation_that_removes_rows_has_an_index_of_its_own(
     expected = judge_of(fewer).judge([embeddings()], GRID, "all")
     inspection = after.judge([embeddings()], GRID, "all")
     assert (inspection.score, inspection.nearest_row) == (expected.score, expected.nearest_row)
+
+
+@pytest.mark.parametrize(("maps", "searched"), [("none", 0), ("rejects", 0), ("all", 1)])
+def test_a_pass_is_searched_only_as_far_as_its_score_hangs_on(
+    bank: MemoryBank, maps: Maps, searched: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no map is wanted of it, the farthest patches are found without the nearest rows of all others."""
+    judge = judge_of(with_threshold(bank, 1e9))
+    whole: list[int] = []
+    judge.judge([embeddings()], GRID, "none")  # neighbours of m* are remembered
+
+    def counted(
+        index: NearestNeighbours, scorer: Scorer, bands: Iterable[NDArray[np.float32]], *used: object
+    ) -> object:
+        whole.append(1)
+        return score_bands(index, scorer, bands)
+
+    monkeypatch.setattr(judge_module, "score_bands", counted)
+    judge.judge([embeddings()], GRID, maps)
+    assert len(whole) == searched
