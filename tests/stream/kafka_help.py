@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
@@ -29,7 +30,7 @@ SESSION = {"session_timeout_s": 2.0, "revoke_timeout_s": 1.0}
 """Of tests that wait for a worker to be given up."""
 
 
-async def new_topics(kafka: str, unique_name: Callable[[str], str], **more: object) -> KafkaConfig:
+async def new_topics(kafka: str, unique_name: Callable[[str], str], **more: Any) -> KafkaConfig:
     """Topics of a test's own: three partitions of frames."""
     config = KafkaConfig(
         bootstrap_servers=kafka,
@@ -121,7 +122,7 @@ def worker(
     engine: ScriptedEngine | None = None,
     *,
     trial_engine: EngineOf | None = None,
-    **limits: object,
+    **limits: Any,
 ) -> Pipeline:
     """The stream as `config.delivery` says, in this process, with a scripted engine."""
     ledger = ExactlyOnceSink(config, observer=seen) if config.delivery == "exactly_once" else None

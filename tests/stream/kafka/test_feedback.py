@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
@@ -22,7 +23,7 @@ from patchline.stream.model.result import GenerationRef
 from patchline.stream.wire.feedback import feedback_record
 
 
-async def learning_topics(kafka: str, unique_name) -> KafkaConfig:
+async def learning_topics(kafka: str, unique_name: Callable[[str], str]) -> KafkaConfig:
     names = ("frames", "results", "dead_letter", "feedback", "feedback_replies", "generations")
     config = KafkaConfig(
         bootstrap_servers=kafka, group=unique_name("group"), **{f"{name}_topic": unique_name(name) for name in names}
@@ -31,7 +32,7 @@ async def learning_topics(kafka: str, unique_name) -> KafkaConfig:
     return config
 
 
-def feedback(feedback_id: str, recipe: str = "plate", **more: object) -> Feedback:
+def feedback(feedback_id: str, recipe: str = "plate", **more: Any) -> Feedback:
     return Feedback(
         feedback_id=feedback_id,
         recipe=recipe,

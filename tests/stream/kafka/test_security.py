@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -65,7 +66,7 @@ def pem(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 @pytest.fixture(scope="module")
-def broker(pem: Certificates, unavailable) -> Iterator[GuardedBroker]:
+def broker(pem: Certificates, unavailable: Callable[[Exception], None]) -> Iterator[GuardedBroker]:
     """With the topics, and the users."""
     try:
         with GuardedBroker(pem, dict.fromkeys(USERS, WORD)) as guarded:
@@ -96,7 +97,9 @@ def config(broker: GuardedBroker, pem: Certificates) -> KafkaConfig:
 
 
 @pytest.mark.parametrize("mechanism", ["SCRAM-SHA-512", "PLAIN"])
-async def test_the_documented_rights_are_enough(broker: GuardedBroker, config: KafkaConfig, mechanism) -> None:
+async def test_the_documented_rights_are_enough(
+    broker: GuardedBroker, config: KafkaConfig, mechanism: Literal["SCRAM-SHA-512", "PLAIN"]
+) -> None:
     """Read, judged, committed in transactions over TLS, with the rights of the README and no other."""
     config, inside = replace(config, mechanism=mechanism), KafkaConfig(bootstrap_servers=broker.inside)
     frames = [(f"{mechanism}-{n}", "cam-1", b"text" if n == 3 else jpeg(50)) for n in range(8)]
@@ -113,7 +116,9 @@ async def test_the_documented_rights_are_enough(broker: GuardedBroker, config: K
         assert sum(frame_id.startswith(mechanism) for frame_id in ids) == count
 
 
-async def test_the_documented_rights_are_enough_for_alarms(broker, config, redis_url, unique_name) -> None:
+async def test_the_documented_rights_are_enough_for_alarms(
+    broker: GuardedBroker, config: KafkaConfig, redis_url: str, unique_name: Callable[[str], str]
+) -> None:
     """Alarms follow the committed results, with the rights of the README; without their group's, it is named."""
     where, rule = RedisConfig(url=redis_url, prefix=unique_name("p") + ":"), AlarmConfig(k=1, n=1, m=1)
 
@@ -142,7 +147,7 @@ async def _delivering(sink: AlarmSink) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_the_documented_rights_are_enough_for_learning(config) -> None:
+async def test_the_documented_rights_are_enough_for_learning(config: KafkaConfig) -> None:
     """Feedback handed in, read, answered and announced, with the rights of the README; what is missing is named."""
     inbox = KafkaFeedback(replace(config, username="learning"))
     await inbox.open()
@@ -193,7 +198,9 @@ async def _answering(inbox: KafkaFeedback) -> None:
         ("no-transactions", "needs WRITE and DESCRIBE on the transactional ids that begin with patchline/"),
     ],
 )
-async def test_a_missing_right_stops_the_worker_and_is_named(broker, config, user, named) -> None:
+async def test_a_missing_right_stops_the_worker_and_is_named(
+    broker: GuardedBroker, config: KafkaConfig, user: str, named: str
+) -> None:
     """It neither goes on without, nor tries for ever: it ends with what the administrator has to grant."""
     await produce(KafkaConfig(bootstrap_servers=broker.inside), [("f", "cam-1", jpeg(50))])
     pipeline = worker(replace(config, username=user), Recorder())
@@ -201,14 +208,14 @@ async def test_a_missing_right_stops_the_worker_and_is_named(broker, config, use
         await asyncio.wait_for(pipeline.run(), 60)
 
 
-async def test_a_topic_that_is_not_shown_is_said_to_need_a_right(config) -> None:
+async def test_a_topic_that_is_not_shown_is_said_to_need_a_right(config: KafkaConfig) -> None:
     """Brokers hide what a user may not describe: the message says so, and that it may come yet."""
     source = KafkaSource(replace(config, frames_topic="patchline.hidden"))
     with pytest.raises(SourceUnavailableError, match="or shows it only to who has the right to it"):
         await source.open(nothing_in_flight)
 
 
-async def test_who_is_not_let_in_is_told_why(config, pem, tmp_path: Path) -> None:
+async def test_who_is_not_let_in_is_told_why(config: KafkaConfig, pem: Certificates, tmp_path: Path) -> None:
     """A wrong password, user, authority or mechanism is named, and not tried again; the password is not shown."""
     for wrong, named in (
         ({"password": "wrong-horse"}, "refuses the login of user 'patchline' by SCRAM-SHA-512"),
