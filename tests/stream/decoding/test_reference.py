@@ -1,6 +1,7 @@
 import hashlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
@@ -20,7 +21,7 @@ def referring(reference: str, sha256: str) -> Frame:
     return replace(frame("f1", b""), reference=reference, content_sha256=sha256)
 
 
-async def fetched(reference: str, *, sha256: str = SHA256, **limits: object) -> bytes:
+async def fetched(reference: str, *, sha256: str = SHA256, **limits: Any) -> bytes:
     references = FrameReferences(Limits(**limits), Recorder())
     try:
         async with references.payload_of(referring(reference, sha256)) as payload:
@@ -38,7 +39,7 @@ def stored(tmp_path: Path) -> Path:
     return path
 
 
-async def test_a_picture_is_fetched_from_a_folder_or_an_object_store(stored):
+async def test_a_picture_is_fetched_from_a_folder_or_an_object_store(stored: Path) -> None:
     """A local path, its file URI, and a URI of another file system give the bytes that were stored."""
     root = str(stored.parent)
     assert await fetched(str(stored), frame_references=(root,)) == PICTURE
@@ -68,7 +69,7 @@ async def test_a_picture_is_fetched_from_a_folder_or_an_object_store(stored):
         "",
     ],
 )
-def test_nothing_outside_the_allowed_folders_is_named(stored, reference):
+def test_nothing_outside_the_allowed_folders_is_named(stored: Path, reference: str) -> None:
     """Dots, links, look-alikes and chained file systems are refused, and so is all where nothing is allowed."""
     root = stored.parents[1]
     (root / "frames" / "link.jpg").symlink_to(root / "secret.jpg")
@@ -79,10 +80,10 @@ def test_nothing_outside_the_allowed_folders_is_named(stored, reference):
         assert refused.value.reason is Reason.REFERENCE_REFUSED
 
 
-async def test_what_is_stored_is_checked(stored):
+async def test_what_is_stored_is_checked(stored: Path) -> None:
     """Another hash, too many bytes and nothing there: each is a reason of its own, not an error."""
     root = (str(stored.parent),)
-    wrong = [
+    wrong: list[tuple[Reason, str, dict[str, Any]]] = [
         (Reason.HASH_MISMATCH, str(stored), {"sha256": "0" * 64}),
         (Reason.TOO_MANY_BYTES, str(stored), {"max_referenced_bytes": len(PICTURE) - 1}),
         (Reason.REFERENCE_NOT_FOUND, f"{stored}x", {}),
@@ -94,7 +95,9 @@ async def test_what_is_stored_is_checked(stored):
         assert found.value.reason is reason
 
 
-async def test_a_file_that_tells_no_size_is_cut_off_while_it_is_read(stored, monkeypatch):
+async def test_a_file_that_tells_no_size_is_cut_off_while_it_is_read(
+    stored: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Where the size is not known beforehand, reading ends just past the limit."""
     info = LocalFileSystem.info
     monkeypatch.setattr(LocalFileSystem, "info", lambda self, path, **_: {**info(self, path), "size": None})
@@ -103,11 +106,11 @@ async def test_a_file_that_tells_no_size_is_cut_off_while_it_is_read(stored, mon
     assert found.value.reason is Reason.TOO_MANY_BYTES
 
 
-async def test_storage_that_is_away_is_asked_again(stored, monkeypatch):
+async def test_storage_that_is_away_is_asked_again(stored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error that says nothing of the file is tried again, without holding a place, until the file comes."""
     opened, failures = LocalFileSystem.open, [OSError("away"), RuntimeError("away")]
 
-    def open_at_last(self, *arguments, **more):
+    def open_at_last(self: LocalFileSystem, *arguments: Any, **more: Any) -> Any:
         if failures:
             raise failures.pop()
         return opened(self, *arguments, **more)
@@ -118,7 +121,7 @@ async def test_storage_that_is_away_is_asked_again(stored, monkeypatch):
 
 
 @pytest.mark.parametrize("prefix", ["frames", "s3://", "", "s3:///", "/"])
-def test_a_prefix_that_would_allow_everything_is_no_setting(prefix):
+def test_a_prefix_that_would_allow_everything_is_no_setting(prefix: str) -> None:
     """A prefix names a folder: a relative path and a scheme alone are refused."""
     with pytest.raises(ConfigError, match="frame_references"):
         Limits(frame_references=(prefix,))

@@ -1,5 +1,6 @@
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from typing import Generic, TypeVar
 
 import pytest
 from hypothesis import given, settings
@@ -8,16 +9,18 @@ from hypothesis import strategies as st
 from patchline.stream.inspection.batcher import Batcher
 from patchline.stream.model.errors import AbortedError
 
+Item = TypeVar("Item")
 
-class Work:
+
+class Work(Generic[Item]):
     """Answers each item with itself, after some turns of the loop; batches named in `failing` raise."""
 
-    def __init__(self, turns: Sequence[int] = (), failing: Sequence[int] = ()) -> None:
-        self.batches: list[list[object]] = []
+    def __init__(self, turns: Sequence[int] = (), failing: Collection[int] = ()) -> None:
+        self.batches: list[list[Item]] = []
         self._turns, self._failing = list(turns), set(failing)
         self._serial = asyncio.Lock()
 
-    async def __call__(self, items: Sequence[object]) -> Sequence[object]:
+    async def __call__(self, items: Sequence[Item]) -> Sequence[Item]:
         number = len(self.batches)
         self.batches.append(list(items))
         async with self._serial:
@@ -39,12 +42,18 @@ class Work:
     cancelled=st.sets(st.integers(0, 59), max_size=5),
 )
 def test_every_item_is_settled_once_and_cameras_keep_their_order(
-    script, size, slots, capacity, turns, failing, cancelled
-):
+    script: list[tuple[int, int]],
+    size: int,
+    slots: int,
+    capacity: int,
+    turns: list[int],
+    failing: set[int],
+    cancelled: set[int],
+) -> None:
     """Whatever the timing, failures and cancellations: nothing lost, doubled, or out of order within a camera."""
 
-    async def play() -> tuple[list[object], Work]:
-        work = Work(turns, failing)
+    async def play() -> tuple[list[tuple[int, int] | BaseException], Work[tuple[int, int]]]:
+        work = Work[tuple[int, int]](turns, failing)
         batcher = Batcher(work, size=size, slots=slots, linger_s=0.001, capacity=max(size, capacity))
         running = asyncio.create_task(batcher.run())
         submitted = []
@@ -102,7 +111,7 @@ async def test_an_item_goes_beside_others_where_a_place_is_idle() -> None:
 
 async def test_a_full_batch_closes_at_once_and_a_lone_item_after_the_linger() -> None:
     """Size closes a batch without waiting; without company an item goes when its linger is over."""
-    work = Work()
+    work = Work[int]()
     batcher = Batcher(work, size=3, linger_s=3600, capacity=10)
     running = asyncio.create_task(batcher.run())
     assert await asyncio.gather(*(batcher.submit(n) for n in range(3))) == [0, 1, 2]
@@ -125,7 +134,7 @@ async def test_what_waits_behind_a_busy_engine_fills_one_batch() -> None:
     gate = asyncio.Event()
     batches = []
 
-    async def work(items):
+    async def work(items: Sequence[int]) -> Sequence[int]:
         batches.append(list(items))
         await gate.wait()
         return items
@@ -151,7 +160,7 @@ async def test_a_batcher_that_stops_fails_whoever_waits() -> None:
     """Cancelled in the middle, it settles the items in work, those waiting and those still to enter."""
     gate = asyncio.Event()
 
-    async def work(items):
+    async def work(items: Sequence[int]) -> Sequence[int]:
         await gate.wait()
         return items
 
@@ -199,7 +208,7 @@ async def test_urgent_lanes_go_first_and_none_starves() -> None:
 
 async def test_without_anything_urgent_the_order_is_that_of_submission() -> None:
     """More than a batch waits: the items that came first go first, whatever their lane."""
-    work = Work()
+    work = Work[int]()
     batcher = Batcher(work, size=2, linger_s=0, capacity=100, lane=lambda item: item % 3)
     submitted = [asyncio.create_task(batcher.submit(number)) for number in range(9)]
     await asyncio.sleep(0)
