@@ -111,7 +111,7 @@ def _learn_all(state: OnlineCoreset, frames: list[Rows]) -> OnlineCoreset:
 
 
 def _radii(over: Rows, state: OnlineCoreset, everything: Rows, scale: float) -> tuple[float, float]:
-    """CentreDistances radius over some patches: by the state's rows, and by as many that offline greedy chooses of all."""
+    """Covering radius over some patches: by the state's rows, and by as many that offline greedy chooses of all."""
     offline = greedy_coreset(everything, len(state.rows), seed=workload.SEED).indices
     return _radius(over, state.rows, scale), _radius(over, everything[offline], scale)
 
