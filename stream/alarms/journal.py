@@ -23,8 +23,8 @@ from patchline.stream.model.errors import AlarmGap, SinkError, SinkUnavailableEr
 from patchline.stream.model.observer import Observer
 from patchline.stream.model.outcome import Outcome
 
-T = TypeVar("T")
-_MOST = 500
+Reply = TypeVar("Reply")
+_ROWS_AT_ONCE = 500
 _WAIT_S = 0.5
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS journal (id TEXT NOT NULL);
@@ -124,7 +124,7 @@ class AlarmJournal:
     def _tell(self) -> None:
         self._observer.queue_depth("alarm_log", min(self._config.size, max(0, self._last + 1 - self._applied)))
 
-    async def _ask(self, request: Callable[[], T]) -> T:
+    async def _ask(self, request: Callable[[], Reply]) -> Reply:
         if self._thread is None:
             raise SinkUnavailableError(f"the alarm journal {self._config.path} is closed")
         try:
@@ -172,7 +172,8 @@ class AlarmJournal:
 
     def _read(self) -> list[tuple[int, bytes]]:
         return self._open_file.execute(
-            "SELECT number, observation FROM frames WHERE number >= ? ORDER BY number LIMIT ?", (self._next, _MOST)
+            "SELECT number, observation FROM frames WHERE number >= ? ORDER BY number LIMIT ?",
+            (self._next, _ROWS_AT_ONCE),
         ).fetchall()
 
     def _delete(self, before: int) -> None:

@@ -21,7 +21,7 @@ from patchline.stream.alarms.config import RedisConfig
 from patchline.stream.model.errors import SinkError, SinkUnavailableError
 from patchline.stream.support.redaction import redact_url
 
-_PASSING = (ReadOnlyError, MasterDownError, OutOfMemoryError, TryAgainError)
+_PASSING_ERRORS = (ReadOnlyError, MasterDownError, OutOfMemoryError, TryAgainError)
 """Refusals that pass: a fail-over is under way, or memory is short. redis-py gives their text without the code."""
 _PASSING_CODES = ("BUSY ", "MISCONF", "NOREPLICAS")
 """Others, by the code that begins their text: a script runs, the disk is full, replicas are away."""
@@ -69,7 +69,7 @@ class RedisClient:
         except (AuthenticationError, NoPermissionError) as error:
             raise SinkError(f"Redis at {self.where} refuses: {error}") from error
         except ResponseError as error:
-            passing = isinstance(error, _PASSING) or str(error).startswith(_PASSING_CODES + _DATA_LOST_CODES)
+            passing = isinstance(error, _PASSING_ERRORS) or str(error).startswith(_PASSING_CODES + _DATA_LOST_CODES)
             kind = SinkUnavailableError if passing else SinkError
             raise kind(f"Redis at {self.where}: {error}") from error
         except (RedisError, OSError, TimeoutError) as error:

@@ -14,7 +14,7 @@ from aiokafka.cluster import ClusterMetadata
 from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 
-T = TypeVar("T", bound="Claim | Terms")
+UserData = TypeVar("UserData", bound="Claim | Terms")
 
 Assignment: TypeAlias = dict[str, list[TopicPartition]]
 """Partitions by member."""
@@ -59,7 +59,7 @@ class HandoverAssignor(AbstractPartitionAssignor):  # type: ignore[misc] # aioka
 
     def assign(self, cluster: ClusterMetadata, members: Mapping[str, Any]) -> dict[str, Any]:
         """What the leader sends to each member."""
-        claims = {member: _read(metadata.user_data, Claim) for member, metadata in members.items()}
+        claims = {member: _decode_user_data(metadata.user_data, Claim) for member, metadata in members.items()}
         assignment: Assignment = {member: [] for member in members}
         for topic in sorted({topic for metadata in members.values() for topic in metadata.subscription}):
             readers = {member: claims[member] for member, data in members.items() if topic in data.subscription}
@@ -75,7 +75,7 @@ class HandoverAssignor(AbstractPartitionAssignor):  # type: ignore[misc] # aioka
 
     def on_assignment(self, assignment: ConsumerProtocolMemberAssignment) -> None:
         """Keep the terms until they are asked for."""
-        self.terms = _read(assignment.user_data, Terms)
+        self.terms = _decode_user_data(assignment.user_data, Terms)
 
 
 def share_out(partitions: Iterable[TopicPartition], claims: Mapping[str, Claim]) -> Assignment:
@@ -118,7 +118,7 @@ def _by_topic(partitions: Iterable[TopicPartition]) -> list[tuple[str, list[int]
     return list(topics.items())
 
 
-def _read(data: bytes, kind: type[T]) -> T:
+def _decode_user_data(data: bytes, kind: type[UserData]) -> UserData:
     try:
         return msgspec.json.decode(data, type=kind)
     except msgspec.DecodeError:  # another program in the group: it claims nothing

@@ -29,7 +29,7 @@ _CLOSE_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Owned:
+class _OwnedPartition:
     transactions: PartitionTransactions
     notes: CrashNotes
     lost: Lost
@@ -57,7 +57,7 @@ class ExactlyOnceSink:
         self._config = config
         self._max_frame_bytes = max_frame_bytes
         self._observer = observer or Observer()
-        self._owned: dict[TopicPartition, _Owned] = {}
+        self._owned: dict[TopicPartition, _OwnedPartition] = {}
         self._ended: list[PartitionTransactions] = []
         self._live = AtLeastOnceSink(config, max_frame_bytes=max_frame_bytes)
 
@@ -107,7 +107,7 @@ class ExactlyOnceSink:
         except BaseException:
             transactions.end()
             raise
-        self._owned[partition] = _Owned(transactions, taken.notes, lost)
+        self._owned[partition] = _OwnedPartition(transactions, taken.notes, lost)
         return taken
 
     async def commit(self, partition: TopicPartition, offset: int) -> None:
@@ -127,7 +127,7 @@ class ExactlyOnceSink:
             self._ended = [ended for ended in self._ended if ended.ending] + [owned.transactions]
 
     @staticmethod
-    async def _farewell(owned: _Owned) -> None:
+    async def _farewell(owned: _OwnedPartition) -> None:
         offset = owned.transactions.offset
         if offset is None:
             return

@@ -97,7 +97,7 @@ async def takeover_of(
 
 
 @dataclass(slots=True)
-class _Owned:
+class _OwnedOffsets:
     consumer: AIOKafkaConsumer
     notes: CrashNotes
     done: int
@@ -114,7 +114,7 @@ class ConsumerOffsets:
 
     def __init__(self, config: KafkaConfig, *, window: int) -> None:
         self._config, self._window = config, window
-        self._owned: dict[TopicPartition, _Owned] = {}
+        self._owned: dict[TopicPartition, _OwnedOffsets] = {}
 
     @property
     def outlives_membership(self) -> bool:
@@ -131,7 +131,7 @@ class ConsumerOffsets:
         with source_errors(self._config):
             committed = await committed_offset(consumer, partition)
             taken = await takeover_of(committed, partition, consumer, config=self._config, window=self._window)
-        self._owned[partition] = _Owned(consumer, taken.notes, taken.start)
+        self._owned[partition] = _OwnedOffsets(consumer, taken.notes, taken.start)
         if not taken.as_found:
             await self.commit(partition, taken.start)
         return taken

@@ -22,8 +22,8 @@ from patchline.stream.model.observer import Observer
 from patchline.stream.model.outcome import Outcome
 from patchline.stream.wire.results import read_frame_position, read_result
 
-_POLL_MS = 500
-_MOST = 500
+_LOG_POLL_MS = 500
+_RECORDS_AT_ONCE = 500
 _NEVER_MS = 2**31 - 1
 
 
@@ -159,7 +159,7 @@ class _PartitionLog:
 
     async def read(self) -> Run:
         fetched = await self._ask(
-            lambda partition: self._consumer.getmany(partition, timeout_ms=_POLL_MS, max_records=_MOST),
+            lambda partition: self._consumer.getmany(partition, timeout_ms=_LOG_POLL_MS, max_records=_RECORDS_AT_ONCE),
             self._partition,
         )
         records = fetched.get(self._partition, [])
