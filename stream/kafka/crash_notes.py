@@ -35,7 +35,7 @@ class CrashNotes:
     """
 
     def __init__(self, found: str, *, end: int, window: int) -> None:
-        note = _decode(found)
+        note = _decode_note(found)
         self._window = window
         self._left = note.in_flight if note is not None else 0
         self._until = end if note is None or note.until is None else note.until
@@ -61,7 +61,7 @@ class CrashNotes:
 
     def metadata(self, offset: int, *, alone: bool = False) -> str:
         """What to commit with an offset; `alone`: the frame there is about to be tried alone."""
-        return self._remaining(offset, alone=alone) or _encode(_Note(in_flight=self._window))
+        return self._remaining(offset, alone=alone) or _encode_note(_Note(in_flight=self._window))
 
     def farewell(self, offset: int) -> str:
         """What to commit with an offset when the partition is left in order."""
@@ -72,26 +72,26 @@ class CrashNotes:
         if not left or offset >= self._until:
             return ""
         crashes = self._crashes if self._first is None or offset <= self._first else 0
-        return _encode(_Note(in_flight=left, until=self._until, crashes=crashes, alone=alone))
+        return _encode_note(_Note(in_flight=left, until=self._until, crashes=crashes, alone=alone))
 
 
 def tells_of_a_crash(found: str) -> bool:
     """Whether metadata is that of a worker that did not leave in order."""
-    return _decode(found) is not None
+    return _decode_note(found) is not None
 
 
 def has_left(found: str) -> bool:
     """Whether metadata is that of a worker that has nothing in flight, and does not note so before each frame."""
-    note = _decode(found)
+    note = _decode_note(found)
     return note is None or (note.until is not None and not note.alone)
 
 
-def _decode(found: str) -> _Note | None:
+def _decode_note(found: str) -> _Note | None:
     try:
         return msgspec.json.decode(found, type=_Note)
     except msgspec.DecodeError:  # also of a value that is JSON but no note: ours are the only offsets of the group
         return None
 
 
-def _encode(note: _Note) -> str:
+def _encode_note(note: _Note) -> str:
     return msgspec.json.encode(note).decode()

@@ -13,7 +13,13 @@ from tests.mutants.places import places
 from tests.services.process import REPOSITORY
 
 PRODUCT = ("engine", "stream", "ops")
-DRAWN_FROM = ("stream", "engine/inspection", "engine/bank", "engine/coreset", "engine/learning")
+DRAWN_FROM = (
+    "stream",
+    "engine/inspection",
+    "engine/bank",
+    "engine/learning",
+    *(f"engine/coreset/{name}.py" for name in ("admission", "event_log", "online", "rows", "thinning")),
+)
 """Where a draw takes its places from: the stream, and the engine's scoring, bank and learning."""
 
 
