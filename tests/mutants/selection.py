@@ -34,9 +34,11 @@ class Mutant:
         return f"{self.module}:{self.place.line} {self.place.function or 'module'}  {self.place.change}"
 
 
-def modules_in(folders: Sequence[str], root: Path = REPOSITORY) -> list[Path]:
-    """All modules below folders, by paths from the root."""
-    return sorted(path.relative_to(root) for folder in folders for path in (root / folder).rglob("*.py"))
+def modules_in(named: Sequence[str], root: Path = REPOSITORY) -> list[Path]:
+    """Modules, and all modules below folders, by paths from the root; what does not exist gives none."""
+    paths = [root / name for name in named]
+    found = [path for path in paths if path.is_file()] + [path for folder in paths for path in folder.rglob("*.py")]
+    return sorted(path.relative_to(root) for path in found)
 
 
 def mutants_of(modules: Sequence[Path], root: Path = REPOSITORY) -> list[Mutant]:
