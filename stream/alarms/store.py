@@ -10,7 +10,7 @@ always the alarms of exactly the results before that position, whichever worker 
 a Redis that comes back with older data says by itself where to go on.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -182,7 +182,7 @@ class AlarmStore:
         """Ask the workers to acknowledge, by the message that anyone may send."""
         await self._ask(lambda: self._redis.xadd(self.acknowledge_key, {"camera": camera, "operator": operator}))
 
-    async def live(self, subscribed: Callable[[], None] | None = None) -> AsyncIterator[AlarmEvent]:
+    async def live(self, subscribed: Callable[[], None] | None = None) -> AsyncGenerator[AlarmEvent, None]:
         """Every event as it is announced, from when `subscribed` is called; never ends."""
         async with self._redis.pubsub(ignore_subscribe_messages=True) as channel:
             await self._ask(lambda: channel.subscribe(self.channel))

@@ -9,7 +9,7 @@ import redis.asyncio as redis
 
 from patchline.stream.alarms.config import RedisConfig
 from patchline.stream.kafka.config import KafkaConfig
-from patchline.stream.model.alarm import Alarm, AlarmConfig, observation_of, observe
+from patchline.stream.model.alarm import Alarm, AlarmConfig, AlarmEvent, observation_of, observe
 from patchline.stream.wire.alarms import decode_event
 from patchline.stream.wire.results import read_frame_position, read_result
 from tests.stream.kafka_help import read_topic
@@ -21,7 +21,7 @@ Events: TypeAlias = Mapping[str, Sequence[tuple[str, str | None]]]
 async def expected(config: KafkaConfig, rule: AlarmConfig) -> Events:
     """The events that the committed results make, where nobody acknowledges."""
     alarms: dict[str, Alarm] = {}
-    events = defaultdict(list)
+    events = defaultdict[str, list[tuple[str, str | None]]](list)
     for record in await read_topic(config, config.results_topic):
         result = read_result(record.headers, record.value)
         alarm = alarms.get(result.camera, Alarm(camera=result.camera))
@@ -33,13 +33,18 @@ async def expected(config: KafkaConfig, rule: AlarmConfig) -> Events:
 
 async def found(where: RedisConfig) -> Events:
     """The events of the alarm stream; none while Redis is away."""
+    events = defaultdict[str, list[tuple[str, str | None]]](list)
+    with suppress(redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError):
+        for event in await in_stream(where):
+            events[event.camera].append((event.change.value, event.frame_id))
+    return dict(events)
+
+
+async def in_stream(where: RedisConfig) -> list[AlarmEvent]:
+    """The events of the alarm stream, in its order."""
     client = redis.from_url(where.url, decode_responses=True)
-    events = defaultdict(list)
     try:
-        with suppress(redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError):
-            for _, fields in await client.xrange(f"{where.prefix}alarms"):
-                event = decode_event(fields["event"])
-                events[event.camera].append((event.change.value, event.frame_id))
+        messages = await client.xrange(f"{where.prefix}alarms")
     finally:
         await client.aclose()
-    return dict(events)
+    return [decode_event(fields["event"]) for _, fields in messages or [] if fields is not None]

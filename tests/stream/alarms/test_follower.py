@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
@@ -22,6 +23,7 @@ from patchline.stream.model.errors import AlarmGap, SinkError
 from tests.services.redis import RedisServer
 from tests.stream.alarm_help import expected, found
 from tests.stream.alarms.test_store import outcomes
+from tests.stream.conftest import Worker
 from tests.stream.kafka_help import SESSION, all_done, new_topics, produce
 from tests.stream.scripted import Recorder, jpeg
 from tests.stream.waiting import until
@@ -80,11 +82,13 @@ async def send(config: KafkaConfig, turns: int, *, first: int = 0) -> None:
 
 
 @pytest.fixture
-def where(redis_url, unique_name) -> RedisConfig:
+def where(redis_url: str, unique_name: Callable[[str], str]) -> RedisConfig:
     return RedisConfig(url=redis_url, prefix=unique_name("p") + ":")
 
 
-async def test_workers_share_the_results_and_take_over_from_one_another(kafka, unique_name, where):
+async def test_workers_share_the_results_and_take_over_from_one_another(
+    kafka: str, unique_name: Callable[[str], str], where: RedisConfig
+) -> None:
     """Two workers have a partition of results each; one leaves, the other goes on from the same states."""
     config = await new_topics(kafka, unique_name)
     seen = [Recorder(), Recorder()]
@@ -103,7 +107,9 @@ async def test_workers_share_the_results_and_take_over_from_one_another(kafka, u
     assert told == sum(map(len, (await expected(config, RULE)).values()))
 
 
-async def test_a_result_that_is_there_twice_counts_once(kafka, unique_name, where):
+async def test_a_result_that_is_there_twice_counts_once(
+    kafka: str, unique_name: Callable[[str], str], where: RedisConfig
+) -> None:
     """`at_least_once` publishes results again after a crash: the frame's position tells."""
     config = await new_topics(kafka, unique_name, delivery="at_least_once")
     await publish(config, "RP")
@@ -117,7 +123,13 @@ async def test_a_result_that_is_there_twice_counts_once(kafka, unique_name, wher
 
 
 @pytest.mark.parametrize("dies", ["kill_at_alarm", "kill_after_alarm"])
-async def test_a_worker_killed_between_commit_and_alarm_loses_none(kafka, unique_name, where, start, dies):
+async def test_a_worker_killed_between_commit_and_alarm_loses_none(
+    kafka: str,
+    unique_name: Callable[[str], str],
+    where: RedisConfig,
+    start: Callable[..., Awaitable[Worker]],
+    dies: str,
+) -> None:
     """Killed with results committed, before or after Redis has their alarms: another worker writes them, once."""
     config = await new_topics(kafka, unique_name, **SESSION)
     await send(config, 18)
@@ -131,7 +143,9 @@ async def test_a_worker_killed_between_commit_and_alarm_loses_none(kafka, unique
     assert await found(where) == await expected(config, RULE)
 
 
-async def test_a_redis_that_lost_everything_has_its_alarms_made_anew(kafka, unique_name):
+async def test_a_redis_that_lost_everything_has_its_alarms_made_anew(
+    kafka: str, unique_name: Callable[[str], str]
+) -> None:
     """Redis keeps nothing and restarts: the same events and states are there again, from the results."""
     config = await new_topics(kafka, unique_name)
     with RedisServer() as server:
@@ -150,7 +164,9 @@ async def test_a_redis_that_lost_everything_has_its_alarms_made_anew(kafka, uniq
         await sink.close()
 
 
-async def test_a_redis_with_older_data_is_brought_up_to_date(kafka, unique_name, where):
+async def test_a_redis_with_older_data_is_brought_up_to_date(
+    kafka: str, unique_name: Callable[[str], str], where: RedisConfig
+) -> None:
     """Redis comes back with what it had some time ago: the alarms since are applied again, each once."""
     config = await new_topics(kafka, unique_name)
     client = redis.from_url(where.url)
@@ -158,7 +174,8 @@ async def test_a_redis_with_older_data_is_brought_up_to_date(kafka, unique_name,
     await sink.open()
     await publish(config, SCRIPT[:3])
     await agree(config, where)
-    saved = {key: await client.dump(key) for key in await client.keys(f"{where.prefix}alarm*")}
+    keys = await client.keys(f"{where.prefix}alarm*")
+    saved = {key: dumped for key in keys if (dumped := await client.dump(key)) is not None}
     await publish(config, SCRIPT[3:], first=3)
     await agree(config, where)
     async with client.pipeline(transaction=True) as restore:
@@ -172,7 +189,9 @@ async def test_a_redis_with_older_data_is_brought_up_to_date(kafka, unique_name,
     await client.aclose()
 
 
-async def test_results_that_expired_while_redis_was_away_are_counted(kafka, unique_name, where):
+async def test_results_that_expired_while_redis_was_away_are_counted(
+    kafka: str, unique_name: Callable[[str], str], where: RedisConfig
+) -> None:
     """What the topic no longer has is a gap: counted, and followed by what is there."""
     config = await new_topics(kafka, unique_name)
     sink = sink_of(config, where)
@@ -197,7 +216,9 @@ async def test_results_that_expired_while_redis_was_away_are_counted(kafka, uniq
     assert {event.frame_id for event in seen.alarm_events} == {"cam-1/8", "cam-2/8"}
 
 
-async def test_how_far_alarms_are_rebuilt_is_bounded(kafka, unique_name, where):
+async def test_how_far_alarms_are_rebuilt_is_bounded(
+    kafka: str, unique_name: Callable[[str], str], where: RedisConfig
+) -> None:
     """Where Redis knows nothing, results older than the bound are left alone."""
     config = await new_topics(kafka, unique_name)
     await publish(config, "RR")
@@ -213,7 +234,7 @@ async def test_how_far_alarms_are_rebuilt_is_bounded(kafka, unique_name, where):
     assert {event.frame_id for event in seen.alarm_events} == {"cam-1/5", "cam-2/5"}
 
 
-async def test_alarms_wait_on_disk_while_redis_restarts(kafka, unique_name):
+async def test_alarms_wait_on_disk_while_redis_restarts(kafka: str, unique_name: Callable[[str], str]) -> None:
     """Redis is killed amid writes, again and again, and stays away for a while: no alarm is lost, none comes twice."""
     config = await new_topics(kafka, unique_name)
     with RedisServer(durable=True) as server:
@@ -237,12 +258,16 @@ async def test_alarms_wait_on_disk_while_redis_restarts(kafka, unique_name):
     assert len(ids) == len(set(ids))
 
 
-async def test_a_group_that_is_refused_stops_the_worker(kafka, unique_name, where):
+async def test_a_group_that_is_refused_stops_the_worker(
+    kafka: str, unique_name: Callable[[str], str], where: RedisConfig
+) -> None:
     """What the results topic's group refuses for good is raised by the next delivery."""
     config = await new_topics(kafka, unique_name)
-    sink = sink_of(config, where)
+    logs = KafkaResultLogs(config)
+    sink = AlarmSink(where, RULE, logs)
     await sink.open()
-    sink._logs._follower.failed(SinkError("not authorised to access the group"))
+    assert logs._follower is not None
+    logs._follower.failed(SinkError("not authorised to access the group"))
     with pytest.raises(SinkError, match="not authorised"):
         await sink.deliver(outcomes("R"))
     await sink.close()

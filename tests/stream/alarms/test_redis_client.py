@@ -41,7 +41,12 @@ def as_user(server: RedisServer, user: str, password: str = PASSWORD) -> RedisCo
     return RedisConfig(url=server.url.replace("//", f"//{user}:{password}@"), timeout_s=2.0)
 
 
-async def test_the_documented_rights_are_enough(guarded, tmp_path):
+async def send(client: redis.Redis, *words: str) -> None:
+    """Send a command, word by word."""
+    await client.execute_command(*words)  # type: ignore[no-untyped-call] # redis-py leaves it without types
+
+
+async def test_the_documented_rights_are_enough(guarded: RedisServer, tmp_path: Path) -> None:
     """Workers raise and clear, people list, acknowledge and watch, an asker asks: each as its documented user."""
     seen = Recorder()
     worker = as_user(guarded, "worker")
@@ -67,7 +72,7 @@ async def test_the_documented_rights_are_enough(guarded, tmp_path):
     await asker.close()
 
 
-async def test_no_user_has_more(guarded):
+async def test_no_user_has_more(guarded: RedisServer) -> None:
     """A worker reaches nothing beside its keys, people cannot delete the stream, an asker cannot read a state."""
     for user, command in (
         ("worker", ("GET", "other")),
@@ -80,11 +85,11 @@ async def test_no_user_has_more(guarded):
     ):
         client = redis.from_url(as_user(guarded, user).url)
         with pytest.raises(redis.ResponseError, match="permission"):
-            await client.execute_command(*command)
+            await send(client, *command)
         await client.aclose()
 
 
-async def test_a_login_that_is_refused_is_an_error_without_its_password(guarded):
+async def test_a_login_that_is_refused_is_an_error_without_its_password(guarded: RedisServer) -> None:
     """A wrong password, and rights that are missing, are told at once, and the password is not."""
     for user, password in (("worker", "hunter2-hunter2"), ("asking", PASSWORD)):
         store = AlarmStore(as_user(guarded, user, password))
@@ -95,7 +100,7 @@ async def test_a_login_that_is_refused_is_an_error_without_its_password(guarded)
         await store.close()
 
 
-async def test_a_fail_over_passes(tmp_path):
+async def test_a_fail_over_passes(tmp_path: Path) -> None:
     """A Redis that has become a replica takes no writes (READONLY): the alarm waits, and is there when it may write."""
     with RedisServer() as server:
         server.start_redis()
@@ -104,11 +109,11 @@ async def test_a_fail_over_passes(tmp_path):
         sink = sink_of(config, tmp_path / "journal", seen)
         await sink.open()
         await until(lambda: seen.redis_up is True or bool(seen.retries))
-        await administrator.execute_command("REPLICAOF", "127.0.0.1", "1")
+        await send(administrator, "REPLICAOF", "127.0.0.1", "1")
         await sink.deliver(outcomes("RR"))
         await until(lambda: any("read only replica" in error for _, error in seen.retries))
         assert seen.alarm_events == []
-        await administrator.execute_command("REPLICAOF", "NO", "ONE")
+        await send(administrator, "REPLICAOF", "NO", "ONE")
         await until(lambda: len(seen.alarm_events) == 1)
         await sink.close()
         await administrator.aclose()
@@ -116,7 +121,8 @@ async def test_a_fail_over_passes(tmp_path):
 
 def answered(text: str) -> Exception:
     """The error that the library makes of an answer of Redis."""
-    return BaseParser.parse_error(text)
+    error: Exception = BaseParser.parse_error(text)  # type: ignore[no-untyped-call] # redis-py leaves it without types
+    return error
 
 
 @pytest.mark.parametrize(
@@ -138,7 +144,7 @@ def answered(text: str) -> Exception:
         TimeoutError("late"),
     ],
 )
-async def test_what_passes_is_tried_again(error):
+async def test_what_passes_is_tried_again(error: Exception) -> None:
     """Of the answers of Redis, and of a Redis that gives none, these pass by themselves."""
     with pytest.raises(SinkUnavailableError, match=r"Redis at redis://localhost:6379/0: ") as caught:
         await _asked(error)
@@ -155,7 +161,7 @@ async def test_what_passes_is_tried_again(error):
         (answered("NOAUTH Authentication required."), "6379/0 refuses: Authentication required"),
     ],
 )
-async def test_what_does_not_pass_is_told(error, text):
+async def test_what_does_not_pass_is_told(error: Exception, text: str) -> None:
     """Another attempt would not help: the error is final."""
     with pytest.raises(SinkError, match=text) as caught:
         await _asked(error)
@@ -175,7 +181,7 @@ async def _asked(error: Exception) -> None:
         await client.close()
 
 
-async def test_an_answer_is_handed_on_and_a_wrong_url_is_told_without_its_password():
+async def test_an_answer_is_handed_on_and_a_wrong_url_is_told_without_its_password() -> None:
     """The client changes no answer; a URL of another kind is no URL of Redis."""
     client = RedisClient(RedisConfig(url="redis://:hunter2@localhost:1/0", timeout_s=0.5))
 
@@ -211,7 +217,7 @@ def certificates(folder: Path) -> tuple[Path, Path, Path]:
     return authority, *make("server", *signed_by, *name)
 
 
-async def test_redis_over_tls(tmp_path):
+async def test_redis_over_tls(tmp_path: Path) -> None:
     """`rediss://` with the server's authority works; with another authority, or the system's, nothing is sent."""
     authority, certificate, key = certificates(tmp_path)
     port = free_port()

@@ -1,11 +1,13 @@
 import asyncio
 import signal
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
 import redis.asyncio as redis
+from redis.typing import EncodableT, FieldT
 
 from patchline.engine.types import Verdict
 from patchline.stream.alarms.acknowledgements import acknowledge_alarm
@@ -20,6 +22,7 @@ from patchline.stream.model.outcome import Outcome
 from patchline.stream.model.result import Result
 from patchline.stream.wire.alarms import StoredAlarm, decode_event
 from tests.services.redis import RedisServer
+from tests.stream.alarm_help import in_stream
 from tests.stream.scripted import Recorder, frame
 from tests.stream.waiting import until
 
@@ -47,22 +50,16 @@ def outcomes(script: str, *, camera: str = "cam-1", first: int = 0, replayable: 
 
 
 @pytest.fixture
-def config(redis_url, unique_name) -> RedisConfig:
+def config(redis_url: str, unique_name: Callable[[str], str]) -> RedisConfig:
     return RedisConfig(url=redis_url, prefix=unique_name("patchline") + ":", timeout_s=1.0)
 
 
 async def events_in(config: RedisConfig) -> list[str]:
-    client = redis.from_url(config.url, decode_responses=True)
-    try:
-        messages = await client.xrange(f"{config.prefix}alarms")
-    finally:
-        await client.aclose()
-    decoded = [decode_event(fields["event"]) for _, fields in messages]
-    return [f"{event.camera} {event.change}" for event in decoded]
+    return [f"{event.camera} {event.change}" for event in await in_stream(config)]
 
 
 @pytest.fixture
-def journal(tmp_path) -> Path:
+def journal(tmp_path: Path) -> Path:
     return tmp_path / "alarms.sqlite3"
 
 
@@ -72,15 +69,21 @@ def sink_of(config: RedisConfig, journal: Path, seen: Recorder | None = None, si
 
 
 async def deliver(
-    config: RedisConfig, journal: Path, script: str, seen: Recorder | None = None, **more: object
+    config: RedisConfig,
+    journal: Path,
+    script: str,
+    seen: Recorder | None = None,
+    *,
+    first: int = 0,
+    replayable: bool = True,
 ) -> None:
     sink = sink_of(config, journal, seen)
     await sink.open()
-    await sink.deliver(outcomes(script, **more))
+    await sink.deliver(outcomes(script, first=first, replayable=replayable))
     await sink.close()
 
 
-async def test_state_events_and_channel_agree(config, journal):
+async def test_state_events_and_channel_agree(config: RedisConfig, journal: Path) -> None:
     """A raise is in the hash, in the stream, on the channel and with the observer, once."""
     client = redis.from_url(config.url, decode_responses=True)
     live = client.pubsub()
@@ -96,11 +99,11 @@ async def test_state_events_and_channel_agree(config, journal):
             heard.append(decode_event(message["data"]))
     assert heard == seen.alarm_events
     assert [event.change for event in heard] == [AlarmChange.RAISED]
-    await live.aclose()
+    await live.aclose()  # type: ignore[no-untyped-call] # redis-py leaves it without types
     await client.aclose()
 
 
-async def test_frames_delivered_again_count_once(config, journal):
+async def test_frames_delivered_again_count_once(config: RedisConfig, journal: Path) -> None:
     """After a crash the last frames come again: no alarm is raised from them a second time."""
     await deliver(config, journal, "RPPP")
     before = await AlarmStore(config).load("cam-1")
@@ -112,7 +115,7 @@ async def test_frames_delivered_again_count_once(config, journal):
     assert await events_in(config) == ["cam-1 raised"]
 
 
-async def test_frames_of_a_live_camera_delivered_again_count_once(config, journal):
+async def test_frames_of_a_live_camera_delivered_again_count_once(config: RedisConfig, journal: Path) -> None:
     """A delivery that is made again, with more behind it, counts once as well where frames have no position."""
     sink = sink_of(config, journal)
     await sink.open()
@@ -123,7 +126,7 @@ async def test_frames_of_a_live_camera_delivered_again_count_once(config, journa
     assert await events_in(config) == []
 
 
-async def test_a_topic_made_anew_starts_again(config, journal):
+async def test_a_topic_made_anew_starts_again(config: RedisConfig, journal: Path) -> None:
     """Offsets that begin again are new frames when they were taken later."""
     await deliver(config, journal, "PPPP", first=1000)
     late = outcomes("RR", first=0)
@@ -141,7 +144,7 @@ def _at(result: Result, time: datetime) -> Result:
     return msgspec.structs.replace(result, time=time)
 
 
-async def test_acknowledged_directly_and_by_message(config, journal):
+async def test_acknowledged_directly_and_by_message(config: RedisConfig, journal: Path) -> None:
     """An operator acknowledges by a call, or by a message that any worker serves; the alarm then clears."""
     seen = Recorder()
     sink = sink_of(config, journal, seen)
@@ -153,7 +156,12 @@ async def test_acknowledged_directly_and_by_message(config, journal):
     assert [event.change for event in events] == [AlarmChange.ACKNOWLEDGED]
     assert await acknowledge_alarm(store, "cam-1", "ada") == ()
     client = redis.from_url(config.url)
-    for fields in ({"camera": "cam-2", "operator": "ben"}, {"camera": "cam-9", "operator": "x"}, {"nonsense": "1"}):
+    requests: list[dict[FieldT, EncodableT]] = [
+        {"camera": "cam-2", "operator": "ben"},
+        {"camera": "cam-9", "operator": "x"},
+        {"nonsense": "1"},
+    ]
+    for fields in requests:
         await client.xadd(f"{config.prefix}alarms:ack", fields)
 
     async def acknowledged() -> bool:
@@ -178,7 +186,7 @@ async def test_acknowledged_directly_and_by_message(config, journal):
     await store.close()
 
 
-async def test_two_writers_do_not_overwrite_each_other(config):
+async def test_two_writers_do_not_overwrite_each_other(config: RedisConfig) -> None:
     """A change computed from an old state, or from another place in the log, is refused whole."""
     store = AlarmStore(config)
     first, other = (StoredAlarm(Alarm(camera="cam-1", window=window), 1, "a") for window in "PR")
@@ -190,7 +198,7 @@ async def test_two_writers_do_not_overwrite_each_other(config):
     await store.close()
 
 
-async def test_redis_away_holds_alarms_not_results(unique_name, journal):
+async def test_redis_away_holds_alarms_not_results(unique_name: Callable[[str], str], journal: Path) -> None:
     """While Redis hangs deliveries return; when it is back the alarms are there, in order, once.
 
     The writes that timed out still sit in its sockets, and are carried out when it wakes.
@@ -216,7 +224,7 @@ async def test_redis_away_holds_alarms_not_results(unique_name, journal):
         assert await events_in(config) == ["cam-1 raised", "cam-1 returned", "cam-1 reraised"]
 
 
-async def test_what_waits_outlives_the_service(config, journal):
+async def test_what_waits_outlives_the_service(config: RedisConfig, journal: Path) -> None:
     """Frames whose alarms Redis never took are applied by the next run of the service, in order, once."""
     away = RedisConfig(url="redis://:sesame@127.0.0.1:1/0", prefix=config.prefix, timeout_s=0.1)
     await deliver(config, journal, "RP", replayable=False)
@@ -230,7 +238,7 @@ async def test_what_waits_outlives_the_service(config, journal):
     assert (await AlarmStore(config).load("cam-1")).alarm.window == "RRP"
 
 
-async def test_a_full_journal_drops_the_oldest_and_counts_them(config, journal):
+async def test_a_full_journal_drops_the_oldest_and_counts_them(config: RedisConfig, journal: Path) -> None:
     """Disk is bounded: beyond the journal's size the oldest frames make room and are counted; results never wait."""
     away = RedisConfig(url="redis://127.0.0.1:1/0", prefix=config.prefix, timeout_s=0.1)
     seen = Recorder()
@@ -245,7 +253,7 @@ async def test_a_full_journal_drops_the_oldest_and_counts_them(config, journal):
     assert (await AlarmStore(config).load("cam-1")).alarm.window == "RRPP"
 
 
-async def test_a_journal_has_one_service(config, journal):
+async def test_a_journal_has_one_service(config: RedisConfig, journal: Path) -> None:
     """A second process with the same file, and a file that is no journal, are refused by name."""
     sink, second = sink_of(config, journal), sink_of(config, journal)
     await sink.open()
@@ -263,7 +271,7 @@ async def _deliver_for_ever(sink: AlarmSink) -> None:
         await asyncio.sleep(0.01)
 
 
-async def test_foreign_keys_and_refusals_are_named(config, redis_url, journal):
+async def test_foreign_keys_and_refusals_are_named(config: RedisConfig, redis_url: str, journal: Path) -> None:
     """A hash that is not ours, and a URL that is none, stop the sink with a message."""
     client = redis.from_url(redis_url)
     await client.hset(f"{config.prefix}alarm:cam-1", mapping={"state": "on fire"})

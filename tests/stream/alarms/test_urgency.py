@@ -1,12 +1,14 @@
 import asyncio
 import threading
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from itertools import pairwise
 from statistics import median
 
-from patchline.engine.types import Verdict
+from patchline.engine.types import Image, Verdict
 from patchline.stream.alarms.urgency import AlarmConditions
 from patchline.stream.model.alarm import AlarmConfig
+from patchline.stream.model.frame import Frame
 from patchline.stream.model.limits import Limits
 from patchline.stream.model.result import Result
 from patchline.stream.pipeline import Pipeline
@@ -16,7 +18,7 @@ from tests.stream.scripted import ScriptedEngine, frame, picture
 from tests.stream.waiting import until
 
 
-def test_the_condition_follows_the_alarm_rule_of_each_camera():
+def test_the_condition_follows_the_alarm_rule_of_each_camera() -> None:
     """Two rejects among three make a camera urgent, two passes in a row end it, and other cameras are not touched."""
     conditions = AlarmConditions(AlarmConfig(k=2, n=3, m=2))
     now, told = datetime.now(UTC), []
@@ -38,14 +40,14 @@ def test_the_condition_follows_the_alarm_rule_of_each_camera():
     assert not conditions.present("cam-2")
 
 
-async def _camera(name: str, level: int):
+async def _camera(name: str, level: int) -> AsyncIterator[Frame]:
     number = 0
     while True:
         yield frame(f"{name}/{number}", image=picture(level), camera=name)
         number += 1
 
 
-async def test_when_the_engine_is_short_cameras_with_an_alarm_go_first_and_none_starves():
+async def test_when_the_engine_is_short_cameras_with_an_alarm_go_first_and_none_starves() -> None:
     """Six cameras send as fast as they may: the one with rejects waits least, and none is long without a result."""
     conditions = AlarmConditions(AlarmConfig(k=2, n=3, m=2))
     sink = ListSink()
@@ -74,25 +76,25 @@ async def test_when_the_engine_is_short_cameras_with_an_alarm_go_first_and_none_
         assert numbers == sorted(numbers)
 
 
-async def test_no_batch_waits_for_a_slow_camera():
+async def test_no_batch_waits_for_a_slow_camera() -> None:
     """While one camera's frame is held in the decoder, and another camera sends nothing, the others are judged."""
     held, sink = threading.Event(), ListSink()
 
     class Slow(ScriptedEngine):
-        def prepare(self, recipe, image):
+        def prepare(self, recipe: str, image: Image) -> Image:
             if image.mean() > 150:
                 assert held.wait(60)
             return super().prepare(recipe, image)
 
-    async def silent():
+    async def silent() -> AsyncIterator[Frame]:
         await asyncio.Event().wait()
-        yield
+        yield frame("never")
 
-    async def others():
+    async def others() -> AsyncIterator[Frame]:
         for number in range(40):
             yield frame(f"o/{number}", camera=f"cam-{number % 4}")
 
-    async def slow():
+    async def slow() -> AsyncIterator[Frame]:
         yield frame("slow", image=picture(200), camera="slow")
 
     pipeline = Pipeline(

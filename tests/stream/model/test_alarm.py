@@ -24,7 +24,8 @@ LETTERS = {"R": Verdict.REJECT, "P": Verdict.PASS, "-": Verdict.NOT_INSPECTED}
 
 def play(script: str, config: AlarmConfig = CONFIG, alarm: Alarm | None = None) -> tuple[Alarm, list[AlarmEvent]]:
     """R reject, P pass, - not inspected, A acknowledge."""
-    alarm, events = alarm or Alarm(camera="cam-1"), []
+    alarm = alarm or Alarm(camera="cam-1")
+    events: list[AlarmEvent] = []
     for number, letter in enumerate(script):
         time = START + timedelta(seconds=number)
         if letter == "A":
@@ -63,12 +64,12 @@ def changes(script: str, config: AlarmConfig = CONFIG) -> list[str]:
         ("------", []),
     ],
 )
-def test_states_follow_the_verdicts(script, expected):
+def test_states_follow_the_verdicts(script: str, expected: list[str]) -> None:
     """Each script of verdicts and acknowledgements brings exactly these changes."""
     assert changes(script) == expected
 
 
-def test_rejects_that_raised_an_alarm_cannot_raise_it_again():
+def test_rejects_that_raised_an_alarm_cannot_raise_it_again() -> None:
     """When the condition ends the window starts afresh: a reject soon after is one of k, not the third.
 
     The window is long enough to hold the rejects of before: only that it was emptied keeps them out.
@@ -81,7 +82,7 @@ def test_rejects_that_raised_an_alarm_cannot_raise_it_again():
     assert play("RRAPP", config)[0] == Alarm(camera="cam-1", passes=2)
 
 
-def test_events_say_who_what_and_when():
+def test_events_say_who_what_and_when() -> None:
     """A raise names the frame and score that brought it; an acknowledgement its operator; the alarm keeps its id."""
     alarm, events = play("RRPPPRRA")
     assert {event.alarm_id for event in events} == {"f1"}
@@ -96,7 +97,7 @@ def test_events_say_who_what_and_when():
     )
 
 
-def test_a_second_alarm_has_another_id():
+def test_a_second_alarm_has_another_id() -> None:
     """After it cleared, the next raise is a new alarm."""
     raised = [event for event in play("RRAPPPRR")[1] if event.change is AlarmChange.RAISED]
     assert [event.alarm_id for event in raised] == ["f1", "f7"]
@@ -107,7 +108,7 @@ def test_a_second_alarm_has_another_id():
     st.integers(1, 4).flatmap(lambda n: st.tuples(st.integers(1, n), st.just(n))),
     st.integers(1, 4),
 )
-def test_every_alarm_is_raised_once_and_cleared_once(script, kn, m):
+def test_every_alarm_is_raised_once_and_cleared_once(script: str, kn: tuple[int, int], m: int) -> None:
     """Whatever happens, an alarm is raised first, cleared last, each once, and acknowledged in between."""
     alarm, events = play(script, AlarmConfig(k=kn[0], n=kn[1], m=m))
     by_id: dict[str, list[AlarmChange]] = {}
@@ -125,7 +126,7 @@ def test_every_alarm_is_raised_once_and_cleared_once(script, kn, m):
     assert (alarm.state is AlarmState.NORMAL) == (alarm.alarm_id is None)
 
 
-def test_numbers_that_make_no_sense_are_refused():
+def test_numbers_that_make_no_sense_are_refused() -> None:
     """k above n can never raise."""
     with pytest.raises(ConfigError, match=r"AlarmConfig\.k is 5, expected at most n \(3\)"):
         AlarmConfig(k=5, n=3, m=1)
