@@ -1,6 +1,7 @@
 """The examples of the READMEs of the stream's rooms, and the documented frame read with changes."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,6 @@ def headers_of(text: str) -> list[tuple[str, bytes]]:
     return [(name, value.encode()) for name, _, value in (line.partition(": ") for line in text.splitlines())]
 
 
-def read(headers: list[tuple[str, bytes]], value: bytes | None = b"foo", **more: object) -> Frame:
+def read(headers: Sequence[tuple[str, bytes | None]], value: bytes | None = b"foo", **more: object) -> Frame:
     fields: dict[str, Any] = {"position": POSITION, "timestamp_ms": 1_000, "key": None, "value": value}
     return read_frame(**{**fields, "headers": headers, **more})

@@ -13,36 +13,40 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from functools import partial
 
 from aiokafka import AIOKafkaProducer, TopicPartition
 
+from patchline.engine.types import Image, Inspection
 from patchline.stream.alarms.config import RedisConfig
 from patchline.stream.alarms.sink import AlarmSink
 from patchline.stream.alarms.store import Advance, AlarmStore, Written
+from patchline.stream.inspection.engine import Maps
 from patchline.stream.kafka.at_least_once import AtLeastOnceSink
 from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.exactly_once import ExactlyOnceSink
 from patchline.stream.kafka.result_logs import KafkaResultLogs
 from patchline.stream.kafka.source import KafkaSource
-from patchline.stream.model.alarm import AlarmConfig
+from patchline.stream.model.alarm import AlarmConfig, AlarmEvent
 from patchline.stream.model.limits import Limits
 from patchline.stream.pipeline import Pipeline
 from patchline.stream.support.deadline import Deadline
+from patchline.stream.wire.alarms import StoredAlarm
 from tests.stream.scripted import Recorder, ScriptedEngine
 
 
 class _Teller(Recorder):
-    def partitions(self, topic, partitions):
+    def partitions(self, topic: str, partitions: Sequence[int]) -> None:
         print("owns", *partitions, flush=True)
 
-    def alarm(self, event):
+    def alarm(self, event: AlarmEvent) -> None:
         print("alarm", event.camera, event.change.value, flush=True)
 
-    def crash_found(self, topic, partition, frames):
+    def crash_found(self, topic: str, partition: int, frames: int) -> None:
         print("crash found", partition, frames, flush=True)
 
-    def retrying(self, what, error, attempt):
+    def retrying(self, what: str, error: BaseException, attempt: int) -> None:
         print("retrying", what, error, flush=True)
 
 
@@ -64,7 +68,12 @@ def _signal_at(number: int, what: signal.Signals) -> None:
 def _kill_at_alarm(number: int, *, after: bool) -> None:
     write, count = AlarmStore.write, 0
 
-    async def killed(self: AlarmStore, states, events, advance: Advance | None = None) -> Written:
+    async def killed(
+        self: AlarmStore,
+        states: Sequence[StoredAlarm],
+        events: Sequence[AlarmEvent],
+        advance: Advance | None = None,
+    ) -> Written:
         nonlocal count
         count += bool(events)
         if count == number and not after:
@@ -74,7 +83,7 @@ def _kill_at_alarm(number: int, *, after: bool) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return written
 
-    AlarmStore.write = killed
+    AlarmStore.write = killed  # type: ignore[method-assign] # it kills amid the product's own code
 
 
 def _kill_alone(at: int) -> None:
@@ -85,7 +94,7 @@ def _kill_alone(at: int) -> None:
         if offset == at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    ExactlyOnceSink.try_alone = try_alone
+    ExactlyOnceSink.try_alone = try_alone  # type: ignore[method-assign] # as above
 
 
 class _CrashingEngine(ScriptedEngine):
@@ -93,12 +102,12 @@ class _CrashingEngine(ScriptedEngine):
         super().__init__(seconds=seconds)
         self._crash_in = crash_in
 
-    def prepare(self, recipe, image):
+    def prepare(self, recipe: str, image: Image) -> Image:
         if self._crash_in == "decoder" and image.mean() > 250:
             os.kill(os.getpid(), signal.SIGSEGV)
         return super().prepare(recipe, image)
 
-    def inspect(self, frames, *, maps="none"):
+    def inspect(self, frames: Sequence[tuple[str, Image]], *, maps: Maps = "none") -> list[Inspection]:
         if self._crash_in == "engine" and any(image.mean() > 250 for _, image in frames):
             os.abort()
         return super().inspect(frames, maps=maps)

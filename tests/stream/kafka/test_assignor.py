@@ -28,7 +28,9 @@ def test_of_two_that_claim_a_partition_the_later_round_has_it() -> None:
 
 
 @given(st.integers(0, 12), st.lists(st.tuples(st.integers(0, 3), st.sets(st.integers(0, 14))), min_size=1, max_size=6))
-def test_every_partition_has_one_owner_and_shares_are_even(partitions, claimed):
+def test_every_partition_has_one_owner_and_shares_are_even(
+    partitions: int, claimed: list[tuple[int, set[int]]]
+) -> None:
     """Whatever the members claim."""
     all_of_them = [TopicPartition("frames", number) for number in range(partitions)]
     claims = {
@@ -41,7 +43,9 @@ def test_every_partition_has_one_owner_and_shares_are_even(partitions, claimed):
 
 
 @pytest.mark.parametrize(("still_open", "told"), [([], []), ([P[0]], [P[0]])])
-def test_a_new_owner_learns_that_the_former_one_lives_and_has_frames_in_flight(still_open, told):
+def test_a_new_owner_learns_that_the_former_one_lives_and_has_frames_in_flight(
+    still_open: list[TopicPartition], told: list[TopicPartition]
+) -> None:
     """Through the bytes that travel with the group's protocol."""
     cluster = ClusterMetadata(bootstrap_servers=["broker:9092"])
     cluster._partitions = {"frames": {0: None, 1: None}}

@@ -2,6 +2,8 @@
 
 import json
 import random
+from collections.abc import Callable
+from typing import TypeVar
 
 import pytest
 from hypothesis import given
@@ -12,6 +14,7 @@ from patchline.stream.model.alarm import observation_of
 from patchline.stream.model.errors import Reason, RecordError, UnreadableError
 from patchline.stream.model.outcome import not_inspected
 from patchline.stream.wire.alarms import decode_event
+from patchline.stream.wire.cloudevents import Headers
 from patchline.stream.wire.feedback import announcement_record, feedback_record, read_announcement, read_feedback
 from patchline.stream.wire.results import (
     MAX_ORIGINAL_HEADERS_BYTES,
@@ -24,6 +27,8 @@ from patchline.stream.wire.results import (
 from tests.chaos.mutants import mutated_json
 from tests.stream.readme_examples import POSITION, examples, headers_of, read
 from tests.stream.scripted import frame
+
+Message = TypeVar("Message")
 
 
 @pytest.mark.parametrize(
@@ -42,7 +47,7 @@ from tests.stream.scripted import frame
         ({"ce_id": b"\xff"}, "ce_id is not UTF-8"),
     ],
 )
-def test_each_wrong_header_is_named(change, flaw):
+def test_each_wrong_header_is_named(change: dict[str, bytes | None], flaw: str) -> None:
     """A record with a wrong header is a frame with a flaw that says which and what was expected."""
     headers = {**dict(headers_of(examples("frame headers")[0])), **change}
     seen = read([(name, value) for name, value in headers.items() if value is not None])
@@ -58,7 +63,9 @@ header = st.tuples(
 
 
 @given(st.lists(header, max_size=12), st.one_of(st.none(), st.binary(max_size=50)), st.one_of(st.none(), st.binary()))
-def test_any_record_is_a_frame_and_any_frame_a_dead_letter(headers, value, key):
+def test_any_record_is_a_frame_and_any_frame_a_dead_letter(
+    headers: list[tuple[str, bytes | None]], value: bytes | None, key: bytes | None
+) -> None:
     """Whatever arrives is a frame with an id and a camera, and can be dead-lettered and reported."""
     seen = read(headers, value, key=key, timestamp_ms=-1)
     assert seen.frame_id
@@ -99,7 +106,9 @@ def test_records_of_another_kind_are_no_results() -> None:
     ],
     ids=["result", "feedback", "generation"],
 )
-def test_broken_messages_are_read_or_refused(kind, read_one, write):
+def test_broken_messages_are_read_or_refused(
+    kind: str, read_one: Callable[[Headers, bytes], Message], write: Callable[[Message], object]
+) -> None:
     """Nothing else comes of them; and what is read can be written, and follows the alarms."""
     headers, given = headers_of(examples(f"{kind} headers")[0]), json.loads(examples(kind)[0])
     draw, read = random.Random(1), 0
@@ -114,7 +123,7 @@ def test_broken_messages_are_read_or_refused(kind, read_one, write):
 
 
 @pytest.mark.parametrize("offset", ["-1", "", "٣", "1" * 5000])
-def test_a_position_that_is_no_number_is_none(offset):
+def test_a_position_that_is_no_number_is_none(offset: str) -> None:
     """Whatever its header says."""
     headers = [("ce_frametopic", b"frames"), ("ce_framepartition", b"0"), ("ce_frameoffset", offset.encode())]
     assert read_frame_position(headers) is None

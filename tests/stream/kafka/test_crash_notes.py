@@ -16,7 +16,9 @@ from patchline.stream.model.frame import POISON_CRASHES
     gap=st.integers(1, 2),
     seed=st.integers(0, 1000),
 )
-def test_exactly_the_frames_that_kill_are_given_up(frames, poison, windows, gap, seed):
+def test_exactly_the_frames_that_kill_are_given_up(
+    frames: int, poison: set[int], windows: list[int], gap: int, seed: int
+) -> None:
     """Workers of several window sizes die of some frames, and of nothing: each deadly frame kills at most twice alone.
 
     A model of the whole: up to a window of frames in flight, committed in runs; offsets with gaps, as transactions of
@@ -24,7 +26,8 @@ def test_exactly_the_frames_that_kill_are_given_up(frames, poison, windows, gap,
     """
     draw = random.Random(seed)
     offsets = [n * gap for n in range(frames)]
-    deadly, given_up, alone_at = {n * gap for n in poison}, set(), dict.fromkeys(offsets, 0)
+    deadly, alone_at = {n * gap for n in poison}, dict.fromkeys(offsets, 0)
+    given_up: set[int] = set()
     start, metadata, lives = 0, "", 0
     while start <= offsets[-1]:
         lives += 1
@@ -72,6 +75,6 @@ def test_leaving_in_order_leaves_no_trace_and_what_was_to_be_retried_stays_so() 
 
 
 @pytest.mark.parametrize("found", ["", "text", "7", '{"in_flight": 3, "more": 1}'])
-def test_metadata_of_others_says_nothing(found):
+def test_metadata_of_others_says_nothing(found: str) -> None:
     """Whatever else is committed with an offset, no frame is retried alone for it."""
     assert CrashNotes(found, end=10, window=64).take(0) is None

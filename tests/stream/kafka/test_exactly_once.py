@@ -5,10 +5,11 @@ import signal
 from collections.abc import Awaitable, Callable
 
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from patchline.stream.kafka.at_least_once import AtLeastOnceSink
 from patchline.stream.kafka.exactly_once import ExactlyOnceSink
+from patchline.stream.kafka.offsets import Lost, Takeover
 from patchline.stream.kafka.source import KafkaSource
 from patchline.stream.kafka.transactions import transactional_id
 from patchline.stream.model.errors import SinkError
@@ -106,7 +107,7 @@ async def test_a_partition_that_cannot_be_taken_over_stops_the_worker(
     config = await new_topics(kafka, unique_name)
 
     class Refused(ExactlyOnceSink):
-        async def take_over(self, partition, consumer, lost):
+        async def take_over(self, partition: TopicPartition, consumer: AIOKafkaConsumer, lost: Lost) -> Takeover:
             raise SinkError("not allowed to write transactions")
 
     ledger = Refused(config)

@@ -24,9 +24,15 @@ from patchline.stream.wire.feedback import feedback_record
 
 
 async def learning_topics(kafka: str, unique_name: Callable[[str], str]) -> KafkaConfig:
-    names = ("frames", "results", "dead_letter", "feedback", "feedback_replies", "generations")
     config = KafkaConfig(
-        bootstrap_servers=kafka, group=unique_name("group"), **{f"{name}_topic": unique_name(name) for name in names}
+        bootstrap_servers=kafka,
+        group=unique_name("group"),
+        frames_topic=unique_name("frames"),
+        results_topic=unique_name("results"),
+        dead_letter_topic=unique_name("dead_letter"),
+        feedback_topic=unique_name("feedback"),
+        feedback_replies_topic=unique_name("feedback_replies"),
+        generations_topic=unique_name("generations"),
     )
     await ensure_topics(config, max_frame_bytes=2**20, partitions=Partitions(feedback=3), replication=1, learning=True)
     return config
@@ -58,7 +64,7 @@ async def replies_of(inbox: KafkaFeedback, *ids: str) -> dict[str, FeedbackReply
             await asyncio.sleep(0.02)
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
-    return {name: inbox.reply(name) for name in ids}
+    return {name: reply for name in ids if (reply := inbox.reply(name)) is not None}
 
 
 async def test_unsettled_feedback_is_given_again_and_settled_is_not(

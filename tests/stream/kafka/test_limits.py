@@ -1,7 +1,9 @@
 """Frames at and beyond the limits, and frames by reference, with transactions and without."""
 
 import hashlib
+from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -21,7 +23,7 @@ DELIVERIES = pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once
 
 
 @DELIVERIES
-async def test_frames_of_nearly_32_mib_pass(kafka, unique_name, delivery):
+async def test_frames_of_nearly_32_mib_pass(kafka: str, unique_name: Callable[[str], str], delivery: str) -> None:
     """The largest frame is judged, an unreadable one of that size is dead-lettered whole, a larger one by reference."""
     config = await new_topics(kafka, unique_name, delivery=delivery)
     side = 3343  # BMP: 3 bytes a pixel, rows padded to 4
@@ -49,7 +51,9 @@ async def test_frames_of_nearly_32_mib_pass(kafka, unique_name, delivery):
 
 
 @DELIVERIES
-async def test_a_dead_letter_that_its_topic_does_not_take_goes_by_reference(kafka, unique_name, delivery):
+async def test_a_dead_letter_that_its_topic_does_not_take_goes_by_reference(
+    kafka: str, unique_name: Callable[[str], str], delivery: str
+) -> None:
     """The topic takes less than the settings say: the frame's result is there, its letter names it, others go on."""
     config = await new_topics(kafka, unique_name, delivery=delivery)
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
@@ -78,7 +82,9 @@ async def test_a_dead_letter_that_its_topic_does_not_take_goes_by_reference(kafk
 
 
 @DELIVERIES
-async def test_frames_by_reference_become_results_and_dead_letters(kafka, unique_name, tmp_path, delivery):
+async def test_frames_by_reference_become_results_and_dead_letters(
+    kafka: str, unique_name: Callable[[str], str], tmp_path: Path, delivery: str
+) -> None:
     """What is stored is judged; what is not there, elsewhere, or another image has a letter with reference and hash."""
     config = await new_topics(kafka, unique_name, delivery=delivery)
     allowed = tmp_path / "frames"
@@ -115,7 +121,9 @@ async def test_frames_by_reference_become_results_and_dead_letters(kafka, unique
 
 
 @DELIVERIES
-async def test_pixels_and_references_of_too_many_bytes_are_refused_unread(kafka, unique_name, tmp_path, delivery):
+async def test_pixels_and_references_of_too_many_bytes_are_refused_unread(
+    kafka: str, unique_name: Callable[[str], str], tmp_path: Path, delivery: str
+) -> None:
     """Each is not inspected for its reason, its letter is there, and the next frame is judged."""
     config = await new_topics(kafka, unique_name, delivery=delivery)
     (tmp_path / "large.jpg").write_bytes(jpeg(50))
@@ -128,8 +136,8 @@ async def test_pixels_and_references_of_too_many_bytes_are_refused_unread(kafka,
         await producer.send_and_wait(config.frames_topic, None, key=b"cam-0", partition=0, headers=headers)
     await produce(config, [("good", "cam-0", jpeg(50))], partition=True)
     seen = Recorder()
-    limits = {"max_pixels": 90 * 89, "max_referenced_bytes": 100, "frame_references": (str(tmp_path),)}
-    async with running(worker(config, seen, **limits)):
+    allowed = (str(tmp_path),)
+    async with running(worker(config, seen, max_pixels=90 * 89, max_referenced_bytes=100, frame_references=allowed)):
         await until(lambda: len(seen.results) == 3)
     assert [(r.frame_id, r.reason) for r in await results_of(config)] == [
         ("wide", "too_many_pixels"),

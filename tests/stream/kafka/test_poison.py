@@ -2,13 +2,14 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from patchline.engine.types import Verdict
+from patchline.engine.types import Image, Inspection, Verdict
+from patchline.stream.inspection.engine import Maps
 from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.model.errors import EngineFailedError
 from tests.stream.conftest import Worker
@@ -36,19 +37,15 @@ async def metadata_of(config: KafkaConfig) -> list[str]:
 
 @pytest.mark.parametrize(("crash_in", "delivery"), [("decoder", "exactly_once"), ("engine", "at_least_once")])
 async def test_a_frame_that_kills_its_worker_is_dead_lettered_and_no_other(
-    kafka,
-    unique_name,
-    start,
-    crash_in,
-    delivery,
-):
+    kafka: str, unique_name: Callable[[str], str], start: Callable[..., Awaitable[Worker]], crash_in: str, delivery: str
+) -> None:
     """The worker dies with others in flight, twice with the frame alone, and so does the process that tries it last."""
     config = await new_topics(kafka, unique_name, delivery=delivery, **SESSION)
     ids = [f"f{n}" for n in range(30)]
     await produce(
         config, [(i, f"cam-{n % 3}", WHITE if n == 10 else jpeg(50)) for n, i in enumerate(ids)], partition=True
     )
-    died = []
+    died: list[int] = []
     while len(died) < 5:
         one = await start(config, crash_in=crash_in)
         done, ended = asyncio.create_task(all_done(config, 30)), asyncio.create_task(one.process.wait())
@@ -59,7 +56,7 @@ async def test_a_frame_that_kills_its_worker_is_dead_lettered_and_no_other(
             break
         done.cancel()
         await asyncio.gather(done, return_exceptions=True)
-        died.append(one.process.returncode)
+        died.append(ended.result())
     assert died == [-signal.SIGSEGV if crash_in == "decoder" else -signal.SIGABRT] * 3, one.printed
     await one.drain()
     results = await results_of(config)
@@ -86,7 +83,7 @@ async def test_a_frame_that_the_engine_refuses_is_found_among_its_batch(
     )
 
     class Refusing(ScriptedEngine):
-        def inspect(self, frames, *, maps="none"):
+        def inspect(self, frames: Sequence[tuple[str, Image]], *, maps: Maps = "none") -> list[Inspection]:
             if any(image.mean() > 250 for _, image in frames):
                 raise RuntimeError("scripted")
             return super().inspect(frames, maps=maps)
@@ -102,7 +99,9 @@ async def test_a_frame_that_the_engine_refuses_is_found_among_its_batch(
 
 
 @pytest.mark.parametrize("delivery", ["exactly_once", "at_least_once"])
-async def test_a_worker_that_leaves_in_order_leaves_nothing_to_retry(kafka, unique_name, delivery):
+async def test_a_worker_that_leaves_in_order_leaves_nothing_to_retry(
+    kafka: str, unique_name: Callable[[str], str], delivery: str
+) -> None:
     """After a drain the next worker takes frames in batches at once; while one works, the offsets say so."""
     config = await new_topics(kafka, unique_name, delivery=delivery)
     await produce(config, [(f"f{n}", f"cam-{n % 3}", jpeg(50)) for n in range(12)], partition=True)

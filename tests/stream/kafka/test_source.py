@@ -2,6 +2,7 @@ import asyncio
 import random
 import threading
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -56,8 +57,8 @@ async def test_frames_become_results_and_dead_letters(kafka: str, unique_name: C
     for record, result in zip(records, results, strict=True):
         assert record.key == result.camera.encode() == values[result.frame_id][0].encode()
         assert dict(record.headers)["ce_type"] == RESULT.encode()
-    for camera in range(3):
-        in_order = [int(r.frame_id[1:]) for r in results if r.camera == f"cam-{camera}"]
+    for number in range(3):
+        in_order = [int(r.frame_id[1:]) for r in results if r.camera == f"cam-{number}"]
         assert in_order == sorted(in_order)
     letters = await read_topic(config, config.dead_letter_topic)
     assert {dict(r.headers)["ce_id"].decode(): r.value or b"" for r in letters} == bad
@@ -70,6 +71,10 @@ async def test_frames_become_results_and_dead_letters(kafka: str, unique_name: C
     assert await committed(config) == {0: 20, 1: 20, 2: 20}
 
 
+def _has_results(seen: Recorder, count: int) -> bool:
+    return len(seen.results) == count
+
+
 async def test_a_second_worker_goes_on_where_the_first_stopped(kafka: str, unique_name: Callable[[str], str]) -> None:
     """After a drain nothing is left uncommitted: the next worker sees only new frames."""
     config = await new_topics(kafka, unique_name)
@@ -77,7 +82,7 @@ async def test_a_second_worker_goes_on_where_the_first_stopped(kafka: str, uniqu
     for expected in ("a", "b"):
         seen = Recorder()
         async with running(worker(config, seen)):
-            await until(lambda seen=seen: len(seen.results) == 30)
+            await until(partial(_has_results, seen, 30))
         assert {frame_id[0] for frame_id in seen.results} == {expected}
         await produce(config, [(f"b{n}", f"cam-{n % 3}", jpeg(50)) for n in range(30)])
 

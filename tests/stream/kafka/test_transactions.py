@@ -1,19 +1,22 @@
 """Transactions that fail, of which an answer is lost, or in which the partition is taken away."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaTimeoutError
+from aiokafka.structs import OffsetAndMetadata
 
 from patchline.stream.kafka.exactly_once import ExactlyOnceSink
 from patchline.stream.kafka.source import KafkaSource
 from patchline.stream.kafka.transactions import PartitionTransactions
 from patchline.stream.model.checks import MIB
 from patchline.stream.model.errors import LaneLostError
+from patchline.stream.model.outcome import Outcome
 from patchline.stream.pipeline import Pipeline
 from patchline.stream.support.deadline import Deadline
+from patchline.stream.wire.cloudevents import Record
 from tests.stream.exactly_once_help import check_once, send, uncommitted
 from tests.stream.kafka_help import new_topics, read_topic, results_of, running, worker
 from tests.stream.scripted import Recorder, ScriptedEngine
@@ -32,7 +35,7 @@ async def test_a_worker_that_is_fenced_between_two_sends_knows_that_it_is(
 
     send = AIOKafkaProducer.send
 
-    async def send_late(self, topic, *args, **kwargs):
+    async def send_late(self: AIOKafkaProducer, topic: str, *args: object, **kwargs: object) -> object:
         if topic == config.dead_letter_topic:
             await until(self._txn_manager.is_fatal_error)
         return await send(self, topic, *args, **kwargs)
@@ -41,7 +44,7 @@ async def test_a_worker_that_is_fenced_between_two_sends_knows_that_it_is(
     one, other = (PartitionTransactions(config, partition, committed, max_frame_bytes=MIB) for _ in range(2))
     await one.take_over()
     await other.take_over()
-    record = (b"key", b"value", [])
+    record: Record = (b"key", b"value", [])
     with pytest.raises(LaneLostError, match="another worker has taken it over"):
         await one.commit([(config.results_topic, record), (config.dead_letter_topic, record)], 1, "")
     await other.commit([(config.results_topic, record)], 1, "")
@@ -56,9 +59,10 @@ async def test_a_transaction_that_fails_is_done_again_with_the_same_bytes(
 ) -> None:
     """An error that passes aborts the transaction; the same results follow in another, and only they are committed."""
     config = await new_topics(kafka, unique_name)
-    send_offsets, failed = AIOKafkaProducer.send_offsets_to_transaction, []
+    send_offsets = AIOKafkaProducer.send_offsets_to_transaction
+    failed: list[dict[TopicPartition, OffsetAndMetadata]] = []
 
-    async def fail_twice(self, offsets, group):
+    async def fail_twice(self: AIOKafkaProducer, offsets: dict[TopicPartition, OffsetAndMetadata], group: str) -> None:
         if len(failed) < 2 and any(offset.offset for offset in offsets.values()):  # not the one that takes it over
             failed.append(offsets)
             raise KafkaTimeoutError("scripted")
@@ -81,9 +85,10 @@ async def test_a_commit_whose_answer_is_lost_is_not_done_again(
 ) -> None:
     """When the commit arrived and only its answer did not, the committed offset tells, and nothing is sent twice."""
     config = await new_topics(kafka, unique_name)
-    commit, lost = AIOKafkaProducer.commit_transaction, []
+    commit = AIOKafkaProducer.commit_transaction
+    lost: list[AIOKafkaProducer] = []
 
-    async def lose_answer(self):
+    async def lose_answer(self: AIOKafkaProducer) -> None:
         with_results = bool(self._txn_manager._txn_partitions)
         await commit(self)
         if with_results and len(lost) < 2:
@@ -108,7 +113,7 @@ async def test_sinks_see_only_what_is_committed(
     done: dict[int, int] = {}
     commit, seen = AIOKafkaProducer.commit_transaction, Recorder()
 
-    async def note(self):
+    async def note(self: AIOKafkaProducer) -> None:
         await commit(self)
         done[id(self)] = done.get(id(self), 0) + 1
 
@@ -117,13 +122,13 @@ async def test_sinks_see_only_what_is_committed(
     class Told:
         name = "told"
 
-        def __init__(self):
-            self.ids = []
+        def __init__(self) -> None:
+            self.ids: list[str] = []
 
-        async def open(self):
+        async def open(self) -> None:
             pass
 
-        async def deliver(self, outcomes):
+        async def deliver(self, outcomes: Sequence[Outcome]) -> None:
             assert done
             committed_ids = {o.frame.frame_id for o in outcomes}
             async with asyncio.timeout(30):  # the broker answers a commit a moment before readers see it
@@ -131,7 +136,7 @@ async def test_sinks_see_only_what_is_committed(
                     await asyncio.sleep(0.05)
             self.ids += [o.frame.frame_id for o in outcomes]
 
-        async def close(self):
+        async def close(self) -> None:
             pass
 
     ledger, told = ExactlyOnceSink(config, observer=seen), Told()
