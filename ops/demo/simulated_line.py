@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from aiokafka import AIOKafkaProducer
 
 from patchline.ops.demo.feed import MATERIALS, Feed, simulated
+from patchline.stream.kafka.config import KafkaConfig
+from patchline.stream.kafka.connection import close, connect, new_producer, sink_errors
 from patchline.stream.model.frame import Frame
+from patchline.stream.model.limits import Limits
 from patchline.stream.model.observer import Observer
 from patchline.stream.wire.frames import frame_headers
 
@@ -61,18 +63,23 @@ def produce(
 
 
 async def _send(line: AsyncIterable[Frame], bootstrap: str, topic: str) -> None:
-    async with AIOKafkaProducer(bootstrap_servers=bootstrap, enable_idempotence=True) as producer:
-        async for frame in line:
-            value = frame.payload or b""
-            headers = frame_headers(
-                # A line that is started again begins its numbers anew; its frames are others.
-                frame_id=f"{frame.frame_id}-{frame.time:%Y%m%dT%H%M%S.%f}",
-                camera=frame.camera,
-                time=frame.time,
-                recipe=frame.recipe,
-                sha256=hashlib.sha256(value).hexdigest(),
-            )
-            await producer.send_and_wait(topic, key=frame.camera.encode(), value=value, headers=headers)
+    config = KafkaConfig(bootstrap_servers=bootstrap, frames_topic=topic)
+    with sink_errors(config):
+        producer = await connect(new_producer(config, Limits().max_frame_bytes), config)
+        try:
+            async for frame in line:
+                value = frame.payload or b""
+                headers = frame_headers(
+                    # A line that is started again begins its numbers anew; its frames are others.
+                    frame_id=f"{frame.frame_id}-{frame.time:%Y%m%dT%H%M%S.%f}",
+                    camera=frame.camera,
+                    time=frame.time,
+                    recipe=frame.recipe,
+                    sha256=hashlib.sha256(value).hexdigest(),
+                )
+                await producer.send_and_wait(topic, key=frame.camera.encode(), value=value, headers=headers)
+        finally:
+            await close(producer)
 
 
 if __name__ == "__main__":
