@@ -15,7 +15,7 @@ from patchline.stream.model.observer import Observer
 from patchline.stream.wire.alarms import StoredAlarm
 
 _RECENT = 1000
-"""Frames without a position whose ids are remembered: more than one delivery that is made again."""
+"""How many ids of frames without a position are remembered: more than one delivery holds, for it may be made again."""
 
 
 class AlarmApplier:
@@ -46,7 +46,10 @@ class AlarmApplier:
         self._unsure: tuple[Advance, Sequence[AlarmEvent]] | None = None
 
     async def position(self) -> int | None:
-        """Up to where (exclusive) the log is taken into account. What is remembered of the alarms is forgotten."""
+        """The position up to which (exclusive) Redis has taken the log into account.
+
+        The applier also forgets what it knows of the alarms, since whoever asks begins anew with what Redis has.
+        """
         self._known.clear()
         self._recent.clear()
         return await self._store.position(self.log)
@@ -59,7 +62,7 @@ class AlarmApplier:
             Redis came back with other data, and nothing was written.
 
         Raises:
-            SinkUnavailableError: Redis is away; it may have been written before the answer was lost, and the same call
+            SinkUnavailableError: Redis is away. The run may have been written before the answer was lost; the same call
                 finds out.
             SinkError: Redis refuses.
         """

@@ -13,7 +13,7 @@ class JournalConfig:
 
     path: Path = Path("patchline-alarms.sqlite3")
     size: int = 100_000
-    """Judged frames that wait at most; beyond it the oldest make room, and are counted."""
+    """How many judged frames may wait. When more come, the oldest make room and are counted."""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "size")
@@ -28,7 +28,7 @@ class RedisConfig:
     ca_file: Path | None = None
     """Certificate authority (PEM) that a `rediss://` server is verified with. None: the system's."""
     timeout_s: float = 2.0
-    """Of one request, and of catching up with the last results when the stream ends."""
+    """How long one request may take, and how long catching up with the last results when the stream ends."""
     events_kept: int = 10_000
     """About how many events the alarm stream keeps."""
 

@@ -1,4 +1,4 @@
-"""Alarms follow results: logs of results are read in their order, and applied, each by a task of its own.
+"""Alarms follow results: a task for each log reads its results in their order and applies them.
 
 A log keeps results until they are applied: the results topic, read committed, or the journal of a service without
 Kafka. Redis says where to go on, so a restart, another worker and a Redis that lost its last second all lead to the
@@ -51,7 +51,7 @@ class AlarmFollower:
         self._following[log.name] = asyncio.create_task(self._watched(log))
 
     async def stop(self, name: str) -> None:
-        """Follow it no longer; another worker may. A write under way is carried out or not, and Redis knows."""
+        """Follow a log no longer, so that another worker may. A write under way is done or not; Redis knows which."""
         self._logs.pop(name, None)
         task = self._following.pop(name, None)
         while task is not None and not task.done():  # redis-py swallows a cancellation that comes while it connects
@@ -86,7 +86,7 @@ class AlarmFollower:
                 self._observer.alarm_state(camera, None)
 
     async def _follow(self, log: ResultLog, writer: AlarmApplier) -> None:
-        """Go on from where Redis stands, for as long as Redis stands where this worker believes."""
+        """Apply the log from where Redis stands, and return when Redis stands elsewhere than this worker believes."""
         before = await self._redis(writer.position)
         await retry_until_done(f"alarms from {log.name}", lambda: log.begin(before), self._observer)
         while True:

@@ -53,7 +53,7 @@ class AlarmJournal:
 
     @property
     def name(self) -> str:
-        """The journal's own, made with its file."""
+        """The journal's own name, which is drawn when its file is made."""
         return f"journal/{self._id}"
 
     async def open(self, follower: Follower) -> None:
@@ -157,7 +157,7 @@ class AlarmJournal:
         self._last = int(file.execute(newest).fetchone()[0])
 
     def _append(self, rows: Sequence[bytes]) -> int:
-        """How many made room and were not read."""
+        """Add rows. Returns how many frames made room for them before they were read."""
         file = self._open_file
         with _transaction(file):
             file.executemany("INSERT INTO frames (observation) VALUES (?)", [(row,) for row in rows])

@@ -24,14 +24,14 @@ class ResultLog(Protocol):
         """Read on from a position; None: as far back as alarms are rebuilt from.
 
         Raises:
-            SourceUnavailableError, SinkUnavailableError: not now.
+            SourceUnavailableError, SinkUnavailableError: the log cannot be read now.
         """
 
     async def read(self) -> Run:
         """The next results, at once when there are some; none after a moment when there are none. Raises as `begin`."""
 
     async def applied(self, position: int) -> None:
-        """Everything before this position is in Redis."""
+        """Let go of what lies before this position, since Redis has it."""
 
     async def is_empty(self) -> bool:
         """Whether everything that the log holds now has been read."""
@@ -44,10 +44,10 @@ class Follower(Protocol):
         """Follow a log from now on."""
 
     async def stop(self, name: str) -> None:
-        """Follow it no longer; another worker may."""
+        """Follow a log no longer, so that another worker may."""
 
     def failed(self, error: BaseException) -> None:
-        """Nothing can be followed any more, and another attempt would not help."""
+        """Learn that nothing can be followed any more, and that another attempt would not help."""
 
 
 class ResultLogs(Protocol):

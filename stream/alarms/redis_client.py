@@ -36,7 +36,7 @@ class RedisClient:
         config: the address, `rediss://` for TLS, and the certificate authority that the server is verified with.
 
     Raises:
-        SinkError: the URL is not one.
+        SinkError: the URL is not one of Redis.
     """
 
     def __init__(self, config: RedisConfig) -> None:

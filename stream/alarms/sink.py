@@ -56,11 +56,11 @@ class AlarmSink:
         self._serving = asyncio.create_task(self._serve())
 
     async def deliver(self, outcomes: Sequence[Outcome]) -> None:
-        """See that a log has these.
+        """Give outcomes to the logs; on return a log has them.
 
         Raises:
-            SinkUnavailableError: not now.
-            SinkError: never; or an earlier result or an acknowledgement met a Redis that refuses.
+            SinkUnavailableError: no log can take them now.
+            SinkError: no log will take them, or Redis has refused an earlier result or an acknowledgement.
         """
         if self._failure is not None:
             raise self._failure

@@ -50,7 +50,7 @@ return 'written'
 
 @dataclass(frozen=True, slots=True)
 class Advance:
-    """A log of results is taken into account up to `after` (exclusive), where before it was up to `before`."""
+    """A step along a log: its results were taken into account up to `before` (exclusive), and now are up to `after`."""
 
     log: str
     before: int | None
@@ -70,7 +70,7 @@ class Written(StrEnum):
 class AlarmStore:
     """Reads and writes alarms.
 
-    Raises, everywhere: SinkUnavailableError while Redis is away, SinkError where it refuses.
+    Every method that asks Redis raises SinkUnavailableError while it is away, and SinkError where it refuses.
     """
 
     def __init__(self, config: RedisConfig) -> None:
@@ -131,7 +131,7 @@ class AlarmStore:
         return [await self.load(camera) for camera in await self.cameras()]
 
     async def position(self, log: str) -> int | None:
-        """Up to where (exclusive) a log of results is taken into account; None where it never was.
+        """The position up to which (exclusive) a log of results is taken into account; None where it never was.
 
         Raises:
             SinkError: also when the position is no number.
@@ -200,7 +200,7 @@ class AlarmStore:
         except SinkError as error:
             if "BUSYGROUP" not in str(error):
                 raise
-        # Messages that another member took and never finished, it may have died: after a while they are ours.
+        # A member that dies leaves messages that it took and never finished: after a while they are claimed by others.
         wait_ms = round(self._config.timeout_s * 500)
         while True:
             _, stale, *_ = await self._ask(
@@ -213,7 +213,7 @@ class AlarmStore:
                 yield message_id, fields or {}
 
     async def done(self, group: str, message_id: str) -> None:
-        """An acknowledgement message has been dealt with."""
+        """Remove an acknowledgement message that has been dealt with."""
         await self._ask(lambda: self._redis.xack(self.acknowledge_key, group, message_id))
         await self._ask(lambda: self._redis.xdel(self.acknowledge_key, message_id))
 

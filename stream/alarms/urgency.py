@@ -1,7 +1,7 @@
 """Which cameras go first when the engine is short: those whose alarm condition is present.
 
-The rule is that of the alarms, applied to the results of this process; nobody is asked. Acknowledging changes nothing
-here: what counts is whether the condition is there.
+The rule of the alarms is applied to the results of this process, so nobody has to be asked. Acknowledging an alarm
+changes nothing here, because the condition is still there.
 """
 
 from collections import OrderedDict
@@ -11,7 +11,7 @@ from patchline.stream.model.result import Result
 from patchline.stream.ports import Listener
 
 _MAX_CAMERAS = 10_000
-"""Cameras come with the frames; of those not seen for longest nothing is remembered."""
+"""Frames bring any number of cameras, so those that were not seen for longest are forgotten."""
 
 
 class AlarmConditions(Listener):

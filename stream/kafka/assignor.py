@@ -24,11 +24,11 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a worker tells of itself as it joins, as JSON."""
 
     round: int = 0
-    """The group's round that gave it what it holds; of two workers that claim a partition the later round's has it."""
+    """The group's round that gave it what it holds. Where two workers claim a partition, the later round decides."""
     held: list[TopicPartition] = []
     """What that round gave it."""
     open: list[TopicPartition] = []
-    """Of these it may have frames in flight."""
+    """The partitions of which it may have frames in flight."""
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -36,7 +36,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     round: int = 0
     handed_over: list[TopicPartition] = []
-    """Of these another worker, which lives, may have frames in flight: it lets them go in order."""
+    """Those of which another worker may have frames in flight. It lives, so it lets them go in order."""
 
 
 class HandoverAssignor(AbstractPartitionAssignor):  # type: ignore[misc] # aiokafka has no types
@@ -51,7 +51,7 @@ class HandoverAssignor(AbstractPartitionAssignor):  # type: ignore[misc] # aioka
     def __init__(self, claim: Callable[[], Claim]) -> None:
         self._claim = claim
         self.terms = Terms()
-        """Of the last round."""
+        """What the leader said in the last round."""
 
     def metadata(self, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
         """What the member sends as it joins."""
@@ -106,7 +106,7 @@ def share_out(partitions: Iterable[TopicPartition], claims: Mapping[str, Claim])
 
 
 def handed_over(member: str, given: Iterable[TopicPartition], claims: Mapping[str, Claim]) -> list[TopicPartition]:
-    """Which of a member's partitions other members have still to let go."""
+    """The partitions given to a member that other members have still to let go."""
     others = {partition for other, claim in claims.items() if other != member for partition in claim.open}
     return [partition for partition in given if partition in others]
 

@@ -26,7 +26,8 @@ class AtLeastOnceSink:
     """Produces each outcome's result, and the bytes of each frame that was not inspected.
 
     Records are keyed by camera, so a camera's results keep their order. The producer is idempotent and waits for all
-    replicas in sync. When a delivery is tried again, results that had arrived before are there twice; `ce_id` tells.
+    replicas in sync. When a delivery is tried again, results that had arrived before are there twice, and
+    have the same `ce_id`.
 
     Args:
         config: brokers and topics.
@@ -65,7 +66,7 @@ class AtLeastOnceSink:
                 raise SinkError(f"{self.name}: a record is larger than its topic takes, without a frame in it")
 
     async def _produce(self, records: Sequence[tuple[str, Record]]) -> list[int]:
-        """Produce what the topics take; the places of those records that they refuse for their size."""
+        """Produce records. Returns the places of those that their topics refuse for their size."""
         await self.open()
         producer = self._producer
         if producer is None:

@@ -39,7 +39,7 @@ class KafkaConfig:
     partition_buffer_frames: int = 16
     """Frames of a partition read ahead; when reached, the partition is paused. 0: each is read when it is wanted."""
     partition_buffer_bytes: int = 64 * MIB
-    """The same in bytes."""
+    """How many bytes of a partition are read ahead; when reached, the partition is paused, too."""
     fetch_max_bytes: int = 64 * MIB
     """Most bytes of one answer from a broker (a single larger record still comes through)."""
     lag_interval_s: float = 5.0

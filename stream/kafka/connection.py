@@ -130,7 +130,7 @@ async def connect(client: Client, config: KafkaConfig) -> Client:
 
     Raises:
         AuthenticationFailedError: the brokers refuse the login, or their certificate cannot be verified.
-        KafkaError: whatever else.
+        KafkaError: the brokers are away, or refuse something else.
     """
     try:
         await client.start()
@@ -156,7 +156,7 @@ async def ping(config: KafkaConfig) -> None:
     """Check that the brokers answer.
 
     Raises:
-        SourceUnavailableError: not now.
+        SourceUnavailableError: no broker answers now.
         SourceError: they refuse.
         ConfigError: `ca_file` cannot be read.
     """

@@ -16,13 +16,13 @@ class _Note(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     """The metadata, as JSON."""
 
     in_flight: int
-    """So many frames from the committed offset on may be in flight at once; with `until`: are to be retried alone."""
+    """How many frames from the committed offset on may be in flight at once; with `until`, are to be retried alone."""
     until: int | None = None
-    """The offset that ends the frames to be retried alone."""
+    """The offset before which frames are to be retried alone."""
     crashes: int = 0
-    """At so many crashes the first of them was alone in flight."""
+    """How many crashes found the first of them alone in flight."""
     alone: bool = False
-    """The first of them is alone in flight."""
+    """Whether the first of them is alone in flight."""
 
 
 class CrashNotes:
@@ -44,11 +44,15 @@ class CrashNotes:
         self._taken: list[int] = []
 
     def suspects(self, start: int) -> int:
-        """Frames from `start` on that are retried alone, at most."""
+        """How many frames from `start` on may have to be retried alone."""
         return self._left if start < self._until else 0
 
     def take(self, offset: int) -> int | None:
-        """The next frame is read: the crashes at which it was alone in flight; None: it need not be alone."""
+        """Take note of the next frame that is read.
+
+        Returns:
+            How many crashes found it alone in flight; None where it need not be tried alone.
+        """
         if not self._left or offset >= self._until:
             self._left = 0
             return None

@@ -1,7 +1,7 @@
 """Results, dead letters and consumed offsets to Kafka, exactly once.
 
 Each input partition commits by itself, so partitions commit at the same time, and while one commits its next results
-collect. Results of cameras that cannot be replayed have no offset; they go out as by `AtLeastOnceSink`.
+collect. Results of cameras that cannot be replayed have no offset to commit, so an `AtLeastOnceSink` sends them.
 """
 
 import asyncio
@@ -72,13 +72,13 @@ class ExactlyOnceSink:
         return True
 
     async def open(self) -> None:
-        """Nothing yet: a partition's producer connects when the partition is taken over."""
+        """Do nothing yet: a partition's producer connects when the partition is taken over."""
 
     async def take_over(self, partition: TopicPartition, consumer: AIOKafkaConsumer, lost: Lost) -> Takeover:
         """Make a partition this worker's, from the committed offset on.
 
-        That is asked for after the former owner's last transaction is settled; where there is none, it is the
-        partition's beginning or end, as the configuration says.
+        The offset is asked for after the former owner's last transaction is settled. Where there is none, the worker
+        begins at the partition's beginning or end, as the configuration says.
 
         Args:
             partition: the input partition.
@@ -87,7 +87,7 @@ class ExactlyOnceSink:
 
         Raises:
             LaneLostError: another worker has it.
-            SinkUnavailableError: not now.
+            SinkUnavailableError: the brokers cannot do it now.
             SinkError: the brokers refuse.
         """
         transactions = PartitionTransactions(
@@ -111,14 +111,14 @@ class ExactlyOnceSink:
         return taken
 
     async def commit(self, partition: TopicPartition, offset: int) -> None:
-        """Nothing: `deliver` has committed the offset with its results."""
+        """Do nothing: `deliver` has committed the offset with its results."""
 
     async def try_alone(self, partition: TopicPartition, offset: int) -> None:
         """See `Offsets`."""
         await self._commit(partition, [], offset, alone=True)
 
     async def give_up(self, partitions: Collection[TopicPartition], *, in_order: bool) -> None:
-        """See `Offsets`. Nothing more of them is committed."""
+        """See `Offsets`. From then on nothing of these partitions is committed."""
         given = [owned for partition in partitions if (owned := self._owned.pop(partition, None)) is not None]
         if in_order:
             await asyncio.gather(*(self._farewell(owned) for owned in given))

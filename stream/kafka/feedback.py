@@ -42,7 +42,7 @@ from patchline.stream.wire.feedback import (
 )
 
 _MAX_NAME, _MAX_DETAIL = 1024, 4096
-"""Characters that an answer to a record that is no feedback repeats of it."""
+"""How many characters of a record that is no feedback its answer repeats."""
 
 
 class KafkaFeedback:
@@ -50,7 +50,7 @@ class KafkaFeedback:
 
     Args:
         config: brokers, topics and group.
-        max_frame_bytes: of an inline image.
+        max_frame_bytes: an inline image may have this much.
         observer: told of retries.
         answers: take part in answering feedback; False only hands it in and sees the answers.
     """
@@ -72,7 +72,7 @@ class KafkaFeedback:
         self._reader: AIOKafkaConsumer | None = None
         self._follower: AIOKafkaConsumer | None = None
         self._places: dict[str, tuple[TopicPartition, int]] = {}
-        """Of feedback given and not yet settled: where it came from."""
+        """Where feedback came from that was given and is not yet settled, by its id."""
 
     async def open(self) -> None:
         """Connect.
@@ -144,7 +144,7 @@ class KafkaFeedback:
         await self._publish(self._config.generations_topic, announcement_record(announced))
 
     async def announced(self) -> AsyncIterator[GenerationAnnounced]:
-        """See `FeedbackInbox`. Replies are taken note of by the way; a record that is neither is passed over."""
+        """See `FeedbackInbox`. It also keeps the replies, and passes over a record that is neither."""
         while True:
             for record in await self._poll(self._follower, "Kafka generations", most=500):
                 try:

@@ -1,4 +1,4 @@
-"""Which offset of a partition was committed, and how the next one is.
+"""Which offset of a partition was committed, and who commits the next one, and how.
 
 Offsets carry metadata: see `crash_notes.py`.
 """
@@ -19,7 +19,7 @@ from patchline.stream.kafka.crash_notes import CrashNotes, tells_of_a_crash
 from patchline.stream.model.errors import SourceError
 
 FAREWELL_S = 2.0
-"""How long leaving partitions in order may take. Without it the next owner takes it for a crash."""
+"""How long leaving partitions in order may take. What takes longer looks like a crash to the next owner."""
 
 Lost: TypeAlias = Callable[[TopicPartition], None]
 """Told when a partition that was taken over turns out to be another worker's."""
@@ -32,11 +32,11 @@ class Takeover:
     start: int
     notes: CrashNotes
     as_found: bool
-    """What would be committed with `start` is what has been."""
+    """Whether what this worker would commit with `start` is what was committed before."""
 
 
 class Offsets(Protocol):
-    """Whoever commits the offsets of the partitions that a source reads. A lost partition's are not committed."""
+    """Commits the offsets of the partitions that a source reads, and none of a partition that was lost."""
 
     @property
     def outlives_membership(self) -> bool:
@@ -52,12 +52,12 @@ class Offsets(Protocol):
 
         Raises:
             LaneLostError: another worker has it.
-            SourceUnavailableError, SinkUnavailableError: not now.
+            SourceUnavailableError, SinkUnavailableError: the brokers cannot do it now.
             SourceError, SinkError: the brokers refuse.
         """
 
     async def commit(self, partition: TopicPartition, offset: int) -> None:
-        """Everything before `offset` is done. Raises like `take_over`."""
+        """Commit that everything before `offset` is done. Raises like `take_over`."""
 
     async def try_alone(self, partition: TopicPartition, offset: int) -> None:
         """Note that the frame at `offset`, the partition's first that is not done, is alone in flight.
@@ -66,7 +66,7 @@ class Offsets(Protocol):
         """
 
     async def give_up(self, partitions: Collection[TopicPartition], *, in_order: bool) -> None:
-        """These are no longer this worker's; `in_order`: and nothing of them is in flight. Raises nothing."""
+        """Let partitions go; with `in_order`, nothing of them is in flight and their notes say so. Raises nothing."""
 
 
 async def committed_offset(consumer: AIOKafkaConsumer, partition: TopicPartition) -> OffsetAndMetadata | None:
@@ -101,11 +101,11 @@ class _OwnedOffsets:
     consumer: AIOKafkaConsumer
     notes: CrashNotes
     done: int
-    """The committed offset, when this worker last knew."""
+    """The committed offset when this worker last knew it."""
 
 
 class ConsumerOffsets:
-    """Offsets committed by the consumer: results were delivered before. `Offsets` for brokers without transactions.
+    """The `Offsets` for brokers without transactions: the consumer commits, after the results were delivered.
 
     Args:
         config: brokers and group.
@@ -166,7 +166,7 @@ class ConsumerOffsets:
                     await self._commit(consumer, farewells)
 
     async def _commit(self, consumer: AIOKafkaConsumer, offsets: Mapping[TopicPartition, OffsetAndMetadata]) -> bool:
-        """Whether it was done; if not, the group has moved on, and whoever has the partition reads the frames again."""
+        """Commit offsets. Returns False where the group has moved on: then a new owner reads the frames again."""
         try:
             await consumer.commit(dict(offsets))
         except (CommitFailedError, IllegalStateError):

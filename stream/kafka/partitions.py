@@ -40,11 +40,11 @@ from patchline.stream.support.retry import retry_until_done
 MAX_POLL_INTERVAL_S = 300
 """A consumer that is not polled for this long leaves its group."""
 _HEARTBEAT_S = 0.3
-"""Heartbeats tell members of a rebalance, and those that know wait for those that do not: so long nobody has frames."""
+"""Members learn of a rebalance by heartbeat, and wait for those that have not; nobody has frames for so long."""
 _PARTITION_FETCH_BYTES = MIB
 """The bytes of one partition in one answer: with a long backlog every answer is as large as it may be."""
 _LOOK_S = 0.03
-"""From one look at the former owner's note to the next."""
+"""The pause from one look at the former owner's note to the next."""
 
 
 class PartitionOwnership(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types
@@ -71,7 +71,7 @@ class PartitionOwnership(ConsumerRebalanceListener):  # type: ignore[misc] # aio
         self._round = 0
         self._taking: dict[TopicPartition, asyncio.Task[None]] = {}
         self._begun: set[TopicPartition] = set()
-        """Of those that are being taken over: what was committed may already be this worker's."""
+        """Those being taken over of which this worker may already have committed something."""
         self._letting_go: dict[TopicPartition, asyncio.Task[None]] = {}
         self._assignor = HandoverAssignor(self._claim)
         self.consumer = new_consumer(
@@ -91,7 +91,7 @@ class PartitionOwnership(ConsumerRebalanceListener):  # type: ignore[misc] # aio
 
     @property
     def settled(self) -> bool:
-        """Whether the consumer has the partitions held: not during a rebalance."""
+        """Whether the consumer has the partitions held, which it has not during a rebalance."""
         return self._settled.is_set()
 
     async def join(self) -> None:
@@ -115,7 +115,7 @@ class PartitionOwnership(ConsumerRebalanceListener):  # type: ignore[misc] # aio
                 raise
 
     async def commit(self, partition: TopicPartition, offset: int) -> None:
-        """Everything before `offset` is done. A partition that was lost meanwhile is not this worker's to commit.
+        """Commit that everything before `offset` is done, unless the partition was lost meanwhile.
 
         Raises:
             SourceUnavailableError, SinkUnavailableError: not now.
@@ -139,8 +139,8 @@ class PartitionOwnership(ConsumerRebalanceListener):  # type: ignore[misc] # aio
     async def close(self) -> None:
         """Let everything go, leave the group and disconnect.
 
-        A partition with frames in flight is left without a note that it was left in order: as if this worker had
-        crashed, as far as its next owner is concerned.
+        A partition with frames in flight is left without the note that it was left in order, so its next owner takes
+        it for one of a worker that crashed.
         """
         self._closing = True
         for task in self._taking.values():

@@ -24,7 +24,7 @@ _LONGEST_TURN_FRAMES = 64
 _URGENT_WEIGHT = 4
 """Turns of a partition with an urgent camera for one of each other."""
 _REMEMBERED_FRAMES = 32
-"""A partition's cameras are those of so many frames taken last."""
+"""A partition's cameras are those of this many frames taken last."""
 
 
 class ReadAhead:
@@ -45,7 +45,7 @@ class ReadAhead:
         self._cameras: deque[str] = deque(maxlen=_REMEMBERED_FRAMES)
         self.frames: deque[Frame] = deque()
         self.had = 0.0
-        """Frames that its turns took, each by the partition's weight."""
+        """How many frames its turns took, each divided by the partition's weight."""
 
     @property
     def full(self) -> bool:
@@ -53,7 +53,7 @@ class ReadAhead:
         return len(self.frames) >= self._max_frames or self._bytes >= self._max_bytes
 
     def push(self, frame: Frame, offset: int) -> None:
-        """Take the next frame, also beyond the bounds: it has been fetched."""
+        """Take the next frame in, even beyond the bounds, since it has been fetched."""
         self.frames.append(frame)
         self.next_offset = offset + 1
         self._bytes += len(frame.payload or b"")
@@ -71,7 +71,7 @@ class ReadAhead:
 
 
 class ReadAheads:
-    """Those of all partitions that may be read, taken from in turns.
+    """The frames of all partitions that may be read, which are taken in turns.
 
     Args:
         urgent: whether a camera's frames go first.
@@ -80,13 +80,13 @@ class ReadAheads:
     def __init__(self, urgent: Callable[[str], bool] = lambda _: False) -> None:
         self._urgent = urgent
         self._all: dict[TopicPartition, ReadAhead] = {}
-        """In the order of their last turns."""
+        """By partition, in the order of their last turns."""
         self._turn: TopicPartition | None = None
         self._left_of_turn = 0
         self._weight = 1
-        """Of the partition whose turn it is."""
+        """The weight of the partition whose turn it is."""
         self._had = 0.0
-        """What that partition had when its turn began. One that comes late, or back, is not owed what it missed."""
+        """What that partition had when its turn began. All others count as having had it: none is owed what it missed."""
         self._filled, self._changed = asyncio.Event(), asyncio.Event()
         self._asked = False
         self._fetching: asyncio.Timeout | None = None
@@ -116,18 +116,18 @@ class ReadAheads:
         self._filled.set()
 
     def expect_change(self) -> None:
-        """From now on `until_changed` waits for what comes later."""
+        """Let `until_changed` wait only for what comes from now on."""
         self._changed.clear()
 
     async def until_changed(self, seconds: float) -> None:
-        """Wait until a frame was taken or is asked for, or a partition more may be read; no longer than `seconds`."""
+        """Wait until a frame was taken or is asked for, or one more partition may be read; no longer than `seconds`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._changed.wait()
 
     @asynccontextmanager
     async def until_more_partitions(self) -> AsyncIterator[None]:
-        """What is awaited inside ends early, as if it had been done, when a partition more may be read."""
+        """End what is awaited inside early, as if it had been done, when one more partition may be read."""
         with suppress(TimeoutError):
             async with asyncio.timeout(None) as self._fetching:
                 try:
@@ -142,18 +142,18 @@ class ReadAheads:
 
     @contextmanager
     def failing(self) -> Iterator[None]:
-        """What is raised inside goes to `fail`: for tasks that nobody awaits, and for callbacks of aiokafka."""
+        """Give what is raised inside to `fail`: nobody awaits the tasks, and aiokafka only logs errors of callbacks."""
         try:
             yield
         except Exception as error:
             self.fail(error)
 
     def get(self, partition: TopicPartition) -> ReadAhead | None:
-        """A partition's; None where it may not be read."""
+        """What was read ahead of a partition; None where it may not be read."""
         return self._all.get(partition)
 
     def add(self, partition: TopicPartition, frames: ReadAhead) -> None:
-        """The partition may be read."""
+        """Let a partition be read."""
         self._all[partition] = frames
         self._changed.set()
         fetching, self._fetching = self._fetching, None
@@ -161,13 +161,13 @@ class ReadAheads:
             fetching.reschedule(asyncio.get_running_loop().time())
 
     def drop(self, partition: TopicPartition) -> None:
-        """The partition may not be read any more; what waits is forgotten."""
+        """Let a partition be read no more, and forget what waits of it."""
         self._all.pop(partition, None)
         if self._turn == partition:
             self._turn = None
 
     def end_turn(self) -> None:
-        """The next frame begins a batch."""
+        """End the turn, since the next frame begins a batch."""
         self._turn = None
 
     def pop(self) -> Frame | None:
@@ -206,7 +206,7 @@ class ReadAheads:
 
     @property
     def waiting(self) -> int:
-        """Frames that wait."""
+        """How many frames wait."""
         return sum(len(frames.frames) for frames in self._all.values())
 
     def __contains__(self, partition: object) -> bool:

@@ -1,7 +1,7 @@
 """The results topic as logs for the alarms: one log a partition, shared among workers by a consumer group of its own.
 
-What is read is committed, in the order of each partition, and a camera's results are all in one. The topic keeps what
-is not applied yet; no offset is committed to Kafka, for Redis knows the position.
+Only committed results are read, in the order of each partition; those of one camera are all in one partition. The topic
+keeps what is not applied yet. No offset is committed to Kafka, because Redis knows the position.
 """
 
 import asyncio
@@ -73,7 +73,7 @@ class KafkaResultLogs(ConsumerRebalanceListener):  # type: ignore[misc] # aiokaf
         self._counting = asyncio.create_task(self._count(consumer))
 
     async def put(self, outcomes: Sequence[Outcome]) -> None:
-        """Nothing: the ledger has committed them to the topic."""
+        """Do nothing, because the ledger or another sink puts results into the topic."""
 
     async def close(self) -> None:
         """Leave the group and disconnect."""

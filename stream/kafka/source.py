@@ -32,7 +32,7 @@ from patchline.stream.wire.frames import read_frame
 
 _POLL_MS = 50
 _IDLE_POLL_MS = 1000
-"""Where all partitions are asked for: nothing but a new one would be missed."""
+"""How long a poll waits that asks for all partitions: meanwhile it could miss only a new one, which ends it."""
 
 Fetched: TypeAlias = Mapping[TopicPartition, Sequence[ConsumerRecord]]
 
@@ -62,7 +62,7 @@ class KafkaSource:
         self._observer = observer or Observer()
         self._frames = ReadAheads(urgent)
         self._ownership: PartitionOwnership | None = None
-        """While the source is open."""
+        """None while the source is not open."""
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self, release: Release) -> None:
@@ -141,7 +141,7 @@ class KafkaSource:
         return self._frames.in_turn() if self._frames.asked and not self._frames.waiting else []
 
     async def _fetch(self, ownership: PartitionOwnership, wanted: Sequence[TopicPartition]) -> Fetched:
-        """Records of these partitions, as they come."""
+        """The next records of these partitions; none where none came for a while."""
         consumer, most = ownership.consumer, self._config.partition_buffer_frames
         for partition in wanted if most == 0 else ():  # what the consumer has fetched already: by turns
             fetched: Fetched = await consumer.getmany(partition, timeout_ms=0, max_records=1)

@@ -37,9 +37,9 @@ async def ensure_topics(
         config: brokers and names.
         max_frame_bytes: what a frame may have; topics take 1 MiB more for key, headers and batch, and that of feedback
             a third more.
-        partitions: of topics that are created.
-        replication: of topics that are created; -1 is the broker's default.
-        learning: also those of feedback, its replies, and generations (which is compacted).
+        partitions: how many a topic is created with.
+        replication: how many replicas a topic is created with; -1 is the broker's default.
+        learning: create also those of feedback, its replies, and generations (which is compacted).
 
     Returns:
         The topics that were created.

@@ -68,21 +68,21 @@ class PartitionTransactions:
         self._max_frame_bytes = max_frame_bytes
         self._producer: AIOKafkaProducer | None = None
         self._offset: int | None = None
-        """Committed when this worker last knew."""
+        """The committed offset when this worker last knew it."""
         self._turn = asyncio.Lock()
         self._ended = False
         self._endings: set[asyncio.Task[None]] = set()
 
     @property
     def offset(self) -> int | None:
-        """The committed offset, when this worker last knew."""
+        """The committed offset when this worker last knew it; None where it knows none."""
         return self._offset
 
     async def take_over(self) -> OffsetAndMetadata | None:
         """Fence the former owner, settle what it left open, and only then read the committed offset.
 
         Raises:
-            SinkUnavailableError: not now.
+            SinkUnavailableError: the brokers cannot do it now.
             SinkError: the brokers refuse.
         """
         try:
@@ -167,7 +167,7 @@ class PartitionTransactions:
         return await connect(producer, self._config)
 
     def end(self) -> None:
-        """The partition is no longer this worker's. What is open is aborted by its next owner."""
+        """Give the partition up for good. Its next owner aborts what is open."""
         self._ended = True
         self._give_up()
 
