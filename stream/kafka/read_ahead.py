@@ -86,7 +86,7 @@ class ReadAheads:
         self._weight = 1
         """The weight of the partition whose turn it is."""
         self._had = 0.0
-        """What that partition had when its turn began. All others count as having had it: none is owed what it missed."""
+        """What that partition had when its turn began. All others count as having had it; none is owed more."""
         self._filled, self._changed = asyncio.Event(), asyncio.Event()
         self._asked = False
         self._fetching: asyncio.Timeout | None = None
