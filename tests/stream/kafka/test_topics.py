@@ -62,8 +62,8 @@ def admin(monkeypatch: pytest.MonkeyPatch) -> Admin:
 async def test_what_is_missing_is_made_with_room_for_the_largest_frame(admin: Admin) -> None:
     """Partitions as asked for; feedback takes images in base64; generations are compacted."""
     partitions = Partitions(frames=5, results=4, dead_letters=3, feedback=2)
-    given = {"max_frame_bytes": 3 * MIB, "partitions": partitions, "replication": 2}
-    assert await ensure_topics(CONFIG, **given, learning=True) == [*INSPECTING, *LEARNING]  # type: ignore[arg-type]
+    created = await ensure_topics(CONFIG, max_frame_bytes=3 * MIB, partitions=partitions, replication=2, learning=True)
+    assert created == [*INSPECTING, *LEARNING]
     made = admin.created
     assert {name: topic.num_partitions for name, topic in made.items()} == dict(
         zip([*INSPECTING, *LEARNING], [5, 4, 3, 2, 1, 1], strict=True)

@@ -25,15 +25,15 @@ def test_counts_and_sizes_are_at_least_one(name: str) -> None:
     """1 is taken, 0 is refused by name."""
     Limits(**({"batch_size": 1} | {name: 1}))  # type: ignore[arg-type] # the names are checked by the call
     with pytest.raises(ConfigError, match=rf"^Limits\.{name} is 0, expected at least 1$"):
-        Limits(**{name: 0})  # type: ignore[arg-type]
+        Limits(**{name: 0})  # type: ignore[arg-type] # the name is checked by the call
 
 
 @pytest.mark.parametrize("name", ["linger_s", "commit_interval_s"])
 def test_pauses_may_be_nothing_and_not_negative(name: str) -> None:
     """0 s is a pause; less is refused by name."""
-    assert getattr(Limits(**{name: 0.0}), name) == 0  # type: ignore[arg-type]
+    assert getattr(Limits(**{name: 0.0}), name) == 0  # type: ignore[arg-type] # the names are checked by the call
     with pytest.raises(ConfigError, match=rf"^Limits\.{name} is -0\.1, expected at least 0$"):
-        Limits(**{name: -0.1})  # type: ignore[arg-type]
+        Limits(**{name: -0.1})  # type: ignore[arg-type] # as above
 
 
 def test_a_frame_waits_for_some_time_or_is_read_at_once() -> None:
