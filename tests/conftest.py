@@ -2,6 +2,7 @@
 
 import os
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -30,7 +31,10 @@ SLOW_SERVICES = {"kafka", "rtsp_server", "prometheus"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as slow what `slow_tests.txt` lists and what needs a slow service."""
+    """Mark as slow what `slow_tests.txt` lists and what needs a slow service, and put files with such tests first.
+
+    So no process is left with the longest file at the end, while the others have nothing to do.
+    """
     lines = SLOW_TESTS.read_text(encoding="utf-8").splitlines()
     listed = [line for line in lines if line and not line.startswith("#")]
     for item in items:
@@ -39,6 +43,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         within = {"/".join(parts[: length + 1]) for length in range(len(parts))}
         if any(line.replace("::", "/") in within for line in listed) or SLOW_SERVICES & set(_fixtures(item)):
             item.add_marker("slow")
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    whole_service = ("tests/chaos/", "tests/e2e/", "tests/ops/")
+    items.sort(key=lambda item: (not (slow[item.path] and item.nodeid.startswith(whole_service)), -slow[item.path]))
 
 
 def _fixtures(item: pytest.Item) -> Sequence[str]:
