@@ -24,6 +24,16 @@ def steps(log: list[str], name: str, count: int) -> Iterator[None]:
         yield
 
 
+def busy_steps(log: list[str], count: int, seconds: float) -> Iterator[None]:
+    """Steps that each keep a core busy for so long."""
+    for number in range(count):
+        until_s = time.thread_time() + seconds
+        while time.thread_time() < until_s:
+            pass
+        log.append(f"step{number}")
+        yield
+
+
 def order_of(scheduler: EngineScheduler, count: int, before: Callable[[], None] = lambda: None) -> list[str]:
     """In which order a call and so many steps run that all wait for the call before."""
     log: list[str] = []
@@ -86,6 +96,22 @@ def test_steps_have_a_share_of_a_call_that_took_long() -> None:
     """All of them, where they take less than a half of it, and have waited for it."""
     log = order_of(EngineScheduler("test", share=0.5), 40, before=lambda: time.sleep(0.5))
     assert log.index("call") > 20
+
+
+def test_steps_that_have_spent_what_they_earned_let_the_call_go_first() -> None:
+    """What a step takes of a core is taken from what steps have earned, so ten long ones do not all hold a call up."""
+    scheduler = EngineScheduler("test", share=0.1, first_s=0)
+    log: list[str] = []
+    gate = threading.Event()
+    scheduler.call(lambda: gate.wait(60))
+    learned = scheduler.steps(busy_steps(log, 10, seconds=0.04))
+    call = scheduler.call(lambda: log.append("call"))
+    time.sleep(0.5)  # earns a tenth of it
+    gate.set()
+    learned.result(60)
+    call.result(60)
+    scheduler.close()
+    assert 1 <= log.index("call") < 8
 
 
 def test_a_call_waits_for_one_step_only(scheduler: EngineScheduler) -> None:
