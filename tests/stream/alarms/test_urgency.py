@@ -107,3 +107,29 @@ async def test_no_batch_waits_for_a_slow_camera() -> None:
     await until(lambda: "slow" in sink.ids)
     await pipeline.drain(Deadline(20))
     await running
+
+
+def test_cameras_that_were_not_seen_for_longest_are_forgotten() -> None:
+    """Frames bring any number of cameras: 10,000 are remembered, and one that is seen again stays."""
+    conditions = AlarmConditions(AlarmConfig(k=1, n=1, m=1))
+    now = datetime.now(UTC)
+
+    def reject(camera: str) -> None:
+        conditions.result(
+            Result(
+                frame_id="f",
+                camera=camera,
+                recipe="plate",
+                time=now,
+                inspected_at=now,
+                verdict=Verdict.REJECT,
+                latency_ms=1.0,
+            )
+        )
+
+    for number in range(10_000):
+        reject(str(number))
+    assert conditions.present("0")
+    reject("0")
+    reject("new")
+    assert [conditions.present(camera) for camera in ("0", "1", "2", "9999", "new")] == [True, False, True, True, True]

@@ -12,6 +12,7 @@ from patchline.engine.types import AnomalyMap, Verdict
 from patchline.stream.evidence.keeper import EvidenceKeeper
 from patchline.stream.evidence.store import Evidence, EvidenceStore
 from patchline.stream.inspection.engine_thread import EngineThread
+from patchline.stream.model.errors import EvidenceError
 from patchline.stream.model.frame import Frame
 from patchline.stream.model.limits import Limits
 from patchline.stream.model.observer import Observer
@@ -100,3 +101,89 @@ async def test_the_sample_of_passes_is_the_same_everywhere(tmp_path: Path) -> No
         kept.append({n for n in range(200) if store.find(f"p{n}", ["plate"]) is not None})
     assert kept[0] == kept[1]
     assert 30 < len(kept[0]) < 90
+
+
+class Told(Observer):
+    """What was told, in its order."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, ...]] = []
+
+    def evidence(self, recipe: str, outcome: str) -> None:
+        self.told.append((recipe, outcome))
+
+    def retrying(self, what: str, error: BaseException, attempt: int) -> None:
+        self.told.append((what, str(error), str(attempt)))
+
+
+class Failing(EvidenceStore):
+    """Neither writes nor expires."""
+
+    def put(self, evidence: Evidence, image: bytes, anomaly_map: AnomalyMap | None = None) -> None:
+        raise EvidenceError("no space")
+
+    def expire(self) -> int:
+        raise EvidenceError("cannot list")
+
+
+def _reject(keeper: EvidenceKeeper, given: Frame) -> None:
+    inspection = ScriptedEngine().inspect([("plate", picture(200))])[0]
+    keeper.judged(given, None, inspection, evidence(given.frame_id, b"", Verdict.REJECT).result)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    await asyncio.sleep(0)
+
+
+async def test_what_the_store_refuses_is_told_and_writing_goes_on(tmp_path: Path) -> None:
+    """A frame that failed has its recipe counted; a failed expiry belongs to no recipe; both say why."""
+    store, seen = Failing(str(tmp_path), keep_s=DAY_S, keep_bytes=10**9), Told()
+    keeper = EvidenceKeeper(store, pass_share=0.0, queue_bytes=10**6, observer=seen)
+    _reject(keeper, frame("a", b"x"))
+    _reject(keeper, frame("b", b"x"))
+    task = asyncio.create_task(keeper.run(EngineThread(ScriptedEngine())))
+    await until(lambda: len(seen.told) == 5)
+    await _ended(task)
+    failed = [("evidence", "no space", "1"), ("plate", "failed")]
+    assert seen.told == [*failed, ("evidence", "cannot list", "1"), *failed]
+
+
+async def test_the_queue_takes_exactly_its_bytes_and_nothing_after_the_end(tmp_path: Path) -> None:
+    """Encoded bytes and pixels count, and leave room once written; what comes after the end is dropped."""
+    store, seen = store_at(str(tmp_path)), Told()
+    pixels = np.zeros((10, 20, 3), np.uint8)
+    keeper = EvidenceKeeper(store, pass_share=0.0, queue_bytes=1000, observer=seen)
+    _reject(keeper, frame("a", b"x" * 400))
+    _reject(keeper, frame("b", image=pixels))
+    assert seen.told == []
+    _reject(keeper, frame("c", b"x"))
+    assert seen.told == [("plate", "dropped")]
+    task = asyncio.create_task(keeper.run(EngineThread(ScriptedEngine())))
+    await until(lambda: len(seen.told) == 3)
+    _reject(keeper, frame("d", b"x" * 1000, content_type="image/jpeg"))
+    await until(lambda: len(seen.told) == 4)
+    await _ended(task)
+    _reject(keeper, frame("e", b"x"))
+    assert seen.told == [("plate", "dropped"), *[("plate", "kept")] * 3, ("plate", "dropped")]
+    found = {name: store.find(name, ["plate"]) for name in "abcde"}
+    kinds = {name: one.content_type for name, one in found.items() if one is not None}
+    assert kinds == {"a": "application/octet-stream", "b": "image/png", "d": "image/jpeg"}
+
+
+async def test_frames_that_were_not_inspected_are_not_kept_and_old_ones_expire(tmp_path: Path) -> None:
+    """With every pass kept, one without an inspection is not; the first look for old frames is at once."""
+    store = store_at(str(tmp_path), keep_s=DAY_S, keep_bytes=0)
+    store.put(evidence("old", b"x"), b"x")
+    keeper = EvidenceKeeper(store, pass_share=1.0, queue_bytes=1000)
+    keeper.judged(frame("none", b"x"), None, None, evidence("none", b"", Verdict.PASS).result)
+    assert not keeper._waiting
+    inspection = ScriptedEngine().inspect([("plate", picture(10))])[0]
+    keeper.judged(frame("pass", b"x"), None, inspection, evidence("pass", b"", Verdict.PASS).result)
+    assert len(keeper._waiting) == 1
+    task = asyncio.create_task(keeper.run(EngineThread(ScriptedEngine())))
+    await until(lambda: store.find("old", ["plate"]) is None and not keeper._waiting)
+    await _ended(task)
+    assert not keeper._thread.is_alive()
