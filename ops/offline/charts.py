@@ -100,7 +100,7 @@ def _label_sides(axes: "object", threshold: float, *, passed: int, rejected: int
     at = axes.get_xaxis_transform()
     style: Mapping[str, object] = {"transform": at, "va": "top", "fontsize": 8, "color": THRESHOLD_COLOUR}
     axes.text(threshold, 0.97, f"{passed} pass  ", ha="right", **style)  # type: ignore[arg-type]  # a mapping of kinds
-    axes.text(threshold, 0.97, f"  {rejected} reject", ha="left", **style)  # type: ignore[arg-type]
+    axes.text(threshold, 0.97, f"  {rejected} reject", ha="left", **style)  # type: ignore[arg-type] # stubs are narrower
 
 
 def _bins(scores: NDArray[np.float64], threshold: float) -> NDArray[np.float64]:

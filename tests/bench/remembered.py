@@ -37,8 +37,8 @@ def remembered(folder: Path) -> Iterator[None]:
         return torch.stack(found).view(len(found), h * w, D), (h, w)
 
     folder.mkdir(parents=True, exist_ok=True)
-    FeatureExtractor.embed = embed  # type: ignore[method-assign]
+    FeatureExtractor.embed = embed  # type: ignore[method-assign] # counts calls
     try:
         yield
     finally:
-        FeatureExtractor.embed = computed  # type: ignore[method-assign]
+        FeatureExtractor.embed = computed  # type: ignore[method-assign] # as it was

@@ -8,7 +8,7 @@ from torch import nn
 from patchline.engine.features import fusion_cuda
 from patchline.engine.features.extractor import FeatureExtractor, load_backbone
 from patchline.engine.features.weights import random_backbone
-from patchline.engine.numerics.device import full_float32
+from patchline.engine.numerics.device import Precision, full_float32
 from patchline.engine.types import Image
 from tests.engine.conftest import KERNEL_DEVICE, texture
 
@@ -58,11 +58,11 @@ def test_a_fused_network_gives_the_maps_of_the_plain_one(
 
 @pytest.mark.skipif(not ON_GPU, reason="no CUDA GPU is at hand")
 @pytest.mark.parametrize(("precision", "allowed"), [("auto", 2e-2), ("float32", 1e-4)])
-def test_a_gpu_embeds_as_the_cpu_does(precision: str, allowed: float) -> None:
+def test_a_gpu_embeds_as_the_cpu_does(precision: Precision, allowed: float) -> None:
     """Fused, in its own precision, by CUDA graphs: patches of any number of images lie where the CPU has them."""
     spec = random_backbone("resnet18", stages=("layer2", "layer3"))
     images: list[Image] = [texture(seed, (96, 64)) for seed in range(5)]
-    gpu = load_backbone(spec, torch.device("cuda"), "torch", precision)  # type: ignore[arg-type]
+    gpu = load_backbone(spec, torch.device("cuda"), "torch", precision)
     cpu = load_backbone(spec, torch.device("cpu"), "torch")
     for count in (5, 1, 3):
         found, grid = gpu.embed(images[:count])

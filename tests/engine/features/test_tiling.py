@@ -94,7 +94,7 @@ def test_what_is_held_at_once_is_bounded_by_the_tile(recipe: Recipe) -> None:
         seen.append(images[0].shape)
         return embed(images, options)
 
-    extractor.embed = watched  # type: ignore[method-assign]
+    extractor.embed = watched  # type: ignore[method-assign] # watches calls
     bands = TiledExtractor(tiled, extractor).bands(texture(1, size_px))
     assert max(len(band) for band in bands) <= 16 * 32
     assert set(seen) == {(64, 64, 3)}

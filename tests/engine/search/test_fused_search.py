@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from patchline.engine.inspection.batch_judge import BatchJudge
-from patchline.engine.inspection.judge import Judge
+from patchline.engine.inspection.judge import Judge, Maps
 from patchline.engine.search import fused_search
 from patchline.engine.search.device import DeviceSearch
 from patchline.engine.search.factory import make_search
@@ -117,15 +117,15 @@ def test_few_rows_are_measured() -> None:
 
 @pytest.mark.parametrize("maps", ["none", "rejects", "all"])
 @pytest.mark.parametrize("score_patches", [1, 4])
-def test_a_batch_in_half_precision_is_judged_as_its_frames(maps: str, score_patches: int) -> None:
+def test_a_batch_in_half_precision_is_judged_as_its_frames(maps: Maps, score_patches: int) -> None:
     """Scores, worst patches, nearest rows and maps are those of the exact search of the same patches."""
     made = bank(3, 60, 5)
     made = replace(made, recipe=msgspec.structs.replace(made.recipe, score_patches=score_patches))
     judge = Judge("r", made, make_search("faiss", made.values()))
     embeddings = np.random.default_rng(13).uniform(0, 1, (2, 16, 32)).astype(np.float16)
-    together = BatchJudge(judge, index_of(made.values())).judge(halves(embeddings), GRID, maps)  # type: ignore[arg-type]
+    together = BatchJudge(judge, index_of(made.values())).judge(halves(embeddings), GRID, maps)
     for found, frame in zip(together, embeddings.astype(np.float32), strict=True):
-        alone = judge.judge([frame], GRID, maps)  # type: ignore[arg-type]
+        alone = judge.judge([frame], GRID, maps)
         assert found.score == pytest.approx(alone.score, rel=1e-5)
         assert (found.worst_patch, found.nearest_row) == (alone.worst_patch, alone.nearest_row)
         assert (found.anomaly_map is None) == (alone.anomaly_map is None)
