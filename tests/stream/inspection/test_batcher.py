@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from patchline.stream.inspection import batcher as batcher_module
 from patchline.stream.inspection.batcher import Batcher
 from patchline.stream.model.errors import AbortedError
 
@@ -19,6 +20,8 @@ class Work(Generic[Item]):
         self.batches: list[list[Item]] = []
         self._turns, self._failing = list(turns), set(failing)
         self._serial = asyncio.Lock()
+        self.gate = asyncio.Event()
+        self.gate.set()
 
     async def __call__(self, items: Sequence[Item]) -> Sequence[Item]:
         number = len(self.batches)
@@ -26,6 +29,7 @@ class Work(Generic[Item]):
         async with self._serial:
             for _ in range(self._turns[number % len(self._turns)] if self._turns else 0):
                 await asyncio.sleep(0)
+            await self.gate.wait()
         if number in self._failing:
             raise RuntimeError(f"batch {number}")
         return items
@@ -217,3 +221,123 @@ async def test_without_anything_urgent_the_order_is_that_of_submission() -> None
     batcher.close()
     await running
     assert [item for batch in work.batches for item in batch] == list(range(9))
+
+
+async def turns() -> None:
+    """Let everything go on as far as it can."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def _unused(items: Sequence[tuple[str, int]]) -> Sequence[None]:
+    return [None for _ in items]
+
+
+class Urgent:
+    """Items are (lane, number, age in seconds); the lane `alarm` is urgent."""
+
+    def __init__(self, size: int) -> None:
+        self.batcher: Batcher[tuple[str, int], None] = Batcher(
+            _unused,
+            size=size,
+            linger_s=0,
+            capacity=9,
+            lane=lambda item: item[0],
+            urgent=lambda item: item[0] == "alarm",
+        )
+
+    def first_of(self, *items: tuple[str, int, float]) -> list[tuple[str, int]]:
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        waiting = [
+            batcher_module._Item[tuple[str, int], None]((lane, number), loop.create_future(), now - age_s)
+            for lane, number, age_s in items
+        ]
+        return [one.item for one in self.batcher._first_of(waiting)]
+
+
+async def test_a_second_that_an_urgent_item_has_waited_counts_four_times() -> None:
+    """So it goes before what has waited for less than four times as long, and behind what has waited longer."""
+    urgent = Urgent(1)
+    assert urgent.first_of(("a", 0, 39.9), ("alarm", 1, 10)) == [("alarm", 1)]
+    assert urgent.first_of(("a", 0, 40.1), ("alarm", 1, 10)) == [("a", 0)]
+    assert urgent.first_of(("a", 0, 39.9), ("b", 1, 10)) == [("a", 0)]
+    two = Urgent(2)
+    assert two.first_of(("a", 0, 8), ("b", 1, 7), ("alarm", 2, 3), ("alarm", 3, 1)) == [("alarm", 2), ("a", 0)]
+    assert two.first_of(("a", 0, 8), ("b", 1, 7), ("c", 2, 3)) == [("a", 0), ("b", 1)]
+
+
+async def test_at_most_two_batches_are_handed_over_and_a_full_one_fills_no_third() -> None:
+    """A third full batch waits until the first is answered."""
+    work = Work[int]()
+    work.gate.clear()
+    batcher = Batcher(work, size=2, linger_s=0, capacity=20)
+    running = asyncio.create_task(batcher.run())
+    tasks = [asyncio.create_task(batcher.submit(number)) for number in range(6)]
+    await turns()
+    assert work.batches == [[0, 1], [2, 3]]
+    assert batcher.waiting == 2
+    work.gate.set()
+    assert await asyncio.gather(*tasks) == list(range(6))
+    assert work.batches == [[0, 1], [2, 3], [4, 5]]
+    batcher.close()
+    await running
+
+
+async def test_items_are_worked_on_side_by_side_as_far_as_there_are_slots() -> None:
+    """With three slots, three single items are not held for a full batch; the fourth is."""
+    work = Work[int]()
+    work.gate.clear()
+    batcher = Batcher(work, size=4, slots=3, linger_s=0, capacity=20)
+    running = asyncio.create_task(batcher.run())
+    tasks = []
+    for number in range(4):
+        tasks.append(asyncio.create_task(batcher.submit(number)))
+        await turns()
+    assert work.batches == [[0], [1], [2]]
+    work.gate.set()
+    await asyncio.gather(*tasks)
+    batcher.close()
+    await running
+
+
+async def test_an_item_whose_submitter_has_gone_is_thrown_away() -> None:
+    """Wherever it stands it takes no place in a batch, makes room, and the others are answered."""
+    work, closed = Work[int](), list[tuple[list[int], int]]()
+    batcher = Batcher(
+        work,
+        size=4,
+        linger_s=0,
+        capacity=3,
+        on_close=lambda items, waited_s: closed.append((list(items), sum(0 <= s < 60 for s in waited_s))),
+    )
+    tasks = [asyncio.create_task(batcher.submit(number)) for number in range(5)]
+    await turns()
+    assert batcher.waiting == 3
+    tasks[0].cancel()
+    tasks[2].cancel()
+    await turns()
+    running = asyncio.create_task(batcher.run())
+    async with asyncio.timeout(10):
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [each for each in answers if not isinstance(each, asyncio.CancelledError)] == [1, 3, 4]
+    assert sorted(item for batch in work.batches for item in batch) == [1, 3, 4]
+    assert [count for _, count in closed] == [len(items) for items, _ in closed]
+    batcher.close()
+    await running
+
+
+async def test_closing_lets_no_one_linger() -> None:
+    """What waits for others is batched at once; nothing more is taken, and `run` ends."""
+    work = Work[int]()
+    batcher = Batcher(work, size=4, linger_s=60, capacity=4)
+    running = asyncio.create_task(batcher.run())
+    task = asyncio.create_task(batcher.submit(1))
+    await turns()
+    assert work.batches == []
+    batcher.close()
+    async with asyncio.timeout(10):
+        assert await task == 1
+        await running
+    with pytest.raises(AbortedError, match="takes no more"):
+        await batcher.submit(2)

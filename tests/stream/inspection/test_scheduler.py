@@ -8,6 +8,7 @@ from concurrent.futures import Future
 
 import pytest
 
+from patchline.stream.inspection import scheduler as scheduler_module
 from patchline.stream.inspection.scheduler import EngineScheduler
 
 
@@ -245,3 +246,111 @@ def test_steps_that_must_be_alone_keep_calls_from_beginning() -> None:
     after.result(60)
     assert log == ["step0", "step1", "call"]
     scheduler.close()
+
+
+class Clock:
+    """A clock that moves only when it is told to."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(time, "monotonic", made)
+    return made
+
+
+def unserved(share: float = 0.5, first_s: float = 2.0) -> EngineScheduler:
+    """A scheduler whose thread does nothing, so that what it would do next can be asked."""
+    made = EngineScheduler("test", share=share, first_s=first_s)
+    made._thread = threading.Thread(target=lambda: None)
+    return made
+
+
+def test_steps_earn_their_share_of_the_time_that_they_wait(clock: Clock) -> None:
+    """They begin owing the first wait, and run before calls only once they have earned more than nothing."""
+    scheduler = unserved()
+    assert scheduler._until_earned_s is None, "nothing waits"
+    scheduler.call(lambda: None)
+    scheduler.steps(iter([]))
+    assert scheduler._earned_s == pytest.approx(-1.0)
+    assert scheduler._until_earned_s == pytest.approx(2.0)
+    assert scheduler._runs_next == "call"
+    clock.now_s += 2.0
+    assert scheduler._runs_next == "call", "exactly nothing is not enough"
+    clock.now_s += 0.5
+    assert scheduler._runs_next == "step"
+    assert scheduler._earned_s == pytest.approx(0.25)
+    assert scheduler._until_earned_s == 0.0
+    scheduler._calls.clear()
+    scheduler._earned_s = -1.0
+    assert scheduler._runs_next == "step", "nothing else wants the time"
+    scheduler._under_way = 1
+    assert scheduler._runs_next is None
+    clock.now_s += 3.0
+    assert scheduler._runs_next == "step", "beside what is under way"
+    scheduler._waiting_steps.clear()
+    assert scheduler._runs_next is None
+    scheduler.call(lambda: None)
+    assert scheduler._runs_next == "call"
+
+
+def test_steps_that_must_be_alone_wait_for_what_is_under_way_whatever_they_have_earned(clock: Clock) -> None:
+    """And no call begins before them once they have; what is never earned is not waited for."""
+    scheduler = unserved()
+    scheduler.steps(iter([]), alone=True, short=True)
+    assert scheduler._earned_s == 0.0
+    assert scheduler._until_earned_s is None
+    scheduler._under_way = 1
+    clock.now_s += 1.0
+    scheduler.call(lambda: None)
+    assert scheduler._runs_next is None
+    scheduler._under_way = 0
+    assert scheduler._runs_next == "step"
+    never = unserved(share=0.0)
+    never.steps(iter([]))
+    assert never._until_earned_s is None
+
+
+def test_steps_that_come_behind_others_owe_no_wait_of_their_own(clock: Clock) -> None:
+    """What has been earned stays; when none waits any more the next ones begin anew."""
+    scheduler = unserved()
+    scheduler.steps(iter([]))
+    clock.now_s += 4.0
+    assert scheduler._runs_next == "step"
+    scheduler.steps(iter([]))
+    assert scheduler._earned_s == pytest.approx(1.0)
+    scheduler._waiting_steps.clear()
+    clock.now_s += 10.0
+    scheduler.steps(iter([]))
+    assert scheduler._earn() == pytest.approx(-1.0)
+
+
+def test_what_a_step_takes_is_spent_and_in_free_time_never_more_than_was_earned(clock: Clock) -> None:
+    """Free time leaves no debt; it does not pay one off either, beyond what is earned meanwhile."""
+    scheduler = unserved()
+    scheduler.steps(iter([]), short=True)
+    scheduler._earned_s = 0.3
+    scheduler._spend(1.0, free=False)
+    assert scheduler._earned_s == pytest.approx(-0.7)
+    scheduler._spend(1.0, free=True)
+    assert scheduler._earned_s == pytest.approx(-0.7)
+    clock.now_s += 2.0
+    scheduler._spend(0.4, free=True)
+    assert scheduler._earned_s == pytest.approx(-0.1)
+    scheduler._earned_s = 0.3
+    scheduler._spend(1.0, free=True)
+    assert scheduler._earned_s == 0.0
+    scheduler._earned_s = 0.3
+    scheduler._spend(0.1, free=True)
+    assert scheduler._earned_s == pytest.approx(0.2)
+
+
+def test_the_share_and_the_first_wait_are_the_measured_ones() -> None:
+    """A loaded worker takes a new generation within a second of a tap by them, and frames hardly wait."""
+    assert (scheduler_module.SHARE, scheduler_module.FIRST_S) == (0.35, 0.1)

@@ -1,8 +1,10 @@
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from time import monotonic
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -219,3 +221,71 @@ async def test_what_comes_soon_after_a_flush_goes_together() -> None:
     await checkpoint.settle(checkpoint.arrive(last.frame), last)
     assert monotonic() - begin < 0.25
     assert flushed[3:] == [["0/6"]]
+
+
+async def test_a_frame_can_wait_until_it_is_the_first_of_its_lane() -> None:
+    """It goes on once everything that arrived before it has left, and not when only some has."""
+
+    async def flush(outcomes: Sequence[Outcome]) -> None: ...
+
+    checkpoint = Checkpoint(flush, lambda _: None)
+    made = [outcome(0, offset) for offset in range(3)]
+    entries = [checkpoint.arrive(one.frame) for one in made]
+    lane = entries[0].lane
+    await asyncio.wait_for(lane.until_first(entries[0]), 1)
+    waiting = asyncio.create_task(lane.until_first(entries[2]))
+    await asyncio.sleep(0)
+    assert lane.open == 3
+    for number in range(2):
+        assert not waiting.done()
+        await checkpoint.settle(entries[number], made[number])
+        await asyncio.sleep(0)
+    await asyncio.wait_for(waiting, 1)
+
+
+async def test_what_a_delivery_raises_is_raised_to_whoever_settled() -> None:
+    """A time-out of the delivery's own is not taken for a lane that was given up."""
+
+    async def flush(outcomes: Sequence[Outcome]) -> None:
+        raise TimeoutError("the broker's own")
+
+    checkpoint = Checkpoint(flush, lambda _: None)
+    made = outcome(0, 0)
+    entry = checkpoint.arrive(made.frame)
+    with pytest.raises(TimeoutError, match="own"):
+        await checkpoint.settle(entry, made)
+    assert entry.lane.flush_scope is None
+    assert entry.lane.open == 1
+
+
+async def test_positions_are_kept_where_a_frame_has_none() -> None:
+    """Frames of live cameras share the bookkeeping: they are flushed at once, without an interval."""
+    flushed: list[list[str]] = []
+
+    async def flush(outcomes: Sequence[Outcome]) -> None:
+        flushed.append([o.result.frame_id for o in outcomes])
+
+    checkpoint = Checkpoint(flush, lambda _: None, 30.0, at_once=10)
+    made = [replace(outcome(0, n), frame=frame(f"0/{n}", b"x")) for n in range(3)]
+    entries = [checkpoint.arrive(one.frame) for one in made]
+    async with asyncio.timeout(5):
+        for entry, one in zip(entries, made, strict=True):
+            await checkpoint.settle(entry, one)
+    assert flushed == [["0/0"], ["0/1"], ["0/2"]]
+    assert [lane.watermark for lane in checkpoint.lanes] == [None]
+
+
+async def test_releasing_names_only_lanes_that_are_there_and_not_done() -> None:
+    """A lane without frames in flight is let go at once; one that this worker does not have is none of its own."""
+
+    async def flush(outcomes: Sequence[Outcome]) -> None: ...
+
+    checkpoint = Checkpoint(flush, lambda _: None)
+    made = outcome(0, 0)
+    entry = checkpoint.arrive(made.frame)
+    assert await checkpoint.release([("frames", 7)], 30) == []
+    await checkpoint.settle(entry, made)
+    assert len(checkpoint.lanes) == 1
+    assert await checkpoint.release([("frames", 0)], 30) == []
+    assert len(checkpoint.lanes) == 0
+    assert not entry.lane.abandoned

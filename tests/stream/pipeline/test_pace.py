@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from patchline.stream.pipeline import pace as pace_module
 from patchline.stream.pipeline.pace import Pace
 
 BATCH_S = 0.2
@@ -85,3 +86,88 @@ async def test_one_batch_is_read_before_anything_is_known_of_the_engine() -> Non
     assert not reading.done()
     await _engine(pace)
     assert await reading < 1
+
+
+class Clock:
+    """A clock that moves only when it is told to."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(pace_module, "monotonic", made)
+    return made
+
+
+def test_a_frame_waits_for_the_batches_before_it(clock: Clock) -> None:
+    """The rest of the batch under way, at what a frame has taken so far, and whole batches that wait before it."""
+    pace = Pace(0.0, batch_size=2)
+    pace.read()
+    assert pace._expected_wait_s() == 0
+    pace.read()
+    assert pace._expected_wait_s() == float("inf"), "nothing is known, and it would be in the second batch"
+    with pace.inspecting(2):
+        clock.now_s += 0.4
+    assert pace._expected_wait_s() == pytest.approx(0.4)
+    for _ in range(3):
+        pace.read()
+    assert pace._expected_wait_s() == pytest.approx(2 * 2 * 0.2)
+    with pace.inspecting(2):
+        assert pace._expected_wait_s() == pytest.approx(0.4 + 2 * 0.2)
+        clock.now_s += 0.1
+        assert pace._expected_wait_s() == pytest.approx(0.3 + 2 * 0.2)
+        clock.now_s += 1.0
+        assert pace._expected_wait_s() == pytest.approx(2 * 0.2), "it should have been free by now"
+    for _ in range(2):
+        pace.judged()
+    frame_s = 0.2 + (0.55 - 0.2) * 0.2
+    assert pace._expected_wait_s() == pytest.approx(2 * frame_s)
+
+
+def test_a_batch_handed_over_ahead_begins_when_the_one_before_it_is_answered(clock: Clock) -> None:
+    """What a frame takes is counted from that answer on; until then both batches are before whatever comes."""
+    pace = Pace(0.0, batch_size=2)
+    with pace.inspecting(2):
+        clock.now_s += 0.4
+    first, second = pace.inspecting(2), pace.inspecting(2)
+    for _ in range(4):
+        pace.read()
+    first.__enter__()
+    clock.now_s += 0.1
+    second.__enter__()
+    assert pace._expected_wait_s() == pytest.approx(0.7)
+    clock.now_s += 0.5
+    first.__exit__(None, None, None)
+    frame_s = 0.2 + (0.3 - 0.2) * 0.2
+    pace.judged()
+    pace.judged()
+    assert pace._expected_wait_s() == pytest.approx(2 * frame_s)
+    clock.now_s += 0.4
+    second.__exit__(None, None, None)
+    frame_s += (0.2 - frame_s) * 0.2
+    assert pace._expected_wait_s() == pytest.approx(2 * frame_s)
+
+
+async def test_an_answer_wakes_whoever_waits_to_read(clock: Clock) -> None:
+    """A frame that is expected to wait for exactly the longest is read."""
+    pace = Pace(0.4, batch_size=2)
+    pace.read()
+    pace.read()
+    waiting = asyncio.create_task(pace.wait())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    with pace.inspecting(2):
+        clock.now_s += 0.5
+    pace.judged()
+    await asyncio.wait_for(waiting, 10)
+    pace = Pace(0.5, batch_size=1)
+    with pace.inspecting(1):
+        clock.now_s += 0.5
+    pace.read()
+    await asyncio.wait_for(pace.wait(), 0.1)
