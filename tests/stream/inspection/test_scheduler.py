@@ -265,6 +265,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
+def next_of(scheduler: EngineScheduler) -> str | None:
+    """What the thread would do next."""
+    return scheduler._runs_next
+
+
 def unserved(share: float = 0.5, first_s: float = 2.0) -> EngineScheduler:
     """A scheduler whose thread does nothing, so that what it would do next can be asked."""
     made = EngineScheduler("test", share=share, first_s=first_s)
@@ -280,24 +285,24 @@ def test_steps_earn_their_share_of_the_time_that_they_wait(clock: Clock) -> None
     scheduler.steps(iter([]))
     assert scheduler._earned_s == pytest.approx(-1.0)
     assert scheduler._until_earned_s == pytest.approx(2.0)
-    assert scheduler._runs_next == "call"
+    assert next_of(scheduler) == "call"
     clock.now_s += 2.0
-    assert scheduler._runs_next == "call", "exactly nothing is not enough"
+    assert next_of(scheduler) == "call", "exactly nothing is not enough"
     clock.now_s += 0.5
-    assert scheduler._runs_next == "step"
+    assert next_of(scheduler) == "step"
     assert scheduler._earned_s == pytest.approx(0.25)
     assert scheduler._until_earned_s == 0.0
     scheduler._calls.clear()
     scheduler._earned_s = -1.0
-    assert scheduler._runs_next == "step", "nothing else wants the time"
+    assert next_of(scheduler) == "step", "nothing else wants the time"
     scheduler._under_way = 1
-    assert scheduler._runs_next is None
+    assert next_of(scheduler) is None
     clock.now_s += 3.0
-    assert scheduler._runs_next == "step", "beside what is under way"
+    assert next_of(scheduler) == "step", "beside what is under way"
     scheduler._waiting_steps.clear()
-    assert scheduler._runs_next is None
+    assert next_of(scheduler) is None
     scheduler.call(lambda: None)
-    assert scheduler._runs_next == "call"
+    assert next_of(scheduler) == "call"
 
 
 def test_steps_that_must_be_alone_wait_for_what_is_under_way_whatever_they_have_earned(clock: Clock) -> None:
@@ -309,9 +314,9 @@ def test_steps_that_must_be_alone_wait_for_what_is_under_way_whatever_they_have_
     scheduler._under_way = 1
     clock.now_s += 1.0
     scheduler.call(lambda: None)
-    assert scheduler._runs_next is None
+    assert next_of(scheduler) is None
     scheduler._under_way = 0
-    assert scheduler._runs_next == "step"
+    assert next_of(scheduler) == "step"
     never = unserved(share=0.0)
     never.steps(iter([]))
     assert never._until_earned_s is None
@@ -322,7 +327,7 @@ def test_steps_that_come_behind_others_owe_no_wait_of_their_own(clock: Clock) ->
     scheduler = unserved()
     scheduler.steps(iter([]))
     clock.now_s += 4.0
-    assert scheduler._runs_next == "step"
+    assert next_of(scheduler) == "step"
     scheduler.steps(iter([]))
     assert scheduler._earned_s == pytest.approx(1.0)
     scheduler._waiting_steps.clear()
