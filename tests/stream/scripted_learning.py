@@ -169,10 +169,11 @@ class Running:
 
 def feedback(feedback_id: str, **more: Any) -> Feedback:
     fields: dict[str, Any] = {
+        "verdict": FeedbackVerdict.CONFIRM_GOOD,
         "recipe": "plate",
         "frame_id": "f",
         "image": jpeg(200),
         "operator": "ada",
         "time": datetime.now(UTC),
     }
-    return Feedback(feedback_id=feedback_id, verdict=FeedbackVerdict.CONFIRM_GOOD, **{**fields, **more})
+    return Feedback(feedback_id=feedback_id, **{**fields, **more})

@@ -3,13 +3,15 @@
 import hashlib
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from time import time
 
 import numpy as np
 import pytest
 
 from patchline.engine.types import Verdict
-from patchline.stream.evidence.store import EvidenceStore, encode_png
+from patchline.stream.evidence.store import EvidenceStore, _written, encode_png
 from patchline.stream.model.errors import EvidenceError
 from tests.stream.evidence_help import decoded, evidence, store_at
 from tests.stream.scripted import picture
@@ -208,3 +210,101 @@ def test_storage_that_is_away_is_an_error_that_may_pass(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(store._fs, "rm_file", gone)
     assert store.expire() == 1
+
+
+def test_the_map_is_grey_from_nothing_to_its_highest_value(tmp_path: Path) -> None:
+    """Nothing is black, the highest is white whatever it is, and a map without any anomaly is all black."""
+    store = store_at(str(tmp_path))
+    for values, grey, highest in (
+        ([0.0, 0.25, 0.5], [0, 127, 255], 0.5),
+        ([-1.0, 1.0, 4.0], [0, 63, 255], 4.0),
+        ([0.0, 0.0, 0.0], [0, 0, 0], 0.0),
+    ):
+        store.put(evidence("a", b"x"), b"x", np.array([values], np.float32))
+        found = store.find("a", ["plate"])
+        assert found is not None
+        assert found.map_max == highest
+        assert decoded(store.map_png(found)).tolist() == [grey]
+
+
+def test_colours_come_back_from_png() -> None:
+    """RGB, not the BGR of the library."""
+    image = np.zeros((2, 3, 3), np.uint8)
+    image[..., 0] = 200
+    image[..., 2] = 7
+    assert np.array_equal(decoded(encode_png(image)), image)
+    assert np.array_equal(decoded(encode_png(image[..., 0])), image[..., 0])
+
+
+def test_what_says_that_a_frame_is_there_is_written_last_and_removed_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So whatever dies in between, no frame is there that is not whole."""
+    store = store_at(str(tmp_path), keep_s=-1.0)
+    told: list[str] = []
+    write, remove = store._write, store._remove
+    monkeypatch.setattr(store, "_write", lambda path, value: (told.append(path), write(path, value)))
+    monkeypatch.setattr(store, "_remove", lambda path: (told.append(path), remove(path)))
+    store.put(evidence("a", b"x"), b"x", np.ones((2, 2), np.float32))
+    assert [path.partition(".")[2] for path in told] == ["map.png", "image", "json"]
+    told.clear()
+    assert store.expire() == 1
+    assert told[0].endswith(".json")
+    assert len(told) == 3
+    assert not list(tmp_path.rglob("*.*"))
+
+
+def test_the_bounds_hold_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the bounds of age and bytes nothing goes; one second or one byte beyond, the oldest does."""
+    now_s = 1_000_000.0
+    monkeypatch.setattr("patchline.stream.evidence.store.time", lambda: now_s)
+
+    def filled(name: str, keep_s: float, keep_bytes: int) -> EvidenceStore:
+        store = store_at(str(tmp_path / name), keep_s=keep_s, keep_bytes=keep_bytes)
+        for age_s, frame in ((100, "old"), (50, "new")):
+            store.put(evidence(frame, b"x"), b"x")
+            for path in (tmp_path / name).rglob(f"{hashlib.sha256(frame.encode()).hexdigest()}.*"):
+                os.utime(path, (now_s - age_s,) * 2)
+        return store
+
+    store = filled("a", 100, 10**6)
+    size = sum(path.stat().st_size for path in (tmp_path / "a").rglob("*.*"))
+    assert store.expire() == 0
+    assert filled("b", 99, 10**6).expire() == 1
+    assert filled("c", 49, 10**6).expire() == 2
+    exactly = filled("d", 100, size)
+    size = sum(path.stat().st_size for path in (tmp_path / "d").rglob("*.*"))
+    exactly._keep_bytes = size
+    assert exactly.expire() == 0
+    exactly._keep_bytes = size - 1
+    assert exactly.expire() == 1
+    assert (exactly.find("old", ["plate"]), exactly.find("new", ["plate"]) is None) == (None, False)
+
+
+def test_passes_and_rejects_are_kept_apart_and_the_newest_rejects_come_oldest_first(tmp_path: Path) -> None:
+    """A pass is found, and is no reject; listings are looked up anew each time."""
+    store = store_at(str(tmp_path))
+    for age_s, frame, verdict in ((30, "a", Verdict.REJECT), (20, "b", Verdict.REJECT), (10, "c", Verdict.REJECT)):
+        store.put(evidence(frame, b"x", verdict), b"x")
+        for path in tmp_path.rglob(f"{hashlib.sha256(frame.encode()).hexdigest()}.*"):
+            os.utime(path, (path.stat().st_mtime - age_s,) * 2)
+    store.put(evidence("p", b"y", Verdict.PASS), b"y")
+    asked: list[str] = []
+    store._fs.invalidate_cache = asked.append
+    assert [one.result.frame_id for one in store.recent_rejects("plate", 2)] == ["b", "c"]
+    assert asked == [f"{tmp_path}/plate/reject"]
+    passed = store.find("p", ["plate"])
+    assert passed is not None
+    assert store.image(passed) == b"y"
+    assert (tmp_path / "plate" / "pass").is_dir()
+    assert store.map_png(passed) is None
+
+
+def test_when_an_object_was_written_is_told_by_any_file_system() -> None:
+    """A number of seconds, a time with a zone, or one without, which is in UTC."""
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    assert _written({"mtime": 12, "created": 99}) == 12.0
+    assert _written({"LastModified": at}) == at.timestamp()
+    assert _written({"updated": at.replace(tzinfo=None)}) == at.timestamp()
+    assert _written({"created": at.astimezone(timezone(timedelta(hours=5)))}) == at.timestamp()
+    assert abs(_written({"mtime": "today"}) - time()) < 60

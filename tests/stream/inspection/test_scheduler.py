@@ -359,3 +359,16 @@ def test_what_a_step_takes_is_spent_and_in_free_time_never_more_than_was_earned(
 def test_the_share_and_the_first_wait_are_the_measured_ones() -> None:
     """A loaded worker takes a new generation within a second of a tap by them, and frames hardly wait."""
     assert (scheduler_module.SHARE, scheduler_module.FIRST_S) == (0.35, 0.1)
+
+
+def test_a_call_that_fails_to_begin_is_not_under_way(scheduler: EngineScheduler) -> None:
+    """Its error is its answer, and steps that wait for what is under way go on."""
+
+    def fails() -> Future[None]:
+        raise RuntimeError("no device")
+
+    with pytest.raises(RuntimeError, match="no device"):
+        scheduler.begin(fails).result(60)
+    log: list[str] = []
+    scheduler.steps(steps(log, "step", 2)).result(60)
+    assert log == ["step0", "step1"]

@@ -96,7 +96,7 @@ class PlainSource:
             raise self.opens
 
     async def __aiter__(self) -> AsyncIterator[Frame]:
-        for each in ():
+        for each in list[Frame]():
             yield each
 
     async def close(self) -> None:
