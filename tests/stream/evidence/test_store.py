@@ -243,8 +243,17 @@ def test_what_says_that_a_frame_is_there_is_written_last_and_removed_first(
     store = store_at(str(tmp_path), keep_s=-1.0)
     told: list[str] = []
     write, remove = store._write, store._remove
-    monkeypatch.setattr(store, "_write", lambda path, value: (told.append(path), write(path, value)))
-    monkeypatch.setattr(store, "_remove", lambda path: (told.append(path), remove(path)))
+
+    def writing(path: str, value: bytes) -> None:
+        told.append(path)
+        write(path, value)
+
+    def removing(path: str) -> None:
+        told.append(path)
+        remove(path)
+
+    monkeypatch.setattr(store, "_write", writing)
+    monkeypatch.setattr(store, "_remove", removing)
     store.put(evidence("a", b"x"), b"x", np.ones((2, 2), np.float32))
     assert [path.partition(".")[2] for path in told] == ["map.png", "image", "json"]
     told.clear()

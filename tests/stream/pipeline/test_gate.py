@@ -1,4 +1,5 @@
 import asyncio
+from contextlib import AbstractAsyncContextManager
 
 from patchline.stream.pipeline.gate import Gate
 
@@ -59,3 +60,58 @@ async def test_one_that_gives_up_waiting_holds_nobody_up() -> None:
         await asyncio.gather(gone, behind, return_exceptions=True)
         assert gone.cancelled()
     assert entered == ["behind", "behind"]
+
+
+async def _in(context: AbstractAsyncContextManager[None], name: str, inside: list[str], leave: asyncio.Event) -> None:
+    async with context:
+        inside.append(name)
+        await leave.wait()
+    inside.remove(name)
+
+
+async def test_nobody_joins_one_that_is_alone() -> None:
+    """Neither those who come together nor another one, though nobody waited before them; then each has its turn."""
+    gate, inside = Gate(), list[str]()
+    leave = [asyncio.Event() for _ in range(4)]
+    contexts = [gate.alone(), gate.alone(), gate.together(), gate.together()]
+    async with asyncio.TaskGroup() as visits:
+        visits.create_task(_in(contexts[0], "first", inside, leave[0]))
+        await asyncio.sleep(0)
+        visits.create_task(_in(contexts[1], "second", inside, leave[1]))
+        for number in (2, 3):
+            visits.create_task(_in(contexts[number], str(number), inside, leave[number]))
+        for number, expected in enumerate((["first"], ["second"], ["2", "3"], ["3"])):
+            for _ in range(5):
+                await asyncio.sleep(0)
+            assert inside == expected
+            leave[number].set()
+    assert inside == []
+
+
+async def test_those_behind_one_that_gives_up_go_in_at_once() -> None:
+    """They need not wait until whoever is inside leaves; and afterwards the next one alone waits for them all."""
+    gate, inside = Gate(), list[str]()
+    first, later = asyncio.Event(), asyncio.Event()
+    async with asyncio.TaskGroup() as visits:
+        visits.create_task(_in(gate.together(), "first", inside, first))
+        await asyncio.sleep(0)
+        gone = visits.create_task(_in(gate.alone(), "gone", inside, later))
+        visits.create_task(_in(gate.together(), "behind", inside, later))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert inside == ["first"]
+        gone.cancel()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert inside == ["first", "behind"]
+        last = asyncio.Event()
+        visits.create_task(_in(gate.alone(), "last", inside, last))
+        first.set()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert inside == ["behind"]
+        later.set()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert inside == ["last"]
+        last.set()
