@@ -1,4 +1,4 @@
-"""What worker and other process tell each other at a trial, without a process: the pipe and the process are scripted."""
+"""What worker and other process tell each other at a trial: the pipe and the process are scripted."""
 
 import hashlib
 import multiprocessing
@@ -30,7 +30,7 @@ class Pipe:
 
     def poll(self, seconds: float) -> bool:
         self.waited_s.append(seconds)
-        return self.comes[0] != "silent"
+        return bool(self.comes[0] != "silent")
 
     def recv(self) -> Any:
         found = self.comes.popleft()
@@ -105,7 +105,8 @@ def trial(monkeypatch: pytest.MonkeyPatch) -> Trial:
 async def test_what_the_other_process_found_is_the_frames(trial: Trial) -> None:
     """It is given the frame once it is ready, has so long for each, and is ended afterwards."""
     spawning = Spawning("ready", ("judged", "decoded", "inspection"))
-    assert await trial(spawning).judge(SUSPECT, b"bytes") == ("decoded", "inspection")
+    found: object = await trial(spawning).judge(SUSPECT, b"bytes")
+    assert found == ("decoded", "inspection")
     assert spawning.ours.sent == [(SUSPECT, b"bytes")]
     assert spawning.ours.waited_s == [3, 2]
     assert spawning.process.log == ["start", "kill", "join"]
