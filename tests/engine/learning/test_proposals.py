@@ -167,6 +167,21 @@ def test_rows_that_are_not_there_cannot_age(learner: Learner) -> None:
     assert row not in {bank.provenance(n) for n in range(len(bank.rows))}
 
 
+def test_learned_rows_may_leave_where_less_than_half_of_the_fit_is_left(
+    learner: Learner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Thinning may have left less of the fit than ageing would: what was learned has to be able to leave even so."""
+    confirm(learner, confirmation(1))
+    monkeypatch.setattr("patchline.engine.learning.proposals.fit_rows_kept", lambda first: len(first.rows) + 1)
+    rows = [learner.bank.provenance(n) for n in range(len(learner.bank.rows))]
+    with pytest.raises(LearningError, match="23 rows of the fit would be left, expected 25 or more of 24"):
+        list(learner.age(Ageing(feedback_id="a", operator="kim", rows=(rows[0],))))
+    learned = next(row for row in rows if row[0] == "f1")
+    for _ in learner.age(Ageing(feedback_id="b", operator="kim", rows=(learned,))):
+        pass
+    assert proposed(learner).preview.rows_removed == 1
+
+
 def test_learned_rows_do_not_count_for_the_half_of_the_fit_that_stays(learner: Learner) -> None:
     """Half of the fit's own rows stay, also where some have left before."""
     confirm(learner, confirmation(1))
