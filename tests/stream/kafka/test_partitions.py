@@ -102,6 +102,18 @@ async def test_a_worker_that_joins_reads_on_from_where_the_group_is(worker: Work
     assert worker.seen.crashes == {}
 
 
+async def test_a_partition_is_given_up_only_when_its_frames_are_released(worker: Worker) -> None:
+    """The note says that nothing is in flight: written while something is, the next owner would start too soon."""
+    await worker.rebalance(P[0])
+    await until(lambda: worker.readable == [P[0]])
+    worker.hold = asyncio.Event()
+    await worker.rebalance()
+    await until(lambda: worker.released == [([("frames", 0)], CONFIG.revoke_timeout_s)])
+    assert ("give up", [P[0]], True) not in worker.offsets.log
+    worker.hold.set()
+    await until(lambda: ("give up", [P[0]], True) in worker.offsets.log)
+
+
 async def test_the_consumer_is_one_that_commits_nothing_by_itself(worker: Worker) -> None:
     """It reads what is committed, beats often enough, and fetches a large backlog bit by bit."""
     options = worker.options
