@@ -1,5 +1,6 @@
 """Whose turn it is among the partitions that were read."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -151,3 +152,99 @@ def test_a_partition_that_is_dropped_amid_its_turn_is_forgotten() -> None:
     assert [topic.next() for _ in range(3)] == [1, 1, 1]
     assert topic.all.pop() is None
     assert topic.all.in_turn() == [TopicPartition("frames", 1)]
+
+
+def ahead(number: int = 0, **bounds: int) -> ReadAhead:
+    return ReadAhead(KafkaConfig(**bounds), CrashNotes("", end=0, window=64), 0)  # type: ignore[arg-type] # whole numbers
+
+
+def pushed(buffer: ReadAhead, *payloads: bytes) -> ReadAhead:
+    for payload in payloads:
+        offset = buffer.next_offset
+        position = Position("frames", 0, offset)
+        buffer.push(frame(f"0/{offset}", payload, camera="cam-0", position=position), offset)
+    return buffer
+
+
+def test_a_partition_is_full_at_exactly_its_frames_or_its_bytes() -> None:
+    """It is read no further then; what is taken makes room again, to the byte."""
+    by_frames = ahead(partition_buffer_frames=2)
+    assert not pushed(by_frames, b"x").full
+    assert pushed(by_frames, b"x").full
+    by_frames.pop()
+    assert not by_frames.full
+    by_bytes = ahead(partition_buffer_bytes=10)
+    assert not pushed(by_bytes, b"12345", b"6789").full
+    assert pushed(by_bytes, b"0").full
+    by_bytes.pop()
+    assert not by_bytes.full
+    assert pushed(by_bytes, b"12345").full
+    assert by_bytes.next_offset == 4
+
+
+async def test_who_asks_for_a_frame_waits_until_some_were_pushed() -> None:
+    """Whoever reads is told that a frame is asked for, and when one was taken; frames come in order."""
+    partition, all_ = TopicPartition("frames", 0), ReadAheads()
+    all_.add(partition, buffer := ahead())
+    all_.expect_change()
+    asking = asyncio.create_task(all_.take())
+    await all_.until_changed(60)
+    assert all_.asked
+    assert not asking.done()
+    all_.expect_change()
+    pushed(buffer, b"a", b"b")
+    assert (all_.waiting, len(all_)) == (2, 1)
+    all_.tell_filled()
+    taken = await asking
+    assert (taken.frame_id, all_.asked, all_.waiting) == ("0/0", False, 1)
+    await all_.until_changed(60)  # one was taken
+    assert (await all_.take()).frame_id == "0/1"
+
+
+async def test_whoever_waits_for_a_frame_has_the_error_that_nobody_else_would_see() -> None:
+    """Also where frames wait, and again when asked again."""
+    all_ = ReadAheads()
+    asking = asyncio.create_task(all_.take())
+    await asyncio.sleep(0)
+    with all_.failing():
+        raise RuntimeError("refused")
+    with pytest.raises(RuntimeError, match="refused"):
+        await asking
+    all_.add(TopicPartition("frames", 0), pushed(ahead(), b"x"))
+    with pytest.raises(RuntimeError, match="refused"):
+        await all_.take()
+
+
+async def test_one_more_partition_ends_a_fetch_early() -> None:
+    """What is awaited would else know nothing of it until its time is over."""
+    all_, ended = ReadAheads(), []
+
+    async def fetch() -> None:
+        async with all_.until_more_partitions():
+            await asyncio.sleep(60)
+        ended.append(True)
+
+    fetching = asyncio.create_task(fetch())
+    await asyncio.sleep(0)
+    assert ended == []
+    partition = TopicPartition("frames", 1)
+    all_.add(partition, ahead())
+    await asyncio.wait_for(fetching, 10)
+    assert ended == [True]
+    assert partition in all_
+    all_.drop(partition)
+    assert partition not in all_
+    assert all_.get(partition) is None
+
+
+def test_partitions_are_asked_in_the_order_of_their_turns() -> None:
+    """The one whose turn it is comes first, then whichever has had least."""
+    topic = Topic(3)
+    for number in range(3):
+        topic.fill(number, 1)
+    assert topic.next() == 0
+    topic.all.end_turn()
+    topic.fill(0, 1)
+    assert [partition.partition for partition in topic.all.in_turn()] == [1, 2, 0]
+    assert topic.next() == 1
+    assert topic.all.in_turn()[0].partition == 1
