@@ -13,7 +13,7 @@ from patchline.stream.model.errors import LaneLostError
 from patchline.stream.model.frame import Frame, Position
 from patchline.stream.model.outcome import Outcome
 from patchline.stream.model.result import Result
-from patchline.stream.pipeline.checkpoint import Checkpoint, LaneEntry
+from patchline.stream.pipeline.checkpoint import Checkpoint, Lane, LaneEntry
 from tests.stream.scripted import frame
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -289,3 +289,21 @@ async def test_releasing_names_only_lanes_that_are_there_and_not_done() -> None:
     assert await checkpoint.release([("frames", 0)], 30) == []
     assert len(checkpoint.lanes) == 0
     assert not entry.lane.abandoned
+
+
+async def test_what_was_taken_leaves_once() -> None:
+    """Told again that it is durable, a lane lets no other frame go, and its watermark stays."""
+    lane = Lane(("frames", 0))
+    entries = [lane.arrive(Position("frames", 0, offset)) for offset in (5, 6)]
+    assert lane.take_ready() == []
+    entries[0].outcome = outcome(0, 5)
+    assert lane.take_ready() == [entries[0].outcome]
+    lane.leave()
+    lane.leave()
+    assert (lane.open, lane.watermark) == (1, Position("frames", 0, 5))
+    assert not lane.empty.is_set()
+    entries[1].outcome = outcome(0, 6)
+    lane.take_ready()
+    lane.leave()
+    assert (lane.open, lane.watermark) == (0, Position("frames", 0, 6))
+    assert lane.empty.is_set()
