@@ -20,9 +20,10 @@ squared differences of the stored float32 values decide. An index grows in place
   is measured to be quicker on this bank and machine.
 
 The pruned search is worth its complexity on a CPU: it is 3 to 15 times as fast as FAISS flat as its wheel comes (the
-figure `search` of tests/bench/README.md, which says what that flatters). On a GPU the kernels keep the host from waiting: `fused_search` starts them, `search_kernels`
-makes bounds and measures rows, `selection_kernels` chooses the patches that a frame's score needs, and `row_clusters`
-finds a near row to begin with. `row_neighbours` gives the neighbours of a bank's own rows that Eq. 7 asks for.
+figure `search` of tests/bench/README.md, which says what that flatters). On a GPU the kernels keep the host from
+waiting: `fused_search` starts them, `search_kernels` makes bounds and measures rows, `selection_kernels` chooses the
+patches that a frame's score needs, and `row_clusters` finds a near row to begin with. `row_neighbours` gives the
+neighbours of a bank's own rows that Eq. 7 asks for.
 
 This room knows nothing of images, banks and generations: it is given float32 vectors, and imports `numerics` and
 `types` only.
