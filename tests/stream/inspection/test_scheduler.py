@@ -10,6 +10,7 @@ import pytest
 
 from patchline.stream.inspection import scheduler as scheduler_module
 from patchline.stream.inspection.scheduler import EngineScheduler
+from tests.stream.waiting import Clock
 
 
 @pytest.fixture
@@ -246,16 +247,6 @@ def test_steps_that_must_be_alone_keep_calls_from_beginning() -> None:
     after.result(60)
     assert log == ["step0", "step1", "call"]
     scheduler.close()
-
-
-class Clock:
-    """A clock that moves only when it is told to."""
-
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 
 from patchline.stream.pipeline import pace as pace_module
 from patchline.stream.pipeline.pace import Pace
+from tests.stream.waiting import Clock
 
 BATCH_S = 0.2
 
@@ -86,16 +87,6 @@ async def test_one_batch_is_read_before_anything_is_known_of_the_engine() -> Non
     assert not reading.done()
     await _engine(pace)
     assert await reading < 1
-
-
-class Clock:
-    """A clock that moves only when it is told to."""
-
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 @pytest.fixture
