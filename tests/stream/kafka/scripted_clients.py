@@ -21,6 +21,7 @@ class ScriptedConsumer:
         self.firsts: dict[TopicPartition, int] = {}
         self.ends: dict[TopicPartition, int] = {}
         self.positions: dict[TopicPartition, int] = {}
+        """Where it reads next; the first offset of a partition that is not named, as of one just assigned."""
         self.metadata: dict[TopicPartition, OffsetAndMetadata] = {}
         """What the group has committed."""
         self.commits: list[dict[TopicPartition, OffsetAndMetadata]] = []
@@ -71,7 +72,7 @@ class ScriptedConsumer:
 
     async def position(self, partition: TopicPartition) -> int:
         self._ask()
-        return self.positions[partition]
+        return self.positions.get(partition, self.firsts.get(partition, 0))
 
     async def commit(self, offsets: dict[TopicPartition, OffsetAndMetadata]) -> None:
         self._ask()
