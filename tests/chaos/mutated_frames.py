@@ -74,7 +74,10 @@ async def all_committed(config: KafkaConfig, crowd: Crowd, sent: Sequence[Place]
     for partition, offset in sent:
         ends[partition] = max(ends[partition], offset + 1)
     partitions = [TopicPartition(config.frames_topic, number) for number in ends]
-    async with AIOKafkaConsumer(bootstrap_servers=config.bootstrap_servers, group_id=config.group) as reader:
+    asking = AIOKafkaConsumer(
+        bootstrap_servers=config.bootstrap_servers, group_id=config.group, enable_auto_commit=False
+    )
+    async with asking as reader:
         async with asyncio.timeout(900):
             while crowd.running and any([(await reader.committed(p) or 0) < ends[p.partition] for p in partitions]):
                 await asyncio.sleep(0.2)

@@ -24,7 +24,9 @@ async def leave_notes(line: Line) -> None:
     """What workers leave that died twice with the first frame of a partition alone in flight."""
     note = json.dumps({"in_flight": 1, "until": 1, "crashes": 2})
     partitions = [TopicPartition(line.frames, number) for number in (GOOD, POISON)]
-    async with AIOKafkaConsumer(bootstrap_servers=line.bootstrap, group_id=line.group) as consumer:
+    # Left to itself, a consumer commits its position without a note as it leaves.
+    consumer = AIOKafkaConsumer(bootstrap_servers=line.bootstrap, group_id=line.group, enable_auto_commit=False)
+    async with consumer:
         consumer.assign(partitions)
         await consumer.commit({partition: OffsetAndMetadata(0, note) for partition in partitions})
 

@@ -100,7 +100,9 @@ async def results_of(config: KafkaConfig) -> list[Result]:
 
 async def committed(config: KafkaConfig) -> dict[int, int]:
     """The group's committed offset of each partition of frames; 0 where it has none."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=config.bootstrap_servers, group_id=config.group)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=config.bootstrap_servers, group_id=config.group, enable_auto_commit=False
+    )
     await consumer.start()
     try:
         partitions = [TopicPartition(config.frames_topic, number) for number in range(3)]
