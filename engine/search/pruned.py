@@ -16,9 +16,10 @@ import torch
 from patchline.engine.numerics.matmul import product
 from patchline.engine.numerics.projection import sampled_axes
 from patchline.engine.numerics.rounding import UNIT
+from patchline.engine.search.code_passes import at_least, largest_products, least_of_pairs, near_rows
 from patchline.engine.search.code_width import best_width
 from patchline.engine.search.index import FOLD, check_queries, sq_pairs, take_farthest, take_nearest
-from patchline.engine.search.int8_codes import DIGITS, LARGEST, Coded, CodeSpace, code_products, unfolded
+from patchline.engine.search.int8_codes import Coded, CodeSpace, code_dtype, code_products
 from patchline.engine.types import Doubles, Floats, Indices
 
 BLOCK_VALUES = 2**20
@@ -48,7 +49,7 @@ class PrunedSearch:
 
     def __init__(self, rows: Floats, width: int | None = None) -> None:
         self._rows = np.empty((0, rows.shape[1]), dtype=np.float32)  # with room to grow
-        self._codes = torch.empty((0, 0), dtype=torch.int8)
+        self._codes = torch.empty((0, 0), dtype=code_dtype())
         self._count = 0
         self._error = self._first_error = 0.0
         """The largest error of the rows' codes: now, and when the code space was made."""
@@ -82,7 +83,7 @@ class PrunedSearch:
         """See `NearestNeighbours.with_rows`: it keeps the axes, which cost the most to find."""
         other = copy(self)
         other._rows = np.empty((0, self._rows.shape[1]), dtype=np.float32)
-        other._codes = torch.empty((0, 0), dtype=torch.int8)
+        other._codes = torch.empty((0, 0), dtype=code_dtype())
         other._count, other._error = 0, 0.0
         other.add(rows)
         return other
@@ -138,56 +139,28 @@ class PrunedSearch:
 
     def _near_row(self, queries: Floats, coded: Coded, rows: int) -> Floats:
         """Distances, float32 (n,), to the row with the largest product among the first `rows`: upper bounds."""
-        sq = np.empty(len(queries), dtype=np.float32)
+        near = np.empty(len(queries), dtype=np.int64)
         block = max(1, BLOCK_VALUES // rows)
         for start in range(0, len(queries), block):
             part = slice(start, start + block)
-            products = code_products(torch.from_numpy(coded.codes[part]), self._codes[:rows])
-            near = products.numpy().argmax(1)  # torch's own takes longer than the product
-            sq[part] = sq_pairs(queries[part], np.arange(len(near)), self._rows, near)
-        return np.sqrt(sq)
+            largest_products(code_products(coded.codes[part], self._codes[:rows]), rows, near[part])
+        return np.sqrt(sq_pairs(queries, np.arange(len(near)), self._rows, near))
 
     def _nearest_one(self, queries: Floats, coded: Coded, _k: int, block: int) -> tuple[Floats, Indices]:
-        starts = range(0, len(queries), block)
-        pairs = [self._near(queries[start : start + block], coded[start : start + block]) for start in starts]
-        query_of = np.concatenate([near + start for (near, _, _), start in zip(pairs, starts, strict=True)])
-        row_of = np.concatenate([rows for _, rows, _ in pairs])
-        far = np.concatenate([far + start for (_, _, far), start in zip(pairs, starts, strict=True)])
-        measured = sq_pairs(queries, query_of, self._rows, row_of)
-        first_pair = np.searchsorted(query_of, np.arange(len(queries)))
-        best = np.minimum.reduceat(measured, first_pair)
-        row = np.minimum.reduceat(np.where(measured == best[query_of], row_of, len(self)), first_pair)
-        if len(far):
+        best, row = np.empty(len(queries), dtype=np.float32), np.empty(len(queries), dtype=np.int64)
+        far = np.empty(len(queries), dtype=np.bool_)
+        for start in range(0, len(queries), block):
+            part = slice(start, start + block)
+            asked, in_code = queries[part], coded[part]
+            products = code_products(in_code.codes, self._codes)
+            most_left = int(MOST_LEFT * len(self))
+            near = near_rows(products, len(self), most_left, asked, in_code, self._rows, self._space, self._error)
+            query_of = np.repeat(np.arange(len(asked)), np.diff(near.starts))
+            least_of_pairs(sq_pairs(asked, query_of, self._rows, near.rows), near, best[part], row[part])
+            far[part] = near.far
+        if far.any():
             best[far], row[far] = self._nearest_flat(queries[far])
         return best[:, None], row[:, None]
-
-    def _near(self, queries: Floats, coded: Coded) -> tuple[Indices, Indices, Indices]:
-        """Pair each query with the rows that may be its nearest.
-
-        Returns:
-            Queries and rows, int64 (p,) each, ordered by query, one pair or more for each query; and the queries, int64
-            (f,), for which codes leave too many rows: these have one pair, and must be compared with all rows.
-        """
-        products = code_products(torch.from_numpy(coded.codes), self._codes)  # (n, M')
-        n, fold = len(queries), products.shape[1] // FOLD
-        folded = products.view(n, FOLD, fold)
-        most, values = folded.amax(1).numpy(), folded.numpy()
-        query, column = np.arange(n), most.argmax(1)
-        first = np.minimum(values[query, :, column].argmax(1) * fold + column, len(self) - 1)  # some are no rows yet
-        least = self._space.least(coded, self._reach(sq_pairs(queries, query, self._rows, first)), self._error)
-        near = most >= least[:, None]
-        columns, far = np.flatnonzero(near), np.empty(0, np.int64)
-        if len(columns) >= fold and len(far := np.flatnonzero(near.all(1))):
-            left = (values[far].reshape(len(far), -1) >= least[far, None]).sum(1)
-            far = far[left > MOST_LEFT * len(self)]
-            near[far, :] = False
-            near[far, first[far] % fold] = True
-            columns = np.flatnonzero(near)
-        query_of, row_of = unfolded(values, columns, least)
-        if products.shape[1] > len(self):
-            real = row_of < len(self)
-            query_of, row_of = query_of[real], row_of[real]
-        return query_of, row_of, far
 
     def _nearest_flat(self, queries: Floats) -> tuple[Floats, Indices]:
         """Nearest rows of queries so far from all rows that no code tells these apart, by products in float64."""
@@ -216,13 +189,13 @@ class PrunedSearch:
         return sq, nearest
 
     def _some_of_block(self, queries: Floats, coded: Coded, k: int) -> tuple[Floats, Indices]:
-        products = code_products(torch.from_numpy(coded.codes), self._codes)[:, : len(self)]
+        products = code_products(coded.codes, self._codes)
         n = len(queries)
         query = np.repeat(np.arange(n), k)
-        first = products.topk(k, dim=1, sorted=False).indices.numpy().ravel()
+        first = torch.from_numpy(products[:, : len(self)]).topk(k, dim=1, sorted=False).indices.numpy().ravel()
         sq = sq_pairs(queries, query, self._rows, first).reshape(n, k)
         least = self._space.least(coded, self._reach(sq.max(1)), self._error)
-        query_of, row_of = np.nonzero(products.numpy() >= least[:, None])
+        query_of, row_of = at_least(products, len(self), least)
         counts = np.bincount(query_of, minlength=n)
         rank = np.arange(len(query_of)) - np.repeat(np.cumsum(counts) - counts, counts)
         all_sq = np.full((n, counts.max()), np.inf, dtype=np.float32)
@@ -244,11 +217,10 @@ class PrunedSearch:
             self._error = max(self._error, error)
 
     def _reserve(self, rows: int) -> None:
-        """Make room for `rows` in all; codes of rows that have not been added yet are as far as codes can be."""
+        """Make room for `rows` in all."""
         rows = -(-rows // FOLD) * FOLD
         grown = np.zeros((rows, self._rows.shape[1]), dtype=np.float32)
         grown[: len(self._rows)] = self._rows
-        codes = torch.zeros((rows, self._space.width), dtype=torch.int8)
-        codes[:, -DIGITS:] = -LARGEST
+        codes = torch.zeros((rows, self._space.width), dtype=code_dtype())
         codes[: len(self._codes)] = self._codes if len(self._codes) else codes[:0]
         self._rows, self._codes = grown, codes
