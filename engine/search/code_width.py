@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from patchline.engine.numerics.core_pool import submit
+from patchline.engine.numerics.core_pool import computing_with
 from patchline.engine.numerics.matmul import product
 from patchline.engine.search.index import sq_pairs
 from patchline.engine.search.int8_codes import DIGITS, LARGEST, CodeSpace, code_dtype, code_products
@@ -69,17 +69,14 @@ def pair_cost(dimensions: int) -> float:
 
     Both are measured on one core, as frames have one each.
     """
-    return submit(lambda: _pair_cost(dimensions)).result()
-
-
-def _pair_cost(dimensions: int) -> float:
     drawn = np.random.default_rng(0)
     rows = drawn.random((WIDTH_ROWS, dimensions), dtype=np.float32)
     query_of, row_of = drawn.integers(_PROBES, size=WIDTH_ROWS), drawn.permutation(WIDTH_ROWS)
     codes = drawn.integers(-LARGEST, LARGEST + 1, (WIDTH_ROWS, _PROBED_WIDTH)).astype(np.int8)
     of_rows = torch.from_numpy(codes).to(code_dtype())
-    pair_s = _least_s(lambda: sq_pairs(rows[:_PROBES], query_of, rows, row_of)) / WIDTH_ROWS
-    product_s = _least_s(lambda: code_products(codes[:_PROBES], of_rows))
+    with computing_with(1):
+        pair_s = _least_s(lambda: sq_pairs(rows[:_PROBES], query_of, rows, row_of)) / WIDTH_ROWS
+        product_s = _least_s(lambda: code_products(codes[:_PROBES], of_rows))
     return pair_s / product_s * codes.size * _PROBES
 
 
