@@ -80,7 +80,7 @@ class CodeBounds:
         reach = upper.clamp(min=0).double().sqrt_().numpy()
         least = self._space.least(coded, reach, self._error)
         products = code_products(coded.codes, self._centres[centres])
-        near, numbers = at_least(products, centres.stop - centres.start, least)
+        near, numbers = at_least(products, least)
         return torch.from_numpy(near), torch.from_numpy(numbers)
 
 

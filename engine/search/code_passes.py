@@ -1,8 +1,9 @@
 """Compiled passes over products of codes (`search.int8_codes`): which rows may be the nearest of a query.
 
-Products are whole numbers, int32 or float32, of n queries with the rows of a bank: the larger, the nearer. They are
-passed over once for the largest of each `CHUNK`, while they are in cache; all later steps touch the few chunks that
-hold a product which is large enough.
+Products are whole numbers, int32 or float32, of n queries with some rows of a bank: the larger, the nearer. They are
+made for a few hundred rows at a time, so that they are in the core's cache as they are passed over, and so that the
+library that multiplies brings the rows' codes into its own order but once. Each pass looks for the largest of every
+`CHUNK` first; all else touches the few chunks that hold a product which is large enough.
 """
 
 from dataclasses import dataclass
@@ -14,11 +15,11 @@ from numpy.typing import NDArray
 
 from patchline.engine.numerics.compiled import compiled
 from patchline.engine.numerics.rounding import UNIT
-from patchline.engine.search.int8_codes import Coded, CodeSpace, least_product
+from patchline.engine.search.int8_codes import LOWEST, Coded, CodeSpace, least_product
 from patchline.engine.types import Floats, Indices
 
 CHUNK = 64
-"""Products of which the largest is kept."""
+"""Products of which the largest is looked for."""
 Products = NDArray[Any]
 """Whole numbers, int32 or float32."""
 _PAIRS = 64
@@ -38,27 +39,116 @@ class NearRows:
     far: NDArray[np.bool_]
 
 
-@compiled
-def chunks_most(products: Products, count: int, most: Products) -> int:
-    """Write the largest of each `CHUNK` of a query's first `count` products to `most`; return the first largest's place.
+class Largest:
+    """The row of each query's largest product, the lowest of equals, as blocks of rows are passed over in order.
 
     Args:
-        products: (M,), of one query.
-        count: how many of them are rows.
-        most: (count / CHUNK, rounded up).
+        queries: how many there are.
     """
+
+    def __init__(self, queries: int) -> None:
+        self._products = np.full(queries, 2 * LOWEST, np.int32)
+        self.rows = np.zeros(queries, np.int64)
+        """So far, int64 (n,)."""
+
+    def add(self, products: Products, first: int) -> None:
+        """Pass over products, (n, m), with the rows from `first` on."""
+        _add_to_largest(products, first, self._products, self.rows)
+
+
+class Nearest:
+    """The rows that may be the nearest of queries, as blocks of rows are passed over in order.
+
+    The row with the largest product so far is measured, which bounds what products can matter. As it nears, rows that
+    were kept turn out to be too far, and are left out at the end.
+
+    Args:
+        queries: float32 (n, D).
+        coded: the same in `space`.
+        rows: float32 (M, D), all rows of the bank.
+        space: of the codes.
+        error: the largest error of the rows' codes.
+        most_left: rows kept, from which on a query counts as far.
+    """
+
+    def __init__(
+        self, queries: Floats, coded: Coded, rows: Floats, space: CodeSpace, error: float, most_left: int
+    ) -> None:
+        n = len(queries)
+        self._vectors = (queries, rows)
+        self._measures = (coded.sq, coded.error, coded.beyond, coded.rounding, error, space.step)
+        self._most_left = most_left
+        self._best = np.full(n, 2 * LOWEST, np.int32)
+        self._best_row = np.zeros(n, np.int64)
+        self._least = np.full(n, LOWEST, np.int32)
+        self._kept = np.zeros(n, np.int64)
+        self._pairs = np.empty((3, _PAIRS * n), np.int32)
+        """Queries, rows and products."""
+        self._total = 0
+
+    def add(self, products: Products, first: int) -> None:
+        """Pass over products, (n, m), with the rows from `first` on."""
+        query, n = 0, len(products)
+        while query < n:
+            query, self._total = _add_to_nearest(
+                products,
+                first,
+                query,
+                *self._vectors,
+                *self._measures,
+                self._most_left,
+                self._best,
+                self._best_row,
+                self._least,
+                self._kept,
+                self._pairs,
+                self._total,
+            )
+            if query < n:
+                more = np.empty((3, 2 * self._pairs.shape[1] + products.shape[1]), np.int32)
+                more[:, : self._total] = self._pairs[:, : self._total]
+                self._pairs = more
+
+    def near(self) -> NearRows:
+        """The pairs that are left once all rows have been passed over."""
+        n = len(self._best)
+        far = self._kept > self._most_left
+        rows, starts = np.empty(self._total + n, np.int64), np.empty(n + 1, np.int64)
+        _in_order(self._pairs, self._total, self._least, far, self._best_row, rows, starts)
+        return NearRows(rows[: starts[-1]], starts, far)
+
+
+@compiled
+def _chunks_most(products: Products, most: Products) -> int:
+    """Write the largest of each `CHUNK` of a query's products, (m,), to `most`; return the number of the largest's."""
     best = 0
     for chunk in range(len(most)):
         largest = products[chunk * CHUNK]
-        for row in range(chunk * CHUNK, min(count, (chunk + 1) * CHUNK)):
-            largest = max(largest, products[row])
+        for row in range(chunk * CHUNK, min(len(products), (chunk + 1) * CHUNK)):
+            largest = products[row] if products[row] > largest else largest
         most[chunk] = largest
         if largest > most[best]:
             best = chunk
-    row = best * CHUNK
-    while products[row] < most[best]:
+    return best
+
+
+@compiled
+def _first_of(products: Products, chunk: int, value: Any) -> int:
+    """The place of the first product of a chunk that is `value`."""
+    row = chunk * CHUNK
+    while products[row] != value:
         row += 1
     return row
+
+
+@compiled
+def _add_to_largest(products: Products, first: int, best: NDArray[np.int32], rows: Indices) -> None:
+    most = np.empty((products.shape[1] + CHUNK - 1) // CHUNK, products.dtype)
+    for query in range(len(products)):
+        chunk = _chunks_most(products[query], most)
+        if most[chunk] > best[query]:
+            best[query] = most[chunk]
+            rows[query] = first + _first_of(products[query], chunk, most[chunk])
 
 
 @compiled
@@ -72,49 +162,10 @@ def sq_distance(a: Floats, b: Floats) -> float:
 
 
 @compiled
-def largest_products(products: Products, count: int, row: Indices) -> None:
-    """Write the row of each query's largest product among the first `count`, the lowest of equals, to `row`, (n,)."""
-    most = np.empty((count + CHUNK - 1) // CHUNK, products.dtype)
-    for query in range(len(products)):
-        row[query] = chunks_most(products[query], count, most)
-
-
-def near_rows(
+def _add_to_nearest(
     products: Products,
-    count: int,
-    most_left: int,
-    queries: Floats,
-    coded: Coded,
-    rows: Floats,
-    space: CodeSpace,
-    error: float,
-) -> NearRows:
-    """Pair each query with the rows that may be its nearest: those that no bound puts beyond the row that seems so.
-
-    Args:
-        products: (n, M), of the queries' codes with those of the rows.
-        count: how many of the M are rows.
-        most_left: pairs from which a query counts as far.
-        queries: float32 (n, D).
-        coded: the same in `space`.
-        rows: float32 (M, D).
-        space: of the codes.
-        error: the largest error of the rows' codes.
-    """
-    n = len(products)
-    found = np.empty(_PAIRS * n, np.int64)
-    starts, far = np.empty(n + 1, np.int64), np.empty(n, np.bool_)
-    measures = (coded.sq, coded.error, coded.beyond, coded.rounding, error, space.step)
-    while (total := _near_rows(products, count, most_left, queries, rows, *measures, found, starts, far)) > len(found):
-        found = np.empty(total, np.int64)
-    return NearRows(found[:total], starts, far)
-
-
-@compiled
-def _near_rows(
-    products: Products,
-    count: int,
-    most_left: int,
+    first: int,
+    begin: int,
     queries: Floats,
     rows: Floats,
     sq: Floats,
@@ -123,35 +174,74 @@ def _near_rows(
     rounding: Floats,
     error: float,
     step: float,
-    found: Indices,
-    starts: Indices,
-    far: NDArray[np.bool_],
-) -> int:
-    """Fill `found`, `starts` and `far`; return how many pairs there are, which may be more than `found` holds."""
+    most_left: int,
+    best: NDArray[np.int32],
+    best_row: Indices,
+    least: NDArray[np.int32],
+    kept: Indices,
+    pairs: NDArray[np.int32],
+    total: int,
+) -> tuple[int, int]:
+    """Pass over the products of the queries from `begin` on, as long as there is room for more pairs.
+
+    Returns the first query that had to wait, and how many pairs there are now.
+    """
+    count = products.shape[1]
     most = np.empty((count + CHUNK - 1) // CHUNK, products.dtype)
     allowance = 1 + 2 * (queries.shape[1] + 4) * UNIT  # float32 sums err a little
-    total = 0
-    for query in range(len(products)):
+    for query in range(begin, len(products)):
+        if total + count > pairs.shape[1]:
+            return query, total
         of_query = products[query]
-        first = chunks_most(of_query, count, most)
-        reach = sqrt(sq_distance(queries[query], rows[first]) * allowance)
-        least = least_product(reach, error, sq[query], query_error[query], beyond[query], rounding[query], step)
-        starts[query], begin = total, total
+        largest = _chunks_most(of_query, most)
+        if most[largest] > best[query]:
+            best[query] = most[largest]
+            best_row[query] = first + _first_of(of_query, largest, most[largest])
+            reach = sqrt(sq_distance(queries[query], rows[best_row[query]]) * allowance)
+            bound = least_product(reach, error, sq[query], query_error[query], beyond[query], rounding[query], step)
+            least[query] = max(least[query], bound)
+        bar = products.dtype.type(least[query])
+        if most[largest] < bar or kept[query] > most_left:
+            continue
+        before = total
         for chunk in range(len(most)):
-            if most[chunk] >= least:
+            if most[chunk] >= bar:
                 for row in range(chunk * CHUNK, min(count, (chunk + 1) * CHUNK)):
-                    if of_query[row] >= least:
-                        if total < len(found):
-                            found[total] = row
+                    if of_query[row] >= bar:
+                        pairs[0, total], pairs[1, total], pairs[2, total] = query, first + row, of_query[row]
                         total += 1
-        far[query] = total - begin > most_left
+        kept[query] += total - before
+    return len(products), total
+
+
+@compiled
+def _in_order(
+    pairs: NDArray[np.int32],
+    total: int,
+    least: NDArray[np.int32],
+    far: NDArray[np.bool_],
+    best_row: Indices,
+    rows: Indices,
+    starts: Indices,
+) -> None:
+    """Write the rows of pairs whose product is large enough to `rows`, by query, and where each query's begin."""
+    starts[:] = 0
+    for pair in range(total):
+        query = pairs[0, pair]
+        if pairs[2, pair] >= least[query] and not far[query]:
+            starts[query + 1] += 1
+    for query in range(len(far)):
         if far[query]:
-            total = begin
-            if total < len(found):
-                found[total] = first
-            total += 1
-    starts[len(products)] = total
-    return total
+            starts[query + 1] = 1
+        starts[query + 1] += starts[query]
+        if far[query]:
+            rows[starts[query]] = best_row[query]
+    place = starts[:-1].copy()
+    for pair in range(total):
+        query = pairs[0, pair]
+        if pairs[2, pair] >= least[query] and not far[query]:
+            rows[place[query]] = pairs[1, pair]
+            place[query] += 1
 
 
 def least_of_pairs(sq: Floats, near: NearRows, best: Floats, row: Indices) -> None:
@@ -176,35 +266,31 @@ def _least_of_pairs(sq: Floats, rows: Indices, starts: Indices, best: Floats, ro
         best[query], row[query] = sq[least], rows[least]
 
 
-def at_least(products: Products, count: int, least: NDArray[np.int32]) -> tuple[Indices, Indices]:
-    """Find all products of rows that are not less than their query's least.
-
-    Args:
-        products: (n, M).
-        count: how many of the M are rows.
-        least: int32 (n,), for each query.
+def at_least(products: Products, least: NDArray[np.int32]) -> tuple[Indices, Indices]:
+    """Find all products, (n, m), that are not less than their query's least, int32 (n,).
 
     Returns:
         Queries and rows, int64 (p,) each, ordered by query, and then by row.
     """
     queries, rows = np.empty((2, _PAIRS * len(products)), np.int64)
-    while (total := _at_least(products, count, least, queries, rows)) > len(rows):
+    while (total := _at_least(products, least, queries, rows)) > len(rows):
         queries, rows = np.empty((2, total), np.int64)
     return queries[:total], rows[:total]
 
 
 @compiled
-def _at_least(products: Products, count: int, least: NDArray[np.int32], queries: Indices, rows: Indices) -> int:
+def _at_least(products: Products, least: NDArray[np.int32], queries: Indices, rows: Indices) -> int:
     """Fill `queries` and `rows`; return how many pairs there are, which may be more than these hold."""
-    total = 0
+    total, count = 0, products.shape[1]
     most = np.empty((count + CHUNK - 1) // CHUNK, products.dtype)
     for query in range(len(products)):
-        of_query = products[query]
-        chunks_most(of_query, count, most)
+        of_query, bar = products[query], products.dtype.type(least[query])
+        if most[_chunks_most(of_query, most)] < bar:
+            continue
         for chunk in range(len(most)):
-            if most[chunk] >= least[query]:
+            if most[chunk] >= bar:
                 for row in range(chunk * CHUNK, min(count, (chunk + 1) * CHUNK)):
-                    if of_query[row] >= least[query]:
+                    if of_query[row] >= bar:
                         if total < len(rows):
                             queries[total], rows[total] = query, row
                         total += 1

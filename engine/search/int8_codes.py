@@ -51,7 +51,7 @@ BOX_HEADROOM = 1.25
 """The box is so much wider than the rows that it is made for, so that rows like them fit when they join later."""
 CRAWL = 2.0
 """8-bit products that take so many times as long as float32 are left alone; where they pay, they take a third."""
-LOWEST = -(2.0**24)
+LOWEST = -(2**24)
 """No product is less, and float32 holds it."""
 MOST_HALF = LARGEST * LARGEST * (DIGITS - 1)
 """Digits hold half a squared norm less this number, a difference that lies between plus and minus this number."""

@@ -8,6 +8,7 @@ Floor for n queries: 2 n M W operations on 8-bit integers, and one pass over the
 by blocks of queries; flat search needs 2 n M D flop, each of them four times as dear.
 """
 
+from collections.abc import Iterator
 from copy import copy
 
 import numpy as np
@@ -16,14 +17,16 @@ import torch
 from patchline.engine.numerics.matmul import product
 from patchline.engine.numerics.projection import sampled_axes
 from patchline.engine.numerics.rounding import UNIT
-from patchline.engine.search.code_passes import at_least, largest_products, least_of_pairs, near_rows
+from patchline.engine.search.code_passes import Largest, Nearest, Products, at_least, least_of_pairs
 from patchline.engine.search.code_width import best_width
 from patchline.engine.search.index import FOLD, check_queries, sq_pairs, take_farthest, take_nearest
 from patchline.engine.search.int8_codes import Coded, CodeSpace, code_dtype, code_products
-from patchline.engine.types import Doubles, Floats, Indices
+from patchline.engine.types import Codes, Doubles, Floats, Indices
 
-BLOCK_VALUES = 2**20
-"""Products held at a time: 4 MiB, a share of the last-level cache."""
+BLOCK_VALUES = 2**19
+"""Products held at a time: 2 MiB, which a core's own cache holds."""
+BLOCK_QUERIES = 1024
+"""Queries whose products are made at a time: with more, rows would come in blocks that are too narrow."""
 CODED_VALUES = 2**19
 """Values of queries that are coded at a time: fewer would take longer to set up than to compute."""
 CODED_ROWS = 8192
@@ -34,6 +37,8 @@ FLAT_ROWS = 1024
 """Rows in such a product at a time, as float64."""
 MOST_WORSE = 2.0
 """Rows that join outside the box loosen all bounds. All are coded anew once the error is so many times larger."""
+FIRST_BLOCK = 64
+"""Queries, the farthest as far as is known, that are searched first and set a limit for the others."""
 FIRST_SHARE = 8
 """One in so many rows, the first ones, is compared first to see which queries cannot be the farthest."""
 
@@ -93,9 +98,8 @@ class PrunedSearch:
         queries = check_queries(queries, k, self._rows.shape[1], len(self))
         if not len(queries):
             return np.empty((0, k), dtype=np.float32), np.empty((0, k), dtype=np.int64)
-        block = max(1, BLOCK_VALUES // len(self._codes))
         find = self._nearest_one if k == 1 else self._nearest_some
-        sq, nearest = find(queries, self._coded(queries), k, block)
+        sq, nearest = find(queries, self._coded(queries), k)
         return np.sqrt(sq), nearest
 
     def farthest(self, queries: Floats, k: int) -> tuple[Indices, Floats, Indices]:
@@ -107,7 +111,7 @@ class PrunedSearch:
         the others, the row with the largest product among all is measured, which is the nearest or nearly so.
         """
         queries = check_queries(queries, 1, self._rows.shape[1], len(self))
-        block = max(1, BLOCK_VALUES // len(self._codes))
+        block = max(k, FIRST_BLOCK)
         far, nearest = np.full(len(queries), -1.0, dtype=np.float32), np.zeros(len(queries), dtype=np.int64)
         coded = self._coded(queries)
         upper = self._near_row(queries, coded, max(1, len(self) // FIRST_SHARE))
@@ -127,7 +131,7 @@ class PrunedSearch:
             for part in (candidates[:k], candidates[k:]):
                 part = still_open(part)
                 if len(part):
-                    sq, row = self._nearest_one(queries[part], coded[part], 1, block)
+                    sq, row = self._nearest_one(queries[part], coded[part], 1)
                     far[part], nearest[part] = np.sqrt(sq[:, 0]), row[:, 0]
         return take_farthest(far, nearest, k)
 
@@ -140,27 +144,36 @@ class PrunedSearch:
     def _near_row(self, queries: Floats, coded: Coded, rows: int) -> Floats:
         """Distances, float32 (n,), to the row with the largest product among the first `rows`: upper bounds."""
         near = np.empty(len(queries), dtype=np.int64)
-        block = max(1, BLOCK_VALUES // rows)
-        for start in range(0, len(queries), block):
-            part = slice(start, start + block)
-            largest_products(code_products(coded.codes[part], self._codes[:rows]), rows, near[part])
+        for part in _parts(len(queries)):
+            largest = Largest(part.stop - part.start)
+            for products, first in self._products(coded.codes[part], rows):
+                largest.add(products, first)
+            near[part] = largest.rows
         return np.sqrt(sq_pairs(queries, np.arange(len(near)), self._rows, near))
 
-    def _nearest_one(self, queries: Floats, coded: Coded, _k: int, block: int) -> tuple[Floats, Indices]:
+    def _nearest_one(self, queries: Floats, coded: Coded, _k: int) -> tuple[Floats, Indices]:
         best, row = np.empty(len(queries), dtype=np.float32), np.empty(len(queries), dtype=np.int64)
         far = np.empty(len(queries), dtype=np.bool_)
-        for start in range(0, len(queries), block):
-            part = slice(start, start + block)
-            asked, in_code = queries[part], coded[part]
-            products = code_products(in_code.codes, self._codes)
-            most_left = int(MOST_LEFT * len(self))
-            near = near_rows(products, len(self), most_left, asked, in_code, self._rows, self._space, self._error)
+        for part in _parts(len(queries)):
+            asked = queries[part]
+            nearest = Nearest(
+                asked, coded[part], self._rows, self._space, self._error, most_left=int(MOST_LEFT * len(self))
+            )
+            for products, first in self._products(coded.codes[part], len(self)):
+                nearest.add(products, first)
+            near = nearest.near()
             query_of = np.repeat(np.arange(len(asked)), np.diff(near.starts))
             least_of_pairs(sq_pairs(asked, query_of, self._rows, near.rows), near, best[part], row[part])
             far[part] = near.far
         if far.any():
             best[far], row[far] = self._nearest_flat(queries[far])
         return best[:, None], row[:, None]
+
+    def _products(self, codes: Codes, rows: int) -> Iterator[tuple[Products, int]]:
+        """Products of queries' codes, (n, W), with those of the first `rows`: blocks (n, m), and the first row of each."""
+        step = max(FOLD, BLOCK_VALUES // max(1, len(codes)) // FOLD * FOLD)
+        for first in range(0, rows, step):
+            yield code_products(codes, self._codes[first : min(first + step, rows)]), first
 
     def _nearest_flat(self, queries: Floats) -> tuple[Floats, Indices]:
         """Nearest rows of queries so far from all rows that no code tells these apart, by products in float64."""
@@ -181,21 +194,21 @@ class PrunedSearch:
             best[query[nearer]], row[query[nearer]] = measured[pair][nearer], row_of[pair][nearer] + start
         return best, row
 
-    def _nearest_some(self, queries: Floats, coded: Coded, k: int, block: int) -> tuple[Floats, Indices]:
+    def _nearest_some(self, queries: Floats, coded: Coded, k: int) -> tuple[Floats, Indices]:
         sq, nearest = np.empty((len(queries), k), dtype=np.float32), np.empty((len(queries), k), dtype=np.int64)
-        for start in range(0, len(queries), block):
-            part = slice(start, start + block)
+        step = max(1, BLOCK_VALUES // len(self))
+        for start in range(0, len(queries), step):
+            part = slice(start, start + step)
             sq[part], nearest[part] = self._some_of_block(queries[part], coded[part], k)
         return sq, nearest
 
     def _some_of_block(self, queries: Floats, coded: Coded, k: int) -> tuple[Floats, Indices]:
-        products = code_products(coded.codes, self._codes)
+        products = code_products(coded.codes, self._codes[: len(self)])
         n = len(queries)
         query = np.repeat(np.arange(n), k)
-        first = torch.from_numpy(products[:, : len(self)]).topk(k, dim=1, sorted=False).indices.numpy().ravel()
+        first = torch.from_numpy(products).topk(k, dim=1, sorted=False).indices.numpy().ravel()
         sq = sq_pairs(queries, query, self._rows, first).reshape(n, k)
-        least = self._space.least(coded, self._reach(sq.max(1)), self._error)
-        query_of, row_of = at_least(products, len(self), least)
+        query_of, row_of = at_least(products, self._space.least(coded, self._reach(sq.max(1)), self._error))
         counts = np.bincount(query_of, minlength=n)
         rank = np.arange(len(query_of)) - np.repeat(np.cumsum(counts) - counts, counts)
         all_sq = np.full((n, counts.max()), np.inf, dtype=np.float32)
@@ -224,3 +237,9 @@ class PrunedSearch:
         codes = torch.zeros((rows, self._space.width), dtype=code_dtype())
         codes[: len(self._codes)] = self._codes if len(self._codes) else codes[:0]
         self._rows, self._codes = grown, codes
+
+
+def _parts(queries: int) -> Iterator[slice]:
+    """Slices of as many queries as are searched together."""
+    for start in range(0, queries, BLOCK_QUERIES):
+        yield slice(start, min(start + BLOCK_QUERIES, queries))
