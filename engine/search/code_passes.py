@@ -2,8 +2,8 @@
 
 Products are whole numbers, int32 or float32, of n queries with some rows of a bank: the larger, the nearer. They are
 made for a few hundred rows at a time, so that they are in the core's cache as they are passed over, and so that the
-library that multiplies brings the rows' codes into its own order but once. Each pass looks for the largest of every
-`CHUNK` first; all else touches the few chunks that hold a product which is large enough.
+library that multiplies brings the rows' codes into its own order but once. Products are folded to `FOLD` columns first,
+by the largest of each; all else touches the few columns that hold a product which is large enough.
 """
 
 from dataclasses import dataclass
@@ -18,8 +18,8 @@ from patchline.engine.numerics.rounding import UNIT
 from patchline.engine.search.int8_codes import LOWEST, Coded, CodeSpace, least_product
 from patchline.engine.types import Floats, Indices
 
-CHUNK = 64
-"""Products of which the largest is looked for."""
+FOLD = 64
+"""Columns to which products are folded: product i is in column i modulo this. They fill whole vector registers."""
 Products = NDArray[Any]
 """Whole numbers, int32 or float32."""
 _PAIRS = 64
@@ -28,7 +28,7 @@ _PAIRS = 64
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NearRows:
-    """Pairs of a query and a row that may be its nearest, ordered by query, and then by row.
+    """Pairs of a query and a row that may be its nearest, ordered by query.
 
     `rows` is int64 (p,), `starts` int64 (n + 1,): those of query i are `rows[starts[i] : starts[i + 1]]`, one or more.
     `far` is bool (n,): of such a query codes leave too many rows. It has one pair, and must be compared with all rows.
@@ -119,36 +119,46 @@ class Nearest:
 
 
 @compiled
-def _chunks_most(products: Products, most: Products) -> int:
-    """Write the largest of each `CHUNK` of a query's products, (m,), to `most`; return the number of the largest's."""
-    best = 0
-    for chunk in range(len(most)):
-        largest = products[chunk * CHUNK]
-        for row in range(chunk * CHUNK, min(len(products), (chunk + 1) * CHUNK)):
-            largest = products[row] if products[row] > largest else largest
-        most[chunk] = largest
-        if largest > most[best]:
-            best = chunk
-    return best
+def _folded(products: Products, most: Products) -> Any:
+    """Write the largest of each column of a query's products, (m,), to `most`, (`FOLD`,); return the largest of all."""
+    layers = len(products) // FOLD
+    least = products[0]
+    for column in range(FOLD):
+        most[column] = products[column] if column < len(products) else least
+    for layer in range(1, layers):
+        of_layer = products[layer * FOLD : (layer + 1) * FOLD]
+        for column in range(FOLD):
+            most[column] = of_layer[column] if of_layer[column] > most[column] else most[column]
+    for row in range(max(layers, 1) * FOLD, len(products)):
+        column = row % FOLD
+        most[column] = products[row] if products[row] > most[column] else most[column]
+    largest = most[0]
+    for column in range(FOLD):
+        largest = most[column] if most[column] > largest else largest
+    return largest
 
 
 @compiled
-def _first_of(products: Products, chunk: int, value: Any) -> int:
-    """The place of the first product of a chunk that is `value`."""
-    row = chunk * CHUNK
-    while products[row] != value:
-        row += 1
-    return row
+def _first_of(products: Products, most: Products, value: Any) -> int:
+    """The lowest place of a product that is `value`, the largest."""
+    first = len(products)
+    for column in range(FOLD):
+        if most[column] == value:
+            for row in range(column, first, FOLD):
+                if products[row] == value:
+                    first = row
+                    break
+    return first
 
 
 @compiled
 def _add_to_largest(products: Products, first: int, best: NDArray[np.int32], rows: Indices) -> None:
-    most = np.empty((products.shape[1] + CHUNK - 1) // CHUNK, products.dtype)
+    most = np.empty(FOLD, products.dtype)
     for query in range(len(products)):
-        chunk = _chunks_most(products[query], most)
-        if most[chunk] > best[query]:
-            best[query] = most[chunk]
-            rows[query] = first + _first_of(products[query], chunk, most[chunk])
+        largest = _folded(products[query], most)
+        if largest > best[query]:
+            best[query] = largest
+            rows[query] = first + _first_of(products[query], most, largest)
 
 
 @compiled
@@ -187,26 +197,26 @@ def _add_to_nearest(
     Returns the first query that had to wait, and how many pairs there are now.
     """
     count = products.shape[1]
-    most = np.empty((count + CHUNK - 1) // CHUNK, products.dtype)
+    most = np.empty(FOLD, products.dtype)
     allowance = 1 + 2 * (queries.shape[1] + 4) * UNIT  # float32 sums err a little
     for query in range(begin, len(products)):
         if total + count > pairs.shape[1]:
             return query, total
         of_query = products[query]
-        largest = _chunks_most(of_query, most)
-        if most[largest] > best[query]:
-            best[query] = most[largest]
-            best_row[query] = first + _first_of(of_query, largest, most[largest])
+        largest = _folded(of_query, most)
+        if largest > best[query]:
+            best[query] = largest
+            best_row[query] = first + _first_of(of_query, most, largest)
             reach = sqrt(sq_distance(queries[query], rows[best_row[query]]) * allowance)
             bound = least_product(reach, error, sq[query], query_error[query], beyond[query], rounding[query], step)
             least[query] = max(least[query], bound)
         bar = products.dtype.type(least[query])
-        if most[largest] < bar or kept[query] > most_left:
+        if largest < bar or kept[query] > most_left:
             continue
         before = total
-        for chunk in range(len(most)):
-            if most[chunk] >= bar:
-                for row in range(chunk * CHUNK, min(count, (chunk + 1) * CHUNK)):
+        for column in range(FOLD):
+            if most[column] >= bar:
+                for row in range(column, count, FOLD):
                     if of_query[row] >= bar:
                         pairs[0, total], pairs[1, total], pairs[2, total] = query, first + row, of_query[row]
                         total += 1
@@ -261,7 +271,7 @@ def _least_of_pairs(sq: Floats, rows: Indices, starts: Indices, best: Floats, ro
     for query in range(len(best)):
         least = starts[query]
         for pair in range(least + 1, starts[query + 1]):
-            if sq[pair] < sq[least]:
+            if sq[pair] < sq[least] or (sq[pair] == sq[least] and rows[pair] < rows[least]):
                 least = pair
         best[query], row[query] = sq[least], rows[least]
 
@@ -270,7 +280,7 @@ def at_least(products: Products, least: NDArray[np.int32]) -> tuple[Indices, Ind
     """Find all products, (n, m), that are not less than their query's least, int32 (n,).
 
     Returns:
-        Queries and rows, int64 (p,) each, ordered by query, and then by row.
+        Queries and rows, int64 (p,) each, ordered by query.
     """
     queries, rows = np.empty((2, _PAIRS * len(products)), np.int64)
     while (total := _at_least(products, least, queries, rows)) > len(rows):
@@ -282,14 +292,14 @@ def at_least(products: Products, least: NDArray[np.int32]) -> tuple[Indices, Ind
 def _at_least(products: Products, least: NDArray[np.int32], queries: Indices, rows: Indices) -> int:
     """Fill `queries` and `rows`; return how many pairs there are, which may be more than these hold."""
     total, count = 0, products.shape[1]
-    most = np.empty((count + CHUNK - 1) // CHUNK, products.dtype)
+    most = np.empty(FOLD, products.dtype)
     for query in range(len(products)):
         of_query, bar = products[query], products.dtype.type(least[query])
-        if most[_chunks_most(of_query, most)] < bar:
+        if _folded(of_query, most) < bar:
             continue
-        for chunk in range(len(most)):
-            if most[chunk] >= bar:
-                for row in range(chunk * CHUNK, min(count, (chunk + 1) * CHUNK)):
+        for column in range(FOLD):
+            if most[column] >= bar:
+                for row in range(column, count, FOLD):
                     if of_query[row] >= bar:
                         if total < len(rows):
                             queries[total], rows[total] = query, row

@@ -23,7 +23,7 @@ WIDTH_ROWS = 2**13
 """Rows by which the width is chosen: what a width saves does not depend on how many more there are."""
 FARTHER = 2.5
 """Queries for choosing the width lie so many times as far from a row as its nearest row, as real patches do."""
-WIDTHS = (32, 48, 64, 96, 128)
+WIDTHS = (32, 48, 64, 96, 128, 192, 256)
 """Values of a code to choose from."""
 _PROBES, _PROBED_WIDTH, _TIMES = 64, 96, 5
 """Queries and their codes' width by which the machine's costs are measured, and how often; the quickest time counts."""

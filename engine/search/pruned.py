@@ -23,10 +23,11 @@ from patchline.engine.search.index import FOLD, check_queries, sq_pairs, take_fa
 from patchline.engine.search.int8_codes import Coded, CodeSpace, code_dtype, code_products
 from patchline.engine.types import Codes, Doubles, Floats, Indices
 
-BLOCK_VALUES = 2**19
-"""Products held at a time: 2 MiB, which a core's own cache holds."""
+BLOCK_ROWS = 512
+"""Rows multiplied at a time: wider blocks leave the core's cache, and with AMX take up to three times as long a row."""
 BLOCK_QUERIES = 1024
-"""Queries whose products are made at a time: with more, rows would come in blocks that are too narrow."""
+"""Queries that are multiplied at a time: their products with a block of rows take 2 MiB."""
+BLOCK_VALUES = BLOCK_ROWS * BLOCK_QUERIES
 CODED_VALUES = 2**19
 """Values of queries that are coded at a time: fewer would take longer to set up than to compute."""
 CODED_ROWS = 8192
@@ -170,8 +171,8 @@ class PrunedSearch:
         return best[:, None], row[:, None]
 
     def _products(self, codes: Codes, rows: int) -> Iterator[tuple[Products, int]]:
-        """Products of queries' codes, (n, W), with those of the first `rows`: blocks (n, m), and the first row of each."""
-        step = max(FOLD, BLOCK_VALUES // max(1, len(codes)) // FOLD * FOLD)
+        """Products of queries' codes, (n, W), with those of the first `rows`: blocks (n, m), and the first of each."""
+        step = BLOCK_ROWS if len(codes) >= FIRST_BLOCK else BLOCK_VALUES // FIRST_BLOCK
         for first in range(0, rows, step):
             yield code_products(codes, self._codes[first : min(first + step, rows)]), first
 

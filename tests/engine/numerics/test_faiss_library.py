@@ -62,7 +62,9 @@ def loaded(first: str, **variables: str) -> tuple[str, str, str | None]:
     """What FAISS's OpenBLAS and numpy's take the processor for, and what OPENBLAS_CORETYPE is after the import."""
     env = {name: value for name, value in os.environ.items() if name != "OPENBLAS_CORETYPE"} | variables
     code = LOADED.format(first=first)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120, env=env)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120, env=env
+    )
     told = json.loads(done.stdout)
     (of_faiss,) = (name for name in told["types"] if "faiss" in name)
     (of_numpy,) = (name for name in told["types"] if "numpy" in name)

@@ -9,7 +9,6 @@ import torch
 from numpy.typing import NDArray
 
 from patchline.engine.numerics.projection import principal_axes
-from patchline.engine.search import int8_codes
 from patchline.engine.search.int8_codes import CodeSpace, code_dtype, code_products, exact_int8
 
 
