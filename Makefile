@@ -27,7 +27,7 @@ test-quick: $(VENV)/.test  ## While working: what takes no slow server and not m
 	$(PYTEST) -m "not slow" $(ARGS)
 
 test-avx2: $(VENV)/.test  ## The engine's tests as on a processor with AVX2 and nothing wider
-	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 $(PYTEST) tests/engine $(ARGS)
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 MKL_ENABLE_INSTRUCTIONS=AVX2 NUMBA_CPU_NAME=haswell $(PYTEST) tests/engine $(ARGS)
 
 chaos: $(VENV)/.test  ## What is promised while things break, at full size; FIGURE="faults" for some
 	./tests/services/install.sh

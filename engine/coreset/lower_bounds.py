@@ -9,13 +9,12 @@ from torch import Tensor
 
 from patchline.engine.numerics.projection import principal_axes, with_residual
 from patchline.engine.numerics.rounding import UNIT
+from patchline.engine.search.code_passes import at_least
 from patchline.engine.search.index import FOLD
-from patchline.engine.search.int8_codes import Coded, CodeSpace, code_products, unfolded
+from patchline.engine.search.int8_codes import Coded, CodeSpace, code_dtype, code_products
 
 CODE_WIDTH = 64
 """Values of a code."""
-CODE_FOLD, FOLDED = 8, 160
-"""From `FOLDED` centres on, products are first reduced to the largest of each `CODE_FOLD`: later steps touch fewer."""
 AXES = (64, 32, 16)
 """Dimensions of the projection in float32 to choose from."""
 
@@ -57,8 +56,7 @@ class CodeBounds:
     def __init__(self, total: int, sample: NDArray[np.float64], axes: NDArray[np.float64]) -> None:
         self._space = CodeSpace(sample.astype(np.float32), axes, np.zeros(sample.shape[1]), CODE_WIDTH)
         self._coded = Coded.empty(total, self._space.width)
-        self._centres = torch.empty((0, self._space.width), dtype=torch.int8)
-        """And `CODE_FOLD` more, so that any of them can be folded."""
+        self._centres = torch.empty((0, self._space.width), dtype=code_dtype())
         self._error = 0.0
 
     @property
@@ -73,8 +71,7 @@ class CodeBounds:
     def add(self, centres: Tensor) -> None:
         """See `Bounds`."""
         codes, error = self._space.as_rows(self._coded[centres.numpy()])
-        spare = torch.zeros((CODE_FOLD, self._space.width), dtype=torch.int8)
-        self._centres = torch.cat([self._centres[:-CODE_FOLD], torch.from_numpy(codes), spare])
+        self._centres = torch.cat([self._centres, torch.from_numpy(codes).to(self._centres.dtype)])
         self._error = max(self._error, error)
 
     def pairs(self, vectors: slice | Tensor, upper: Tensor, centres: slice) -> tuple[Tensor, Tensor]:
@@ -82,25 +79,9 @@ class CodeBounds:
         coded = self._coded[vectors if isinstance(vectors, slice) else vectors.numpy()]
         reach = upper.clamp(min=0).double().sqrt_().numpy()
         least = self._space.least(coded, reach, self._error)
-        count = centres.stop - centres.start
-        wide = -(-count // CODE_FOLD) * CODE_FOLD if count >= FOLDED else count
-        compared = self._centres[centres.start : centres.start + wide]
-        products = code_products(torch.from_numpy(coded.codes), compared)  # (n, s), and a few more
-        near, numbers = _at_least(products, least) if count < FOLDED else _folded_at_least(products, least)
-        asked = numbers < count
-        return torch.from_numpy(near[asked]), torch.from_numpy(numbers[asked])
-
-
-def _at_least(products: Tensor, least: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Where `products`, int32 (n, s), are at least `least`, (n,): rows and columns, int64 (p,) each."""
-    near, columns = np.divmod(np.flatnonzero(products.numpy() >= least[:, None]), products.shape[1])
-    return near, columns
-
-
-def _folded_at_least(products: Tensor, least: NDArray[np.int32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The same; s is a multiple of `CODE_FOLD`."""
-    folded = products.view(len(products), CODE_FOLD, -1)
-    return unfolded(folded.numpy(), np.flatnonzero(folded.amax(1).numpy() >= least[:, None]), least)
+        products = code_products(coded.codes, self._centres[centres])
+        near, numbers = at_least(products, least)
+        return torch.from_numpy(near), torch.from_numpy(numbers)
 
 
 class FloatBounds:

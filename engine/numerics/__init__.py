@@ -5,7 +5,9 @@
 - `steps`: long work in steps, between which other work may have the thread.
 - `matmul`, `onednn`: matrix products by torch with as many threads as torch has, and weights packed in the layout in
   which oneDNN computes fastest.
-- `faiss_library`: the one import of FAISS, after PyTorch's, so that both share their threads.
+- `faiss_library`: the one import of FAISS, after PyTorch's, so that both share their threads, and with kernels that fit
+  the processor.
+- `compiled`: loops in machine code for this processor.
 - `quantise`, `integer_distances`: embeddings as 16-bit integers with one scale a recipe, and exact squared distances
   between them. So whatever is learned comes out the same on any machine.
 - `projection`: principal axes, which bound distances from below, and random directions.

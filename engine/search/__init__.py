@@ -12,15 +12,15 @@ squared differences of the stored float32 values decide. An index grows in place
 
 - `faiss`: `flat.FaissSearch`, on the CPU. FAISS multiplies all queries with all rows.
 - `torch`: `flat.TorchSearch`, on any device. Torch does the same.
-- `pruned` on a CPU: `pruned.PrunedSearch`. Products of 8-bit codes (`int8_codes`), of a width chosen for the bank
-  (`code_width`), bound distances from below and rule out most rows.
+- `pruned` on a CPU: `pruned.PrunedSearch`. Products of codes of 8 bits (`int8_codes`), of a width chosen for the bank
+  (`code_width`), bound distances from below and rule out most rows; compiled loops pass over them (`code_passes`).
 - `pruned` on a GPU: `device.DeviceSearch`. Products in half precision bound distances from below; queries that are in
   half precision themselves go through Triton kernels where these can be compiled.
-- `auto`: `pruned` on a GPU; on a CPU `faiss` for banks of fewer than 1,024 rows, else whichever of `faiss` and `pruned`
-  is measured to be quicker on this bank and machine.
+- `auto`: `pruned` on a GPU; on a CPU `faiss` for banks of fewer than 1,024 rows, else whichever of the three is
+  measured to be the quickest on this bank and machine.
 
-The pruned search is worth its complexity on a CPU: it is 3 to 15 times as fast as FAISS flat as its wheel comes (the
-figure `search` of tests/bench/README.md, which says what that flatters). On a GPU the kernels keep the host from
+The pruned search is worth its complexity on a CPU: the figure `search` (tests/bench/README.md) compares it with FAISS
+flat at its best. On a GPU the kernels keep the host from
 waiting: `fused_search` starts them, `search_kernels` makes bounds and measures rows, `selection_kernels` chooses the
 patches that a frame's score needs, and `row_clusters` finds a near row to begin with. `row_neighbours` gives the
 neighbours of a bank's own rows that Eq. 7 asks for.

@@ -1,34 +1,39 @@
 """Chooses how many values the codes of the pruned search have (`search.int8_codes`).
 
 Wider codes leave fewer rows to measure, but each product costs more. Where the least work lies depends on the bank's
-dimensions, so it is measured on a sample of its rows. The costs below are ratios of times on two cores; a choice that
-is not quite the best costs a little time and nothing else.
+dimensions, so it is measured on a sample of its rows; what a row that is left costs, beside a product, is measured on
+the machine. A choice that is not quite the best costs a little time and nothing else.
 """
+
+from collections.abc import Callable
+from functools import lru_cache
+from time import thread_time
+from typing import Any
 
 import numpy as np
 import torch
 
+from patchline.engine.numerics.core_pool import computing_with
 from patchline.engine.numerics.matmul import product
-from patchline.engine.search.int8_codes import DIGITS, CodeSpace, code_products
+from patchline.engine.search.index import sq_pairs
+from patchline.engine.search.int8_codes import DIGITS, LARGEST, CodeSpace, code_dtype, code_products
 from patchline.engine.types import Doubles, Floats
 
 WIDTH_ROWS = 2**13
 """Rows by which the width is chosen: what a width saves does not depend on how many more there are."""
 FARTHER = 2.5
 """Queries for choosing the width lie so many times as far from a row as its nearest row, as real patches do."""
-WIDTHS = (32, 48, 64, 96, 128)
+WIDTHS = (32, 48, 64, 96, 128, 192, 256)
 """Values of a code to choose from."""
-PAIR_COST = 15_000
-"""What measuring a pair that is left costs, in multiply-adds of an 8-bit product."""
-VALUE_COST = 50
-"""What each value of such a pair adds to that."""
+_PROBES, _PROBED_WIDTH, _TIMES = 64, 96, 5
+"""Queries and their codes' width by which the machine's costs are measured, and how often; the quickest time counts."""
 
 
 def best_width(rows: Floats, axes: Doubles, centre: Doubles) -> int:
     """Choose the width of codes that makes the least work for queries that lie off the rows.
 
-    A query's work, in multiply-adds of an 8-bit product, is M times the width, and what measuring each row that is left
-    costs. The queries are rows, each moved by `FARTHER` times the difference between another row and its nearest.
+    A query's work, in multiply-adds of a product of codes, is M times the width, and what measuring each row that is
+    left costs. The queries are rows, each moved by `FARTHER` times the difference between another row and its nearest.
 
     Args:
         rows: float32 (M, D).
@@ -44,18 +49,45 @@ def best_width(rows: Floats, axes: Doubles, centre: Doubles) -> int:
     apart = centred[chosen] - centred[sq.argmin(1)]
     queries = centred[chosen] + FARTHER * np.roll(apart, 1, 0)
     reach = np.sqrt(np.maximum(_sq_to_all(queries, centred).min(1), 0.0))
-    best, least_work = WIDTHS[0], np.inf
+    best, least_work, each = WIDTHS[0], np.inf, pair_cost(D)
     for width in WIDTHS:
         if width > D + 1 + DIGITS and width > WIDTHS[0]:
             break
         space = CodeSpace(rows, axes, centre, width)
         (codes, error), coded = space.rows(rows), space.queries((queries + centre).astype(np.float32))
-        products = code_products(torch.from_numpy(coded.codes), torch.from_numpy(codes)).numpy()
+        products = code_products(coded.codes, torch.from_numpy(codes).to(code_dtype()))
         left = float((products >= space.least(coded, reach, error)[:, None]).sum(1).mean())
-        work = M * width + left * (PAIR_COST + VALUE_COST * D)
+        work = M * width + left * each
         if work < least_work:
             best, least_work = width, work
     return best
+
+
+@lru_cache
+def pair_cost(dimensions: int) -> float:
+    """What it costs to measure a pair of vectors of so many dimensions, in multiply-adds of a product of codes.
+
+    Both are measured on one core, as frames have one each.
+    """
+    drawn = np.random.default_rng(0)
+    rows = drawn.random((WIDTH_ROWS, dimensions), dtype=np.float32)
+    query_of, row_of = drawn.integers(_PROBES, size=WIDTH_ROWS), drawn.permutation(WIDTH_ROWS)
+    codes = drawn.integers(-LARGEST, LARGEST + 1, (WIDTH_ROWS, _PROBED_WIDTH)).astype(np.int8)
+    of_rows = torch.from_numpy(codes).to(code_dtype())
+    with computing_with(1):
+        pair_s = _least_s(lambda: sq_pairs(rows[:_PROBES], query_of, rows, row_of)) / WIDTH_ROWS
+        product_s = _least_s(lambda: code_products(codes[:_PROBES], of_rows))
+    return pair_s / product_s * codes.size * _PROBES
+
+
+def _least_s(work: Callable[[], Any]) -> float:
+    """Seconds of this thread that it takes where nothing comes between."""
+    taken = []
+    for _ in range(_TIMES):
+        started = thread_time()
+        work()
+        taken.append(thread_time() - started)
+    return max(min(taken), 1e-9)
 
 
 def _sq_to_all(queries: Doubles, rows: Doubles) -> Doubles:

@@ -15,22 +15,25 @@ the squared norm of c(r) in digits of base 127, and one product gives
 for all pairs: the larger, the nearer. A query outside the box that the rows' codes span is moved onto it; that brings
 it nearer to each of them by at least the way it moved, as the sides of an obtuse triangle have it.
 
-8-bit products are exact and quick where the processor sums in 32 bits (AVX-512 VNNI, AMX); elsewhere float32 gives the
-same integers.
+8-bit products are exact and quick where the processor sums in 32 bits (AVX-512 VNNI, AVX-VNNI, AMX, the dot products of
+arm64); elsewhere float32 gives the same integers. What a processor has is measured (`exact_int8`).
 """
 
+import os
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from math import sqrt
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.linalg import vector_norm
 
+from patchline.engine.numerics.compiled import compiled
 from patchline.engine.numerics.matmul import FixedProduct
 from patchline.engine.numerics.rounding import UNIT
 from patchline.engine.types import Codes, Doubles, Floats, Indices
@@ -48,6 +51,8 @@ BOX_HEADROOM = 1.25
 """The box is so much wider than the rows that it is made for, so that rows like them fit when they join later."""
 CRAWL = 2.0
 """8-bit products that take so many times as long as float32 are left alone; where they pay, they take a third."""
+LOWEST = -(2**24)
+"""No product is less, and float32 holds it."""
 MOST_HALF = LARGEST * LARGEST * (DIGITS - 1)
 """Digits hold half a squared norm less this number, a difference that lies between plus and minus this number."""
 _THREAD = threading.local()
@@ -165,11 +170,9 @@ class CodeSpace:
         Returns:
             int32 (n,): rows with smaller products are ruled out.
         """
-        near = reach * (1 + SLIGHTLY) + error + queries.rounding
-        far = np.sqrt(np.maximum(np.square(near) - np.square(queries.beyond * (1 - SLIGHTLY), dtype=np.float64), 0.0))
-        sq = np.square((far + queries.error) * ((1 + SLIGHTLY) / self.step))
-        limit = np.floor((queries.sq - sq) / 2) + (MOST_HALF - 1)
-        least: NDArray[np.int32] = np.maximum(limit, np.iinfo(np.int32).min).astype(np.int32)
+        least = np.empty(len(reach), np.int32)
+        measures = (queries.sq, queries.error, queries.beyond, queries.rounding)
+        _least_of_each(np.asarray(reach, np.float64), error, *measures, self.step, least)
         return least
 
     def _points(self, vectors: Floats) -> tuple[torch.Tensor, torch.Tensor]:
@@ -196,29 +199,48 @@ class CodeSpace:
         return points, rounding.add_(size, alpha=moved + 4 * UNIT).float()
 
 
-def code_products(queries: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-    """Products of codes, int8 (n, W) and (M, W), exactly: int32 (n, M), valid until this thread's next call."""
-    out = _room(len(queries) * len(rows)).view(len(queries), len(rows))
-    if exact_int8():
-        return torch._int_mm(queries, rows.T, out=out)
-    return out.copy_(torch.mm(queries.float(), rows.T.float()))  # sums below 2^24
+@compiled
+def least_product(
+    reach: float, error: float, sq: float, query_error: float, beyond: float, rounding: float, step: float
+) -> int:
+    """`CodeSpace.least` of one query: its reach, the rows' error, what `Coded` says of it, and the step."""
+    near = reach * (1 + SLIGHTLY) + error + rounding
+    outside = beyond * (1 - SLIGHTLY)
+    far = sqrt(max(near * near - outside * outside, 0.0))
+    steps = (far + query_error) * ((1 + SLIGHTLY) / step)
+    return int(max(np.floor((sq - steps * steps) / 2) + (MOST_HALF - 1), LOWEST))
 
 
-def unfolded(folded: NDArray[np.int32], columns: Indices, least: NDArray[np.int32]) -> tuple[Indices, Indices]:
-    """Find all products that are not less than their query's least.
+@compiled
+def _least_of_each(
+    reach: Doubles,
+    error: float,
+    sq: Floats,
+    query_error: Floats,
+    beyond: Floats,
+    rounding: Floats,
+    step: float,
+    least: NDArray[np.int32],
+) -> None:
+    for i in range(len(reach)):
+        least[i] = least_product(reach[i], error, sq[i], query_error[i], beyond[i], rounding[i], step)
 
-    Args:
-        folded: products, int32 (n, F, fold), of rows layer * fold + column.
-        columns: flat indices into (n, fold), ascending, of columns whose largest product is not less than that.
-        least: int32 (n,), for each query.
 
-    Returns:
-        Queries and rows, int64 (p,) each, ordered by query.
+def code_dtype() -> torch.dtype:
+    """The type in which this machine multiplies codes soonest: int8 or float32, which holds the same whole numbers."""
+    return torch.int8 if exact_int8() else torch.float32
+
+
+def code_products(queries: Codes, rows: torch.Tensor) -> NDArray[Any]:
+    """Products of codes of queries, (n, W), and of rows, (M, W) as `code_dtype`, valid until this thread's next call.
+
+    They are whole numbers: int32 (n, M), or float32 where the rows' codes are: sums below 2^24.
     """
-    fold = folded.shape[2]
-    query_of, column = np.divmod(columns, fold)
-    hit, layer = np.divmod(np.flatnonzero(folded[query_of, :, column] >= least[query_of, None]), folded.shape[1])
-    return query_of[hit], layer * fold + column[hit]
+    room = _room(len(queries) * len(rows)).view(len(queries), len(rows))
+    asked = torch.from_numpy(queries)
+    if rows.dtype == torch.int8:
+        return torch._int_mm(asked, rows.T, out=room).numpy()
+    return torch.mm(asked.float(), rows.T, out=room.view(torch.float32)).numpy()
 
 
 def _room(values: int) -> torch.Tensor:
@@ -236,7 +258,10 @@ def exact_int8() -> bool:
 
     Where a processor adds two products in 16 bits first, the largest of one sign saturate, and those of mixed signs do
     not. Where it has no instructions for them, PyTorch multiplies one by one, which takes ten times as long as float32.
+    Who holds PyTorch to narrower instructions than the processor has means these products too, which do not heed it.
     """
+    if os.environ.get("ATEN_CPU_CAPABILITY") in ("default", "avx2"):
+        return False
     signs = torch.tensor([[1, 1], [-1, -1], [1, -1], [-1, 1]], dtype=torch.int8)
     extremes = signs.repeat(64, 64) * LARGEST
     rows = extremes.repeat(4, 1)

@@ -8,6 +8,7 @@ Floor for n queries: 2 n M W operations on 8-bit integers, and one pass over the
 by blocks of queries; flat search needs 2 n M D flop, each of them four times as dear.
 """
 
+from collections.abc import Iterator
 from copy import copy
 
 import numpy as np
@@ -16,13 +17,17 @@ import torch
 from patchline.engine.numerics.matmul import product
 from patchline.engine.numerics.projection import sampled_axes
 from patchline.engine.numerics.rounding import UNIT
+from patchline.engine.search.code_passes import Largest, Nearest, Products, at_least, least_of_pairs
 from patchline.engine.search.code_width import best_width
 from patchline.engine.search.index import FOLD, check_queries, sq_pairs, take_farthest, take_nearest
-from patchline.engine.search.int8_codes import DIGITS, LARGEST, Coded, CodeSpace, code_products, unfolded
-from patchline.engine.types import Doubles, Floats, Indices
+from patchline.engine.search.int8_codes import Coded, CodeSpace, code_dtype, code_products
+from patchline.engine.types import Codes, Doubles, Floats, Indices
 
-BLOCK_VALUES = 2**20
-"""Products held at a time: 4 MiB, a share of the last-level cache."""
+BLOCK_ROWS = 512
+"""Rows multiplied at a time: wider blocks leave the core's cache, and with AMX take up to three times as long a row."""
+BLOCK_QUERIES = 1024
+"""Queries that are multiplied at a time: their products with a block of rows take 2 MiB."""
+BLOCK_VALUES = BLOCK_ROWS * BLOCK_QUERIES
 CODED_VALUES = 2**19
 """Values of queries that are coded at a time: fewer would take longer to set up than to compute."""
 CODED_ROWS = 8192
@@ -33,6 +38,8 @@ FLAT_ROWS = 1024
 """Rows in such a product at a time, as float64."""
 MOST_WORSE = 2.0
 """Rows that join outside the box loosen all bounds. All are coded anew once the error is so many times larger."""
+FIRST_BLOCK = 64
+"""Queries, the farthest as far as is known, that are searched first and set a limit for the others."""
 FIRST_SHARE = 8
 """One in so many rows, the first ones, is compared first to see which queries cannot be the farthest."""
 
@@ -48,7 +55,7 @@ class PrunedSearch:
 
     def __init__(self, rows: Floats, width: int | None = None) -> None:
         self._rows = np.empty((0, rows.shape[1]), dtype=np.float32)  # with room to grow
-        self._codes = torch.empty((0, 0), dtype=torch.int8)
+        self._codes = torch.empty((0, 0), dtype=code_dtype())
         self._count = 0
         self._error = self._first_error = 0.0
         """The largest error of the rows' codes: now, and when the code space was made."""
@@ -82,7 +89,7 @@ class PrunedSearch:
         """See `NearestNeighbours.with_rows`: it keeps the axes, which cost the most to find."""
         other = copy(self)
         other._rows = np.empty((0, self._rows.shape[1]), dtype=np.float32)
-        other._codes = torch.empty((0, 0), dtype=torch.int8)
+        other._codes = torch.empty((0, 0), dtype=code_dtype())
         other._count, other._error = 0, 0.0
         other.add(rows)
         return other
@@ -92,9 +99,8 @@ class PrunedSearch:
         queries = check_queries(queries, k, self._rows.shape[1], len(self))
         if not len(queries):
             return np.empty((0, k), dtype=np.float32), np.empty((0, k), dtype=np.int64)
-        block = max(1, BLOCK_VALUES // len(self._codes))
         find = self._nearest_one if k == 1 else self._nearest_some
-        sq, nearest = find(queries, self._coded(queries), k, block)
+        sq, nearest = find(queries, self._coded(queries), k)
         return np.sqrt(sq), nearest
 
     def farthest(self, queries: Floats, k: int) -> tuple[Indices, Floats, Indices]:
@@ -106,7 +112,7 @@ class PrunedSearch:
         the others, the row with the largest product among all is measured, which is the nearest or nearly so.
         """
         queries = check_queries(queries, 1, self._rows.shape[1], len(self))
-        block = max(1, BLOCK_VALUES // len(self._codes))
+        block = max(k, FIRST_BLOCK)
         far, nearest = np.full(len(queries), -1.0, dtype=np.float32), np.zeros(len(queries), dtype=np.int64)
         coded = self._coded(queries)
         upper = self._near_row(queries, coded, max(1, len(self) // FIRST_SHARE))
@@ -126,7 +132,7 @@ class PrunedSearch:
             for part in (candidates[:k], candidates[k:]):
                 part = still_open(part)
                 if len(part):
-                    sq, row = self._nearest_one(queries[part], coded[part], 1, block)
+                    sq, row = self._nearest_one(queries[part], coded[part], 1)
                     far[part], nearest[part] = np.sqrt(sq[:, 0]), row[:, 0]
         return take_farthest(far, nearest, k)
 
@@ -138,56 +144,37 @@ class PrunedSearch:
 
     def _near_row(self, queries: Floats, coded: Coded, rows: int) -> Floats:
         """Distances, float32 (n,), to the row with the largest product among the first `rows`: upper bounds."""
-        sq = np.empty(len(queries), dtype=np.float32)
-        block = max(1, BLOCK_VALUES // rows)
-        for start in range(0, len(queries), block):
-            part = slice(start, start + block)
-            products = code_products(torch.from_numpy(coded.codes[part]), self._codes[:rows])
-            near = products.numpy().argmax(1)  # torch's own takes longer than the product
-            sq[part] = sq_pairs(queries[part], np.arange(len(near)), self._rows, near)
-        return np.sqrt(sq)
+        near = np.empty(len(queries), dtype=np.int64)
+        for part in _parts(len(queries)):
+            largest = Largest(part.stop - part.start)
+            for products, first in self._products(coded.codes[part], rows):
+                largest.add(products, first)
+            near[part] = largest.rows
+        return np.sqrt(sq_pairs(queries, np.arange(len(near)), self._rows, near))
 
-    def _nearest_one(self, queries: Floats, coded: Coded, _k: int, block: int) -> tuple[Floats, Indices]:
-        starts = range(0, len(queries), block)
-        pairs = [self._near(queries[start : start + block], coded[start : start + block]) for start in starts]
-        query_of = np.concatenate([near + start for (near, _, _), start in zip(pairs, starts, strict=True)])
-        row_of = np.concatenate([rows for _, rows, _ in pairs])
-        far = np.concatenate([far + start for (_, _, far), start in zip(pairs, starts, strict=True)])
-        measured = sq_pairs(queries, query_of, self._rows, row_of)
-        first_pair = np.searchsorted(query_of, np.arange(len(queries)))
-        best = np.minimum.reduceat(measured, first_pair)
-        row = np.minimum.reduceat(np.where(measured == best[query_of], row_of, len(self)), first_pair)
-        if len(far):
+    def _nearest_one(self, queries: Floats, coded: Coded, _k: int) -> tuple[Floats, Indices]:
+        best, row = np.empty(len(queries), dtype=np.float32), np.empty(len(queries), dtype=np.int64)
+        far = np.empty(len(queries), dtype=np.bool_)
+        for part in _parts(len(queries)):
+            asked = queries[part]
+            nearest = Nearest(
+                asked, coded[part], self._rows, self._space, self._error, most_left=int(MOST_LEFT * len(self))
+            )
+            for products, first in self._products(coded.codes[part], len(self)):
+                nearest.add(products, first)
+            near = nearest.near()
+            query_of = np.repeat(np.arange(len(asked)), np.diff(near.starts))
+            least_of_pairs(sq_pairs(asked, query_of, self._rows, near.rows), near, best[part], row[part])
+            far[part] = near.far
+        if far.any():
             best[far], row[far] = self._nearest_flat(queries[far])
         return best[:, None], row[:, None]
 
-    def _near(self, queries: Floats, coded: Coded) -> tuple[Indices, Indices, Indices]:
-        """Pair each query with the rows that may be its nearest.
-
-        Returns:
-            Queries and rows, int64 (p,) each, ordered by query, one pair or more for each query; and the queries, int64
-            (f,), for which codes leave too many rows: these have one pair, and must be compared with all rows.
-        """
-        products = code_products(torch.from_numpy(coded.codes), self._codes)  # (n, M')
-        n, fold = len(queries), products.shape[1] // FOLD
-        folded = products.view(n, FOLD, fold)
-        most, values = folded.amax(1).numpy(), folded.numpy()
-        query, column = np.arange(n), most.argmax(1)
-        first = np.minimum(values[query, :, column].argmax(1) * fold + column, len(self) - 1)  # some are no rows yet
-        least = self._space.least(coded, self._reach(sq_pairs(queries, query, self._rows, first)), self._error)
-        near = most >= least[:, None]
-        columns, far = np.flatnonzero(near), np.empty(0, np.int64)
-        if len(columns) >= fold and len(far := np.flatnonzero(near.all(1))):
-            left = (values[far].reshape(len(far), -1) >= least[far, None]).sum(1)
-            far = far[left > MOST_LEFT * len(self)]
-            near[far, :] = False
-            near[far, first[far] % fold] = True
-            columns = np.flatnonzero(near)
-        query_of, row_of = unfolded(values, columns, least)
-        if products.shape[1] > len(self):
-            real = row_of < len(self)
-            query_of, row_of = query_of[real], row_of[real]
-        return query_of, row_of, far
+    def _products(self, codes: Codes, rows: int) -> Iterator[tuple[Products, int]]:
+        """Products of queries' codes, (n, W), with those of the first `rows`: blocks (n, m), and the first of each."""
+        step = BLOCK_ROWS if len(codes) >= FIRST_BLOCK else BLOCK_VALUES // FIRST_BLOCK
+        for first in range(0, rows, step):
+            yield code_products(codes, self._codes[first : min(first + step, rows)]), first
 
     def _nearest_flat(self, queries: Floats) -> tuple[Floats, Indices]:
         """Nearest rows of queries so far from all rows that no code tells these apart, by products in float64."""
@@ -208,21 +195,21 @@ class PrunedSearch:
             best[query[nearer]], row[query[nearer]] = measured[pair][nearer], row_of[pair][nearer] + start
         return best, row
 
-    def _nearest_some(self, queries: Floats, coded: Coded, k: int, block: int) -> tuple[Floats, Indices]:
+    def _nearest_some(self, queries: Floats, coded: Coded, k: int) -> tuple[Floats, Indices]:
         sq, nearest = np.empty((len(queries), k), dtype=np.float32), np.empty((len(queries), k), dtype=np.int64)
-        for start in range(0, len(queries), block):
-            part = slice(start, start + block)
+        step = max(1, BLOCK_VALUES // len(self))
+        for start in range(0, len(queries), step):
+            part = slice(start, start + step)
             sq[part], nearest[part] = self._some_of_block(queries[part], coded[part], k)
         return sq, nearest
 
     def _some_of_block(self, queries: Floats, coded: Coded, k: int) -> tuple[Floats, Indices]:
-        products = code_products(torch.from_numpy(coded.codes), self._codes)[:, : len(self)]
+        products = code_products(coded.codes, self._codes[: len(self)])
         n = len(queries)
         query = np.repeat(np.arange(n), k)
-        first = products.topk(k, dim=1, sorted=False).indices.numpy().ravel()
+        first = torch.from_numpy(products).topk(k, dim=1, sorted=False).indices.numpy().ravel()
         sq = sq_pairs(queries, query, self._rows, first).reshape(n, k)
-        least = self._space.least(coded, self._reach(sq.max(1)), self._error)
-        query_of, row_of = np.nonzero(products.numpy() >= least[:, None])
+        query_of, row_of = at_least(products, self._space.least(coded, self._reach(sq.max(1)), self._error))
         counts = np.bincount(query_of, minlength=n)
         rank = np.arange(len(query_of)) - np.repeat(np.cumsum(counts) - counts, counts)
         all_sq = np.full((n, counts.max()), np.inf, dtype=np.float32)
@@ -244,11 +231,16 @@ class PrunedSearch:
             self._error = max(self._error, error)
 
     def _reserve(self, rows: int) -> None:
-        """Make room for `rows` in all; codes of rows that have not been added yet are as far as codes can be."""
+        """Make room for `rows` in all."""
         rows = -(-rows // FOLD) * FOLD
         grown = np.zeros((rows, self._rows.shape[1]), dtype=np.float32)
         grown[: len(self._rows)] = self._rows
-        codes = torch.zeros((rows, self._space.width), dtype=torch.int8)
-        codes[:, -DIGITS:] = -LARGEST
+        codes = torch.zeros((rows, self._space.width), dtype=code_dtype())
         codes[: len(self._codes)] = self._codes if len(self._codes) else codes[:0]
         self._rows, self._codes = grown, codes
+
+
+def _parts(queries: int) -> Iterator[slice]:
+    """Slices of as many queries as are searched together."""
+    for start in range(0, queries, BLOCK_QUERIES):
+        yield slice(start, min(start + BLOCK_QUERIES, queries))

@@ -9,8 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from patchline.engine.numerics.projection import principal_axes
-from patchline.engine.search import int8_codes
-from patchline.engine.search.int8_codes import CodeSpace, code_products, exact_int8
+from patchline.engine.search.int8_codes import CodeSpace, code_dtype, code_products, exact_int8
 
 
 def vectors(count: int, seed: int, size: float = 1.0) -> NDArray[np.float32]:
@@ -31,7 +30,7 @@ def none_ruled_out(
 ) -> list[float]:
     """Assert that no row within the distance of each rank is ruled out; of each, the share of pairs that is left."""
     (codes, error), asked = space.rows(rows), space.queries(queries)
-    products = code_products(torch.from_numpy(asked.codes), torch.from_numpy(codes)).numpy()
+    products = code_products(asked.codes, torch.from_numpy(codes).to(code_dtype()))
     distances = np.sqrt(((queries[:, None].astype(np.float64) - rows) ** 2).sum(2))
     left: list[float] = []
     for rank in ranks:
@@ -60,16 +59,21 @@ def test_rows_outside_the_box_are_not_missed() -> None:
     none_ruled_out(space, rows, queries, ranks=(0, 5, 520))
 
 
-def test_products_are_whole_numbers_without_saturation(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_products_are_whole_numbers_without_saturation() -> None:
     """The largest sums come out exactly, with 8-bit products and where the processor has none."""
     rng = np.random.default_rng(5)
     queries = rng.integers(-127, 128, (33, 128)).astype(np.int8)
     rows = rng.integers(-127, 128, (64, 128)).astype(np.int8)
     queries[0], rows[0], rows[1] = 127, 127, -127
     expected = queries.astype(np.int64) @ rows.T.astype(np.int64)
-    for exact in {exact_int8(), False}:
-        monkeypatch.setattr(int8_codes, "exact_int8", lambda exact=exact: exact)
-        np.testing.assert_array_equal(code_products(torch.from_numpy(queries), torch.from_numpy(rows)), expected)
+    for dtype in {code_dtype(), torch.float32}:
+        np.testing.assert_array_equal(code_products(queries, torch.from_numpy(rows).to(dtype)), expected)
+
+
+def test_who_wants_narrower_kernels_has_no_8_bit_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They do not heed what PyTorch is held to, so this machine would pass for one that has none."""
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
+    assert not exact_int8.__wrapped__()
 
 
 @pytest.mark.parametrize("at_fault", ["saturates", "crawls", "is missing"])
@@ -87,6 +91,7 @@ def test_8_bit_products_that_do_not_serve_are_left_alone(at_fault: str, monkeypa
         two = torch.einsum("npk,pkm->nmp", (a.float() + 128).view(-1, *pairs), b.float().reshape(*pairs, -1))
         return out.copy_(two.clamp(-(2**15), 2**15 - 1).sum(2) - 128 * b.float().sum(0))
 
+    monkeypatch.delenv("ATEN_CPU_CAPABILITY", raising=False)
     monkeypatch.setattr(torch, "_int_mm", faulty)
     assert not exact_int8.__wrapped__()
 

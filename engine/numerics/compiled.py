@@ -1,0 +1,30 @@
+"""Loops that the processor's own instructions run: compiled by numba when they are first called, for this processor.
+
+What a frame's search does between two matrix products is many small steps. In numpy each of them waits for the
+interpreter, and every core's frame waits for every other's. Compiled they are one call that holds no lock.
+
+LLVM writes what the processor has: AVX2, AVX-512 or NEON. NUMBA_CPU_NAME names another one, as `haswell`.
+"""
+
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+import numba
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_SUMS_IN_ANY_ORDER = {"reassoc", "contract", "nsz", "nnan"}
+"""Sums may be taken in any order, and every value is a number."""
+
+
+def compiled(function: Function) -> Function:
+    """`function` in machine code that holds no lock of the interpreter; it takes arrays and numbers, none of them NaN.
+
+    What was compiled is kept on the disk for the next process, where numba finds a folder that it may write to.
+    """
+    options = {"nogil": True, "fastmath": _SUMS_IN_ANY_ORDER}
+    try:
+        made = numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # it finds no such folder
+        made = numba.njit(**options)(function)
+    return cast(Function, made)
