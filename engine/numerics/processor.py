@@ -174,7 +174,9 @@ def _fields(block: str) -> dict[str, str]:
 
 def _model(block: Mapping[str, str], cpuinfo: str) -> str:
     if "model name" in block:
-        return block["model name"]
+        numbers = "cpu family" in block and "model" in block  # in a virtual machine the name may say little
+        more = f" (family {block['cpu family']}, model {block['model']})" if numbers else ""
+        return block["model name"] + more
     part = block.get("CPU implementer"), block.get("CPU part")
     board = next((line.partition(":")[2].strip() for line in cpuinfo.splitlines() if line.startswith("Model")), "")
     if part[0] and part[1]:

@@ -1,4 +1,4 @@
-"""Exact search of all patches of test frames at a 10 % bank, with Eq. 7's neighbours, against FAISS flat at its best."""
+"""Exact search of all patches of test frames at a 10 % bank, with Eq. 7's neighbours, against FAISS at its best."""
 
 import time
 from collections.abc import Callable, Sequence

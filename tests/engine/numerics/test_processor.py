@@ -7,32 +7,32 @@ import pytest
 from patchline.engine.numerics import processor
 from patchline.engine.numerics.processor import Processor, read_processor, this_processor
 
-SAPPHIRE_RAPIDS = """processor	: {number}
+XEON = """processor	: {number}
 vendor_id	: GenuineIntel
 cpu family	: 6
-model		: 143
-model name	: Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz
-stepping	: 8
-cache size	: 107520 KB
+model		: 207
+model name	: Intel(R) Xeon(R) Processor
+stepping	: 2
+microcode	: 0x1
+cpu MHz		: 2100.000
+cache size	: 307200 KB
 physical id	: 0
 siblings	: 4
 core id		: {core}
 cpu cores	: 2
-fpu		: yes
 flags		: fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse sse2 ss ht \
-syscall nx pdpe1gb rdtscp lm constant_tsc rep_good nopl xtopology nonstop_tsc cpuid tsc_known_freq pni pclmulqdq ssse3 \
-fma cx16 pcid sse4_1 sse4_2 x2apic movbe popcnt aes xsave avx f16c rdrand hypervisor lahf_lm abm 3dnowprefetch \
-fsgsbase tsc_adjust bmi1 avx2 smep bmi2 erms invpcid avx512f avx512dq rdseed adx smap avx512ifma clflushopt clwb \
-avx512cd sha_ni avx512bw avx512vl xsaveopt xsavec xgetbv1 xsaves avx_vnni avx512_bf16 wbnoinvd arat avx512vbmi umip \
-avx512_vbmi2 gfni vaes vpclmulqdq avx512_vnni avx512_bitalg avx512_vpopcntdq rdpid cldemote movdiri movdir64b fsrm \
-serialize amx_bf16 avx512_fp16 amx_tile amx_int8 flush_l1d arch_capabilities
-bugs		: spectre_v1 spectre_v2 spec_store_bypass swapgs eibrs_pbrsb
-bogomips	: 5399.99
+syscall nx pdpe1gb rdtscp lm constant_tsc rep_good nopl xtopology nonstop_tsc cpuid tsc_known_freq pni pclmulqdq \
+ssse3 fma cx16 pcid sse4_1 sse4_2 x2apic movbe popcnt tsc_deadline_timer aes xsave avx f16c rdrand hypervisor \
+lahf_lm abm 3dnowprefetch cpuid_fault ssbd ibrs ibpb stibp ibrs_enhanced fsgsbase tsc_adjust bmi1 avx2 smep bmi2 \
+erms invpcid avx512f avx512dq rdseed adx smap avx512ifma clflushopt clwb avx512cd sha_ni avx512bw avx512vl xsaveopt \
+xsavec xgetbv1 xsaves avx_vnni avx512_bf16 wbnoinvd arat avx512vbmi umip pku ospke avx512_vbmi2 gfni vaes vpclmulqdq \
+avx512_vnni avx512_bitalg avx512_vpopcntdq rdpid bus_lock_detect cldemote movdiri movdir64b fsrm md_clear serialize \
+tsxldtrk ibt amx_bf16 avx512_fp16 amx_tile amx_int8 flush_l1d arch_capabilities
+bogomips	: 4200.00
 address sizes	: 46 bits physical, 57 bits virtual
-power management:
 
 """
-"""A processor of a virtual machine of four hyperthreads, as Linux 6 writes it."""
+"""A processor of a virtual machine, as Linux writes it; its number and that of its core are filled in."""
 HASWELL = """processor	: 0
 vendor_id	: GenuineIntel
 model name	: Intel(R) Core(TM) i5-4570 CPU @ 3.20GHz
@@ -63,13 +63,13 @@ Model		: Raspberry Pi 5 Model B Rev 1.0
 """
 AVX2_PLAYED = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}
 ALL_X86 = ("AVX2", "FMA", "AVX-VNNI", "AVX-512", "AVX-512 VNNI", "AVX-512 BF16", "AMX int8", "AMX bf16")
-FOUR = "".join(SAPPHIRE_RAPIDS.format(number=number, core=number // 2) for number in range(4))
+FOUR = "".join(XEON.format(number=number, core=number // 2) for number in range(4))
 
 
 def test_an_x86_processor_is_read() -> None:
     """Its name, its sets from narrow to wide, and two cores where hyperthreads share them."""
     found = read_processor(FOUR, "x86_64", {})
-    assert found.model == "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz"
+    assert found.model == "Intel(R) Xeon(R) Processor (family 6, model 207)"
     assert found.instruction_sets == found.in_effect == ALL_X86
     assert (found.cores, found.threads) == (2, 4)
     assert not found.narrowed
@@ -88,7 +88,7 @@ def test_a_processor_with_avx2_alone_has_nothing_wider() -> None:
 @pytest.mark.parametrize("missing", ["avx512f", "avx512bw", "avx512dq", "avx512vl"])
 def test_avx512_is_all_that_libraries_ask_of_it(missing: str) -> None:
     """A processor with a part of AVX-512 gets kernels for AVX2."""
-    found = read_processor(SAPPHIRE_RAPIDS.format(number=0, core=0).replace(f" {missing} ", " "), "x86_64", {})
+    found = read_processor(XEON.format(number=0, core=0).replace(f" {missing} ", " "), "x86_64", {})
     assert "AVX-512" not in found.instruction_sets
     assert "AVX2" in found.instruction_sets
 
