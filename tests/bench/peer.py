@@ -125,5 +125,6 @@ def _packages() -> tuple[str, ...]:
         "torchvision",
         "safetensors",
         "onnx",
+        "onnxscript",
         *alike,
     )

@@ -13,9 +13,13 @@ FLOAT32 = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
 def export(
-    model: torch.nn.Module, mean: torch.Tensor, std: torch.Tensor, size_px: tuple[int, int], folder: str
+    model: torch.nn.Module, mean: torch.Tensor, std: torch.Tensor, size_px: tuple[int, int], batch: int, folder: str
 ) -> dict[str, Any]:
-    """Write a PatchcoreModel with its normalisation as anomalib exports its models; returns the .xml file."""
+    """Write a PatchcoreModel with its normalisation as anomalib exports its models; returns the .xml file.
+
+    Each size of batch is an export of its own: the model searches parts of 1,024 patches in a loop, whose length the
+    exporter must know.
+    """
     from anomalib.models.components.base.export_mixin import ExportMixin
     from lightning.pytorch import LightningModule
 
@@ -29,8 +33,9 @@ def export(
         def forward(self, pixels: torch.Tensor) -> Any:
             return self.model((pixels - self.mean) / self.std)
 
+    fixed = {"dynamic_shapes": ({0: batch},)}
     with torch.no_grad():
-        path = Exported().eval().to_openvino(folder, input_size=size_px)
+        path = Exported().eval().to_openvino(folder, f"batch-{batch}", size_px, onnx_kwargs=fixed)
     return {"model": str(path)}
 
 
@@ -39,12 +44,8 @@ def compile_export(model: str, batch: int, streams: int, threads: int) -> dict[s
     import openvino
 
     core = openvino.Core()
-    network = core.read_model(Path(model))
-    _, channels, height, width = network.input(0).partial_shape
-    if batch:
-        network.reshape({0: [batch, channels.get_length(), height.get_length(), width.get_length()]})
     options = FLOAT32 | {"NUM_STREAMS": str(streams), "INFERENCE_NUM_THREADS": str(threads)}
-    compiled = core.compile_model(network, "CPU", options)
+    compiled = core.compile_model(Path(model), "CPU", options)
     STATE.update(compiled=compiled, batch=batch, streams=streams)
     kinds: dict[str, int] = {}
     for operation in compiled.get_runtime_model().get_ops():

@@ -146,10 +146,10 @@ def coreset(vectors: str, fraction: float, seed: int, indices: str) -> dict[str,
     return {"seconds": seconds, "rows": len(chosen), "page_faults": faults}
 
 
-def export_openvino(folder: str) -> dict[str, Any]:
-    """Write the model that is loaded, with its normalisation, as anomalib exports it."""
+def export_openvino(batch: int, folder: str) -> dict[str, Any]:
+    """Write the model that is loaded, with its normalisation, as anomalib exports it, for batches of one size."""
     _, H, W, _ = STATE["frames"].shape
-    return peer_openvino.export(STATE["model"], STATE["mean"], STATE["std"], (H, W), folder)
+    return peer_openvino.export(STATE["model"], STATE["mean"], STATE["std"], (H, W), batch, folder)
 
 
 def compile_openvino(model: str, batch: int, streams: int, threads: int) -> dict[str, Any]:
