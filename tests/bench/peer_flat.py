@@ -17,7 +17,7 @@ def flat_load(bank: str, frames: str) -> dict[str, Any]:
     import faiss
 
     STATE.clear()  # the former index goes before the next one comes
-    rows = np.load(bank)
+    rows = np.load(bank, mmap_mode="r")
     STATE["rows"], STATE["frames"] = rows, np.load(frames)
     STATE["index"] = faiss.IndexFlatL2(rows.shape[1])
     STATE["index"].add(rows)

@@ -75,8 +75,7 @@ try:
     print("multiplied")
 except RuntimeError as error:
     print(error)
-import os
-print(os.environ.get("OPENBLAS_CORETYPE"), os.environ.get("FAISS_SIMD_LEVEL"))
+print(played.untold().get("OPENBLAS_CORETYPE"), played.untold().get("FAISS_SIMD_LEVEL"))
 """
 
 
