@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,11 +81,10 @@ def core_types(processor: Processor) -> dict[str, Mapping[str, str]]:
 class FlatPeers:
     """A process with FAISS for every core type; `best` compares them on a bank and frames."""
 
-    def __init__(self, bench: Bench, peers: Mapping[str, Peer]) -> None:
-        self._bench = bench
+    def __init__(self, peers: Mapping[str, Peer], folder: Path) -> None:
         self._peers = peers
+        self._folder = folder
         self._left_out: set[str] = set()
-        self._folder = bench.build
 
     def all_anew(self) -> None:
         """Try core types again that were left out: other vectors come."""
@@ -157,7 +157,8 @@ def flat_peers(bench: Bench) -> Iterator[FlatPeers]:
         kinds = core_types(bench.processor)
         if not bench.processor.narrowed and "OPENBLAS_CORETYPE" in os.environ:
             bench.say("OPENBLAS_CORETYPE is set: FAISS as its wheel comes is not what it would be without")
-        yield FlatPeers(bench, {name: stack.enter_context(bench.new_flat(of)) for name, of in kinds.items()})
+        peers = {name: stack.enter_context(bench.new_flat(variables)) for name, variables in kinds.items()}
+        yield FlatPeers(peers, bench.build)
 
 
 def ways(threads: int, frames: int, *, batches: Sequence[int] = (16, 8, 1), one_thread: bool = True) -> list[Way]:

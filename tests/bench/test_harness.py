@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
-from patchline.engine.numerics.processor import AVX512_VNNI, read_processor, this_processor
+from patchline.engine.numerics.processor import AVX512_VNNI, Processor, read_processor, this_processor
+from tests.bench.bench import Bench
 from tests.bench.flat import Way, core_types, ways
 from tests.bench.loaded import loaded, stated
 from tests.bench.peer import REPOSITORY
@@ -53,6 +55,12 @@ def test_the_peer_is_asked_in_every_way() -> None:
     assert ways(2, 4) == [Way(4, 2), Way(1, 2), Way(1, 2, apart=True), Way(4, 1), Way(1, 1)]
     assert ways(1, 16) == [Way(16, 1), Way(8, 1), Way(1, 1)]
     assert ways(2, 2, batches=(2,), one_thread=False) == [Way(2, 2), Way(1, 2, apart=True)]
+
+
+@pytest.mark.parametrize(("processor", "goal"), [(WIDE, 2.5), (PLAYED, 2.0), (NARROW, 2.0), (ARM, None)])
+def test_goals_follow_the_instruction_sets_in_effect(processor: Processor, goal: float | None) -> None:
+    """A processor that is played has the goals of the part; where none was set there is none."""
+    assert Bench(console=Console(), processor=processor).goal(vnni=2.5, avx2=2.0) == goal
 
 
 def test_a_process_says_what_it_has_loaded() -> None:
