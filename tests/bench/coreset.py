@@ -51,8 +51,9 @@ def coreset(bench: Bench) -> list[Row]:
             return process.submit(_seconds, stored, count).result()
 
     rows = []
+    heaps: tuple[Mapping[str, str], ...] = ({}, HEAP_KEPT)
     goals = {"coreset": bench.goal(vnni=100.0, avx2=60.0), "coreset_heap_kept": bench.goal(vnni=50.0, avx2=25.0)}
-    for (figure, goal), variables in zip(goals.items(), ({}, HEAP_KEPT), strict=True):
+    for (figure, goal), variables in zip(goals.items(), heaps, strict=True):
         peer = _Anomalib(bench, given, chosen, variables)
         compared = compare(ours, peer.seconds, repeats=1 if bench.quick else min(bench.repeats, 3), warm_up=False)
         faults = ", ".join(f"{n / count:,.0f}" for n in peer.page_faults)

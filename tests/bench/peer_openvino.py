@@ -51,7 +51,8 @@ def compile_export(model: str, batch: int, streams: int, threads: int) -> dict[s
     for operation in compiled.get_runtime_model().get_ops():
         information = operation.get_rt_info()
         if "primitiveType" in information:
-            kind = str(information["primitiveType"].astype(str))
+            value = information["primitiveType"]
+            kind = str(getattr(value, "value", value))
             kinds[kind] = kinds.get(kind, 0) + 1
     return {"kernels": sorted(kinds, key=lambda kind: -kinds[kind])}
 
@@ -68,7 +69,7 @@ def time_inspect(frames: NDArray[np.uint8]) -> dict[str, Any]:
     return {"seconds": time.perf_counter() - start, "frames": count}
 
 
-def scores(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+def scores_of(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Scores of frames, float32 (N,)."""
     return _infer(_channels_first(np.array(frames)))
 
@@ -92,4 +93,7 @@ def _infer(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         part = pixels[number * batch : (number + 1) * batch]
         queue.start_async({0: part.astype(np.float32)}, number)
     queue.wait_all()
-    return np.concatenate(found)
+    scores = np.concatenate(found)
+    if len(scores) != len(pixels):
+        raise ValueError(f"the export gave {len(scores)} scores for {len(pixels)} frames")
+    return scores

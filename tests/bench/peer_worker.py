@@ -164,7 +164,7 @@ def time_openvino() -> dict[str, Any]:
 
 def predict_openvino(scores: str) -> dict[str, Any]:
     """Scores float32 (N,) of all frames, as a .npy file."""
-    np.save(scores, peer_openvino.scores(STATE["frames"]))
+    np.save(scores, peer_openvino.scores_of(STATE["frames"]))
     return {}
 
 
