@@ -32,7 +32,7 @@ def play_along() -> Processor:
     """
     processor = this_processor()
     if processor.narrowed and not processor.has(AVX512_VNNI) and not processor.has(AVX_VNNI):
-        torch._int_mm = _refused  # type: ignore[assignment] # for as long as the process lasts
+        torch._int_mm = _refused  # for as long as the process lasts
     return processor
 
 
