@@ -1,6 +1,8 @@
 """How long each stage of an inspection takes, beside the least time that this machine needs for it.
 
-- `benchmark`: `measure_floor` measures the machine, and `benchmark` a bank's inspection, stage by stage and end to end.
+- `floor`: `measure_floor` measures the machine.
+- `benchmark`: `benchmark` measures a bank's inspection, stage by stage and end to end.
+- `ways`: which search, codes and runtime were taken, in words.
 - `frame_stages`: the stages of a frame on a CPU, timed one after the other; and `Laps`, the stopwatch.
 - `device_stages`: the stages of a batch on a GPU.
 

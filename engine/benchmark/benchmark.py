@@ -1,52 +1,34 @@
-"""What this machine can do, and how near to it each stage of an inspection comes.
+"""How long each stage of an inspection takes, and how near that comes to what the machine can do (`benchmark.floor`).
 
-The floor of a stage is the time that its arithmetic would take at the measured rate of matrix products, or its memory
-traffic at the measured bandwidth, whichever is longer. The search's arithmetic is counted as brute force, one product
-of all patches with all rows: a search that rules rows out by bounds can lie below that floor.
+The search's arithmetic is counted as brute force, one product of all patches with all rows: a search that rules rows
+out by bounds can lie below that floor.
 """
 
 import statistics
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
-import torch
 
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.benchmark.device_stages import DeviceStages
+from patchline.engine.benchmark.floor import FLOAT32_BYTES, Floor
 from patchline.engine.benchmark.frame_stages import FrameStages, Laps
+from patchline.engine.benchmark.ways import backbone_way, search_way
 from patchline.engine.features.extractor import Runtime, count_flop, load_backbone
 from patchline.engine.features.tiling import TiledExtractor
 from patchline.engine.inspection.anomaly_map import axis_operator
 from patchline.engine.inspection.batch_judge import BatchJudge
 from patchline.engine.inspection.inspector import Inspector
 from patchline.engine.inspection.judge import Judge
-from patchline.engine.numerics.device import Precision, backbone_dtype, full_float32, resolve_device
-from patchline.engine.numerics.matmul import FixedProduct
+from patchline.engine.numerics.device import Precision, resolve_device
 from patchline.engine.search.factory import SearchKind, make_search
 from patchline.engine.search.index import NearestNeighbours
 from patchline.engine.types import Image
 
-FLOAT32_BYTES = 4
 BenchmarkProgress: TypeAlias = Callable[[str, int, int], None]
 """Called with `measure`, how many frames are done and how many there are."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Floor:
-    """The rates that the machine reaches: `flop_per_s` in products of `precision`, `bytes_per_s` in copying memory."""
-
-    device: str
-    threads: int
-    precision: str
-    flop_per_s: float
-    bytes_per_s: float
-
-    def seconds(self, flop: float, bytes_moved: float) -> float:
-        """The least time for so much arithmetic and memory traffic, overlapped."""
-        return max(flop / self.flop_per_s, bytes_moved / self.bytes_per_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +52,9 @@ class RecipeBenchmark:
     """The benchmark of one bank.
 
     `stages` are in order, the last of them `end to end`: times of one frame, on a GPU those of one frame in a batch of
-    `together`. `search` is the kind that ran. `one_s` is the time of a frame that is inspected alone, `batch_s` that of
-    one frame in a batch of all `frames`, in seconds.
+    `together`. `search` is the kind that ran, `search_way` what ran in it, `backbone_way` what ran the backbone.
+    `one_s` is the time of a frame that is inspected alone, `batch_s` that of one frame in a batch of all `frames`, in
+    seconds.
     """
 
     recipe: str
@@ -81,6 +64,8 @@ class RecipeBenchmark:
     rows: int
     dimensions: int
     search: str
+    search_way: str
+    backbone_way: str
     frames: int
     together: int
     stages: tuple[Stage, ...]
@@ -96,38 +81,6 @@ class RecipeBenchmark:
     def batch_frames_per_s(self) -> float:
         """The same where all frames are inspected as one batch, as the service does under load."""
         return 1.0 / self.batch_s
-
-
-def measure_floor(device: str = "auto", *, precision: Precision = "auto", repeats: int = 5) -> Floor:
-    """Measure the rate of matrix products and the bandwidth of memory, each the best of some repeats.
-
-    Args:
-        device: as `resolve_device` takes it.
-        precision: of the products.
-        repeats: how often each is measured.
-
-    Raises:
-        DeviceError: this machine has no such device.
-    """
-    on = resolve_device(device)
-    dtype = backbone_dtype(on, precision)
-    size = 2048 if on.type == "cpu" else 8192
-    a, b = torch.randn((2, size, size), device=on, dtype=torch.float32).to(dtype)
-    source = torch.zeros(64 * 2**20, device=on)  # far larger than any cache
-    target = torch.empty_like(source)
-    products: list[Callable[[], object]] = [lambda: a @ b]
-    if on.type == "cpu":
-        by_convolution = FixedProduct(b, summed=size)  # on some processors far quicker than the library's products
-        products.append(lambda: by_convolution(a))
-    with full_float32(on):
-        products_s = min(min(_times(work, on, repeats)) for work in products)
-    return Floor(
-        device=torch.cuda.get_device_name(on) if on.type == "cuda" else "cpu",
-        threads=torch.get_num_threads(),
-        precision=str(dtype).removeprefix("torch."),
-        flop_per_s=2 * size**3 / products_s,
-        bytes_per_s=2 * FLOAT32_BYTES * len(source) / min(_times(lambda: target.copy_(source), on, repeats)),
-    )
 
 
 def benchmark(
@@ -223,6 +176,8 @@ def benchmark(
         rows=M,
         dimensions=D,
         search=_kind(index),
+        search_way=search_way(index),
+        backbone_way=backbone_way(extractor),
         frames=len(images),
         together=together,
         stages=tuple(stages_timed),
@@ -258,14 +213,3 @@ def _stage(name: str, seconds: Sequence[float], flop: float, bytes_moved: float,
         flop=flop,
         floor_s=floor.seconds(flop, bytes_moved),
     )
-
-
-def _times(work: Callable[[], object], device: torch.device, repeats: int) -> list[float]:
-    seconds = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        seconds.append(time.perf_counter() - start)
-    return seconds[1:]  # the first one warms up

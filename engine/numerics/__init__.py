@@ -1,6 +1,7 @@
 """Numbers and processors: devices and cores, matrix products, and integers whose distances are exact.
 
 - `device`: which device computes and how precisely; full float32 on a GPU; copies to the host that nobody waits for.
+- `processor`: what the processor is, which of its instruction sets are in effect, and how many cores it has.
 - `core_pool`: frames on cores of their own.
 - `steps`: long work in steps, between which other work may have the thread.
 - `matmul`, `onednn`: matrix products by torch with as many threads as torch has, and weights packed in the layout in

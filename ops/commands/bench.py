@@ -12,7 +12,8 @@ from patchline.ops.errors import InputError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from patchline.engine.benchmark.benchmark import Floor, RecipeBenchmark
+    from patchline.engine.benchmark.benchmark import RecipeBenchmark
+    from patchline.engine.benchmark.floor import Floor
     from patchline.engine.search.factory import SearchKind
 
 BENCH_EXAMPLES = examples(
@@ -48,7 +49,8 @@ def bench(
     The floor is the measured rate of matrix products and the memory bandwidth; each stage is compared with the least
     time that its arithmetic and memory traffic would take. Stages are those of frames that go one by one, as from a
     single camera; in a batch, as from several, each core takes a frame. On a GPU they are those of all frames as one
-    batch, of which each has its share.
+    batch, of which each has its share. The processor, its instruction sets in effect, and what ran in the backbone and
+    in the search are named beside them: times mean little without.
     """
     from patchline.ops.commands._bank import SEARCHES
 
@@ -63,7 +65,8 @@ def bench(
 
     loaded = [load_bank(folder) for folder in banks]
 
-    from patchline.engine.benchmark.benchmark import benchmark, measure_floor, synthetic_images
+    from patchline.engine.benchmark.benchmark import benchmark, synthetic_images
+    from patchline.engine.benchmark.floor import measure_floor
     from patchline.engine.features.preprocess import prepare
     from patchline.ops.commands._progress import progress_bars
 
@@ -94,6 +97,7 @@ def bench(
     from rich.console import Console
 
     console = Console(highlight=False)
+    console.print(f"{floor.processor}", soft_wrap=True)
     console.print(
         f"{floor.device}, {floor.threads} threads: {floor.flop_per_s / 1e9:,.0f} GFLOP/s in matrix products "
         f"({floor.precision}), {floor.bytes_per_s / 1e9:.1f} GB/s copying memory",
@@ -103,7 +107,8 @@ def bench(
         console.print(
             f"\n[bold]{result.recipe}[/]: {result.frames_per_s:.1f} frames/s one by one, "
             f"{result.batch_frames_per_s:.1f} in batches of {result.frames}; {result.backbone}, {height} x {width} px, "
-            f"{result.patches} patches against {result.rows:,} rows of {result.dimensions}, {result.search} search",
+            f"{result.patches} patches against {result.rows:,} rows of {result.dimensions}, {result.search} search\n"
+            f"backbone by {result.backbone_way}; search by {result.search_way}",
             soft_wrap=True,
         )
         console.print(_table(result))

@@ -2,23 +2,31 @@
 
 import argparse
 import importlib
+import os
 import platform
 import sys
 import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
 
 import torch
 from rich.console import Console
 
-from tests.bench.bench import REPOSITORY, Bench, Figure, FigureUnavailableError
-from tests.bench.peer import PeerError
+from tests.bench import loaded, played
+from tests.bench.bench import Bench, Figure, FigureUnavailableError
+from tests.bench.peer import REPOSITORY, PeerError
 from tests.bench.row import Row, merge, table
 
 FIGURES = {
-    "coreset": "coreset:coreset",
+    "coreset": "coreset:coreset",  # and `coreset_heap_kept`
     "coreset10": "coreset:coreset10",
     "throughput": "throughput:throughput",
     "throughput10": "throughput:throughput10",
+    "throughput10_openvino": "throughput:throughput10_openvino",
     "search": "search:search",
+    "search_grid": "search_grid:search_grid",
+    "backbone": "throughput:backbone",
     "efficiency": "throughput:efficiency",
     "memory": "memory:memory",
     "accuracy": "accuracy:accuracy",
@@ -46,14 +54,17 @@ def main() -> int:
     if unknown := sorted(set(options.figures) - FIGURES.keys()):
         parser.error(f"no figure {', '.join(unknown)}: expected {', '.join(FIGURES)}")
 
+    if told := played.untold():  # some of them are read when a library is loaded, which has happened by now
+        again = [sys.executable, "-m", "tests.bench", *sys.argv[1:]]
+        os.execve(sys.executable, again, os.environ | told)  # noqa: S606 - this very process
+
     console = Console()
     console.width = max(console.width, 120)
-    console.print(
-        f"{platform.machine()}, {torch.get_num_threads()} threads, Python {platform.python_version()}, "
-        f"torch {torch.__version__}",
-        highlight=False,
-    )
-    bench = Bench(console=console, repeats=options.repeats, quick=options.quick)
+    processor = played.play_along()
+    bench = Bench(console=console, repeats=options.repeats, quick=options.quick, processor=processor)
+    bench.say(f"{processor}; {bench.threads} threads, Python {platform.python_version()}, torch {torch.__version__}")
+    if said := played.stated():
+        bench.say(said)
     rows: list[Row] = []
     failed: dict[str, str] = {}
     try:
@@ -67,8 +78,10 @@ def main() -> int:
                 console.print(f"[red]not measured:[/] {error}", highlight=False)
                 continue
             console.print(table(found, f"{name} ({time.perf_counter() - start:.0f} s)"))
+            measured_on = _measured_on(bench)
+            _say_loaded(bench, found, measured_on["ours"])
             if not options.quick:
-                merge(found, REPOSITORY / "build" / "bench.json")
+                merge(found, REPOSITORY / "build" / "bench.json", measured_on)
             rows += found
     finally:
         bench.close()
@@ -76,6 +89,22 @@ def main() -> int:
         console.rule("[bold]all figures", align="left")
         console.print(table(rows, "all figures"))
     return 1 if failed else 0
+
+
+def _measured_on(bench: Bench) -> dict[str, Any]:
+    """The machine and our side of it, as `row.merge` keeps them."""
+    return {"processor": asdict(bench.processor), "threads": bench.threads, "ours": loaded.loaded()}
+
+
+def _say_loaded(bench: Bench, rows: Sequence[Row], ours: loaded.Loaded) -> None:
+    """What both sides loaded; peers that loaded the same are said once."""
+    bench.say(f"ours loaded: {loaded.stated(ours)}")
+    peers: dict[str, list[str]] = {}
+    for row in rows:
+        if row.peer_loaded is not None:
+            peers.setdefault(loaded.stated(row.peer_loaded), []).append(row.figure)
+    for said, figures in peers.items():
+        bench.say(f"the peer of {', '.join(figures)} loaded: {said}")
 
 
 def _figure(name: str) -> Figure:

@@ -53,7 +53,8 @@ def accuracy(bench: Bench) -> list[Row]:
             for side, found in (("ours", ours), ("anomalib on our rows", alike), ("anomalib", theirs)):
                 bench.say(f"  {what}, {side}: " + ", ".join(f"{values[what]:.4f}" for values in found))
             values = ([found[what] for found in side] for side in (ours, theirs))
-            rows.append(from_averages(f"accuracy_{what}_{product}", *values, goal=1.0, unit="AUROC"))
+            name, peer_loaded = f"accuracy_{what}_{product}", bench.peer.loaded()
+            rows.append(from_averages(name, *values, goal=1.0, unit="AUROC", peer_loaded=peer_loaded))
     return rows
 
 
@@ -87,7 +88,7 @@ def _fitted(bench: Bench, product: str) -> list[Path]:
 
 def _peer_bank(bench: Bench, weights: workload.Weights, product: str, seed: int) -> Path:
     """The rows that anomalib keeps of the product's good images, as a .npy file; made once and kept."""
-    version = bench.peer.ask("hello")["anomalib"]
+    version = bench.peer.ask("version")["anomalib"]
     fitted = _fitted(bench, product)
     of = f"{product}-{len(fitted)}-{weights.timm_name}-{weights.spec.weights_sha256[:12]}"
     path = bench.build / "banks" / f"anomalib-{version}-{of}-{FRACTION:g}-{seed}.npy"

@@ -1,7 +1,8 @@
 """What every figure needs: where to print, where to keep what is slow to make, the data, and the peer."""
 
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,10 +12,9 @@ from typing import TypeAlias
 import torch
 from rich.console import Console
 
-from tests.bench.peer import Peer
+from patchline.engine.numerics.processor import AVX2, AVX512_VNNI, Processor, this_processor
+from tests.bench.peer import REPOSITORY, Peer, anomalib_python
 from tests.bench.row import Row
-
-REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class FigureUnavailableError(Exception):
@@ -28,6 +28,7 @@ class Bench:
     console: Console
     repeats: int = 5
     quick: bool = False
+    processor: Processor = field(default_factory=this_processor)
     _stack: ExitStack = field(default_factory=ExitStack)
 
     @property
@@ -51,9 +52,22 @@ class Bench:
         """anomalib in its own environment, started at first use."""
         return self._stack.enter_context(self.new_peer())
 
-    def new_peer(self) -> Peer:
-        """A process of the peer's own, for what must not share one (its peak memory); a context manager."""
-        return Peer(REPOSITORY / "build" / "peers" / "anomalib")
+    def new_peer(self, variables: Mapping[str, str] | None = None) -> Peer:
+        """A process of the peer's own, for what must not share one (its peak memory); a context manager.
+
+        `variables` are set in its environment.
+        """
+        return Peer(anomalib_python(REPOSITORY / "build" / "peers" / "anomalib"), self.threads, variables)
+
+    def new_flat(self, variables: Mapping[str, str]) -> Peer:
+        """A process of our own interpreter, with the product's FAISS, and variables that say which kernels it loads."""
+        return Peer(Path(sys.executable), self.threads, variables)
+
+    def goal(self, *, vnni: float, avx2: float) -> float | None:
+        """The goal of a figure by the instruction sets in effect: with AVX-512 VNNI, or with AVX2; else it has none."""
+        if self.processor.has(AVX512_VNNI):
+            return vnni
+        return avx2 if self.processor.has(AVX2) else None
 
     @property
     def threads(self) -> int:

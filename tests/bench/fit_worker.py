@@ -12,6 +12,7 @@ from patchline.engine.features.weights import EFFICIENTNET_LITE0
 from patchline.engine.fitting.fit import fit
 from patchline.engine.fitting.stages import NamedImage
 from patchline.engine.recipe import Recipe
+from tests.bench import played
 from tests.bench.workload import CALIBRATION, SIZE_PX
 
 
@@ -47,4 +48,5 @@ def _peak() -> int:
 
 
 if __name__ == "__main__":
+    played.play_along()
     main(sys.argv[1], float(sys.argv[2]))

@@ -21,8 +21,9 @@ import torch
 
 from patchline.engine.bank.calibration import calibrate
 from patchline.engine.bank.memory_bank import FrameOrigin, MemoryBank
-from patchline.engine.benchmark.benchmark import measure_floor, synthetic_images
+from patchline.engine.benchmark.benchmark import synthetic_images
 from patchline.engine.benchmark.device_stages import DeviceStages
+from patchline.engine.benchmark.floor import measure_floor
 from patchline.engine.benchmark.frame_stages import Laps
 from patchline.engine.coreset.greedy import greedy_coreset
 from patchline.engine.features.extractor import count_flop, load_backbone

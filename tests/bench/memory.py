@@ -16,7 +16,8 @@ from typing import Self
 import numpy as np
 
 from tests.bench import workload
-from tests.bench.bench import REPOSITORY, Bench, FigureUnavailableError
+from tests.bench.bench import Bench, FigureUnavailableError
+from tests.bench.peer import REPOSITORY
 from tests.bench.row import Row, from_values
 
 IMAGES = 2000
@@ -53,6 +54,7 @@ def memory(bench: Bench) -> list[Row]:
         )
         peer.ask("load_frames", frames=frames)
         theirs = peer.ask("fit", batch=8, fraction=PEER_FRACTION, seed=workload.SEED)
+        peer_loaded = peer.loaded()
     gib = 2**30
     bench.say(
         f"ours: {ours['rows']} rows in {ours['seconds']:.0f} s, {ours['before_bytes'] / gib:.2f} GiB before it began; "
@@ -64,7 +66,7 @@ def memory(bench: Bench) -> list[Row]:
         ("memory_resident", ours["peak_rss_bytes"], theirs["peak_rss_bytes"], None),
     )
     return [
-        from_values(figure, our / gib, their / gib, goal=goal, unit="GiB", less_is_better=True)
+        from_values(figure, our / gib, their / gib, goal=goal, unit="GiB", less_is_better=True, peer_loaded=peer_loaded)
         for figure, our, their, goal in found
     ]
 

@@ -1,23 +1,23 @@
-"""anomalib in an environment of its own, as a process that is told by JSON lines what to do and what to time."""
+"""The other side in a process of its own, which is told by JSON lines what to do and what to time.
+
+anomalib has an environment of its own; FAISS is the product's, in our own interpreter, with kernels of its own.
+"""
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 
-WORKER = Path(__file__).with_name("peer_worker.py")
-PACKAGES = (
-    "anomalib==2.7.0",
-    f"torch=={torch.__version__.split('+')[0]}",
-    "torchvision",
-    "safetensors",
-    "faiss-cpu",
-)
+from tests.bench.loaded import Loaded
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class PeerError(Exception):
@@ -28,20 +28,26 @@ class Peer:
     """The worker process; `ask` sends one request and waits for the reply.
 
     Args:
-        environment: folder of the virtual environment; made at first use.
+        python: the interpreter of the peer's environment.
         threads: of the peer's matrix products.
+        variables: of the process's environment, beside those that there are.
     """
 
-    def __init__(self, environment: Path, threads: int | None = None) -> None:
-        self._environment = environment
+    def __init__(self, python: Path, threads: int | None = None, variables: Mapping[str, str] | None = None) -> None:
+        self._python = python
         self._threads = threads or torch.get_num_threads()
+        self._variables = dict(variables or {})
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
-        python = _make(self._environment)
-        env = os.environ | {"OMP_NUM_THREADS": str(self._threads), "PYTHONWARNINGS": "ignore"}
+        env = os.environ | {"OMP_NUM_THREADS": str(self._threads), "PYTHONWARNINGS": "ignore"} | self._variables
         self._process = subprocess.Popen(
-            [str(python), str(WORKER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env
+            [str(self._python), "-m", "tests.bench.peer_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=env,
+            cwd=REPOSITORY,
         )
         return self
 
@@ -80,19 +86,25 @@ class Peer:
             raise PeerError(f"the peer failed to {what}:\n{reply['error']}")
         return reply
 
+    def loaded(self) -> Loaded:
+        """What the process has loaded by now."""
+        found: Loaded = self.ask("hello")["loaded"]
+        return found
 
-def _make(environment: Path) -> Path:
-    """Make the environment unless it is complete, and return its Python."""
+
+def anomalib_python(environment: Path) -> Path:
+    """The interpreter of anomalib's environment, a folder, which is made unless it is complete."""
     python = environment / "bin" / "python"
     done = environment / ".complete"
-    wanted = "\n".join(PACKAGES)
+    packages = _packages()
+    wanted = "\n".join(packages)
     if done.exists() and done.read_text() == wanted:
         return python
     uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
     environment.parent.mkdir(parents=True, exist_ok=True)
     for command in (
         [uv, "venv", "--quiet", "--allow-existing", "--python", sys.executable, str(environment)],
-        [uv, "pip", "install", "--quiet", "--python", str(python), *PACKAGES],
+        [uv, "pip", "install", "--quiet", "--python", str(python), *packages],
     ):
         try:
             subprocess.run(command, check=True, capture_output=True, text=True)
@@ -100,3 +112,19 @@ def _make(environment: Path) -> Path:
             raise PeerError(f"{' '.join(command)}:\n{error.stderr}") from error
     done.write_text(wanted)
     return python
+
+
+def _packages() -> tuple[str, ...]:
+    """What anomalib's environment holds: what both sides have is of one version."""
+    constraints = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8")
+    ours = dict(re.findall(r"^([\w.-]+)==(\S+)$", constraints, re.MULTILINE))
+    alike = (f"{name}=={ours[name]}" for name in ("faiss-cpu", "openvino", "threadpoolctl"))
+    return (
+        "anomalib==2.7.0",
+        f"torch=={torch.__version__.split('+')[0]}",
+        "torchvision",
+        "safetensors",
+        "onnx",
+        "onnxscript",
+        *alike,
+    )

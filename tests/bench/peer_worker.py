@@ -1,6 +1,7 @@
 """The peer's side: runs in the peer's environment, knows nothing of Patchline, answers one JSON line with another.
 
-Tensors come and go as .npy and .safetensors files. Times are taken here, around the work alone.
+`python -m tests.bench.peer_worker`. Tensors come and go as .npy and .safetensors files. Times are taken here, around
+the work alone. Requests to FAISS are in `peer_flat`, those to an export of anomalib's to OpenVINO in `peer_openvino`.
 """
 
 import contextlib
@@ -17,6 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from tests.bench import peer_flat, peer_openvino
+from tests.bench.loaded import loaded
+
 REPLIES = os.fdopen(os.dup(1), "w")
 # What the libraries print must not get between the replies.
 os.dup2(2, 1)
@@ -25,16 +29,15 @@ STATE: dict[str, Any] = {}
 
 
 def hello() -> dict[str, Any]:
-    """Versions and threads."""
-    import anomalib
-    import faiss
+    """Threads, and what the process has loaded by now."""
+    return {"threads": torch.get_num_threads(), "loaded": loaded()}
 
-    return {
-        "anomalib": anomalib.__version__,
-        "torch": torch.__version__,
-        "faiss": faiss.__version__,
-        "threads": torch.get_num_threads(),
-    }
+
+def version() -> dict[str, Any]:
+    """anomalib's version."""
+    import anomalib
+
+    return {"anomalib": anomalib.__version__}
 
 
 def memory() -> dict[str, Any]:
@@ -143,8 +146,48 @@ def coreset(vectors: str, fraction: float, seed: int, indices: str) -> dict[str,
     return {"seconds": seconds, "rows": len(chosen), "page_faults": faults}
 
 
+def export_openvino(batch: int, folder: str) -> dict[str, Any]:
+    """Write the model that is loaded, with its normalisation, as anomalib exports it, for batches of one size."""
+    _, H, W, _ = STATE["frames"].shape
+    return peer_openvino.export(STATE["model"], STATE["mean"], STATE["std"], (H, W), batch, folder)
+
+
+def compile_openvino(model: str, batch: int, streams: int, threads: int) -> dict[str, Any]:
+    """Load an export for batches of one size."""
+    return peer_openvino.compile_export(model, batch, streams, threads)
+
+
+def time_openvino() -> dict[str, Any]:
+    """Seconds to inspect all frames by what was compiled last."""
+    return peer_openvino.time_inspect(STATE["frames"])
+
+
+def predict_openvino(scores: str) -> dict[str, Any]:
+    """Scores float32 (N,) of all frames, as a .npy file."""
+    np.save(scores, peer_openvino.scores_of(STATE["frames"]))
+    return {}
+
+
 REQUESTS: dict[str, Callable[..., dict[str, Any]]] = {
-    f.__name__: f for f in (hello, memory, load_model, load_frames, time_inspect, predict, fit, coreset)
+    f.__name__: f
+    for f in (
+        hello,
+        version,
+        memory,
+        load_model,
+        load_frames,
+        time_inspect,
+        predict,
+        fit,
+        coreset,
+        export_openvino,
+        compile_openvino,
+        time_openvino,
+        predict_openvino,
+        peer_flat.flat_load,
+        peer_flat.flat_time,
+        peer_flat.flat_search,
+    )
 }
 
 

@@ -2,13 +2,15 @@
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 from rich.table import Table
 
+from tests.bench.loaded import Loaded
 from tests.bench.timing import Comparison
 
 
@@ -19,7 +21,7 @@ class Row:
     A figure without a goal is there to be looked at.
 
     `spread` holds the quartiles of the ratio over the interleaved repeats; both are the ratio itself where a figure
-    has no noise (an accuracy, a radius).
+    has no noise (an accuracy, a radius). `peer_loaded` is what the peer had loaded, where it is a process of its own.
     """
 
     figure: str
@@ -29,6 +31,7 @@ class Row:
     goal: float | None
     unit: str
     spread: tuple[float, float]
+    peer_loaded: Loaded | None = field(default=None, repr=False)
 
     @property
     def met(self) -> bool | None:
@@ -54,12 +57,29 @@ class AverageRow(Row):
         return None if self.goal is None else self.spread[1] >= self.goal <= self.spread[0] + INDIFFERENT
 
 
-def from_averages(figure: str, ours: Sequence[float], peer: Sequence[float], *, goal: float, unit: str) -> AverageRow:
+def from_averages(
+    figure: str,
+    ours: Sequence[float],
+    peer: Sequence[float],
+    *,
+    goal: float,
+    unit: str,
+    peer_loaded: Loaded | None = None,
+) -> AverageRow:
     """A figure of chance from values of both sides; the interval is that of normal errors, to first order."""
     ratio = mean(ours) / mean(peer)
     error = ratio * math.hypot(*(_relative_error(values) for values in (ours, peer)))
     spread = (ratio - 1.96 * error, ratio + 1.96 * error)
-    return AverageRow(figure=figure, ours=mean(ours), peer=mean(peer), ratio=ratio, goal=goal, unit=unit, spread=spread)
+    return AverageRow(
+        figure=figure,
+        ours=mean(ours),
+        peer=mean(peer),
+        ratio=ratio,
+        goal=goal,
+        unit=unit,
+        spread=spread,
+        peer_loaded=peer_loaded,
+    )
 
 
 def _relative_error(values: Sequence[float]) -> float:
@@ -67,7 +87,15 @@ def _relative_error(values: Sequence[float]) -> float:
     return stdev(values) / math.sqrt(len(values)) / mean(values) if len(values) > 1 else 0.0
 
 
-def from_times(figure: str, comparison: Comparison, *, goal: float, unit: str = "s", work: float | None = None) -> Row:
+def from_times(
+    figure: str,
+    comparison: Comparison,
+    *,
+    goal: float | None,
+    unit: str = "s",
+    work: float | None = None,
+    peer_loaded: Loaded | None = None,
+) -> Row:
     """A figure of speed. With `work` (frames, say), ours and peer are given as work per second, else in seconds."""
     ours, peer = comparison.ours_s, comparison.peer_s
     return Row(
@@ -78,16 +106,33 @@ def from_times(figure: str, comparison: Comparison, *, goal: float, unit: str = 
         goal=goal,
         unit=unit,
         spread=comparison.spread,
+        peer_loaded=peer_loaded,
     )
 
 
 def from_values(
-    figure: str, ours: float, peer: float, *, goal: float | None, unit: str, less_is_better: bool = False
+    figure: str,
+    ours: float,
+    peer: float,
+    *,
+    goal: float | None,
+    unit: str,
+    less_is_better: bool = False,
+    peer_loaded: Loaded | None = None,
 ) -> Row:
     """A figure without noise: ours over the peer's, or the other way round where less is better."""
     above, below = (peer, ours) if less_is_better else (ours, peer)
     ratio = above / below if below else math.inf
-    return Row(figure=figure, ours=ours, peer=peer, ratio=ratio, goal=goal, unit=unit, spread=(ratio, ratio))
+    return Row(
+        figure=figure,
+        ours=ours,
+        peer=peer,
+        ratio=ratio,
+        goal=goal,
+        unit=unit,
+        spread=(ratio, ratio),
+        peer_loaded=peer_loaded,
+    )
 
 
 def table(rows: Sequence[Row], title: str) -> Table:
@@ -112,10 +157,21 @@ def table(rows: Sequence[Row], title: str) -> Table:
     return result
 
 
-def merge(rows: Sequence[Row], path: Path) -> None:
-    """Write the figures to a JSON list, in place of earlier ones of the same name."""
-    kept = json.loads(path.read_text()) if path.exists() else []
-    names = {row.figure for row in rows}
-    kept = [entry for entry in kept if entry["figure"] not in names] + [asdict(row) for row in rows]
+def merge(rows: Sequence[Row], path: Path, measured_on: Mapping[str, Any]) -> None:
+    """Write the figures to a JSON list, in place of earlier ones of the same name on the same instruction sets.
+
+    Each entry has the row's fields and `measured_on`: the processor, threads, what our side had loaded (`ours`) and
+    what the peer had (`peer`, null where it is no process of its own). So what was measured on a narrower processor
+    that was played stands beside what was measured on the whole one.
+    """
+
+    def identity(entry: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+        return entry["figure"], tuple(entry.get("measured_on", {}).get("processor", {}).get("in_effect", ()))
+
+    entries = {identity(entry): entry for entry in (json.loads(path.read_text()) if path.exists() else [])}
+    for row in rows:
+        entry = asdict(row)
+        entry["measured_on"] = {**measured_on, "peer": entry.pop("peer_loaded")}
+        entries[identity(entry)] = entry
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(sorted(kept, key=lambda entry: str(entry["figure"])), indent=2) + "\n")
+    path.write_text(json.dumps([entries[key] for key in sorted(entries)], indent=2) + "\n")

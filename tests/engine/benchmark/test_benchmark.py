@@ -8,25 +8,30 @@ import pytest
 import torch
 
 from patchline.engine.bank.memory_bank import MemoryBank
-from patchline.engine.benchmark.benchmark import Floor, benchmark, measure_floor, synthetic_images
+from patchline.engine.benchmark.benchmark import benchmark, synthetic_images
 from patchline.engine.benchmark.device_stages import DeviceStages
+from patchline.engine.benchmark.floor import Floor
 from patchline.engine.features.extractor import count_flop, load_backbone
 from patchline.engine.fitting.fit import FitReport
 from patchline.engine.inspection.batch_judge import BatchJudge
 from patchline.engine.inspection.judge import Judge
+from patchline.engine.numerics.processor import this_processor
 from patchline.engine.recipe import Recipe, Tiling
 from patchline.engine.search.factory import make_search
 from patchline.engine.types import Image
 
+FLOOR = Floor(
+    device="cpu", processor=this_processor(), threads=1, precision="float32", flop_per_s=1e11, bytes_per_s=1e10
+)
+
 
 def test_a_benchmark_times_every_stage_and_counts_its_arithmetic(fitted: FitReport, recipe: Recipe) -> None:
     """Each stage has a time and a floor; the search counts one product of all patches with all rows."""
-    floor = Floor(device="cpu", threads=1, precision="float32", flop_per_s=1e11, bytes_per_s=1e10)
     calls: list[tuple[int, int]] = []
     found = benchmark(
         fitted.bank,
         synthetic_images(recipe.image_size_px, 2),
-        floor,
+        FLOOR,
         device="cpu",
         search="faiss",
         repeats=1,
@@ -46,16 +51,16 @@ def test_a_benchmark_times_every_stage_and_counts_its_arithmetic(fitted: FitRepo
     assert found.frames_per_s == pytest.approx(1 / stages["end to end"].seconds)
     assert 0 < found.batch_s < 100 * stages["end to end"].seconds
     assert (found.rows, found.dimensions, found.search) == (M, D, "faiss")
+    assert (found.search_way, found.backbone_way) == ("FaissSearch", "torch, float32 on cpu")
     assert calls[-1] == (4, 4)
 
 
 def test_a_tiled_frame_is_measured_in_tiles(fitted: FitReport, recipe: Recipe) -> None:
     """The backbone never sees the whole of a large frame: its stages are one, and its arithmetic that of all tiles."""
-    floor = Floor(device="cpu", threads=1, precision="float32", flop_per_s=1e11, bytes_per_s=1e10)
     tiling = Tiling(tile_px=64, overlap_px=16)
     tiled = msgspec.structs.replace(recipe, image_size_px=(64, 160), tiling=tiling)
     bank = replace(fitted.bank, recipe=tiled, grid=(16, 40))
-    found = benchmark(bank, synthetic_images((64, 160), 1), floor, device="cpu", search="faiss", repeats=1)
+    found = benchmark(bank, synthetic_images((64, 160), 1), FLOOR, device="cpu", search="faiss", repeats=1)
     assert [stage.name for stage in found.stages] == ["tiles", "search", "score", "map", "end to end"]
     assert found.stages[0].flop == 3 * count_flop(recipe.backbone, (64, 64))
     assert found.patches == 16 * 40
@@ -83,18 +88,3 @@ def test_tiled_frames_go_through_a_device_one_by_one(fitted: FitReport, recipe: 
     spent = stages_on_a_device(replace(fitted.bank, recipe=tiled, grid=(16, 40)), synthetic_images((64, 160), 2))
     assert [list(frame) for frame in spent] == [["tiles", "search", "score", "map"]] * 2
     assert all(seconds > 0 for frame in spent for seconds in frame.values())
-
-
-def test_the_floor_is_the_longer_of_arithmetic_and_memory_traffic() -> None:
-    """Arithmetic and memory traffic overlap, so a stage needs at least the longer of the two."""
-    floor = Floor(device="cpu", threads=1, precision="float32", flop_per_s=1e9, bytes_per_s=1e6)
-    assert floor.seconds(2e9, 1e6) == 2.0
-    assert floor.seconds(1e9, 3e6) == 3.0
-
-
-def test_the_floor_of_this_machine_can_be_measured() -> None:
-    """Matrix products and memory copies reach rates that any machine reaches."""
-    floor = measure_floor("cpu", repeats=1)
-    assert floor.flop_per_s > 1e8
-    assert floor.bytes_per_s > 1e7
-    assert floor.threads >= 1
