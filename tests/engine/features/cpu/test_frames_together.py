@@ -1,11 +1,12 @@
 """Frames that share a core's pass through the largest layers: each is bit for bit what it is alone."""
 
 from collections.abc import Iterator
+from functools import cache
 from typing import cast
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from patchline.engine.features.cpu import frames_together
 from patchline.engine.features.cpu.frames_together import FramesTogether
@@ -28,12 +29,16 @@ def joining(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def network(name: str) -> FramesTogether:
-    """A torchvision network of random weights, up to its last tapped stage."""
-    spec = random_backbone(name, stages=STAGES.get(name, ("layer2", "layer3")))
-    made = load_backbone(spec, torch.device("cpu"), "torch")._network
+def network(name: str, stages: tuple[str, ...] = ()) -> FramesTogether:
+    """A torchvision network of random weights, up to its last tapped stage, which has met no frame."""
+    return FramesTogether(_fused(name, stages or STAGES.get(name, ("layer2", "layer3"))))
+
+
+@cache
+def _fused(name: str, stages: tuple[str, ...]) -> fx.GraphModule:
+    made = load_backbone(random_backbone(name, stages=stages), torch.device("cpu"), "torch")._network
     assert isinstance(made, FramesTogether)
-    return made
+    return made._graph
 
 
 def inputs(count: int, size: tuple[int, int], seed: int = 0) -> list[Tensor]:
@@ -64,8 +69,16 @@ def alone(made: FramesTogether, frames: list[Tensor]) -> list[list[Tensor]]:
 
 
 @pytest.mark.usefixtures("joining")
-@pytest.mark.parametrize("size", [(224, 224), (96, 160), (100, 68)])
-@pytest.mark.parametrize("name", ["wide_resnet50_2", "resnet18", "resnext50_32x4d"])
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("wide_resnet50_2", (224, 224)),
+        ("resnet18", (224, 224)),
+        ("resnet18", (96, 160)),
+        ("resnet18", (100, 68)),
+        ("resnext50_32x4d", (96, 96)),
+    ],
+)
 def test_frames_together_are_those_alone(name: str, size: tuple[int, int]) -> None:
     """Two and four frames through a network whose last stages join: each has the maps that it has alone."""
     made = network(name)
@@ -99,8 +112,8 @@ def test_layers_whose_weights_are_largest_are_joined() -> None:
 
 def test_frames_larger_than_the_weights_go_one_by_one() -> None:
     """No layer's weights outweigh a large frame: nothing is measured, and nothing joined."""
-    made = network("resnet18")
-    frames = inputs(2, (512, 512))
+    made = network("resnet18", stages=("layer1",))
+    frames = inputs(2, (224, 224))
     with computing_with(1):
         assert same(of_frames(made, frames), alone(made, frames))
     assert made._joins == {}
