@@ -80,9 +80,10 @@ class FramesTogether:
 
     @torch.inference_mode()
     def prepare(self, frame: Tensor) -> None:
-        """Find out how runs of all lengths go through that are made of frames of this shape; for one thread."""
+        """Find out how runs of frames of this shape go through, and pack weights for them; for one thread."""
         for count in LENGTHS[1:]:
-            self._plan(frame, count)
+            if any(step.joined for step in self._plan(frame, count)):
+                self.of_frames([frame] * count)
 
     def _plan(self, frame: Tensor, count: int) -> list[_Step]:
         """How so many frames of this shape go through the network; while another thread finds out, one by one."""
