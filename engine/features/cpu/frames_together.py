@@ -169,10 +169,11 @@ class _ShapeRecorder(fx.Interpreter):
 
     def __init__(self, graph: fx.GraphModule) -> None:
         super().__init__(graph)
+        self._network = graph
         self.shapes: dict[fx.Node, Shapes] = {}
 
     def run_node(self, n: fx.Node) -> Any:
-        if isinstance(called_module(self.module, n), Convolution):
+        if isinstance(called_module(self._network, n), Convolution):
             args, _ = self.fetch_args_kwargs_from_env(n)
             self.shapes[n] = tuple(tuple(arg.shape) for arg in args)
         return super().run_node(n)
@@ -190,7 +191,8 @@ def _joining_pays(module: Convolution, shapes: Shapes, count: int) -> bool:
 
     def joined() -> Tensor:
         x, *added = noise
-        return module(x, *(part.clone() for part in added))  # the second input is overwritten
+        result: Tensor = module(x, *(part.clone() for part in added))  # the second input is overwritten
+        return result
 
     def apart() -> list[Tensor]:
         return [module(*(part[i : i + 1].clone() for part in noise)) for i in range(count)]

@@ -173,4 +173,5 @@ def _blocks(h: int, w: int, values: int) -> list[tuple[slice, slice]]:
 
 def _tiled(pixels: Tensor) -> Tensor:
     """(4h, 4w, O) as (h, 4, w, 4, O), the same memory."""
-    return pixels.unflatten(0, (-1, TILE)).unflatten(2, (-1, TILE))
+    H, W, O = pixels.shape  # noqa: E741
+    return pixels.view(H // TILE, TILE, W // TILE, TILE, O)

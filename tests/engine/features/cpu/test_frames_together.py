@@ -72,7 +72,7 @@ def alone(made: FramesTogether, frames: list[Tensor]) -> list[list[Tensor]]:
 @pytest.mark.parametrize(
     ("name", "size"),
     [
-        ("wide_resnet50_2", (224, 224)),
+        ("resnet50", (224, 224)),
         ("resnet18", (224, 224)),
         ("resnet18", (96, 160)),
         ("resnet18", (100, 68)),
@@ -99,8 +99,8 @@ def test_other_networks_stay_themselves(name: str) -> None:
 
 @pytest.mark.usefixtures("joining")
 def test_layers_whose_weights_are_largest_are_joined() -> None:
-    """At 224 px all of the last stage of a wide ResNet-50 may be, and nothing of its first."""
-    made = network("wide_resnet50_2")
+    """At 224 px the last stage of a ResNet-50 is, and nothing of its first."""
+    made = network("resnet50")
     of_frames(made, inputs(4, (224, 224)))
     ((_, steps),) = made._plans.items()
     joined = {str(step.nodes[0]) for step in steps if step.joined}
