@@ -29,7 +29,7 @@ POINTS = TILE + 2
 LEAST_CHANNELS = 64
 """With fewer channels the transforms cost more than the products save."""
 BLOCK_VALUES = 2**16
-"""Values of the points of as many tiles as are transformed at a time: 256 KiB, of which a second-level cache holds
+"""Values of the points of as many tiles as a thread transforms at a time: 256 KiB, of which a second-level cache holds
 those before and after the transform.
 """
 
@@ -161,9 +161,12 @@ def _squared(transform: tuple[tuple[int, ...], ...]) -> Tensor:
 
 
 def _blocks(h: int, w: int, values: int) -> list[tuple[slice, slice]]:
-    """Cut h x w tiles of so many values each into blocks that a cache holds: whole rows of tiles, or parts of one."""
-    columns = min(w, max(1, BLOCK_VALUES // values))
-    rows = max(1, BLOCK_VALUES // (values * w))
+    """Cut h x w tiles of so many values each into blocks of about what the caches of the threads hold: whole rows of
+    tiles, or parts of one.
+    """
+    together = BLOCK_VALUES * torch.get_num_threads()
+    columns = -(-w // max(1, round(w * values / together)))
+    rows = max(1, round(together / (values * w)))
     return [
         (slice(i, min(i + rows, h)), slice(j, min(j + columns, w)))
         for i in range(0, h, rows)
