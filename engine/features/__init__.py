@@ -19,8 +19,8 @@ last tapped stage, `batch_norm` folds normalisation into convolutions. `load_bac
   unless float32 is asked for.
 - On a CPU with OpenVINO installed (`openvino`), a network without convolutions that Winograd's filtering makes cheaper
   runs there, as EfficientNet does: OpenVINO has the quicker depthwise convolutions. A setting overrides this choice.
-- On a CPU otherwise `fusion_cpu` fuses convolutions by oneDNN, and replaces 3x3 convolutions of many channels by
-  `winograd`, as in ResNets.
+- On a CPU otherwise the room `cpu` fuses convolutions by oneDNN, replaces 3x3 convolutions of many channels by
+  Winograd's filtering, as in ResNets, and lets the frames of a batch that one core gets share the largest weights.
 - Where this build of PyTorch has no oneDNN, the folded network runs as it is.
 
 `fx_graph` has what the passes over a traced network share. The network takes most of an inspection's time, so these

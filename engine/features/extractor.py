@@ -16,7 +16,9 @@ from torch.nn.functional import pad
 from torch.utils.flop_counter import FlopCounterMode
 
 from patchline.engine.errors import RecipeError
-from patchline.engine.features import batch_norm, fusion_cpu, fusion_cuda, network, openvino, patches, winograd
+from patchline.engine.features import batch_norm, fusion_cuda, network, openvino, patches
+from patchline.engine.features.cpu import fusion, winograd
+from patchline.engine.features.cpu.frames_together import FramesTogether
 from patchline.engine.features.cuda_graph import Launch
 from patchline.engine.features.device_pipeline import DevicePass, chunk_size
 from patchline.engine.features.feature_maps import as_map
@@ -24,8 +26,9 @@ from patchline.engine.features.fusion_cuda import COLOURS
 from patchline.engine.features.patches import PLAIN, PatchOptions
 from patchline.engine.features.preprocess import check_image, level
 from patchline.engine.numerics import onednn
-from patchline.engine.numerics.core_pool import shared_pool, spread
+from patchline.engine.numerics.core_pool import shared_pool, spread_runs, submit
 from patchline.engine.numerics.device import Precision, backbone_dtype, can_compile_kernels, full_float32
+from patchline.engine.numerics.runs import LENGTHS
 from patchline.engine.recipe import Backbone
 from patchline.engine.types import Image
 
@@ -59,6 +62,8 @@ class FeatureExtractor:
         self.device = device
         self.dtype = dtype
         self.weight_bytes = weight_bytes
+        self.joins = isinstance(network, FramesTogether)
+        """Whether frames that one core takes together cost less than one by one."""
         self._network = network
         self._channels = channels
         self._alike: dict[tuple[tuple[int, ...], PatchOptions], bool] = {}
@@ -72,8 +77,8 @@ class FeatureExtractor:
     def embed(self, images: Sequence[Image], options: PatchOptions = PLAIN) -> tuple[Tensor, tuple[int, int]]:
         """Patch embeddings of images of one size.
 
-        On the CPU each image goes through alone, on a core of its own or on all, so its embedding does not depend on
-        the batch, bit for bit.
+        On the CPU an image goes through on a core of its own, or with others of the batch on one core, or on all cores:
+        its embedding is bit for bit what it would be alone.
 
         Args:
             images: RGB uint8 (H, W, 3) each, all of one size.
@@ -85,17 +90,35 @@ class FeatureExtractor:
         Raises:
             ImageError: an image is not RGB uint8.
         """
-        for image in images:
-            check_image(image)
         if self.device.type != "cpu":
+            for image in images:
+                check_image(image)
             embeddings, grid = self.embed_batch(images, options)
             return embeddings.float(), grid
-        parts = spread(
-            lambda image: self._embed(image[None], options),
+        kinds = [0] * len(images) if self.joins else range(len(images))
+        parts = spread_runs(
+            lambda run: self.embed_here(run, options),
             images,
             lambda: self.bits_alike(images[0].shape[:2], options),
+            kinds,
         )
         return torch.cat([embeddings for embeddings, _ in parts]), parts[0][1]
+
+    @torch.inference_mode()
+    def embed_here(
+        self, images: Sequence[Image], options: PatchOptions = PLAIN
+    ) -> list[tuple[Tensor, tuple[int, int]]]:
+        """Patch embeddings of images of one size on a CPU, by the thread that calls: for each float32 (1, h*w, D), bit
+        for bit what it has alone, and the grid (h, w). Raises as `embed`.
+        """
+        for image in images:
+            check_image(image)
+        if options.levelling:
+            images = [level(image) for image in images]
+        of_each = self.feature_maps_of([self.normalise(image[None]) for image in images])
+        H, W = images[0].shape[:2]
+        made = [patches.embed(feature_maps, (H, W), options) for feature_maps in of_each]
+        return [(embeddings.float(), grid) for embeddings, grid in made]
 
     def embed_batch(self, images: Sequence[Image], options: PatchOptions = PLAIN) -> tuple[Tensor, tuple[int, int]]:
         """The same in whole batches, on any device, in the extractor's precision, without waiting for the device.
@@ -113,7 +136,9 @@ class FeatureExtractor:
 
     def batch_size(self, size_px: tuple[int, int]) -> int:
         """How many images of `size_px`, (H, W), keep the device busy: more would take memory and gain nothing."""
-        return torch.get_num_threads() if self.device.type == "cpu" else chunk_size(size_px)
+        if self.device.type != "cpu":
+            return chunk_size(size_px)
+        return torch.get_num_threads() * (LENGTHS[-1] if self.joins else 1)
 
     def bits_alike(self, size_px: tuple[int, ...], options: PatchOptions = PLAIN) -> bool:
         """Whether one core and all cores together give an image of `size_px`, (H, W), the same embeddings bit for bit.
@@ -121,18 +146,11 @@ class FeatureExtractor:
         The order of their sums does not depend on the pixels, so one noisy image shows it.
         """
         if (size_px, options) not in self._alike:
-            noise = np.random.default_rng(0).integers(0, 256, (1, *size_px, 3), dtype=np.uint8)
-            (alone,) = shared_pool(torch.get_num_threads()).map(lambda pixels: self._embed(pixels, options), [noise])
-            self._alike[size_px, options] = torch.equal(alone[0], self._embed(noise, options)[0])
+            noise = [np.random.default_rng(0).integers(0, 256, (*size_px, 3), dtype=np.uint8)]
+            ((alone,),) = shared_pool(torch.get_num_threads()).map(lambda run: self.embed_here(run, options), [noise])
+            (shared,) = self.embed_here(noise, options)
+            self._alike[size_px, options] = torch.equal(alone[0], shared[0])
         return self._alike[size_px, options]
-
-    @torch.inference_mode()
-    def _embed(self, pixels: NDArray[np.uint8], options: PatchOptions) -> tuple[Tensor, tuple[int, int]]:
-        if options.levelling:
-            pixels = np.stack([level(image) for image in pixels])
-        H, W = pixels.shape[1:3]
-        embeddings, grid = patches.embed(self.feature_maps(self.normalise(pixels)), (H, W), options)
-        return embeddings.float(), grid
 
     def _pass(self, options: PatchOptions) -> DevicePass:
         if options not in self._passes:
@@ -172,22 +190,39 @@ class FeatureExtractor:
         x = ((x.float() - self._mean.view(3, 1, 1)) / self._std.view(3, 1, 1)).to(self.dtype)
         return x if self._channels == x.shape[1] else pad(x, (0, 0, 0, 0, 0, self._channels - x.shape[1]))
 
-    @torch.inference_mode()
     def feature_maps(self, x: Tensor) -> list[Tensor]:
         """Run the bare backbone: one map (B, C_i, h_i, w_i) for each tapped stage.
 
         Raises:
             RecipeError: the network does not take images of this size, as many transformers take one size only.
         """
-        size_px = (x.shape[2], x.shape[3])
+        return self.feature_maps_of([x])[0]
+
+    @torch.inference_mode()
+    def feature_maps_of(self, frames: Sequence[Tensor]) -> list[list[Tensor]]:
+        """`feature_maps` of each of some inputs of one shape, bit for bit those that it has alone; raises the same."""
+        size_px = (frames[0].shape[2], frames[0].shape[3])
         try:
             with full_float32(self.device):
-                outputs = self._network(x)
+                if isinstance(self._network, FramesTogether):
+                    of_each = self._network.of_frames(frames)
+                else:
+                    of_each = [self._network(x) for x in frames]
         except AssertionError as error:
             raise RecipeError(
                 f"backbone {self.spec.name!r} does not take images of {size_px[0]} x {size_px[1]} px ({error})"
             ) from error
-        return [as_map(output, size_px, stage) for output, stage in zip(outputs, self.spec.stages, strict=True)]
+        return [
+            [as_map(output, size_px, stage) for output, stage in zip(outputs, self.spec.stages, strict=True)]
+            for outputs in of_each
+        ]
+
+    def prepare_runs(self, size_px: tuple[int, int]) -> None:
+        """Find out how one core takes several images of `size_px`, (H, W), together, before any waits for it."""
+        network = self._network
+        if isinstance(network, FramesTogether):
+            x = self.normalise(np.zeros((1, *size_px, 3), dtype=np.uint8))
+            submit(lambda: network.prepare(x)).result()
 
     def grid(self, size_px: tuple[int, int], options: PatchOptions = PLAIN) -> tuple[int, int]:
         """The patch grid (h, w) of an image of `size_px`, (H, W)."""
@@ -236,7 +271,7 @@ def _network(graph: fx.GraphModule, device: torch.device, runtime: Runtime) -> N
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     if device.type == "cuda":
         return fusion_cuda.fuse_for_cuda(graph)
-    return fusion_cpu.fuse_for_cpu(graph) if onednn.available() else graph
+    return FramesTogether(fusion.fuse_for_cpu(graph)) if onednn.available() else graph
 
 
 def _suits_openvino(graph: fx.GraphModule) -> bool:

@@ -1,6 +1,6 @@
 """Judges frames: one backbone pass for all recipes that share it, then each recipe's own bank."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from threading import RLock
@@ -8,6 +8,7 @@ from typing import TypeAlias, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.errors import ImageError, RecipeError
@@ -18,7 +19,7 @@ from patchline.engine.features.preprocess import prepare
 from patchline.engine.features.tiling import TiledExtractor
 from patchline.engine.inspection.batch_judge import Answer, BatchJudge
 from patchline.engine.inspection.judge import Judge, Maps
-from patchline.engine.numerics.core_pool import finished, spread_async, submit
+from patchline.engine.numerics.core_pool import finished, spread_runs_async, submit
 from patchline.engine.numerics.device import Precision, resolve_device
 from patchline.engine.numerics.quantise import quantise
 from patchline.engine.recipe import Backbone
@@ -108,8 +109,8 @@ class Inspector:
     def inspect(self, frames: Sequence[Frame], *, maps: Maps = "none") -> list[Inspection]:
         """Judge frames, each a recipe's name and an image from `prepare`, in the order given.
 
-        On a CPU each core takes a frame through backbone and search; frames that would leave cores idle are shared by
-        all cores, if that gives the same bits.
+        On a CPU each core takes frames of its own through backbone and search, up to four of a kind together; frames
+        that would leave cores idle are shared by all cores, if that gives the same bits.
 
         Raises:
             RecipeError: no bank of a frame's recipe is loaded.
@@ -127,10 +128,11 @@ class Inspector:
         if self._batched:
             return self._answers.submit(self._begin_batch(frames, passes, maps))
         # Every frame must come out alike on one core and on all, or none may be shared by all.
-        return spread_async(
-            lambda frame: self._inspect_one(frame, maps),
+        return spread_runs_async(
+            lambda run: self._inspect_here(run, maps),
             frames,
             lambda: all(self._backbones[spec].bits_alike(size_px, options) for spec, size_px, options in set(passes)),
+            [shared if self._joins(frame) else i for i, (frame, shared) in enumerate(zip(frames, passes, strict=True))],
         )
 
     def embed(self, recipe: str, image: Image) -> Rows:
@@ -214,6 +216,8 @@ class Inspector:
             sizes = chunk_sizes(frame[1].shape) if self._batched else [1, torch.get_num_threads()]
             for size in sizes:
                 self.inspect([frame] * size, maps="all")
+        for spec, size_px, _ in {self._pass(frame) for frame in blank}:
+            self._backbones[spec].prepare_runs(size_px)
 
     def _note_used(self, recipe: str) -> None:
         judge = self._judge(recipe)
@@ -237,11 +241,23 @@ class Inspector:
             )
         return recipe.backbone, self._tiled[name].pass_size_px, self._tiled[name].options
 
-    def _inspect_one(self, frame: Frame, maps: Maps) -> Inspection:
-        """One frame, by the thread that calls."""
-        name, image = frame
-        judge = self._judge(name)
-        return judge.judge((band.cpu().numpy() for band in self._tiled[name].bands(image)), judge.bank.grid, maps)
+    def _joins(self, frame: Frame) -> bool:
+        """Whether one core takes such frames through the backbone together."""
+        recipe = self._judge(frame[0]).bank.recipe
+        return recipe.tiling is None and self._backbones[recipe.backbone].joins
+
+    def _inspect_here(self, frames: Sequence[Frame], maps: Maps) -> list[Inspection]:
+        """Frames that may go through the backbone together, or a single one, by the thread that calls."""
+        judges = [self._judge(name) for name, _ in frames]
+        bands: Sequence[Iterable[NDArray[np.float32]]]
+        if len(frames) == 1:
+            ((name, image),) = frames
+            bands = [(band.cpu().numpy() for band in self._tiled[name].bands(image))]
+        else:
+            spec, _, options = self._pass(frames[0])
+            embedded = self._backbones[spec].embed_here([image for _, image in frames], options)
+            bands = [[embeddings[0].numpy()] for embeddings, _ in embedded]
+        return [judge.judge(own, judge.bank.grid, maps) for judge, own in zip(judges, bands, strict=True)]
 
     def _begin_batch(self, frames: Sequence[Frame], passes: Sequence[Pass], maps: Maps) -> Answer:
         """One backbone pass for all frames that share it, then each recipe's frames together."""

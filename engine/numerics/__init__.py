@@ -3,6 +3,7 @@
 - `device`: which device computes and how precisely; full float32 on a GPU; copies to the host that nobody waits for.
 - `processor`: what the processor is, which of its instruction sets are in effect, and how many cores it has.
 - `core_pool`: frames on cores of their own.
+- `runs`: which frames of a batch one core takes together.
 - `steps`: long work in steps, between which other work may have the thread.
 - `matmul`, `onednn`: matrix products by torch with as many threads as torch has, and weights packed in the layout in
   which oneDNN computes fastest.

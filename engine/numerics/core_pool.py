@@ -2,14 +2,15 @@
 
 Cores that share one frame wait for each other at every layer; cores with a frame of their own do not. So a batch is
 spread over the cores frame by frame, and what one frame costs besides the network overlaps with the next frame's
-network.
+network. Where a core gets several frames of a batch, it may take some of them together (`runs`).
 
-`spread` waits for its results, `spread_async` gives a future of them, and `submit` gives one of a single piece of work.
-All of them use one pool a process (`shared_pool`) of as many threads as torch computes with.
+`spread` and `spread_runs` wait for their results, `spread_async` and `spread_runs_async` give a future of them, and
+`submit` gives one of a single piece of work. All of them use one pool a process (`shared_pool`) of as many threads as
+torch computes with.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache
@@ -19,9 +20,11 @@ from typing import Any, TypeVar
 import torch
 
 from patchline.engine.numerics.faiss_library import faiss
+from patchline.engine.numerics.runs import in_order, runs_of
 
 Input = TypeVar("Input")
 Output = TypeVar("Output")
+Changed = TypeVar("Changed")
 
 
 class CorePool:
@@ -51,8 +54,10 @@ class CorePool:
         """The results of `work` for every item, in order; the first error is raised."""
         return [future.result() for future in [self._queue(work, item) for item in items]]
 
-    def map_async(self, work: Callable[[Input], Output], items: Sequence[Input]) -> "Future[list[Output]]":
-        """A future of what `map` returns.
+    def map_async(
+        self, work: Callable[[Input], Output], items: Sequence[Input], frames: Callable[[Input], int] = lambda _: 1
+    ) -> "Future[list[Output]]":
+        """A future of what `map` returns; `frames` says how many of them an item is.
 
         Cores do not wait for each other: one that has finished goes on with whatever was asked for next.
         """
@@ -72,7 +77,7 @@ class CorePool:
             else:
                 results.set_result(in_order)
 
-        futures = [self._queue(work, item) for item in items]
+        futures = [self._queue(work, item, frames=frames(item)) for item in items]
         for future in futures:
             future.add_done_callback(one_done)
         return results
@@ -83,7 +88,7 @@ class CorePool:
 
     @property
     def idle(self) -> bool:
-        """Whether all cores have been idle for longer than the last item took: no frame seems to be close behind."""
+        """Whether all cores have been idle for longer than the last frame took: none seems to be close behind."""
         with self._lock:
             return not self._under_way and time.monotonic() - self._idle_since_s > self._took_s
 
@@ -95,12 +100,12 @@ class CorePool:
             with self._lock:
                 self._idle_since_s = time.monotonic()
 
-    def _queue(self, work: Callable[..., Output], *items: Any) -> "Future[Output]":
+    def _queue(self, work: Callable[..., Output], *items: Any, frames: int = 1) -> "Future[Output]":
         with self._lock:
             self._under_way += 1
-        return self._workers.submit(self._timed, work, *items)
+        return self._workers.submit(self._timed, frames, work, *items)
 
-    def _timed(self, work: Callable[..., Output], *items: Any) -> Output:
+    def _timed(self, frames: int, work: Callable[..., Output], *items: Any) -> Output:
         began_s = time.monotonic()
         try:
             return work(*items)
@@ -108,7 +113,7 @@ class CorePool:
             with self._lock:
                 self._under_way -= 1
                 self._idle_since_s = time.monotonic()
-                self._took_s = self._idle_since_s - began_s
+                self._took_s = (self._idle_since_s - began_s) / frames
 
 
 @lru_cache(maxsize=1)
@@ -129,28 +134,59 @@ def spread(work: Callable[[Input], Output], items: Sequence[Input], alike: Calla
     Returns:
         The results, in the items' order.
     """
+    return spread_runs(_one_by_one(work), items, alike, range(len(items)))
+
+
+def spread_runs(
+    work: Callable[[Sequence[Input]], Sequence[Output]],
+    items: Sequence[Input],
+    alike: Callable[[], bool],
+    kinds: Sequence[Hashable],
+) -> list[Output]:
+    """`spread`, where a core may take several items of its own together.
+
+    Args:
+        work: computes some items, giving each what it gives it alone, bit for bit.
+        items: as for `spread`.
+        alike: as for `spread`.
+        kinds: of each item; `work` gets items of one kind only.
+
+    Returns:
+        The results, in the items' order.
+    """
     count = torch.get_num_threads()
-    if count == 1:
-        return [work(item) for item in items]
-    apart, together = shares(len(items), count)
+    apart, together = shares(len(items), count) if count > 1 else (len(items), 0)
     if together and not alike():
         apart = len(items)
-    first = shared_pool(count).map(work, items[:apart]) if apart else []
-    return [*first, *(work(item) for item in items[apart:])]
+    runs = runs_of(kinds[:apart], count)
+    picked = [[items[position] for position in run] for run in runs]
+    first = shared_pool(count).map(work, picked) if count > 1 and picked else [work(run) for run in picked]
+    return [*in_order(runs, first), *(work([item])[0] for item in items[apart:])]
 
 
 def spread_async(
     work: Callable[[Input], Output], items: Sequence[Input], alike: Callable[[], bool]
 ) -> "Future[list[Output]]":
-    """`spread`, without waiting where every item has a core of its own; else the work is done when this returns.
+    """`spread`, without waiting where every item has a core of its own; see `spread_runs_async`."""
+    return spread_runs_async(_one_by_one(work), items, alike, range(len(items)))
+
+
+def spread_runs_async(
+    work: Callable[[Sequence[Input]], Sequence[Output]],
+    items: Sequence[Input],
+    alike: Callable[[], bool],
+    kinds: Sequence[Hashable],
+) -> "Future[list[Output]]":
+    """`spread_runs`, without waiting where every item has a core of its own; else the work is done when this returns.
 
     While items follow each other closely, those that `spread` would share get a core each: shared, they would take more
     of the cores' time, and what comes next would wait.
 
     Args:
-        work: as for `spread`.
+        work: as for `spread_runs`.
         items: as for `spread`.
         alike: as for `spread`.
+        kinds: as for `spread_runs`.
 
     Returns:
         A future of the results, in the items' order.
@@ -159,9 +195,11 @@ def spread_async(
     if count > 1 and items:
         pool = shared_pool(count)
         if not shares(len(items), count)[1] or not pool.idle:
-            return pool.map_async(work, items)
-        return finished(lambda: pool.run_shared(lambda: spread(work, items, alike)))
-    return finished(lambda: spread(work, items, alike))
+            runs = runs_of(kinds, count)
+            picked = [[items[position] for position in run] for run in runs]
+            return _then(pool.map_async(work, picked, frames=len), lambda results: in_order(runs, results))
+        return finished(lambda: pool.run_shared(lambda: spread_runs(work, items, alike, kinds)))
+    return finished(lambda: spread_runs(work, items, alike, kinds))
 
 
 def submit(work: Callable[[], Output]) -> "Future[Output]":
@@ -197,6 +235,26 @@ def finished(work: Callable[[], Output]) -> "Future[Output]":
     result: Future[Output] = Future()
     result.set_result(work())
     return result
+
+
+def _one_by_one(work: Callable[[Input], Output]) -> Callable[[Sequence[Input]], list[Output]]:
+    return lambda run: [work(item) for item in run]
+
+
+def _then(future: "Future[Output]", change: Callable[[Output], Changed]) -> "Future[Changed]":
+    """A future of what `change` makes of another's result; the error of either is its error."""
+    changed: Future[Changed] = Future()
+
+    def done(first: "Future[Output]") -> None:
+        try:
+            result = change(first.result())
+        except BaseException as error:
+            changed.set_exception(error)
+        else:
+            changed.set_result(result)
+
+    future.add_done_callback(done)
+    return changed
 
 
 def shares(frames: int, count: int) -> tuple[int, int]:

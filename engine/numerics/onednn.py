@@ -6,12 +6,16 @@ from threading import Lock
 import torch
 from torch import Tensor
 
+MOST_SHAPES = 256
+"""Shapes for which a weight is kept packed: more than a process meets, unless frames are of ever other sizes."""
+
 
 class PackedWeight:
     """A convolution's weight, packed once for every input shape and number of threads that it is asked for with.
 
     Which layout oneDNN wants can depend on both. Given another, it packs the weight anew for each frame, which takes up
-    to 8 times as long as the convolution itself. Shapes that want the same layout share one packed weight.
+    to 8 times as long as the convolution itself. Shapes that want the same layout share one packed weight. The shape
+    that came first is forgotten where there are too many.
     """
 
     def __init__(
@@ -39,6 +43,8 @@ class PackedWeight:
             weight = kept[0].to_dense() if self._plain is None else self._plain
             packed: Tensor = torch.ops.mkldnn._reorder_convolution_weight(weight, *self.geometry, list(input_shape))
         self._plain = None
+        if len(kept) >= MOST_SHAPES:
+            del self._packed[next(iter(self._packed))]
         return next((other for other in kept if _alike(other, packed)), packed)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from patchline.engine.benchmark.ways import backbone_way
 from patchline.engine.features.extractor import FeatureExtractor, count_flop, load_backbone
 from patchline.engine.inspection.inspector import Inspector
 from patchline.engine.inspection.judge import Maps
-from patchline.engine.numerics.core_pool import spread
+from patchline.engine.numerics.core_pool import spread_runs
 from patchline.engine.types import Image
 from tests.bench import workload
 from tests.bench.bench import Bench, FigureUnavailableError
@@ -169,8 +170,8 @@ def efficiency(bench: Bench) -> list[Row]:
     extractor = load_backbone(weights.spec, torch.device("cpu"))
     bench.say(
         f"{_stated(weights, bank, len(frames), 0.1)}, in batches of {BATCH}\n"
-        f"bare backbone: the engine's own network on normalised pixels, a frame on each of {bench.threads} cores, "
-        f"float32; the engine: the same, with normalisation, aggregation and alignment, exact search of every patch, "
+        f"bare backbone: the engine's own network on normalised pixels, frames on each of {bench.threads} cores, "
+        f"up to four together, float32; the engine: the same, with normalisation, aggregation and alignment, exact search of every patch, "
         f"Eq. 6-7 with {bank.recipe.neighbours} neighbours, verdicts, maps of rejects"
     )
     ours = inspecting(Inspector({PRODUCT: bank}, device="cpu"), frames, BATCH, maps="rejects")
@@ -213,7 +214,8 @@ def _bare(extractor: FeatureExtractor, frames: Sequence[Image]) -> Timed:
     def run() -> None:
         for start in range(0, len(inputs), BATCH):
             batch = inputs[start : start + BATCH]
-            spread(extractor.feature_maps, batch, lambda: extractor.bits_alike(workload.SIZE_PX))
+            alike = partial(extractor.bits_alike, workload.SIZE_PX)
+            spread_runs(extractor.feature_maps_of, batch, alike, [0] * len(batch))
 
     return timed(run)
 

@@ -13,6 +13,7 @@ from patchline.engine.errors import RecipeError
 from patchline.engine.features import openvino
 from patchline.engine.features.extractor import Runtime, load_backbone
 from patchline.engine.features.weights import EFFICIENTNET_LITE0, draw, package_file, preset, random_backbone
+from patchline.engine.numerics.core_pool import computing_with
 from patchline.engine.recipe import Backbone
 from patchline.engine.types import Image
 from tests.engine.conftest import texture
@@ -117,3 +118,16 @@ def test_embeddings_do_not_depend_on_the_batch(seed: int, runtime: Runtime) -> N
     assert together.shape == (len(images), grid[0] * grid[1], 152)
     for image, embeddings in zip(images, together, strict=True):
         assert torch.equal(extractor.embed([image])[0][0], embeddings)
+
+
+def test_a_frame_does_not_depend_on_those_it_shares_weights_with() -> None:
+    """A network whose last layers outweigh a frame, in batches whose frames are taken together: the same bits."""
+    extractor = load_backbone(random_backbone("resnet18", stages=("layer2", "layer3")), CPU, "torch")
+    images = [texture(seed, (96, 128)) for seed in range(16)]
+    alone = [extractor.embed([image])[0][0] for image in images]
+    for count in (2, 4, 5, 8, 16):
+        together, _ = extractor.embed(images[:count])
+        assert all(torch.equal(ours, theirs) for ours, theirs in zip(together, alone[:count], strict=True))
+    with computing_with(1):
+        here = extractor.embed_here(images[4:8])
+    assert all(torch.equal(ours[0], theirs) for (ours, _), theirs in zip(here, alone[4:8], strict=True))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from patchline.engine.errors import ImageError, RecipeError
 from patchline.engine.features import openvino
+from patchline.engine.features.cpu.frames_together import FramesTogether
 from patchline.engine.features.extractor import Runtime
 from patchline.engine.fitting.fit import FitReport, fit
 from patchline.engine.inspection.inspector import Inspector
@@ -138,3 +139,13 @@ def test_refusals(inspector: Inspector) -> None:
     with pytest.raises(ImageError, match="expected an RGB uint8 image"):
         inspector.prepare("texture", np.zeros((64, 64), dtype=np.uint8))
     assert inspector.inspect([]) == []
+
+
+def test_warming_up_prepares_frames_that_one_core_takes_together(fitted: FitReport) -> None:
+    """How they go through the backbone is found out before the first of them waits."""
+    inspector = Inspector({"texture": fitted.bank}, device="cpu", runtime="torch")
+    inspector.warm_up()
+    (extractor,) = inspector._backbones.values()
+    network = extractor._network
+    assert isinstance(network, FramesTogether)
+    assert {count for _, count in network._plans} == {2, 4}

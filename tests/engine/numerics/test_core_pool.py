@@ -2,12 +2,19 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 import torch
 
-from patchline.engine.numerics.core_pool import CorePool, on_one_core, spread_async, submit
+from patchline.engine.numerics.core_pool import (
+    CorePool,
+    on_one_core,
+    spread_async,
+    spread_runs,
+    spread_runs_async,
+    submit,
+)
 
 
 @pytest.fixture
@@ -105,3 +112,39 @@ def test_begun_or_waited_for_answers_are_alike(count: int) -> None:
     assert spread_async(lambda item: 2 * item, range(count), lambda: True).result(60) == [
         2 * item for item in range(count)
     ]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 8, 19])
+def test_items_of_a_kind_may_be_taken_together(count: int) -> None:
+    """Answers come in the items' order, and no work is given items of two kinds."""
+
+    def work(items: Sequence[int]) -> list[tuple[int, int]]:
+        assert len({item % 3 for item in items}) == 1
+        return [(item, len(items)) for item in items]
+
+    kinds = [item % 3 for item in range(count)]
+    found = spread_runs(work, range(count), lambda: True, kinds)
+    assert [item for item, _ in found] == list(range(count))
+    assert all(together in (1, 2, 4) for _, together in found)
+    begun = spread_runs_async(work, range(count), lambda: True, kinds).result(60)
+    assert [item for item, _ in begun] == list(range(count))
+
+
+def test_a_run_that_fails_is_the_answer() -> None:
+    """Its error is raised, whether the answer is waited for or comes later."""
+
+    def work(items: Sequence[int]) -> list[int]:
+        return [1 // item for item in items]
+
+    with pytest.raises(ZeroDivisionError):
+        spread_runs(work, range(8), lambda: True, [0] * 8)
+    with pytest.raises(ZeroDivisionError):
+        spread_runs_async(work, range(8), lambda: True, [0] * 8).result(60)
+
+
+def test_a_run_counts_as_its_frames(cores: CorePool) -> None:
+    """How long a frame takes is asked of frames, not of runs: two that took as long as one are half as long each."""
+    cores.map_async(lambda _: time.sleep(0.2), [0], frames=lambda _: 10).result(60)
+    while cores._under_way:
+        time.sleep(0.001)
+    assert cores._took_s < 0.2

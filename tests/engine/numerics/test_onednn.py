@@ -40,3 +40,13 @@ def test_shapes_that_want_the_same_layout_share_it() -> None:
                 assert found[threads, side] is packed.tensor((1, 32, side, side))
                 assert torch.equal(found[threads, side].to_dense(), weight)
     assert len({id(tensor) for tensor in found.values()}) < len(found)
+
+
+def test_the_oldest_shape_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames of ever other sizes cost no memory; what is asked for again is packed again, and the same."""
+    monkeypatch.setattr(onednn, "MOST_SHAPES", 3)
+    weight = torch.randn(64, 32, 1, 1)
+    packed = onednn.PackedWeight(weight, [0, 0], [1, 1], [1, 1], 1)
+    for side in (7, 14, 28, 40, 56, 7):
+        assert torch.equal(packed.tensor((1, 32, side, side)).to_dense(), weight)
+        assert len(packed._packed) <= 3

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
-from patchline.engine.features import winograd
+from patchline.engine.features.cpu import winograd
+from patchline.engine.features.cpu.winograd import WinogradConvolution
 from patchline.engine.features.fx_graph import (
     NOMINAL_PX,
     absorb,
@@ -23,7 +24,6 @@ from patchline.engine.features.fx_graph import (
     replace_module,
     sole_user,
 )
-from patchline.engine.features.winograd import WinogradConvolution
 from patchline.engine.numerics.onednn import PackedWeight
 
 
@@ -41,6 +41,16 @@ class OneDnnConvolution(nn.Module):
         )
         self.register_buffer("bias", convolution.bias, persistent=False)
         self._activation, self._scalars = _onednn_name(activation)
+        self._weight_values = convolution.weight.numel()
+        self._channels = (convolution.in_channels, convolution.out_channels)
+        self._stride = cast(tuple[int, int], convolution.stride)
+        self.kind = ("direct", *convolution.weight.shape, *map(str, self._weight.geometry), self._activation)
+        """What makes two of them take the same time and the same order of sums."""
+
+    def weights_outweigh(self, height: int, width: int) -> bool:
+        """Whether its weights are larger than what it reads and writes of a frame, (C, height, width)."""
+        written = self._channels[1] * (height // self._stride[0]) * (width // self._stride[1])
+        return self._weight_values > self._channels[0] * height * width + written
 
     def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
         """(B, C, H, W) channels-last to the same; `added` is overwritten."""
