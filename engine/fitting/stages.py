@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from patchline.engine.recipe import Recipe, check_projection
 from patchline.engine.search.factory import make_search
 from patchline.engine.types import Image, Rows
 
+Item = TypeVar("Item")
 NamedImage: TypeAlias = tuple[str, Image]
 StageProgress: TypeAlias = Callable[[str, int, int], None]
 """Called with the stage's name, how much of it is done and how much there is."""
@@ -173,7 +174,7 @@ class FitStages:
             index = make_search("auto", rows, str(self.extractor.device))
             scorer = Scorer(rows, index, self.recipe.neighbours, self.recipe.score_patches)
             scores: list[float] = []
-            for batch in _batches(images, self.batch):
+            for batch in batches(images, self.batch):
                 for (name, _), bands in zip(batch, self.embeddings([i for _, i in batch]), strict=True):
                     patches: list[Rows] = []
                     scores.append(score_of(index, scorer, _copied(bands, scale, patches)).value)
@@ -205,8 +206,9 @@ def _check_room(folder: Path, needed_bytes: int) -> None:
         )
 
 
-def _batches(images: Iterable[NamedImage], size: int) -> Iterator[Sequence[NamedImage]]:
-    iterator = iter(images)
+def batches(items: Iterable[Item], size: int) -> Iterator[Sequence[Item]]:
+    """The items in order, `size` together; the last batch may have fewer."""
+    iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 Library = Literal["torchvision", "timm"]
 Runtime = Literal["auto", "torch", "openvino"]
 Precision = Literal["auto", "float32"]
+FitPrecision = Literal["auto", "float32", "bfloat16", "int8"]
 DEFAULT_STAGES: dict[Library, str] = {"torchvision": "layer2,layer3", "timm": "2,3"}
 DEFAULT_WEIGHTS: dict[Library, str] = {"torchvision": "IMAGENET1K_V1", "timm": ""}
 
@@ -78,6 +79,11 @@ def build_backbone(options: BackboneOptions) -> "Backbone":
         mean=spec.mean,
         std=spec.std,
     )
+
+
+def split_precision(precision: FitPrecision) -> tuple[Literal["float32", "bfloat16", "int8"], Precision]:
+    """The recipe's precision that is asked for, and how a device computes what is in float32."""
+    return ("float32", precision) if precision in ("auto", "float32") else (precision, "auto")
 
 
 def _channels(text: str | None, option: str, default: tuple[float, float, float]) -> tuple[float, float, float]:
