@@ -204,7 +204,7 @@ def load_backbone(
         spec: the backbone as the recipe names it.
         device: where it computes.
         runtime: what runs it on a CPU.
-        precision: what it computes in.
+        precision: how the device computes a backbone in float32.
 
     Raises:
         DeviceError: OpenVINO is asked for and not installed, or the device cannot compute in the backbone's precision.

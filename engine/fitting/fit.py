@@ -26,6 +26,7 @@ from patchline.engine.fitting.precision import (
     in_float32,
     observe,
     score_in_float32,
+    speed_over,
     spread_evenly,
 )
 from patchline.engine.fitting.scratch import ImageSpool, KeptPatches
@@ -165,7 +166,9 @@ def fit(
         check = None
         if lower:
             fitted = (image for position, (_, image) in enumerate(images) if position not in drawn)
-            check = compare(recipe, scores, score_in_float32(float32, fitted, held_out, coreset.indices))
+            in_full = score_in_float32(float32, fitted, held_out, coreset.indices)
+            speed = speed_over(float32, work, next(image for _, image in held_out))
+            check = compare(recipe, scores, in_full, speed)
             if not check.holds:
                 raise PrecisionError(f"recipe {recipe.name!r}: {check}; expected a fit in float32")
         calibration_patches = kept.frames()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Library = Literal["torchvision", "timm"]
 Runtime = Literal["auto", "torch", "openvino"]
 Precision = Literal["auto", "float32"]
-FitPrecision = Literal["auto", "float32", "bfloat16", "int8"]
+FitPrecision = Literal["auto", "float32", "bfloat16", "int8", "lowest"]
 DEFAULT_STAGES: dict[Library, str] = {"torchvision": "layer2,layer3", "timm": "2,3"}
 DEFAULT_WEIGHTS: dict[Library, str] = {"torchvision": "IMAGENET1K_V1", "timm": ""}
 
@@ -81,9 +81,14 @@ def build_backbone(options: BackboneOptions) -> "Backbone":
     )
 
 
-def split_precision(precision: FitPrecision) -> tuple[Literal["float32", "bfloat16", "int8"], Precision]:
-    """The recipe's precision that is asked for, and how a device computes what is in float32."""
-    return ("float32", precision) if precision in ("auto", "float32") else (precision, "auto")
+def of_recipe(precision: FitPrecision) -> Literal["float32", "bfloat16", "int8"]:
+    """The recipe's precision that is asked for; `lowest` begins with float32."""
+    return precision if precision in ("bfloat16", "int8") else "float32"
+
+
+def of_device(precision: FitPrecision) -> Precision:
+    """How a device computes what a recipe states in float32."""
+    return "float32" if precision == "float32" else "auto"
 
 
 def _channels(text: str | None, option: str, default: tuple[float, float, float]) -> tuple[float, float, float]:

@@ -12,7 +12,8 @@ from patchline.ops.commands._backbone import (
     Library,
     Runtime,
     build_backbone,
-    split_precision,
+    of_device,
+    of_recipe,
 )
 from patchline.ops.commands._options import examples
 from patchline.ops.errors import InputError
@@ -137,8 +138,9 @@ def fit(
     precision: Annotated[
         FitPrecision,
         typer.Option(
-            help="What the backbone computes in, wherever the bank judges. int8 and bfloat16 are quicker on a CPU; the "
-            "fit is refused where held-out scores do not hold. auto is float32, half precision on a GPU."
+            help="What the backbone computes in, wherever the bank judges. int8 and bfloat16 are quicker on a CPU, and "
+            "refused where held-out scores do not hold; lowest takes the first of int8, bfloat16, float32 that holds "
+            "and is quicker. auto is float32, half precision on a GPU."
         ),
     ] = "auto",
 ) -> None:
@@ -174,14 +176,14 @@ def fit(
 
     from patchline.engine.bank.store import GenerationStore, save_bank
     from patchline.engine.fitting.fit import fit as fit_bank
+    from patchline.engine.fitting.lowest import fit_lowest
     from patchline.engine.recipe import Recipe
     from patchline.ops.commands._progress import progress_bars
 
-    stated, of_device = split_precision(precision)
     spec = build_backbone(BackboneOptions(backbone, library, stages, weights, mean, std))
     recipe = Recipe(
         name=name or last_name(out),
-        backbone=structs.replace(spec, precision=stated),
+        backbone=structs.replace(spec, precision=of_recipe(precision)),
         image_size_px=(height, width),
         coreset_fraction=coreset,
         false_reject_rate=false_reject_rate,
@@ -198,21 +200,32 @@ def fit(
         hold_slips=hold_slips,
         unused_days=unused_days,
     )
+    passed_over: list[str] = []
     with progress_bars(STAGES) as report:
-        fitted = fit_bank(
-            good,
-            recipe,
-            calibration=held_out,
-            device=device,
-            runtime=runtime,
-            precision=of_device,
-            progress=report,
-            keep=GenerationStore(out).keep,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            scratch=scratch,
-        )
+
+        def fit_in(stated: Recipe) -> "FitReport":
+            return fit_bank(
+                good,
+                stated,
+                calibration=held_out,
+                device=device,
+                runtime=runtime,
+                precision=of_device(precision),
+                progress=report,
+                # Of several fits only the last one's frames may lie in the store: `save_bank` puts them there.
+                keep=None if precision == "lowest" else GenerationStore(out).keep,
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
+                scratch=scratch,
+            )
+
+        if precision == "lowest":
+            fitted, passed_over = fit_lowest(recipe, fit_in)
+        else:
+            fitted = fit_in(recipe)
     save_bank(fitted.bank, out, fitted.calibration)
     _print_report(fitted, out)
+    for why in passed_over:
+        typer.echo(f"Not taken: {why}", err=True)
 
 
 def parse_size(text: str) -> tuple[int, int]:

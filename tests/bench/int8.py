@@ -69,9 +69,9 @@ def int8(bench: Bench) -> list[Row]:
         float32 = load_backbone(weights.spec, CPU)
         sides = [float32, load_backbone(_in_int8(weights.spec, frames), CPU)]
         bench.say(
-            f"{weights.timm_name}, weights: {weights.stated}; {workload.SIZE_PX}; {len(frames)} frames of {PRODUCTS[0]}, "
-            f"a frame on each of {bench.threads} cores; bare backbones on normalised pixels, int8 by oneDNN against "
-            f"float32 as it runs by default here"
+            f"{weights.timm_name}, weights: {weights.stated}; {workload.SIZE_PX}; {len(frames)} frames of "
+            f"{PRODUCTS[0]}, a frame on each of {bench.threads} cores; bare backbones on normalised pixels, int8 by "
+            f"oneDNN against float32 as it runs by default here"
         )
         ours, peer = (_backbone(extractor, frames) for extractor in reversed(sides))
         compared = compare(timed(ours), timed(peer), repeats=bench.repeats)

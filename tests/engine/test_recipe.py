@@ -75,7 +75,7 @@ def test_a_bank_names_the_options_that_are_in_use() -> None:
 
 
 def test_a_bank_names_a_precision_that_is_not_float32() -> None:
-    """A float32 backbone is stated as it was before there were others; int8 takes its ranges along, to the last digit."""
+    """A float32 backbone is stated as before there were others; int8 takes its ranges along, to the last digit."""
     assert not LATER_OPTIONS_OF_BACKBONES & stated(PLAIN)["backbone"].keys()
     ranges = (("conv1", 0.0, 0.1 + 0.2), ("layer1.0.conv1", -1 / 3, 2.0))
     backbone = msgspec.structs.replace(PLAIN.backbone, precision="int8", ranges=ranges)

@@ -137,7 +137,7 @@ def test_scores_are_compared_between_their_median_and_the_threshold(int8_recipe:
     """A bank whose scores are twice as large judges alike; what moves is a place among its own scores."""
     float32 = np.array([1.0, 2.0, 3.0, 4.0, 5.0])  # at rate 0.2 the threshold is the largest but one of 6, here 5
     same = compare(int8_recipe, 2 * float32, float32)
-    assert (same.moved, same.changed, same.frames) == (0.0, 0, 5)
+    assert (same.moved, same.changed, same.frames, same.speed) == (0.0, 0, 5, 1.0)
     moved = compare(int8_recipe, np.array([1.0, 2.0, 3.0, 4.5, 5.0]), float32)
     assert moved.moved == pytest.approx(0.25)  # of the 2 from the median 3 to the threshold 5
     assert moved.changed == 0
