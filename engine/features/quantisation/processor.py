@@ -42,9 +42,11 @@ def _lacks_int8() -> str:
     """What stands in the way of 8-bit convolutions here; empty where nothing does."""
     if not onednn.available() or not hasattr(torch.ops.onednn, "qconv2d_pointwise"):
         return "this build of PyTorch has no 8-bit convolutions of oneDNN"
-    if not sums_exactly(LARGEST_WEIGHT):
-        return "8-bit sums saturate on this processor (found sums that are too small)"
-    return ""
+    try:
+        exact = sums_exactly(LARGEST_WEIGHT)
+    except RuntimeError as error:
+        return f"oneDNN has no 8-bit convolutions for this processor ({str(error).splitlines()[0]})"
+    return "" if exact else "8-bit sums saturate on this processor: those of the largest values came out too small"
 
 
 def _lacks_bfloat16() -> str:
