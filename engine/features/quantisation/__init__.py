@@ -12,8 +12,9 @@ values are rounded. `fit` takes it only after it has measured that verdicts hold
 and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference", CVPR 2018), weights signed ones with a
 scale for each output channel. Of the eight bits of a weight seven are used: processors without VNNI add two products in
 16 bits, which 255 * 127 * 2 overflows and 255 * 64 * 2 does not. So the integer sums are exact on every processor, in
-any order and with any number of threads; processors differ at most in how a value between two integers is rounded.
-Tapped stages come out in float32, as embeddings do not pass through 8 bits again.
+any order and with any number of threads; what may differ is the last digit of their scaling, and so, rarely, which of
+two integers a value midway between them becomes. Tapped stages, and residual sums that lead to them, are in float32:
+embeddings do not pass through 8 bits again.
 
 **bfloat16.** Sums are in float32 and every tensor is rounded to 8 significant bits. Processors without instructions
 for it round at other places, so they refuse.
