@@ -35,9 +35,10 @@ class Affine(NamedTuple):
         return cls(scale, min(LEVELS, max(0, round(-low / scale))))
 
     def quantise(self, values: Tensor) -> Tensor:
-        """Float32 to uint8, half to even; what lies beyond the range takes its end."""
-        integers = values.mul(1 / self.scale).round_().add_(self.zero_point)
-        return integers.clamp_(0, LEVELS).to(torch.uint8)
+        """Float32 to the nearest of uint8, half up; what lies beyond the range takes its end."""
+        # Three passes over the values, as fewer cannot be told to PyTorch: the last one cuts fractions off.
+        shifted = torch.add(torch.tensor(self.zero_point + 0.5), values, alpha=1 / self.scale)
+        return shifted.clamp_(0, LEVELS).to(torch.uint8)
 
     def dequantise(self, integers: Tensor) -> Tensor:
         """Uint8 to float32."""

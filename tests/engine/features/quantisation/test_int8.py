@@ -51,7 +51,7 @@ def test_every_network_stays_near_itself(name: str) -> None:
 
 
 def test_a_resnet_is_integers_but_for_the_sums_that_lead_to_a_tapped_stage() -> None:
-    """Within blocks all is integers, as are the sums of a stage that nothing taps; others are rounded for each block."""
+    """Within blocks all is integers, as are the sums of a stage that nothing taps; others are rounded a block."""
     spec = in_int8(random_backbone("resnet50", stages=("layer2",)))
     assert kinds(spec) == {
         Int8Convolution: 1 + 3 * 3 + 1 + 4 * 3 + 1,
