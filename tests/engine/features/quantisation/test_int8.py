@@ -47,7 +47,7 @@ def test_every_network_stays_near_itself(name: str) -> None:
     image = texture(9)
     for found, expected in zip(maps_of(in_int8(spec), image), maps_of(spec, image), strict=True):
         assert found.dtype == torch.float32
-        assert 0 < distance(found, expected) < 0.25
+        assert 0 < distance(found, expected) < 0.35
 
 
 def test_a_resnet_is_integers_but_for_the_sums_that_lead_to_a_tapped_stage() -> None:
