@@ -28,7 +28,7 @@ OBSERVED = 32
 """Images by which the ranges are observed, spread evenly over those of the fit."""
 TIMED = 3
 """How often the same image is embedded to see how fast that is."""
-MARGIN = 0.25
+MOST_MOVED = 0.25
 """How far a held-out score may move, as a share of the distance from their median to the threshold."""
 
 
@@ -49,12 +49,12 @@ class PrecisionCheck:
     @property
     def holds(self) -> bool:
         """Whether no score moves farther than the margin: then only verdicts within it can change."""
-        return self.moved <= MARGIN
+        return self.moved <= MOST_MOVED
 
     def __str__(self) -> str:
         return (
             f"{self.precision}: beside float32 the score of a held-out good frame moves by at most {self.moved:.2f} of "
-            f"the distance from their median to the threshold (allowed: {MARGIN:g}); {self.changed} of {self.frames} "
+            f"the distance from their median to the threshold (allowed: {MOST_MOVED:g}); {self.changed} of {self.frames} "
             f"verdicts change; a frame is embedded {self.speed:.1f} times as fast here"
         )
 
@@ -132,10 +132,10 @@ def compare(recipe: Recipe, scores: Doubles, float32: Doubles, speed: float = 1.
 
 def speed_over(float32: FitStages, other: FitStages, image: Image) -> float:
     """How many times as fast as in float32 a prepared image is embedded in another precision."""
-    return _least_s(float32, image) / _least_s(other, image)
+    return _quickest_s(float32, image) / _quickest_s(other, image)
 
 
-def _least_s(stages: FitStages, image: Image) -> float:
+def _quickest_s(stages: FitStages, image: Image) -> float:
     """Seconds to embed an image where nothing comes between."""
     taken = []
     for _ in range(TIMED):

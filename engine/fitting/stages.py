@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from patchline.engine.errors import EngineError
 from patchline.engine.features.extractor import FeatureExtractor
 from patchline.engine.features.preprocess import prepare
 from patchline.engine.features.tiling import TiledExtractor
-from patchline.engine.fitting.prefetch import read_ahead
+from patchline.engine.fitting.prefetch import Item, read_ahead
 from patchline.engine.fitting.scratch import EmbeddingFile, ImageSpool
 from patchline.engine.inspection.judge import score_of
 from patchline.engine.inspection.scoring import Scorer
@@ -29,7 +29,6 @@ from patchline.engine.recipe import Recipe, check_projection
 from patchline.engine.search.factory import make_search
 from patchline.engine.types import Image, Rows
 
-Item = TypeVar("Item")
 NamedImage: TypeAlias = tuple[str, Image]
 StageProgress: TypeAlias = Callable[[str, int, int], None]
 """Called with the stage's name, how much of it is done and how much there is."""

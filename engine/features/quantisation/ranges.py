@@ -1,7 +1,7 @@
 """The range of values of each tensor that becomes 8-bit integers, and the integers that they become.
 
-A range is observed on images of good parts, through the float32 network. Frames with defects reach beyond it: what is
-odd about them must not be cut off, so a range is widened by `WIDENED`. The image's own range is known: that of pixels.
+A range is observed on images of good parts, through the float32 network. What reaches beyond it in a frame takes the
+range's end, which is as far as good parts go in any case. The image's own range is known: that of pixels.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,8 +15,6 @@ from patchline.engine.recipe import Backbone
 
 LEVELS = 255
 """The largest 8-bit integer; the smallest is 0."""
-WIDENED = 1.0
-"""How many times as far as good parts' values a range reaches."""
 PIXELS = "image"
 """The name of the tensor that goes into the network."""
 
@@ -71,10 +69,8 @@ class Observer:
         _Observing(self._graph, self._names, self._note).run(x)
 
     def ranges(self) -> tuple[tuple[str, float, float], ...]:
-        """The ranges so far, widened, in the order of the network."""
-        return tuple(
-            (name, self._found[name][0] * WIDENED, self._found[name][1] * WIDENED) for name in self._names.values()
-        )
+        """The ranges so far, in the order of the network."""
+        return tuple((name, *self._found[name]) for name in self._names.values())
 
     def _note(self, name: str, low: float, high: float) -> None:
         with self._lock:

@@ -81,7 +81,7 @@ def test_the_fit_says_what_it_measured(int8_fit: FitReport, fitted: FitReport) -
     check = int8_fit.precision
     assert check is not None
     assert check.holds
-    assert 0 < check.moved <= measuring.MARGIN
+    assert 0 < check.moved <= measuring.MOST_MOVED
     assert check.frames == int8_fit.bank.calibration.frames
     assert str(check).startswith("int8: beside float32 the score of a held-out good frame moves by at most 0.")
 
@@ -90,7 +90,7 @@ def test_beyond_the_margin_nothing_is_fitted(
     int8_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The fit is refused with both figures, and the store and the folder for temporary files stay empty."""
-    monkeypatch.setattr(measuring, "MARGIN", 0.0)
+    monkeypatch.setattr(measuring, "MOST_MOVED", 0.0)
     store = GenerationStore(str(tmp_path / "bank"))
     scratch = tmp_path / "scratch"
     scratch.mkdir()
