@@ -54,8 +54,8 @@ class PrecisionCheck:
     def __str__(self) -> str:
         return (
             f"{self.precision}: beside float32 the score of a held-out good frame moves by at most {self.moved:.2f} of "
-            f"the distance from their median to the threshold (allowed: {MOST_MOVED:g}); {self.changed} of {self.frames} "
-            f"verdicts change; a frame is embedded {self.speed:.1f} times as fast here"
+            f"the distance from their median to the threshold (allowed: {MOST_MOVED:g}); {self.changed} of "
+            f"{self.frames} verdicts change; a frame is embedded {self.speed:.1f} times as fast here"
         )
 
 
