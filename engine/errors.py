@@ -8,6 +8,7 @@
         ├── RecipeError         a recipe that contradicts itself or the backbone
         ├── WeightsError        weights that are missing, altered or do not fit the backbone
         ├── CalibrationError    a false-reject rate that the good frames at hand cannot promise
+        ├── PrecisionError      a precision in which verdicts do not hold
         ├── BankFileError       a bank file that is truncated, altered, foreign or already there
         │   └── GenerationConflictError   a generation that another writer has created first
         ├── LearningError       a request to learn, unlearn or roll back that cannot be met
@@ -38,6 +39,10 @@ class WeightsError(EngineError):
 
 class CalibrationError(EngineError):
     """A false-reject rate that the good frames at hand cannot promise."""
+
+
+class PrecisionError(EngineError):
+    """A precision below float32 in which the verdicts of held-out good frames do not hold."""
 
 
 class BankFileError(EngineError):

@@ -3,6 +3,7 @@
 It travels inside the memory bank's manifest, so `stated` decides what a bank's SHA-256 covers.
 """
 
+import math
 from typing import Any, Literal
 
 import msgspec
@@ -26,6 +27,12 @@ class Backbone(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """SHA-256 of the weights as loaded, 64 hexadecimal digits: loading refuses any other."""
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    precision: Literal["float32", "bfloat16", "int8"] = "float32"
+    """What the network computes in. Scores and threshold rest on it, so every processor that judges by the bank does
+    the same, or says that it cannot (`features.quantisation`). A float32 network may run in half precision on a GPU.
+    """
+    ranges: tuple[tuple[str, float, float], ...] = ()
+    """With int8: a tensor's name, its smallest and its largest value that 8 bits tell apart; `fit` observes them."""
 
 
 class Tiling(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -106,6 +113,8 @@ LATER_OPTIONS = frozenset(
     }
 )
 """Options that came after the first banks: at their defaults a bank does not name them (`stated`)."""
+LATER_OPTIONS_OF_BACKBONES = frozenset({"precision", "ranges"})
+"""The same of a backbone."""
 
 
 def stated(recipe: Recipe) -> dict[str, Any]:
@@ -114,10 +123,16 @@ def stated(recipe: Recipe) -> dict[str, Any]:
     So a bank that uses none of them has the SHA-256 that it had before they existed, and earlier releases read it.
     """
     content: dict[str, Any] = msgspec.to_builtins(recipe)
-    for option in msgspec.structs.fields(Recipe):
-        if option.name in LATER_OPTIONS and getattr(recipe, option.name) == option.default:
-            del content[option.name]
+    _leave_out(content, recipe, LATER_OPTIONS)
+    _leave_out(content["backbone"], recipe.backbone, LATER_OPTIONS_OF_BACKBONES)
     return content
+
+
+def _leave_out(content: dict[str, Any], stating: msgspec.Struct, later: frozenset[str]) -> None:
+    """Delete the later options that are at their defaults."""
+    for option in msgspec.structs.fields(stating):
+        if option.name in later and getattr(stating, option.name) == option.default:
+            del content[option.name]
 
 
 def check_recipe(recipe: Recipe) -> None:
@@ -145,6 +160,12 @@ def check_recipe(recipe: Recipe) -> None:
         raise RecipeError(f"{name}: unused_days is {recipe.unused_days}, expected 1 or more")
     if min(recipe.image_size_px) < 32:
         raise RecipeError(f"{name}: image_size_px is {recipe.image_size_px}, expected (H, W) of 32 or more each")
+    for tensor, low, high in recipe.backbone.ranges:
+        if recipe.backbone.precision != "int8" or not -math.inf < low <= high < math.inf:
+            raise RecipeError(
+                f"{name}: the range of {tensor!r} is {low:g} to {high:g} with precision {recipe.backbone.precision}, "
+                f"expected finite numbers that rise, and int8"
+            )
     if not 0 < recipe.false_reject_rate < 1:
         raise RecipeError(f"{name}: false_reject_rate is {recipe.false_reject_rate:g}, expected between 0 and 1")
 

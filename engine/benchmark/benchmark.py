@@ -23,6 +23,7 @@ from patchline.engine.inspection.batch_judge import BatchJudge
 from patchline.engine.inspection.inspector import Inspector
 from patchline.engine.inspection.judge import Judge
 from patchline.engine.numerics.device import Precision, resolve_device
+from patchline.engine.recipe import Backbone
 from patchline.engine.search.factory import SearchKind, make_search
 from patchline.engine.search.index import NearestNeighbours
 from patchline.engine.types import Image
@@ -170,7 +171,7 @@ def benchmark(
     stages_timed.append(replace(whole, floor_s=floor_s))
     return RecipeBenchmark(
         recipe=recipe.name,
-        backbone=f"{recipe.backbone.name} {'+'.join(recipe.backbone.stages)}",
+        backbone=_described(recipe.backbone),
         image_size_px=recipe.image_size_px,
         patches=P,
         rows=M,
@@ -196,6 +197,12 @@ def synthetic_images(size_px: tuple[int, int], count: int, seed: int = 0) -> lis
         texture = np.einsum("hi,cij,wj->hwc", smooth[0], coarse, smooth[1])
         images.append(np.clip(128 + 60 * texture + rng.normal(scale=4, size=texture.shape), 0, 255).astype(np.uint8))
     return images
+
+
+def _described(spec: Backbone) -> str:
+    """The backbone, its stages, and its precision where that is not float32: the floor is of the device's."""
+    stages = "+".join(spec.stages)
+    return f"{spec.name} {stages}" if spec.precision == "float32" else f"{spec.name} {stages} in {spec.precision}"
 
 
 def _kind(index: NearestNeighbours) -> str:

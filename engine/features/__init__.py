@@ -22,6 +22,7 @@ last tapped stage, `batch_norm` folds normalisation into convolutions. `load_bac
 - On a CPU otherwise the room `cpu` fuses convolutions by oneDNN, replaces 3x3 convolutions of many channels by
   Winograd's filtering, as in ResNets, and lets the frames of a batch that one core gets share the largest weights.
 - Where this build of PyTorch has no oneDNN, the folded network runs as it is.
+- A backbone that its recipe states in int8 or bfloat16 goes to the room `quantisation`, whatever else would run it.
 
 `fx_graph` has what the passes over a traced network share. The network takes most of an inspection's time, so these
 passes are what makes it twice as fast as the peer's (the figure `throughput` of tests/bench/README.md).

@@ -25,6 +25,7 @@ from patchline.engine.features.feature_maps import as_map
 from patchline.engine.features.fusion_cuda import COLOURS
 from patchline.engine.features.patches import PLAIN, PatchOptions
 from patchline.engine.features.preprocess import check_image, level
+from patchline.engine.features.quantisation import bfloat16, int8, processor
 from patchline.engine.numerics import onednn
 from patchline.engine.numerics.core_pool import shared_pool, spread_runs, submit
 from patchline.engine.numerics.device import Precision, backbone_dtype, can_compile_kernels, full_float32
@@ -238,17 +239,21 @@ def load_backbone(
         spec: the backbone as the recipe names it.
         device: where it computes.
         runtime: what runs it on a CPU.
-        precision: what it computes in.
+        precision: how the device computes a backbone in float32.
 
     Raises:
-        DeviceError: OpenVINO is asked for and not installed.
-        RecipeError: the library has no such backbone, or the backbone no such stage.
+        DeviceError: OpenVINO is asked for and not installed, or the device cannot compute in the backbone's precision.
+        RecipeError: the library has no such backbone, or the backbone no such stage, or no ranges in int8.
         WeightsError: the weights are missing, altered or do not fit.
     """
+    processor.check(spec, device, runtime, precision)
     graph = batch_norm.fold(network.build(spec))
     dtype = backbone_dtype(device, precision)
     graph = graph.to(device, dtype)
     weight_bytes = sum(parameter.nbytes for parameter in graph.parameters())
+    if spec.precision != "float32":
+        weight_bytes //= 4 if spec.precision == "int8" else 2
+        return FeatureExtractor(spec, _lower_precision(graph, spec), device, dtype, weight_bytes)
     runnable = _network(graph, device, runtime)
     channels = fusion_cuda.widen_input(graph) if device.type == "cuda" else COLOURS
     return FeatureExtractor(spec, runnable, device, dtype, weight_bytes, channels)
@@ -260,6 +265,15 @@ def count_flop(spec: Backbone, size_px: tuple[int, int]) -> int:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         outlined(torch.empty(1, 3, *size_px, device="meta"))
     return int(counter.get_total_flops())
+
+
+def _lower_precision(graph: fx.GraphModule, spec: Backbone) -> Network:
+    """The network in the precision that the backbone states, on the CPU."""
+    return (
+        int8.to_int8(int8.join_convolutions(graph), spec)
+        if spec.precision == "int8"
+        else bfloat16.Bfloat16Network(graph)
+    )
 
 
 def _network(graph: fx.GraphModule, device: torch.device, runtime: Runtime) -> Network:

@@ -98,22 +98,37 @@ class TiledExtractor:
         if self._tiling is None:
             yield self._extractor.embed([image], self.options)[0][0]
             return
-        if self.options.levelling:
-            image = level(image)
-        image = np.pad(image, (*self._padding, (0, 0)), mode="edge")
-        height, width = self.pass_size_px
+        image = self._padded(image)
         batch = self._extractor.batch_size(self.pass_size_px)
         for row in self._rows:
             parts = []
             for start in range(0, len(self._columns), batch):
                 columns = self._columns[start : start + batch]
-                tiles = [image[row.start : row.start + height, c.start : c.start + width] for c in columns]
+                tiles = [self._tile(image, row, column) for column in columns]
                 embeddings, grid = self._extractor.embed(tiles, self._tile_options)
                 for values, column in zip(embeddings.view(len(tiles), *grid, -1), columns, strict=True):
                     parts.append(values[self._kept(row), self._kept(column)].clone())
             band = torch.cat(parts, dim=1)  # (rows, w', D)
             below = self.grid[0] - row.first // self._fine
             yield band[:below, : self.grid[1]].reshape(-1, band.shape[2])
+
+    def passes(self, image: Image) -> Iterator[Image]:
+        """What goes through the backbone for a prepared image, levelled and cut, RGB uint8 (H, W, 3) each."""
+        if self._tiling is None:
+            yield level(image) if self.options.levelling else image
+            return
+        image = self._padded(image)
+        yield from (self._tile(image, row, column) for row in self._rows for column in self._columns)
+
+    def _padded(self, image: Image) -> Image:
+        """The image, levelled where the recipe asks, up to whole strides of the coarsest stage."""
+        if self.options.levelling:
+            image = level(image)
+        return np.pad(image, (*self._padding, (0, 0)), mode="edge")
+
+    def _tile(self, image: Image, row: Cut, column: Cut) -> Image:
+        height, width = self.pass_size_px
+        return image[row.start : row.start + height, column.start : column.start + width]
 
     def _kept(self, cut: Cut) -> slice:
         return slice((cut.first - cut.start) // self._fine, (cut.end - cut.start) // self._fine)

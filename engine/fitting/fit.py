@@ -6,7 +6,7 @@ held-out images to another until the bank is there. So memory does not grow with
 
 from collections.abc import Callable, Iterable, Sized
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeAlias
@@ -16,9 +16,19 @@ import numpy as np
 from patchline.engine.bank.calibration import calibrate, check_promise, draw_held_out
 from patchline.engine.bank.events import StoredFrame
 from patchline.engine.bank.memory_bank import FrameOrigin, MemoryBank
-from patchline.engine.errors import CalibrationError
+from patchline.engine.errors import CalibrationError, PrecisionError
 from patchline.engine.features.extractor import Runtime, load_backbone
+from patchline.engine.features.quantisation import processor
 from patchline.engine.features.tiling import TiledExtractor
+from patchline.engine.fitting.precision import (
+    PrecisionCheck,
+    compare,
+    in_float32,
+    observe,
+    score_in_float32,
+    speed_over,
+    spread_evenly,
+)
 from patchline.engine.fitting.scratch import ImageSpool, KeptPatches
 from patchline.engine.fitting.stages import FitStages, NamedImage, StageProgress, ignore_progress
 from patchline.engine.numerics.device import Precision, resolve_device
@@ -42,6 +52,8 @@ class FitReport:
     seconds: dict[str, float]
     calibration: tuple[StoredFrame, ...] = ()
     """The calibration frames as `keep` has stored them; empty where they stay with the bank."""
+    precision: PrecisionCheck | None = None
+    """What the recipe's precision does to scores, measured beside float32; None for float32."""
 
 
 def fit(
@@ -64,15 +76,19 @@ def fit(
     `save_bank` has stored it, the bank can learn: the calibration frames' embeddings, from which every later threshold
     follows, are stored with it.
 
+    A recipe whose backbone states less than float32 is fitted in it, and beside it in float32 for the rows alone: what
+    the precision does to the scores of held-out images is measured (`fitting.precision`), and refused beyond a margin.
+
     Args:
         images: (name, RGB uint8 (H, W, 3)) of good parts, at any size; read once, on a thread of its own. Where they
-            have no length, their pixels go through a temporary file first: which ones are held out hangs on it.
+            have no length, or are embedded twice for the sake of a precision, their pixels go through a temporary file
+            first: which ones are held out hangs on their number.
         recipe: how they are inspected.
         calibration: further good images, for the threshold alone. Without them `fit` holds some of `images` out.
         device: `auto`, `cpu` or `cuda[:N]`.
         runtime: what runs the backbone on a CPU.
-        precision: what the backbone computes in.
-        progress: called as the stages `read`, `embed`, `coreset` and `calibrate` go on.
+        precision: how the device computes what the recipe states in float32.
+        progress: called as the stages `read`, `embed`, `coreset` and `calibrate` go on, and `measure` of a precision.
         created: when, in ISO 8601, for the manifest.
         scratch: folder for temporary files, on a disk and not in memory; the system's where none is named.
         keep: stores the calibration frames' patch embeddings at once, as `GenerationStore.keep` does, and the report
@@ -84,6 +100,7 @@ def fit(
 
     Raises:
         CalibrationError: the good images cannot promise the recipe's false-reject rate.
+        PrecisionError: in the recipe's precision a held-out score moves farther than the margin.
         EngineError: the temporary files do not fit on the disk.
         RecipeError, WeightsError, DeviceError, ImageError: as their names say.
 
@@ -104,8 +121,14 @@ def fit(
         8
     """
     check_recipe(recipe)
-    extractor = load_backbone(recipe.backbone, resolve_device(device), runtime, precision)
-    work = FitStages(recipe, extractor, TiledExtractor(recipe, extractor), progress or ignore_progress)
+    lower = recipe.backbone.precision != "float32"
+    processor.check(recipe.backbone, resolve_device(device), runtime, precision)
+
+    def stages(of: Recipe) -> FitStages:
+        extractor = load_backbone(of.backbone, resolve_device(device), runtime, precision)
+        return FitStages(of, extractor, TiledExtractor(of, extractor), progress or ignore_progress)
+
+    work = float32 = stages(in_float32(recipe))
     stored: list[StoredFrame] = []
     with ExitStack() as files:
         folder = Path(files.enter_context(TemporaryDirectory(prefix="patchline-fit-", dir=scratch)))
@@ -114,7 +137,7 @@ def fit(
         if calibration is not None:
             work.spool(calibration, held_out)
             check_promise(len(held_out), recipe.false_reject_rate)
-        if not isinstance(images, Sized):
+        if lower or not isinstance(images, Sized):
             everything = files.enter_context(ImageSpool(folder / "images", recipe.image_size_px))
             work.spool(images, everything)
             images = everything
@@ -122,19 +145,36 @@ def fit(
         drawn = draw_held_out(total, recipe) if calibration is None else frozenset[int]()
         if total == len(drawn):
             raise CalibrationError(f"recipe {recipe.name!r}: no good images were left to fit the bank to")
+        if lower:
+            if recipe.backbone.precision == "int8" and not recipe.backbone.ranges:
+                looked_at = spread_evenly([position for position in range(total) if position not in drawn])
+                recipe = observe(recipe, (im for p, (_, im) in enumerate(images) if p in looked_at), float32)
+            work = replace(stages(recipe), seconds=float32.seconds)
         embedded = work.embed(images, total, drawn, held_out, files, folder)
         vectors, scale, grid = embedded.file.rows(), embedded.file.scale, embedded.grid
         coreset = work.choose(vectors, scale, folder)
         rows = np.ascontiguousarray(vectors[coreset.indices])
 
         def put_by(name: str, patches: Rows) -> None:
-            if keep is None:
+            if keep is None or lower:
                 kept.keep(name, patches)
             else:
                 stored.append(keep(name, patches))
 
         scores = work.scores(held_out, rows, scale, put_by)
+        calibrated = calibrate(scores, recipe.false_reject_rate)
+        check = None
+        if lower:
+            fitted = (image for position, (_, image) in enumerate(images) if position not in drawn)
+            in_full = score_in_float32(float32, fitted, held_out, coreset.indices)
+            speed = speed_over(float32, work, next(image for _, image in held_out))
+            check = compare(recipe, scores, in_full, speed)
+            if not check.holds:
+                raise PrecisionError(f"recipe {recipe.name!r}: {check}; expected a fit in float32")
         calibration_patches = kept.frames()
+        if lower and keep is not None:  # only now, as a store keeps nothing of a precision that does not hold
+            stored += [keep(name, patches) for name, patches in calibration_patches]
+            calibration_patches = ()
     patches_per_frame = grid[0] * grid[1]
     used, row_frame = np.unique(coreset.indices // patches_per_frame, return_inverse=True)
     bank = MemoryBank(
@@ -147,7 +187,7 @@ def fit(
         row_patch=(coreset.indices % patches_per_frame).astype(np.int32),
         grid=grid,
         covering_radius=coreset.radius,
-        calibration=calibrate(scores, recipe.false_reject_rate),
+        calibration=calibrated,
         created=created,
         calibration_patches=calibration_patches,
     )
@@ -160,4 +200,5 @@ def fit(
         promise=bank.promise,
         seconds=work.seconds,
         calibration=tuple(stored),
+        precision=check,
     )

@@ -20,7 +20,7 @@ from patchline.engine.errors import EngineError
 from patchline.engine.features.extractor import FeatureExtractor
 from patchline.engine.features.preprocess import prepare
 from patchline.engine.features.tiling import TiledExtractor
-from patchline.engine.fitting.prefetch import read_ahead
+from patchline.engine.fitting.prefetch import Item, read_ahead
 from patchline.engine.fitting.scratch import EmbeddingFile, ImageSpool
 from patchline.engine.inspection.judge import score_of
 from patchline.engine.inspection.scoring import Scorer
@@ -173,7 +173,7 @@ class FitStages:
             index = make_search("auto", rows, str(self.extractor.device))
             scorer = Scorer(rows, index, self.recipe.neighbours, self.recipe.score_patches)
             scores: list[float] = []
-            for batch in _batches(images, self.batch):
+            for batch in batches(images, self.batch):
                 for (name, _), bands in zip(batch, self.embeddings([i for _, i in batch]), strict=True):
                     patches: list[Rows] = []
                     scores.append(score_of(index, scorer, _copied(bands, scale, patches)).value)
@@ -205,8 +205,9 @@ def _check_room(folder: Path, needed_bytes: int) -> None:
         )
 
 
-def _batches(images: Iterable[NamedImage], size: int) -> Iterator[Sequence[NamedImage]]:
-    iterator = iter(images)
+def batches(items: Iterable[Item], size: int) -> Iterator[Sequence[Item]]:
+    """The items in order, `size` together; the last batch may have fewer."""
+    iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
 

@@ -45,7 +45,7 @@ class Inspector:
         device: `auto`, `cpu` or `cuda[:N]`.
         search: how nearest rows are found; every kind gives the same distances.
         runtime: what runs the backbone on a CPU.
-        precision: what the backbone computes in.
+        precision: how the device computes what a recipe states in float32; less than that is computed as stated.
 
     Raises:
         RecipeError, WeightsError, DeviceError: as in `load_backbone` and `resolve_device`.

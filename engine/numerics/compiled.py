@@ -22,9 +22,8 @@ def compiled(function: Function) -> Function:
 
     What was compiled is kept on the disk for the next process, where numba finds a folder that it may write to.
     """
-    options = {"nogil": True, "fastmath": _SUMS_IN_ANY_ORDER}
     try:
-        made = numba.njit(cache=True, **options)(function)
+        made = numba.njit(cache=True, nogil=True, fastmath=_SUMS_IN_ANY_ORDER)(function)
     except RuntimeError:  # it finds no such folder
-        made = numba.njit(**options)(function)
+        made = numba.njit(nogil=True, fastmath=_SUMS_IN_ANY_ORDER)(function)
     return cast(Function, made)

@@ -14,7 +14,9 @@ from torch import Tensor
 from patchline.engine.errors import DeviceError
 
 Precision: TypeAlias = Literal["auto", "float32"]
-"""The backbone's precision: `auto` is half precision on a GPU and float32 on a CPU."""
+"""How a device computes a backbone that its recipe states in float32: `auto` is half precision on a GPU and float32 on
+a CPU. What a recipe states below float32 (`Backbone.precision`) is computed as stated.
+"""
 COMPILERS = ("gcc", "clang")
 """C compilers that Triton finds on the PATH."""
 

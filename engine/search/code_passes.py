@@ -76,7 +76,8 @@ class Nearest:
     ) -> None:
         n = len(queries)
         self._vectors = (queries, rows)
-        self._measures = (coded.sq, coded.error, coded.beyond, coded.rounding, error, space.step)
+        self._of_queries = (coded.sq, coded.error, coded.beyond, coded.rounding)
+        self._error, self._step = error, space.step
         self._most_left = most_left
         self._best = np.full(n, 2 * LOWEST, np.int32)
         self._best_row = np.zeros(n, np.int64)
@@ -95,7 +96,9 @@ class Nearest:
                 first,
                 query,
                 *self._vectors,
-                *self._measures,
+                *self._of_queries,
+                self._error,
+                self._step,
                 self._most_left,
                 self._best,
                 self._best_row,
@@ -162,7 +165,7 @@ def _add_to_largest(products: Products, first: int, best: NDArray[np.int32], row
 
 
 @compiled
-def sq_distance(a: Floats, b: Floats) -> float:
+def sq_distance(a: Floats, b: Floats) -> np.float32:
     """The squared distance of two vectors, float32 (D,), which errs by less than D + 2 units of round-off."""
     total = np.float32(0)
     for i in range(len(a)):

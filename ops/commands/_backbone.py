@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 Library = Literal["torchvision", "timm"]
 Runtime = Literal["auto", "torch", "openvino"]
 Precision = Literal["auto", "float32"]
+FitPrecision = Literal["auto", "float32", "bfloat16", "int8", "lowest"]
 DEFAULT_STAGES: dict[Library, str] = {"torchvision": "layer2,layer3", "timm": "2,3"}
 DEFAULT_WEIGHTS: dict[Library, str] = {"torchvision": "IMAGENET1K_V1", "timm": ""}
 
@@ -78,6 +79,16 @@ def build_backbone(options: BackboneOptions) -> "Backbone":
         mean=spec.mean,
         std=spec.std,
     )
+
+
+def of_recipe(precision: FitPrecision) -> Literal["float32", "bfloat16", "int8"]:
+    """The recipe's precision that is asked for; `lowest` begins with float32."""
+    return precision if precision in ("bfloat16", "int8") else "float32"
+
+
+def of_device(precision: FitPrecision) -> Precision:
+    """How a device computes what a recipe states in float32."""
+    return "float32" if precision == "float32" else "auto"
 
 
 def _channels(text: str | None, option: str, default: tuple[float, float, float]) -> tuple[float, float, float]:

@@ -82,6 +82,7 @@ def show_generation(
         ("radius", f"{manifest.covering_radius:.4g}: every good patch seen lies within it of a row"),
         ("threshold", f"{manifest.threshold:.6g}: a frame that scores above it is rejected"),
         ("promise", manifest.promise),
+        ("precision", manifest.recipe.backbone.precision),
         ("learned", f"{len(known.frames)} frames" + _names(list(known.frames))),
         ("known defects", f"{len(known.defects)}" + _names(list(known.defects))),
         ("held", f"{len(waiting)}" + _names([f"{name} ({why})" for name, why in waiting.items()])),

@@ -40,7 +40,7 @@ def bench(
         Runtime, typer.Option(help="What runs the backbone on a CPU; openvino is an extra to install.")
     ] = "auto",
     precision: Annotated[
-        Precision, typer.Option(help="What the backbone computes in; auto is half precision on a GPU.")
+        Precision, typer.Option(help="How a float32 bank is computed; auto is half precision on a GPU.")
     ] = "auto",
     json_only: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:

@@ -36,7 +36,7 @@ def evaluate(
         Runtime, typer.Option(help="What runs the backbone on a CPU; openvino is an extra to install.")
     ] = "auto",
     precision: Annotated[
-        Precision, typer.Option(help="What the backbone computes in; auto is half precision on a GPU.")
+        Precision, typer.Option(help="How a float32 bank is computed; auto is half precision on a GPU.")
     ] = "auto",
 ) -> None:
     """Evaluate a bank: image and pixel AUROC, AUPRO, F1-max, and what its threshold rejects, by defect type.

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, overload
 
 import typer
 
-from patchline.ops.commands._backbone import BackboneOptions, Library, Precision, Runtime, build_backbone
+from patchline.ops.commands._backbone import (
+    BackboneOptions,
+    FitPrecision,
+    Library,
+    Runtime,
+    build_backbone,
+    of_device,
+    of_recipe,
+)
 from patchline.ops.commands._options import examples
 from patchline.ops.errors import InputError
 from patchline.ops.settings.locations import is_url, last_name
@@ -22,6 +30,7 @@ FIT_EXAMPLES = examples(
     "patchline fit good/ --out banks/tile --calibration good-next-week/ --size 320x224",
     "patchline fit good/ --out banks/tile --backbone resnet50 --weights weights/resnet50.pth --stages layer2,layer3",
     "patchline fit good/ --out banks/tile --backbone efficientnet_lite0 --levelling --centring --score-patches 5",
+    "patchline fit good/ --out banks/tile --backbone efficientnet_lite0 --precision int8",
     "patchline fit good/ --out banks/sheet --size 3000x4096 --tile 512 --overlap 128 --projection 128",
 )
 STAGES = {
@@ -29,6 +38,7 @@ STAGES = {
     "embed": "Computing patch embeddings",
     "coreset": "Choosing the coreset",
     "calibrate": "Calibrating on held-out images",
+    "measure": "Comparing with float32",
 }
 
 
@@ -126,7 +136,12 @@ def fit(
         Runtime, typer.Option(help="What runs the backbone on a CPU; openvino is an extra to install.")
     ] = "auto",
     precision: Annotated[
-        Precision, typer.Option(help="What the backbone computes in; auto is half precision on a GPU.")
+        FitPrecision,
+        typer.Option(
+            help="What the backbone computes in, wherever the bank judges. int8 and bfloat16 are quicker on a CPU, and "
+            "refused where held-out scores do not hold; lowest takes the first of int8, bfloat16, float32 that holds "
+            "and is quicker. auto is float32, half precision on a GPU."
+        ),
     ] = "auto",
 ) -> None:
     """Fit a memory bank to images of good parts.
@@ -157,14 +172,18 @@ def fit(
 
     from datetime import UTC, datetime
 
+    from msgspec import structs
+
     from patchline.engine.bank.store import GenerationStore, save_bank
     from patchline.engine.fitting.fit import fit as fit_bank
+    from patchline.engine.fitting.lowest import fit_lowest
     from patchline.engine.recipe import Recipe
     from patchline.ops.commands._progress import progress_bars
 
+    spec = build_backbone(BackboneOptions(backbone, library, stages, weights, mean, std))
     recipe = Recipe(
         name=name or last_name(out),
-        backbone=build_backbone(BackboneOptions(backbone, library, stages, weights, mean, std)),
+        backbone=structs.replace(spec, precision=of_recipe(precision)),
         image_size_px=(height, width),
         coreset_fraction=coreset,
         false_reject_rate=false_reject_rate,
@@ -181,21 +200,32 @@ def fit(
         hold_slips=hold_slips,
         unused_days=unused_days,
     )
+    passed_over: list[str] = []
     with progress_bars(STAGES) as report:
-        fitted = fit_bank(
-            good,
-            recipe,
-            calibration=held_out,
-            device=device,
-            runtime=runtime,
-            precision=precision,
-            progress=report,
-            keep=GenerationStore(out).keep,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            scratch=scratch,
-        )
+
+        def fit_in(stated: Recipe) -> "FitReport":
+            return fit_bank(
+                good,
+                stated,
+                calibration=held_out,
+                device=device,
+                runtime=runtime,
+                precision=of_device(precision),
+                progress=report,
+                # Of several fits only the last one's frames may lie in the store: `save_bank` puts them there.
+                keep=None if precision == "lowest" else GenerationStore(out).keep,
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
+                scratch=scratch,
+            )
+
+        if precision == "lowest":
+            fitted, passed_over = fit_lowest(recipe, fit_in)
+        else:
+            fitted = fit_in(recipe)
     save_bank(fitted.bank, out, fitted.calibration)
     _print_report(fitted, out)
+    for why in passed_over:
+        typer.echo(f"Not taken: {why}", err=True)
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -267,6 +297,7 @@ def _print_report(fitted: "FitReport", out: str) -> None:
         ("radius", f"{fitted.radius:.4g}: every patch of the fit lies within it of a row"),
         ("threshold", f"{fitted.threshold:.6g}: a frame that scores above it is rejected"),
         ("promise", fitted.promise),
+        ("precision", "float32" if fitted.precision is None else str(fitted.precision)),
         ("time", f"{sum(fitted.seconds.values()):.1f} s ({seconds})"),
     ):
         table.add_row(label, value)

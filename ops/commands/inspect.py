@@ -30,7 +30,7 @@ def inspect(
         Runtime, typer.Option(help="What runs the backbone on a CPU; openvino is an extra to install.")
     ] = "auto",
     precision: Annotated[
-        Precision, typer.Option(help="What the backbone computes in; auto is half precision on a GPU.")
+        Precision, typer.Option(help="How a float32 bank is computed; auto is half precision on a GPU.")
     ] = "auto",
 ) -> None:
     """Judge images: one line of JSON each, as the service would write it.

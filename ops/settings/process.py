@@ -117,8 +117,8 @@ class EngineSettings(Section):
     backbone_runtime: Literal["auto", "torch", "openvino"] = "auto"
     """What runs the backbone on a CPU; `auto` is OpenVINO where `patchline[openvino]` is installed."""
     precision: Literal["auto", "float32"] = "auto"
-    """What the backbone computes in; `auto` is half precision on a GPU, with the same verdicts but for scores within
-    1e-3 of the threshold, and float32 on a CPU."""
+    """How float32 banks are computed; `auto` is half precision on a GPU, with the same verdicts but for scores within
+    1e-3 of the threshold, and float32 on a CPU. Banks in int8 or bfloat16 need `auto`."""
 
 
 class HttpSettings(Section):

@@ -40,6 +40,8 @@ FIGURES = {
     "radius": "update:radius",
     "tap": "tap:tap",
     "learning_latency": "tap:learning_latency",
+    "int8": "int8:int8",
+    "int8_accuracy": "int8:int8_accuracy",
 }
 """Figure -> module of this package and function. Modules are imported when their figure is measured."""
 

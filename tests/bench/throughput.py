@@ -171,8 +171,8 @@ def efficiency(bench: Bench) -> list[Row]:
     bench.say(
         f"{_stated(weights, bank, len(frames), 0.1)}, in batches of {BATCH}\n"
         f"bare backbone: the engine's own network on normalised pixels, frames on each of {bench.threads} cores, "
-        f"up to four together, float32; the engine: the same, with normalisation, aggregation and alignment, exact search of every patch, "
-        f"Eq. 6-7 with {bank.recipe.neighbours} neighbours, verdicts, maps of rejects"
+        f"up to four together, float32; the engine: the same, with normalisation, aggregation and alignment, exact "
+        f"search of every patch, Eq. 6-7 with {bank.recipe.neighbours} neighbours, verdicts, maps of rejects"
     )
     ours = inspecting(Inspector({PRODUCT: bank}, device="cpu"), frames, BATCH, maps="rejects")
     compared = compare(ours, _bare(extractor, frames), repeats=bench.repeats)

@@ -4,7 +4,15 @@ import msgspec
 import pytest
 
 from patchline.engine.errors import RecipeError
-from patchline.engine.recipe import LATER_OPTIONS, Recipe, Tiling, check_projection, check_recipe, stated
+from patchline.engine.recipe import (
+    LATER_OPTIONS,
+    LATER_OPTIONS_OF_BACKBONES,
+    Recipe,
+    Tiling,
+    check_projection,
+    check_recipe,
+    stated,
+)
 from tests.engine.learning_worlds import RECIPE
 
 PLAIN = Recipe(name="part", backbone=RECIPE.backbone)
@@ -64,3 +72,24 @@ def test_a_bank_names_the_options_that_are_in_use() -> None:
     for recipe in (PLAIN, changed(tiling=Tiling(), admission=0.7, hold_slips=0.8, levelling=True)):
         assert msgspec.convert(stated(recipe), Recipe) == recipe
     assert LATER_OPTIONS & stated(changed(tiling=Tiling(), admission=0.7)).keys() == {"tiling", "admission"}
+
+
+def test_a_bank_names_a_precision_that_is_not_float32() -> None:
+    """A float32 backbone is stated as before there were others; int8 takes its ranges along, to the last digit."""
+    assert not LATER_OPTIONS_OF_BACKBONES & stated(PLAIN)["backbone"].keys()
+    ranges = (("conv1", 0.0, 0.1 + 0.2), ("layer1.0.conv1", -1 / 3, 2.0))
+    backbone = msgspec.structs.replace(PLAIN.backbone, precision="int8", ranges=ranges)
+    content = msgspec.json.encode(stated(changed(backbone=backbone)))
+    assert msgspec.json.decode(content, type=Recipe).backbone == backbone
+    bfloat16 = changed(backbone=msgspec.structs.replace(PLAIN.backbone, precision="bfloat16"))
+    assert LATER_OPTIONS_OF_BACKBONES & stated(bfloat16)["backbone"].keys() == {"precision"}
+
+
+@pytest.mark.parametrize(
+    ("precision", "low", "high"), [("float32", 0.0, 1.0), ("int8", 1.0, 0.0), ("int8", 0.0, float("inf"))]
+)
+def test_a_range_rises_and_is_of_int8(precision: str, low: float, high: float) -> None:
+    """What is no range, or nobody's, is refused with its tensor."""
+    backbone = msgspec.structs.replace(PLAIN.backbone, precision=precision, ranges=(("conv1", low, high),))
+    with pytest.raises(RecipeError, match=f"the range of 'conv1' is {low:g} to {high:g} with precision {precision}"):
+        check_recipe(changed(backbone=backbone))

@@ -149,3 +149,33 @@ def test_evaluate_refuses_another_layout(bank: Path, parts: Path, tmp_path: Path
     done = patchline("evaluate", bank, parts / "train" / "good", "--out", tmp_path)
     assert done.returncode == 2
     assert "test/good and test/DEFECT" in done.stderr
+
+
+def test_fit_in_8_bits(parts: Path, tmp_path: Path) -> None:
+    """The fit says what it measured beside float32, the bank states it, and whoever asks for float32 is refused."""
+    out = tmp_path / "int8"
+    rate = ("--false-reject-rate", 0.2, "--coreset", 0.2)
+    done = patchline("fit", parts / "train" / "good", "--out", out, *FIT, *rate, "--precision", "int8")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "int8: beside float32 the score of a held-out good frame moves by at most" in " ".join(done.stdout.split())
+    backbone = json.loads((out / "generation-000001.json").read_text())["recipe"]["backbone"]
+    assert backbone["precision"] == "int8"
+    assert backbone["ranges"]
+    assert "int8" in patchline("bank", "show", out).stdout
+    spotted = parts / "test" / "spot" / "080.png"
+    assert json.loads(patchline("inspect", out, spotted).stdout)["verdict"] == "reject"
+    refused = patchline("inspect", out, spotted, "--precision", "float32")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "precision float32 would give other scores; expected auto" in " ".join(refused.stderr.split())
+
+
+def test_fit_in_the_least_precision_that_holds(parts: Path, tmp_path: Path) -> None:
+    """Whichever is taken, the bank is whole, and each precision below it is passed over with a reason."""
+    out = tmp_path / "lowest"
+    rate = ("--false-reject-rate", 0.2, "--coreset", 0.2)
+    done = patchline("fit", parts / "train" / "good", "--out", out, *FIT, *rate, "--precision", "lowest")
+    assert done.returncode == 0, done.stderr
+    stated = json.loads((out / "generation-000001.json").read_text())["recipe"]["backbone"]
+    taken = stated.get("precision", "float32")
+    assert done.stderr.count("Not taken: ") == ["int8", "bfloat16", "float32"].index(taken)
+    assert patchline("bank", "verify", out).returncode == 0

@@ -6,7 +6,8 @@ These are the operations that PyTorch's own compiler emits for a CPU, without it
 that Winograd's filtering makes cheaper go that way instead.
 """
 
-from typing import cast
+from collections.abc import Callable
+from typing import TypeAlias, cast
 
 import torch
 from torch import Tensor, fx, nn
@@ -40,7 +41,7 @@ class OneDnnConvolution(nn.Module):
             convolution.groups,
         )
         self.register_buffer("bias", convolution.bias, persistent=False)
-        self._activation, self._scalars = _onednn_name(activation)
+        self._activation, self._scalars = onednn_name(activation)
         self._weight_values = convolution.weight.numel()
         self._channels = (convolution.in_channels, convolution.out_channels)
         self._stride = cast(tuple[int, int], convolution.stride)
@@ -69,12 +70,26 @@ class OneDnnConvolution(nn.Module):
 
 FRESH = (OneDnnConvolution, WinogradConvolution)
 """Modules that make a new tensor, which a later sum may overwrite."""
+Fused: TypeAlias = Callable[[nn.Conv2d, nn.Module | None], nn.Module]
+"""Makes the module that computes a convolution, what may be added to it, and its activation."""
+
+
+def fuse_for_cpu(graph: fx.GraphModule) -> fx.GraphModule:
+    """Replace the convolutions of a folded, frozen float32 network on the CPU; it is changed in place and returned."""
+    return fuse(graph, _quickest, FRESH)
 
 
 @torch.no_grad()
-def fuse_for_cpu(graph: fx.GraphModule) -> fx.GraphModule:
-    """Replace the convolutions of a folded, frozen float32 network on the CPU; it is changed in place and returned."""
-    example = torch.zeros(1, 3, NOMINAL_PX, NOMINAL_PX).to(memory_format=torch.channels_last)
+def fuse(graph: fx.GraphModule, make: Fused, fresh: tuple[type[nn.Module], ...]) -> fx.GraphModule:
+    """Replace each convolution, with the sum and the activation that alone read it, by one module.
+
+    Args:
+        graph: a folded, frozen network on the CPU, which is changed in place and returned.
+        make: makes a module, called with an input and, where there is a sum, with what is added.
+        fresh: the classes that it makes, each of which gives a new tensor that a later sum may overwrite.
+    """
+    dtype = next((parameter.dtype for parameter in graph.parameters()), torch.float32)
+    example = torch.zeros(1, 3, NOMINAL_PX, NOMINAL_PX, dtype=dtype).to(memory_format=torch.channels_last)
     ShapeProp(graph).propagate(example)
     output = next(node for node in graph.graph.nodes if node.op == "output")
     tapped = set(output.all_input_nodes)
@@ -83,14 +98,13 @@ def fuse_for_cpu(graph: fx.GraphModule) -> fx.GraphModule:
         if type(convolution) is not nn.Conv2d or isinstance(convolution.padding, str) or call_count(graph, node) > 1:
             continue
         absorbed = [node]
-        added = _sum_with(graph, absorbed, tapped)
+        added = _sum_with(graph, absorbed, tapped, fresh)
         activation = _activation_after(graph, absorbed, tapped)
         if added is not None and isinstance(activation, nn.ReLU6):  # sums take no bounded activation
             absorbed.pop()
             activation = None
         source = node.args[0]
-        kind = WinogradConvolution if winograd.fits(convolution) else OneDnnConvolution
-        replace_module(graph, node.target, kind(convolution, activation))
+        replace_module(graph, node.target, make(convolution, activation))
         if len(absorbed) == 1:
             continue
         absorb(graph, absorbed, (source,) if added is None else (source, added), node, tapped)
@@ -98,7 +112,14 @@ def fuse_for_cpu(graph: fx.GraphModule) -> fx.GraphModule:
     return graph
 
 
-def _sum_with(graph: fx.GraphModule, absorbed: list[fx.Node], tapped: set[fx.Node]) -> fx.Node | None:
+def _quickest(convolution: nn.Conv2d, activation: nn.Module | None) -> nn.Module:
+    kind = WinogradConvolution if winograd.fits(convolution) else OneDnnConvolution
+    return kind(convolution, activation)
+
+
+def _sum_with(
+    graph: fx.GraphModule, absorbed: list[fx.Node], tapped: set[fx.Node], fresh: tuple[type[nn.Module], ...]
+) -> fx.Node | None:
     """What a residual sum that alone reads the convolution adds to it, if that may be overwritten; else None.
 
     It may be overwritten where it is a convolution's own output and all else that reads it runs before. The sum joins
@@ -107,7 +128,7 @@ def _sum_with(graph: fx.GraphModule, absorbed: list[fx.Node], tapped: set[fx.Nod
     (convolution,) = absorbed
     total = sole_user(convolution, tapped)
     other = None if total is None else other_addend(total, convolution)
-    if total is None or other is None or other in tapped or not isinstance(called_module(graph, other), FRESH):
+    if total is None or other is None or other in tapped or not isinstance(called_module(graph, other), fresh):
         return None
     if not other < convolution or any(not user < convolution for user in other.users if user is not total):
         return None
@@ -125,7 +146,7 @@ def _activation_after(graph: fx.GraphModule, absorbed: list[fx.Node], tapped: se
     return module
 
 
-def _onednn_name(activation: nn.Module | None) -> tuple[str, list[float]]:
+def onednn_name(activation: nn.Module | None) -> tuple[str, list[float]]:
     """The name that PyTorch's wrapper of oneDNN has for an activation, and its arguments."""
     if activation is None:
         return "none", []

@@ -1,0 +1,153 @@
+"""A precision below float32 is taken only where it costs nothing: a fit measures what it does to scores and verdicts.
+
+With int8, images of the fit show the range of each tensor first (`observe`). Once the bank is fitted, the same patches
+are kept in float32 too, and the images that were held out for the threshold are scored by both banks (`compare`). The
+rows are the same patches on purpose: another choice of rows alone moves scores, whatever the precision.
+
+Doubles of two precisions are compared by where they lie between the median of their own bank's scores, 0, and its
+threshold, 1. What good images show is how much good frames move; how far defects do, nobody can measure who has none.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from msgspec import structs
+
+from patchline.engine.bank.calibration import calibrate
+from patchline.engine.features import batch_norm, network
+from patchline.engine.features.quantisation import int8
+from patchline.engine.fitting.scratch import ImageSpool
+from patchline.engine.fitting.stages import FitStages, batches
+from patchline.engine.numerics.quantise import quantise, scale_for
+from patchline.engine.recipe import Recipe
+from patchline.engine.types import Doubles, Floats, Image, Indices
+
+OBSERVED = 32
+"""Images by which the ranges are observed, spread evenly over those of the fit."""
+TIMED = 3
+"""How often the same image is embedded to see how fast that is."""
+MOST_MOVED = 0.25
+"""How far a held-out score may move, as a share of the distance from their median to the threshold."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrecisionCheck:
+    """What a precision does to the scores of held-out good frames.
+
+    `moved` is the largest change of a score, in distances from the median score to the threshold; `changed` is how many
+    of the `frames` get another verdict. `speed` says how many times as fast as in float32 a frame is embedded here.
+    """
+
+    precision: str
+    moved: float
+    changed: int
+    frames: int
+    speed: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether no score moves farther than the margin: then only verdicts within it can change."""
+        return self.moved <= MOST_MOVED
+
+    def __str__(self) -> str:
+        return (
+            f"{self.precision}: beside float32 the score of a held-out good frame moves by at most {self.moved:.2f} of "
+            f"the distance from their median to the threshold (allowed: {MOST_MOVED:g}); {self.changed} of "
+            f"{self.frames} verdicts change; a frame is embedded {self.speed:.1f} times as fast here"
+        )
+
+
+def in_float32(recipe: Recipe) -> Recipe:
+    """The same recipe with its backbone in float32."""
+    return structs.replace(recipe, backbone=structs.replace(recipe.backbone, precision="float32", ranges=()))
+
+
+def observe(recipe: Recipe, images: Iterable[Image], float32: FitStages) -> Recipe:
+    """The recipe with the ranges that its backbone's tensors have on prepared images of good parts.
+
+    Args:
+        recipe: in int8.
+        images: RGB uint8 (H, W, 3) at the recipe's size; they are levelled and tiled here as the recipe asks.
+        float32: the stages of the same recipe in float32.
+    """
+    observer = int8.observer(int8.join_convolutions(batch_norm.fold(network.build(recipe.backbone))))
+    for image in images:
+        for pixels in float32.tiled.passes(image):
+            observer(float32.extractor.normalise(pixels[None]))
+    return structs.replace(recipe, backbone=structs.replace(recipe.backbone, ranges=observer.ranges()))
+
+
+def spread_evenly(positions: Sequence[int], count: int = OBSERVED) -> frozenset[int]:
+    """At most `count` of some positions, spread evenly over them."""
+    return frozenset(positions[i] for i in np.linspace(0, len(positions) - 1, min(count, len(positions)), dtype=int))
+
+
+def score_in_float32(float32: FitStages, fitted: Iterable[Image], held_out: ImageSpool, indices: Indices) -> Doubles:
+    """Doubles of held-out images, float64 (n,), by a float32 bank of the patches that another bank is made of.
+
+    Args:
+        float32: the stages of the recipe in float32.
+        fitted: the images of the fit in order, without those that were held out.
+        held_out: these.
+        indices: int64 (M,), the other bank's rows as positions among all patches of the fit.
+    """
+    frames, patches = np.divmod(indices, float32.tiled.grid[0] * float32.tiled.grid[1])
+    rows: Floats = np.empty((0, 0), dtype=np.float32)
+    used = set(frames.tolist())
+    done = 0
+    with float32.timed("measure"):
+        for batch in batches(((frame, image) for frame, image in enumerate(fitted) if frame in used), float32.batch):
+            for (frame, _), bands in zip(batch, float32.embeddings([image for _, image in batch]), strict=True):
+                values = np.concatenate(list(bands))
+                if not len(rows):
+                    rows = np.empty((len(indices), values.shape[1]), dtype=np.float32)
+                own = np.flatnonzero(frames == frame)
+                rows[own] = values[patches[own]]
+            done += len(batch)
+            float32.report("measure", done, len(used))
+    scale = scale_for(float(np.abs(rows).max()))
+    return float32.scores(held_out, quantise(rows, scale), scale, lambda _name, _patches: None)
+
+
+def compare(recipe: Recipe, scores: Doubles, float32: Doubles, speed: float = 1.0) -> PrecisionCheck:
+    """What a recipe's precision does to the scores of the same held-out good frames.
+
+    Args:
+        recipe: its precision, and the rate that the threshold aims at.
+        scores: float64 (n,), in that precision.
+        float32: float64 (n,), in float32.
+        speed: how many times as fast as in float32 a frame is embedded.
+    """
+    here, there = (_places(s, calibrate(s, recipe.false_reject_rate).threshold) for s in (scores, float32))
+    return PrecisionCheck(
+        precision=recipe.backbone.precision,
+        moved=float(np.nan_to_num(np.abs(here - there), nan=np.inf).max()),
+        changed=int(np.sum((here > 1) != (there > 1))),
+        frames=len(scores),
+        speed=speed,
+    )
+
+
+def speed_over(float32: FitStages, other: FitStages, image: Image) -> float:
+    """How many times as fast as in float32 a prepared image is embedded in another precision."""
+    return _quickest_s(float32, image) / _quickest_s(other, image)
+
+
+def _quickest_s(stages: FitStages, image: Image) -> float:
+    """Seconds to embed an image where nothing comes between."""
+    taken = []
+    for _ in range(TIMED):
+        start = time.perf_counter()
+        for _band in stages.tiled.bands(image):
+            pass
+        taken.append(time.perf_counter() - start)
+    return min(taken)
+
+
+def _places(scores: Doubles, threshold: float) -> Doubles:
+    """Where scores lie between their median, 0, and the threshold, 1; NaN where the two are one."""
+    median = float(np.median(scores))
+    distance = threshold - median
+    return (scores - median) / (distance if distance > 0 else np.nan)
