@@ -8,3 +8,5 @@ UNIT = 2.0**-24
 """Unit round-off of float32."""
 HALF_UNIT = 2.0**-11
 """Unit round-off of half precision."""
+DOUBLE_UNIT = 2.0**-53
+"""Unit round-off of float64."""

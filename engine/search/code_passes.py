@@ -2,8 +2,8 @@
 
 Products are whole numbers, int32 or float32, of n queries with some rows of a bank: the larger, the nearer. They are
 made for a few hundred rows at a time, so that they are in the core's cache as they are passed over, and so that the
-library that multiplies brings the rows' codes into its own order but once. Products are folded to `FOLD` columns first,
-by the largest of each; all else touches the few columns that hold a product which is large enough.
+library that multiplies brings the rows' codes into its own order but once. Products are first folded to
+`FOLDED_COLUMNS` columns, by the largest of each; all else touches the few columns that hold a product which is large enough.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from patchline.engine.numerics.rounding import UNIT
 from patchline.engine.search.int8_codes import LOWEST, Coded, CodeSpace, least_product
 from patchline.engine.types import Floats, Indices
 
-FOLD = 64
+FOLDED_COLUMNS = 64
 """Columns to which products are folded: product i is in column i modulo this. They fill whole vector registers."""
 Products = NDArray[Any]
 """Whole numbers, int32 or float32."""
@@ -123,20 +123,20 @@ class Nearest:
 
 @compiled
 def _folded(products: Products, most: Products) -> Any:
-    """Write the largest of each column of a query's products, (m,), to `most`, (`FOLD`,); return the largest of all."""
-    layers = len(products) // FOLD
+    """Write the largest of each column of a query's products, (m,), to `most`; return the largest of all."""
+    layers = len(products) // FOLDED_COLUMNS
     least = products[0]
-    for column in range(FOLD):
+    for column in range(FOLDED_COLUMNS):
         most[column] = products[column] if column < len(products) else least
     for layer in range(1, layers):
-        of_layer = products[layer * FOLD : (layer + 1) * FOLD]
-        for column in range(FOLD):
+        of_layer = products[layer * FOLDED_COLUMNS : (layer + 1) * FOLDED_COLUMNS]
+        for column in range(FOLDED_COLUMNS):
             most[column] = of_layer[column] if of_layer[column] > most[column] else most[column]
-    for row in range(max(layers, 1) * FOLD, len(products)):
-        column = row % FOLD
+    for row in range(max(layers, 1) * FOLDED_COLUMNS, len(products)):
+        column = row % FOLDED_COLUMNS
         most[column] = products[row] if products[row] > most[column] else most[column]
     largest = most[0]
-    for column in range(FOLD):
+    for column in range(FOLDED_COLUMNS):
         largest = most[column] if most[column] > largest else largest
     return largest
 
@@ -145,9 +145,9 @@ def _folded(products: Products, most: Products) -> Any:
 def _first_of(products: Products, most: Products, value: Any) -> int:
     """The lowest place of a product that is `value`, the largest."""
     first = len(products)
-    for column in range(FOLD):
+    for column in range(FOLDED_COLUMNS):
         if most[column] == value:
-            for row in range(column, first, FOLD):
+            for row in range(column, first, FOLDED_COLUMNS):
                 if products[row] == value:
                     first = row
                     break
@@ -156,7 +156,7 @@ def _first_of(products: Products, most: Products, value: Any) -> int:
 
 @compiled
 def _add_to_largest(products: Products, first: int, best: NDArray[np.int32], rows: Indices) -> None:
-    most = np.empty(FOLD, products.dtype)
+    most = np.empty(FOLDED_COLUMNS, products.dtype)
     for query in range(len(products)):
         largest = _folded(products[query], most)
         if largest > best[query]:
@@ -200,7 +200,7 @@ def _add_to_nearest(
     Returns the first query that had to wait, and how many pairs there are now.
     """
     count = products.shape[1]
-    most = np.empty(FOLD, products.dtype)
+    most = np.empty(FOLDED_COLUMNS, products.dtype)
     allowance = 1 + 2 * (queries.shape[1] + 4) * UNIT  # float32 sums err a little
     for query in range(begin, len(products)):
         if total + count > pairs.shape[1]:
@@ -217,9 +217,9 @@ def _add_to_nearest(
         if largest < bar or kept[query] > most_left:
             continue
         before = total
-        for column in range(FOLD):
+        for column in range(FOLDED_COLUMNS):
             if most[column] >= bar:
-                for row in range(column, count, FOLD):
+                for row in range(column, count, FOLDED_COLUMNS):
                     if of_query[row] >= bar:
                         pairs[0, total], pairs[1, total], pairs[2, total] = query, first + row, of_query[row]
                         total += 1
@@ -295,14 +295,14 @@ def at_least(products: Products, least: NDArray[np.int32]) -> tuple[Indices, Ind
 def _at_least(products: Products, least: NDArray[np.int32], queries: Indices, rows: Indices) -> int:
     """Fill `queries` and `rows`; return how many pairs there are, which may be more than these hold."""
     total, count = 0, products.shape[1]
-    most = np.empty(FOLD, products.dtype)
+    most = np.empty(FOLDED_COLUMNS, products.dtype)
     for query in range(len(products)):
         of_query, bar = products[query], products.dtype.type(least[query])
         if _folded(of_query, most) < bar:
             continue
-        for column in range(FOLD):
+        for column in range(FOLDED_COLUMNS):
             if most[column] >= bar:
-                for row in range(column, count, FOLD):
+                for row in range(column, count, FOLDED_COLUMNS):
                     if of_query[row] >= bar:
                         if total < len(rows):
                             queries[total], rows[total] = query, row

@@ -75,12 +75,12 @@ def pair_cost(dimensions: int) -> float:
     codes = drawn.integers(-LARGEST, LARGEST + 1, (WIDTH_ROWS, _PROBED_WIDTH)).astype(np.int8)
     of_rows = torch.from_numpy(codes).to(code_dtype())
     with computing_with(1):
-        pair_s = _least_s(lambda: sq_pairs(rows[:_PROBES], query_of, rows, row_of)) / WIDTH_ROWS
-        product_s = _least_s(lambda: code_products(codes[:_PROBES], of_rows))
+        pair_s = _of_core_s(lambda: sq_pairs(rows[:_PROBES], query_of, rows, row_of)) / WIDTH_ROWS
+        product_s = _of_core_s(lambda: code_products(codes[:_PROBES], of_rows))
     return pair_s / product_s * codes.size * _PROBES
 
 
-def _least_s(work: Callable[[], Any]) -> float:
+def _of_core_s(work: Callable[[], Any]) -> float:
     """Seconds of this thread that it takes where nothing comes between."""
     taken = []
     for _ in range(_TIMES):

@@ -52,10 +52,10 @@ def make_search(kind: SearchKind, rows: Floats, device: str = "cpu") -> NearestN
         case "pruned":
             return PrunedSearch(rows) if torch.device(device).type == "cpu" else DeviceSearch(rows, device)
         case "auto":
-            return _quickest(rows)
+            return _quickest_of_all(rows)
 
 
-def _quickest(rows: Floats) -> NearestNeighbours:
+def _quickest_of_all(rows: Floats) -> NearestNeighbours:
     """The search on a CPU that takes the least time of a core; no more than two of them are in memory at once."""
     best: NearestNeighbours = FaissSearch(rows)
     picked = rows[np.linspace(0, len(rows) - 1, PROBES).astype(np.int64)]

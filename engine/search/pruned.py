@@ -16,18 +16,18 @@ import torch
 
 from patchline.engine.numerics.matmul import product
 from patchline.engine.numerics.projection import sampled_axes
-from patchline.engine.numerics.rounding import UNIT
+from patchline.engine.numerics.rounding import DOUBLE_UNIT, UNIT
 from patchline.engine.search.code_passes import Largest, Nearest, Products, at_least, least_of_pairs
 from patchline.engine.search.code_width import best_width
 from patchline.engine.search.index import FOLD, check_queries, sq_pairs, take_farthest, take_nearest
 from patchline.engine.search.int8_codes import Coded, CodeSpace, code_dtype, code_products
 from patchline.engine.types import Codes, Doubles, Floats, Indices
 
-BLOCK_ROWS = 512
+ROWS_TOGETHER = 512
 """Rows multiplied at a time: wider blocks leave the core's cache, and with AMX take up to three times as long a row."""
-BLOCK_QUERIES = 1024
+QUERIES_TOGETHER = 1024
 """Queries that are multiplied at a time: their products with a block of rows take 2 MiB."""
-BLOCK_VALUES = BLOCK_ROWS * BLOCK_QUERIES
+PRODUCTS_TOGETHER = ROWS_TOGETHER * QUERIES_TOGETHER
 CODED_VALUES = 2**19
 """Values of queries that are coded at a time: fewer would take longer to set up than to compute."""
 CODED_ROWS = 8192
@@ -172,7 +172,7 @@ class PrunedSearch:
 
     def _products(self, codes: Codes, rows: int) -> Iterator[tuple[Products, int]]:
         """Products of queries' codes, (n, W), with those of the first `rows`: blocks (n, m), and the first of each."""
-        step = BLOCK_ROWS if len(codes) >= FIRST_BLOCK else BLOCK_VALUES // FIRST_BLOCK
+        step = ROWS_TOGETHER if len(codes) >= FIRST_BLOCK else PRODUCTS_TOGETHER // FIRST_BLOCK
         for first in range(0, rows, step):
             yield code_products(codes, self._codes[first : min(first + step, rows)]), first
 
@@ -184,8 +184,11 @@ class PrunedSearch:
         row = np.zeros(len(queries), dtype=np.int64)
         for start in range(0, len(self), FLAT_ROWS):
             X = self._rows[start : min(start + FLAT_ROWS, len(self))] - self._centre
-            sq = np.einsum("md,md->m", X, X) - 2 * product(centred, X.T) + sq_norms[:, None]
-            limit = np.minimum(best, sq.min(1)) * (1 + 4 * (X.shape[1] + 4) * UNIT)
+            sq_rows = np.einsum("md,md->m", X, X)
+            sq = sq_rows - 2 * product(centred, X.T) + sq_norms[:, None]
+            # Of a stored row the difference of large numbers may be negative: its error is relative to those.
+            error = 4 * (X.shape[1] + 4) * DOUBLE_UNIT * np.square(np.sqrt(sq_norms) + np.sqrt(sq_rows.max()))
+            limit = np.minimum(best, sq.min(1) + error) * (1 + 4 * (X.shape[1] + 4) * UNIT) + error
             query_of, row_of = np.divmod(np.flatnonzero(sq <= limit[:, None]), len(X))
             measured = sq_pairs(queries, query_of, self._rows, row_of + start)
             order = np.lexsort((row_of, measured, query_of))
@@ -197,7 +200,7 @@ class PrunedSearch:
 
     def _nearest_some(self, queries: Floats, coded: Coded, k: int) -> tuple[Floats, Indices]:
         sq, nearest = np.empty((len(queries), k), dtype=np.float32), np.empty((len(queries), k), dtype=np.int64)
-        step = max(1, BLOCK_VALUES // len(self))
+        step = max(1, PRODUCTS_TOGETHER // len(self))
         for start in range(0, len(queries), step):
             part = slice(start, start + step)
             sq[part], nearest[part] = self._some_of_block(queries[part], coded[part], k)
@@ -242,5 +245,5 @@ class PrunedSearch:
 
 def _parts(queries: int) -> Iterator[slice]:
     """Slices of as many queries as are searched together."""
-    for start in range(0, queries, BLOCK_QUERIES):
-        yield slice(start, min(start + BLOCK_QUERIES, queries))
+    for start in range(0, queries, QUERIES_TOGETHER):
+        yield slice(start, min(start + QUERIES_TOGETHER, queries))

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from patchline.engine.search.code_passes import FOLD, Largest, Nearest, NearRows, at_least, least_of_pairs
+from patchline.engine.search.code_passes import FOLDED_COLUMNS, Largest, Nearest, NearRows, at_least, least_of_pairs
 from patchline.engine.search.int8_codes import CodeSpace
 from tests.engine.search.indexes import features
 
 TYPES = [np.int32, np.float32]
-COUNTS = [1, FOLD - 1, FOLD, FOLD + 1, 5 * FOLD + 3]
+COUNTS = [1, FOLDED_COLUMNS - 1, FOLDED_COLUMNS, FOLDED_COLUMNS + 1, 5 * FOLDED_COLUMNS + 3]
 
 
 def products_of(n: int, rows: int, dtype: type) -> NDArray[Any]:

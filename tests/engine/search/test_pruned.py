@@ -99,3 +99,11 @@ def test_rows_far_outside_the_box_have_all_rows_coded_anew() -> None:
     assert index._space is not space
     assert index._error == index._first_error
     np.testing.assert_array_equal(index.search(far, 1)[1][:, 0], np.arange(301, 331))
+
+
+def test_stored_rows_that_codes_cannot_tell_apart_are_found() -> None:
+    """Compared with all rows by products, each is at distance 0 from itself, whichever way rounding went."""
+    rows = features(600, 1536, 3)
+    sq, nearest = PrunedSearch(rows, 16)._nearest_flat(rows)
+    np.testing.assert_array_equal(nearest, np.arange(600))
+    assert not sq.any()
