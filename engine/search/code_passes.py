@@ -3,7 +3,7 @@
 Products are whole numbers, int32 or float32, of n queries with some rows of a bank: the larger, the nearer. They are
 made for a few hundred rows at a time, so that they are in the core's cache as they are passed over, and so that the
 library that multiplies brings the rows' codes into its own order but once. Products are first folded to
-`FOLDED_COLUMNS` columns, by the largest of each; all else touches the few columns that hold a product which is large enough.
+`FOLDED_COLUMNS` columns, by the largest of each; all else touches the few columns whose largest is large enough.
 """
 
 from dataclasses import dataclass
