@@ -28,7 +28,7 @@ POINTS = TILE + 2
 """Side of an input tile; a tile has its square of points."""
 LEAST_CHANNELS = 64
 """With fewer channels the transforms cost more than the products save."""
-BLOCK_VALUES = 2**16
+TRANSFORMED_VALUES = 2**16
 """Values of the points of as many tiles as a thread transforms at a time: 256 KiB, of which a second-level cache holds
 those before and after the transform.
 """
@@ -164,7 +164,7 @@ def _blocks(h: int, w: int, values: int) -> list[tuple[slice, slice]]:
     """Cut h x w tiles of so many values each into blocks of about what the caches of the threads hold: whole rows of
     tiles, or parts of one.
     """
-    together = BLOCK_VALUES * torch.get_num_threads()
+    together = TRANSFORMED_VALUES * torch.get_num_threads()
     columns = -(-w // max(1, round(w * values / together)))
     rows = max(1, round(together / (values * w)))
     return [
