@@ -30,7 +30,7 @@ FIT_EXAMPLES = examples(
     "patchline fit good/ --out banks/tile --calibration good-next-week/ --size 320x224",
     "patchline fit good/ --out banks/tile --backbone resnet50 --weights weights/resnet50.pth --stages layer2,layer3",
     "patchline fit good/ --out banks/tile --backbone efficientnet_lite0 --levelling --centring --score-patches 5",
-    "patchline fit good/ --out banks/tile --backbone efficientnet_lite0 --precision int8",
+    "patchline fit good/ --out banks/tile --precision int8",
     "patchline fit good/ --out banks/sheet --size 3000x4096 --tile 512 --overlap 128 --projection 128",
 )
 STAGES = {
