@@ -1,5 +1,6 @@
 """The inspector: one score a frame, whatever else is in the batch."""
 
+import threading
 from dataclasses import replace
 from unittest.mock import patch
 
@@ -18,7 +19,7 @@ from patchline.engine.fitting.fit import FitReport, fit
 from patchline.engine.inspection.inspector import Inspector
 from patchline.engine.numerics.core_pool import shared_pool, shares
 from patchline.engine.recipe import Recipe
-from patchline.engine.types import Verdict
+from patchline.engine.types import Image, Rows, Verdict
 from tests.engine.conftest import texture, textures
 
 
@@ -96,6 +97,24 @@ def test_cores_give_the_same_bits_however_a_batch_falls_on_them(fitted: FitRepor
             assert [found.score for found in inspector.inspect(frames[:size])] == alone[:size]
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(torch.get_num_threads() == 1, reason="one core has no others beside it")
+def test_a_frame_to_learn_is_embedded_on_a_core_beside_the_caller(
+    inspector: Inspector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Among the frames that are inspected, so that whoever asks goes on meanwhile."""
+    where: list[str] = []
+    embed = inspector.embed
+
+    def noting(recipe: str, image: Image) -> Rows:
+        where.append(threading.current_thread().name)
+        return embed(recipe, image)
+
+    monkeypatch.setattr(inspector, "embed", noting)
+    rows = inspector.begin_embed("texture", texture(100)).result(60)
+    np.testing.assert_array_equal(rows, embed("texture", texture(100)))
+    assert where[0].startswith("patchline-core")
 
 
 def test_shares_of_a_batch() -> None:

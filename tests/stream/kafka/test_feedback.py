@@ -3,15 +3,18 @@
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from patchline.stream.kafka.config import KafkaConfig
-from patchline.stream.kafka.feedback import KafkaFeedback
+from patchline.stream.kafka.feedback import _MAX_NAME, KafkaFeedback, _refused
 from patchline.stream.kafka.topics import Partitions, ensure_topics
+from patchline.stream.model.errors import RecordError
 from patchline.stream.model.feedback import (
     Feedback,
     FeedbackOutcome,
@@ -159,3 +162,12 @@ async def test_generations_are_followed_from_the_first_on_a_compacted_topic(
     await admin.close()
     entries = {key: text for key, text, *_ in described[0].resources[0][4]}
     assert entries["cleanup.policy"] == "compact"
+
+
+@pytest.mark.parametrize(("length", "named"), [(0, False), (1, True), (_MAX_NAME, True), (_MAX_NAME + 1, False)])
+def test_a_refusal_is_named_by_the_records_id_where_that_is_short_enough(length: int, named: bool) -> None:
+    """Else by where the record lies, so that every answer fits into a message."""
+    record = SimpleNamespace(topic="feedback", partition=1, offset=7, key=b"plate", headers=[("ce_id", b"x" * length)])
+    reply = _refused(record, RecordError("no feedback"))
+    assert reply.feedback_id == ("x" * length if named else "feedback/1/7")
+    assert (reply.outcome, reply.recipe) == (FeedbackOutcome.REFUSED, "plate")

@@ -201,6 +201,23 @@ async def test_who_asks_for_a_frame_waits_until_some_were_pushed() -> None:
     assert (await all_.take()).frame_id == "0/1"
 
 
+async def test_who_waits_is_woken_by_what_comes_later() -> None:
+    """Not by what had come and was taken before: that would be to ask again and again without a pause."""
+    partition, all_ = TopicPartition("frames", 0), ReadAheads()
+    all_.add(partition, buffer := ahead())
+    pushed(buffer, b"a", b"b")
+    all_.tell_filled()
+    assert (await all_.take()).frame_id == "0/0"
+    assert (await all_.take()).frame_id == "0/1"
+    asking = asyncio.create_task(all_.take())
+    await asyncio.sleep(0.05)
+    assert all_.asked
+    assert not asking.done()
+    pushed(buffer, b"c")
+    all_.tell_filled()
+    assert (await asking).frame_id == "0/2"
+
+
 async def test_whoever_waits_for_a_frame_has_the_error_that_nobody_else_would_see() -> None:
     """Also where frames wait, and again when asked again."""
     all_ = ReadAheads()

@@ -274,8 +274,13 @@ async def test_a_suspect_is_alone_from_when_it_is_noted_until_it_is_committed() 
                     await until(lambda: "alone 3" in log)
                 yield each
 
+    class Slow(ListSink):
+        async def deliver(self, outcomes: Any) -> None:
+            await asyncio.sleep(0.1)  # for what comes meanwhile, were it let in
+            await super().deliver(outcomes)
+
     source = Late(replayable(7, f3=1), log)
-    sink = ListSink()
+    sink = Slow()
     await Pipeline(sources=[source], engine=Noting(), sinks=[sink], limits=Limits(batch_size=4)).run()
     assert sink.ids == [str(n) for n in range(7)]
     at = log.index("alone 3")
