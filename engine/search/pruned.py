@@ -68,6 +68,11 @@ class PrunedSearch:
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def way(self) -> str:
+        """How codes are multiplied on this machine, in words."""
+        return f"codes of {self._width} values multiplied as {str(self._codes.dtype).removeprefix('torch.')}"
+
     def add(self, rows: Floats) -> None:
         """Append `rows`, float32 (m, D), in place; room for more is made by half of what there is."""
         rows = np.ascontiguousarray(rows, dtype=np.float32)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from patchline.engine.search import pruned
 from patchline.engine.search.flat import FaissSearch
 from patchline.engine.search.index import sq_pairs
+from patchline.engine.search.int8_codes import code_dtype
 from patchline.engine.search.pruned import PrunedSearch
 from patchline.engine.types import Floats, Indices
 from tests.engine.search.indexes import features
@@ -107,3 +108,9 @@ def test_stored_rows_that_codes_cannot_tell_apart_are_found() -> None:
     sq, nearest = PrunedSearch(rows, 16)._nearest_flat(rows)
     np.testing.assert_array_equal(nearest, np.arange(600))
     assert not sq.any()
+
+
+def test_it_says_how_codes_are_multiplied() -> None:
+    """For whoever reads how long a search took."""
+    expected = str(code_dtype()).removeprefix("torch.")
+    assert PrunedSearch(features(50, 24, 1), 16).way == f"codes of 16 values multiplied as {expected}"
