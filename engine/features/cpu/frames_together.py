@@ -52,7 +52,8 @@ class FramesTogether:
     """
 
     def __init__(self, graph: fx.GraphModule) -> None:
-        self._graph = graph
+        self.graph = graph
+        """The network itself, its convolutions fused."""
         self._modules = {node: called_module(graph, node) for node in graph.graph.nodes}
         self._unused_after = _unused_after(graph)
         self._shapes: dict[tuple[int, ...], dict[fx.Node, Shapes]] = {}
@@ -64,7 +65,7 @@ class FramesTogether:
         """Feature maps of a frame, by as many threads as torch has in this one; also of a batch, as one tensor, whose
         last bits may then differ from those of its frames.
         """
-        maps: Sequence[Tensor] = self._graph(x)
+        maps: Sequence[Tensor] = self.graph(x)
         return maps
 
     def of_frames(self, frames: Sequence[Tensor]) -> list[Sequence[Tensor]]:
@@ -98,12 +99,12 @@ class FramesTogether:
     def _make_plan(self, frame: Tensor, count: int) -> list[_Step]:
         shapes_of = self._shapes.get(tuple(frame.shape))
         if shapes_of is None:
-            recorder = _ShapeRecorder(self._graph)
+            recorder = _ShapeRecorder(self.graph)
             recorder.run(frame)
             shapes_of = self._shapes[tuple(frame.shape)] = recorder.shapes
         steps: list[_Step] = []
         nodes: list[fx.Node] = []
-        for node in self._graph.graph.nodes:
+        for node in self.graph.graph.nodes:
             module, shapes = self._modules[node], shapes_of.get(node)
             if not isinstance(module, Convolution) or shapes is None or not module.weights_outweigh(*shapes[0][2:]):
                 nodes.append(node)
@@ -138,7 +139,7 @@ class FramesTogether:
                         self._forget(node, values)
             for node in step.nodes:
                 self._forget(node, of_all)
-        (maps,) = self._graph.graph.find_nodes(op="output")
+        (maps,) = self.graph.graph.find_nodes(op="output")
         return [values[maps] for values in of_each]
 
     def _computed(self, node: fx.Node, frame: Tensor, values: Results) -> Any:
@@ -148,7 +149,7 @@ class FramesTogether:
             case "placeholder":
                 return frame
             case "get_attr":
-                return _attribute(self._graph, cast(str, node.target))
+                return _attribute(self.graph, cast(str, node.target))
             case "call_function":
                 return cast(Callable[..., Any], node.target)(*args, **kwargs)
             case "call_method":

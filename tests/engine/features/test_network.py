@@ -6,6 +6,7 @@ from msgspec import structs
 from torch import nn
 
 from patchline.engine.errors import RecipeError, WeightsError
+from patchline.engine.features.cpu.frames_together import FramesTogether
 from patchline.engine.features.extractor import load_backbone
 from patchline.engine.features.weights import EFFICIENTNET_LITE0, random_backbone
 from patchline.engine.recipe import Backbone
@@ -23,8 +24,9 @@ CPU = torch.device("cpu")
 )
 def test_nothing_is_built_after_the_last_stage(spec: Backbone, last: str, dropped: tuple[str, ...]) -> None:
     """The network holds its last stage, none of the modules behind it, no batch normalisation and no gradient."""
-    network = load_backbone(spec, CPU, "torch")._network
-    assert isinstance(network, nn.Module)
+    runs = load_backbone(spec, CPU, "torch")._network
+    assert isinstance(runs, FramesTogether)
+    network = runs.graph
     names = {name for name, _ in network.named_modules()}
     assert last in names
     assert not [name for name in names if name.startswith(dropped)]
@@ -58,8 +60,8 @@ def test_any_backbone_is_cut_after_its_last_stage(
     maps = extractor.feature_maps(extractor.normalise(texture(2)[None]))
     assert len(maps) == 2
     assert all(bool(found.isfinite().all()) and not found.is_meta for found in maps)
-    network = extractor._network
-    assert isinstance(network, nn.Module)
+    assert isinstance(extractor._network, FramesTogether)
+    network = extractor._network.graph
     left = [*(name for name, _ in network.named_modules()), *(name for name, _ in network.named_parameters())]
     assert not [part for part in left if any(part == gone or part.startswith(f"{gone}.") for gone in dropped)]
 

@@ -38,7 +38,7 @@ def network(name: str, stages: tuple[str, ...] = ()) -> FramesTogether:
 def _fused(name: str, stages: tuple[str, ...]) -> fx.GraphModule:
     made = load_backbone(random_backbone(name, stages=stages), torch.device("cpu"), "torch")._network
     assert isinstance(made, FramesTogether)
-    return made._graph
+    return made.graph
 
 
 def inputs(count: int, size: tuple[int, int], seed: int = 0) -> list[Tensor]:
@@ -107,7 +107,7 @@ def test_layers_whose_weights_are_largest_are_joined() -> None:
     apart = {str(node) for step in steps if not step.joined for node in step.nodes}
     assert any(name.startswith("layer3") for name in joined)
     assert not any(name.startswith(("conv1", "layer1")) for name in joined)
-    assert len(joined | apart) == len(made._graph.graph.nodes)
+    assert len(joined | apart) == len(made.graph.graph.nodes)
 
 
 def test_frames_larger_than_the_weights_go_one_by_one() -> None:
