@@ -8,9 +8,9 @@ Doubles of two precisions are compared by where they lie between the median of t
 threshold, 1. What good images show is how much good frames move; how far defects do, nobody can measure who has none.
 """
 
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from time import perf_counter
 
 import numpy as np
 from msgspec import structs
@@ -21,6 +21,7 @@ from patchline.engine.features.quantisation import int8
 from patchline.engine.fitting.scratch import ImageSpool
 from patchline.engine.fitting.stages import FitStages, batches
 from patchline.engine.numerics.quantise import quantise, scale_for
+from patchline.engine.numerics.timing import quickest_s
 from patchline.engine.recipe import Recipe
 from patchline.engine.types import Doubles, Floats, Image, Indices
 
@@ -137,13 +138,12 @@ def speed_over(float32: FitStages, other: FitStages, image: Image) -> float:
 
 def _quickest_s(stages: FitStages, image: Image) -> float:
     """Seconds to embed an image where nothing comes between."""
-    taken = []
-    for _ in range(TIMED):
-        start = time.perf_counter()
+
+    def embed() -> None:
         for _band in stages.tiled.bands(image):
             pass
-        taken.append(time.perf_counter() - start)
-    return min(taken)
+
+    return quickest_s(embed, TIMED, perf_counter)
 
 
 def _places(scores: Doubles, threshold: float) -> Doubles:

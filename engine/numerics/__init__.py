@@ -10,6 +10,7 @@
 - `faiss_library`: the one import of FAISS, after PyTorch's, so that both share their threads, and with kernels that fit
   the processor.
 - `compiled`: loops in machine code for this processor.
+- `timing`: how long something takes, for what is chosen by measuring.
 - `quantise`, `integer_distances`: embeddings as 16-bit integers with one scale a recipe, and exact squared distances
   between them. So whatever is learned comes out the same on any machine.
 - `projection`: principal axes, which bound distances from below, and random directions.

@@ -5,16 +5,14 @@ dimensions, so it is measured on a sample of its rows; what a row that is left c
 the machine. A choice that is not quite the best costs a little time and nothing else.
 """
 
-from collections.abc import Callable
 from functools import lru_cache
-from time import thread_time
-from typing import Any
 
 import numpy as np
 import torch
 
 from patchline.engine.numerics.core_pool import computing_with
 from patchline.engine.numerics.matmul import product
+from patchline.engine.numerics.timing import quickest_s
 from patchline.engine.search.index import sq_pairs
 from patchline.engine.search.int8_codes import DIGITS, LARGEST, CodeSpace, code_dtype, code_products
 from patchline.engine.types import Doubles, Floats
@@ -25,8 +23,8 @@ FARTHER = 2.5
 """Queries for choosing the width lie so many times as far from a row as its nearest row, as real patches do."""
 WIDTHS = (32, 48, 64, 96, 128, 192, 256)
 """Values of a code to choose from."""
-_PROBES, _PROBED_WIDTH, _TIMES = 64, 96, 5
-"""Queries and their codes' width by which the machine's costs are measured, and how often; the quickest time counts."""
+_PROBES, _PROBED_WIDTH = 64, 96
+"""Queries and their codes' width by which the machine's costs are measured."""
 
 
 def best_width(rows: Floats, axes: Doubles, centre: Doubles) -> int:
@@ -75,19 +73,9 @@ def pair_cost(dimensions: int) -> float:
     codes = drawn.integers(-LARGEST, LARGEST + 1, (WIDTH_ROWS, _PROBED_WIDTH)).astype(np.int8)
     of_rows = torch.from_numpy(codes).to(code_dtype())
     with computing_with(1):
-        pair_s = _of_core_s(lambda: sq_pairs(rows[:_PROBES], query_of, rows, row_of)) / WIDTH_ROWS
-        product_s = _of_core_s(lambda: code_products(codes[:_PROBES], of_rows))
+        pair_s = quickest_s(lambda: sq_pairs(rows[:_PROBES], query_of, rows, row_of)) / WIDTH_ROWS
+        product_s = max(quickest_s(lambda: code_products(codes[:_PROBES], of_rows)), 1e-9)
     return pair_s / product_s * codes.size * _PROBES
-
-
-def _of_core_s(work: Callable[[], Any]) -> float:
-    """Seconds of this thread that it takes where nothing comes between."""
-    taken = []
-    for _ in range(_TIMES):
-        started = thread_time()
-        work()
-        taken.append(thread_time() - started)
-    return max(min(taken), 1e-9)
 
 
 def _sq_to_all(queries: Doubles, rows: Doubles) -> Doubles:

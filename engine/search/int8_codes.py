@@ -21,11 +21,10 @@ arm64); elsewhere float32 gives the same integers. What a processor has is measu
 
 import os
 import threading
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from math import sqrt
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -36,6 +35,7 @@ from torch.linalg import vector_norm
 from patchline.engine.numerics.compiled import compiled
 from patchline.engine.numerics.matmul import FixedProduct
 from patchline.engine.numerics.rounding import UNIT
+from patchline.engine.numerics.timing import quickest_s
 from patchline.engine.types import Codes, Doubles, Floats, Indices
 
 LARGEST = 127
@@ -277,14 +277,4 @@ def exact_int8() -> bool:
         exact = torch.equal(in_8_bits(), in_float32().int())
     except (AttributeError, RuntimeError):
         return False
-    return exact and _least_s(in_8_bits) < CRAWL * _least_s(in_float32)
-
-
-def _least_s(work: Callable[[], object]) -> float:
-    """Seconds that it takes where nothing comes between."""
-    taken = []
-    for _ in range(5):
-        started = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - started)
-    return min(taken)
+    return exact and quickest_s(in_8_bits, clock=perf_counter) < CRAWL * quickest_s(in_float32, clock=perf_counter)

@@ -16,7 +16,6 @@ results, whatever the clock has said.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from time import thread_time
 from typing import Any, TypeAlias, cast
 
 import torch
@@ -27,6 +26,7 @@ from patchline.engine.features.cpu.fusion import OneDnnConvolution
 from patchline.engine.features.cpu.winograd import WinogradConvolution
 from patchline.engine.features.fx_graph import called_module
 from patchline.engine.numerics.runs import LENGTHS
+from patchline.engine.numerics.timing import quickest_s
 
 Convolution: TypeAlias = OneDnnConvolution | WinogradConvolution
 Shapes: TypeAlias = tuple[tuple[int, ...], ...]
@@ -200,16 +200,7 @@ def _joining_pays(module: Convolution, shapes: Shapes, count: int) -> bool:
 
     if not torch.equal(joined(), torch.cat(apart())):
         return False
-    return _shortest_s(joined) < _shortest_s(apart)
-
-
-def _shortest_s(work: Callable[[], object]) -> float:
-    seconds = []
-    for _ in range(TIMINGS):
-        start = thread_time()
-        work()
-        seconds.append(thread_time() - start)
-    return min(seconds)
+    return quickest_s(joined, TIMINGS) < quickest_s(apart, TIMINGS)
 
 
 def _unused_after(graph: fx.GraphModule) -> dict[fx.Node, list[fx.Node]]:

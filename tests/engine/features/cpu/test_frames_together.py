@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(not onednn.available(), reason="this build of Py
 @pytest.fixture
 def joining(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """On one core, with a clock by which joining always pays: frames are joined wherever their bits allow it."""
-    monkeypatch.setattr(frames_together, "_shortest_s", lambda work: 1.0 - (work.__name__ == "joined"))
+    monkeypatch.setattr(frames_together, "quickest_s", lambda work, _times: 1.0 - (work.__name__ == "joined"))
     with computing_with(1):
         yield
 
@@ -148,7 +148,7 @@ def test_other_bits_are_not_joined() -> None:
 
 def test_what_takes_longer_together_is_not_joined(monkeypatch: pytest.MonkeyPatch) -> None:
     """The clock of the core decides between ways of the same bits."""
-    monkeypatch.setattr(frames_together, "_shortest_s", lambda work: 1.0 + (work.__name__ == "joined"))
+    monkeypatch.setattr(frames_together, "quickest_s", lambda work, _times: 1.0 + (work.__name__ == "joined"))
     assert not frames_together._joining_pays(cast(OneDnnConvolution, nn.Identity()), ((1, 8, 4, 4),), 2)
 
 
