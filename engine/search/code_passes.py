@@ -122,22 +122,31 @@ class Nearest:
 
 
 @compiled
+def _larger(a: Any, b: Any) -> Any:
+    return a if a > b else b
+
+
+@compiled
 def _folded(products: Products, most: Products) -> Any:
-    """Write the largest of each column of a query's products, (m,), to `most`; return the largest of all."""
-    layers = len(products) // FOLDED_COLUMNS
-    least = products[0]
-    for column in range(FOLDED_COLUMNS):
-        most[column] = products[column] if column < len(products) else least
-    for layer in range(1, layers):
-        of_layer = products[layer * FOLDED_COLUMNS : (layer + 1) * FOLDED_COLUMNS]
-        for column in range(FOLDED_COLUMNS):
-            most[column] = of_layer[column] if of_layer[column] > most[column] else most[column]
-    for row in range(max(layers, 1) * FOLDED_COLUMNS, len(products)):
-        column = row % FOLDED_COLUMNS
-        most[column] = products[row] if products[row] > most[column] else most[column]
+    """Write the largest of each column of a query's products, (m,), to `most`; return the largest of all.
+
+    Eight products of a column are compared in one expression: in a loop, each comparison would wait for memory.
+    """
+    c, count = FOLDED_COLUMNS, len(products)
+    for column in range(c):
+        most[column] = products[column] if column < count else products[0]
+    eights = count // (8 * c) * (8 * c)
+    for start in range(0, eights, 8 * c):
+        for i in range(start, start + c):
+            j = i + 4 * c
+            a, b = _larger(products[i], products[i + c]), _larger(products[i + 2 * c], products[i + 3 * c])
+            d, e = _larger(products[j], products[j + c]), _larger(products[j + 2 * c], products[j + 3 * c])
+            most[i - start] = _larger(most[i - start], _larger(_larger(a, b), _larger(d, e)))
+    for row in range(eights, count):
+        most[row % c] = _larger(products[row], most[row % c])
     largest = most[0]
-    for column in range(FOLDED_COLUMNS):
-        largest = most[column] if most[column] > largest else largest
+    for column in range(c):
+        largest = _larger(most[column], largest)
     return largest
 
 
@@ -255,28 +264,6 @@ def _in_order(
         if pairs[2, pair] >= least[query] and not far[query]:
             rows[place[query]] = pairs[1, pair]
             place[query] += 1
-
-
-def least_of_pairs(sq: Floats, near: NearRows, best: Floats, row: Indices) -> None:
-    """Write the least of each query's measured pairs to `best` and its row to `row`, (n,) each: the lowest of equals.
-
-    Args:
-        sq: float32 (p,), squared distances of the pairs.
-        near: the pairs.
-        best: float32 (n,).
-        row: int64 (n,).
-    """
-    _least_of_pairs(sq, near.rows, near.starts, best, row)
-
-
-@compiled
-def _least_of_pairs(sq: Floats, rows: Indices, starts: Indices, best: Floats, row: Indices) -> None:
-    for query in range(len(best)):
-        least = starts[query]
-        for pair in range(least + 1, starts[query + 1]):
-            if sq[pair] < sq[least] or (sq[pair] == sq[least] and rows[pair] < rows[least]):
-                least = pair
-        best[query], row[query] = sq[least], rows[least]
 
 
 def at_least(products: Products, least: NDArray[np.int32]) -> tuple[Indices, Indices]:

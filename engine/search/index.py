@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from patchline.engine.numerics.compiled import compiled
 from patchline.engine.numerics.faiss_library import faiss
 from patchline.engine.types import Floats, Indices
 
@@ -93,6 +94,29 @@ def sq_pairs(queries: Floats, query_of: Indices, rows: Floats, row_of: Indices) 
             faiss.swig_ptr(out),
         )
     return out
+
+
+def least_of_pairs(sq: Floats, rows: Indices, starts: Indices, best: Floats, row: Indices) -> None:
+    """Write the least of each query's measured pairs to `best` and its row to `row`, (n,) each: the lowest of equals.
+
+    Args:
+        sq: float32 (p,), squared distances of the pairs, ordered by query.
+        rows: int64 (p,), the pairs' rows.
+        starts: int64 (n + 1,): those of query i are `rows[starts[i] : starts[i + 1]]`, one or more.
+        best: float32 (n,).
+        row: int64 (n,).
+    """
+    _least_of_pairs(sq, rows, starts, best, row)
+
+
+@compiled
+def _least_of_pairs(sq: Floats, rows: Indices, starts: Indices, best: Floats, row: Indices) -> None:
+    for query in range(len(best)):
+        least = starts[query]
+        for pair in range(least + 1, starts[query + 1]):
+            if sq[pair] < sq[least] or (sq[pair] == sq[least] and rows[pair] < rows[least]):
+                least = pair
+        best[query], row[query] = sq[least], rows[least]
 
 
 def take_nearest(sq: Floats, candidates: Indices, k: int) -> tuple[Floats, Indices]:

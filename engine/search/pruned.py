@@ -17,9 +17,9 @@ import torch
 from patchline.engine.numerics.matmul import product
 from patchline.engine.numerics.projection import sampled_axes
 from patchline.engine.numerics.rounding import DOUBLE_UNIT, UNIT
-from patchline.engine.search.code_passes import Largest, Nearest, Products, at_least, least_of_pairs
+from patchline.engine.search.code_passes import Largest, Nearest, Products, at_least
 from patchline.engine.search.code_width import best_width
-from patchline.engine.search.index import FOLD, check_queries, sq_pairs, take_farthest, take_nearest
+from patchline.engine.search.index import FOLD, check_queries, least_of_pairs, sq_pairs, take_farthest, take_nearest
 from patchline.engine.search.int8_codes import Coded, CodeSpace, code_dtype, code_products
 from patchline.engine.types import Codes, Doubles, Floats, Indices
 
@@ -169,7 +169,8 @@ class PrunedSearch:
                 nearest.add(products, first)
             near = nearest.near()
             query_of = np.repeat(np.arange(len(asked)), np.diff(near.starts))
-            least_of_pairs(sq_pairs(asked, query_of, self._rows, near.rows), near, best[part], row[part])
+            measured = sq_pairs(asked, query_of, self._rows, near.rows)
+            least_of_pairs(measured, near.rows, near.starts, best[part], row[part])
             far[part] = near.far
         if far.any():
             best[far], row[far] = self._nearest_flat(queries[far])

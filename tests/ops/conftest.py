@@ -1,4 +1,4 @@
-"""A small bank of made-up texture, fitted once by the real command."""
+"""A small bank of made-up texture, fitted once by the real command; and the command, in this process or its own."""
 
 import subprocess
 import sys
@@ -7,12 +7,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
+from typer.testing import CliRunner
+
+from patchline.ops.cli import app
 
 PATCHLINE = str(Path(sys.executable).with_name("patchline"))
 
 
-def patchline(*arguments: object, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
-    """Run the installed command to its end."""
+def patchline(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run the command in this process, which has torch already; what it does not raise on purpose fails the test."""
+    words = [str(a) for a in arguments]
+    done = CliRunner().invoke(app, words, prog_name="patchline", catch_exceptions=False)
+    return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)
+
+
+def installed(*arguments: object, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
+    """Run the installed command in a process of its own, to its end."""
     command = [PATCHLINE, *(str(a) for a in arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
 

@@ -1,4 +1,4 @@
-"""The command line, as the installed command runs it."""
+"""The command line."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image as PillowImage
 
-from tests.ops.conftest import FIT, patchline, texture
+from tests.ops.conftest import FIT, installed, patchline, texture
 
 
 def test_help_does_not_import_torch() -> None:
@@ -34,7 +34,7 @@ def test_every_command_shows_examples(command: list[str]) -> None:
 
 def test_version() -> None:
     """`--version` prints name and version."""
-    assert patchline("--version").stdout.startswith("patchline 0.")
+    assert installed("--version").stdout.startswith("patchline 0.")
 
 
 def test_fit_refuses_to_overwrite(bank: Path, parts: Path) -> None:

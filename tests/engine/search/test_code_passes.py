@@ -6,12 +6,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from patchline.engine.search.code_passes import FOLDED_COLUMNS, Largest, Nearest, NearRows, at_least, least_of_pairs
+from patchline.engine.search.code_passes import FOLDED_COLUMNS, Largest, Nearest, NearRows, at_least
 from patchline.engine.search.int8_codes import CodeSpace
 from tests.engine.search.indexes import features
 
 TYPES = [np.int32, np.float32]
-COUNTS = [1, FOLDED_COLUMNS - 1, FOLDED_COLUMNS, FOLDED_COLUMNS + 1, 5 * FOLDED_COLUMNS + 3]
+COUNTS = [
+    1,
+    FOLDED_COLUMNS - 1,
+    FOLDED_COLUMNS,
+    FOLDED_COLUMNS + 1,
+    5 * FOLDED_COLUMNS + 3,
+    8 * FOLDED_COLUMNS,
+    17 * FOLDED_COLUMNS + 1,
+]
 
 
 def products_of(n: int, rows: int, dtype: type) -> NDArray[Any]:
@@ -85,11 +93,3 @@ def test_queries_with_too_many_rows_are_far() -> None:
     expected[far] = False
     expected[far, products[far].argmax(1)] = True
     np.testing.assert_array_equal(by_row(near), np.nonzero(expected)[1])
-
-
-def test_the_least_of_each_query_is_found() -> None:
-    """The lowest row of those at the same distance."""
-    near = NearRows(np.array([4, 2, 7, 9, 1]), np.array([0, 1, 4, 5]), np.zeros(3, np.bool_))
-    best, row = np.empty(3, np.float32), np.empty(3, np.int64)
-    least_of_pairs(np.array([3, 2, 1, 1, 5], np.float32), near, best, row)
-    assert (best.tolist(), row.tolist()) == ([3, 1, 5], [4, 7, 1])

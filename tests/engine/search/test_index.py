@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from patchline.engine.search.index import check_queries, nearest_measured, sq_pairs, take_farthest, take_nearest
+from patchline.engine.search.index import (
+    check_queries,
+    least_of_pairs,
+    nearest_measured,
+    sq_pairs,
+    take_farthest,
+    take_nearest,
+)
 from patchline.engine.search.pruned import PrunedSearch
 from tests.engine.search.indexes import KINDS, features, plain
 
@@ -166,3 +173,11 @@ def test_queries_are_checked(shape: tuple[int, ...], k: int) -> None:
         check_queries(np.zeros(shape, dtype=np.float32), k, 8, 4)
     kept = check_queries(np.zeros((8, 3), dtype=np.float32).T, 4, 8, 4)
     assert (kept.shape, kept.flags.c_contiguous) == ((3, 8), True)
+
+
+def test_the_least_of_each_query_is_found() -> None:
+    """The lowest row of those at the same distance."""
+    rows, starts = np.array([4, 2, 7, 9, 1]), np.array([0, 1, 4, 5])
+    best, row = np.empty(3, np.float32), np.empty(3, np.int64)
+    least_of_pairs(np.array([3, 2, 1, 1, 5], np.float32), rows, starts, best, row)
+    assert (best.tolist(), row.tolist()) == ([3, 1, 5], [4, 7, 1])

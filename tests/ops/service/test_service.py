@@ -17,7 +17,7 @@ import redis
 import yaml
 
 from patchline.ops.service.service import _Settled
-from tests.ops.conftest import PATCHLINE, patchline
+from tests.ops.conftest import PATCHLINE, installed, patchline
 from tests.services.process import free_port
 
 SILENT_CAMERA = "rtsp://admin:topsecret@127.0.0.1:9/nobody"
@@ -56,7 +56,7 @@ def test_a_folder_is_inspected_to_its_end(bank: Path, parts: Path, tmp_path: Pat
     """Every image of a folder gives one line, with the verdict and score of `patchline inspect`; the end is exit 0."""
     camera = {"source": "folder", "recipe": "tile", "path": str(parts / "test"), "recursive": True}
     file, results, _ = write_settings(tmp_path, bank, {"belt": camera})
-    done = patchline("run", file)
+    done = installed("run", file)
     assert done.returncode == 0, done.stderr
     streamed = {r["frame_id"]: r for r in map(json.loads, results.read_text().splitlines())}
     lines = patchline("inspect", bank, parts / "test", "--recursive").stdout.splitlines()
@@ -78,13 +78,13 @@ def test_a_service_without_kafka_has_alarms(
     more = {"alarms": {"rejects": 1, "passes": 1, "journal": str(tmp_path / "alarms")}}
     away, here = ({"url": url, "prefix": prefix} for url in ("redis://127.0.0.1:9/0", redis_url))
     file, results, _ = write_settings(tmp_path, bank, {"belt": camera}, redis=away, **more)
-    done = patchline("run", file)
+    done = installed("run", file)
     assert done.returncode == 0, done.stderr
     assert "not applied yet" in done.stderr
     rejected = [r["frame_id"] for r in map(json.loads, results.read_text().splitlines()) if r["verdict"] == "reject"]
     assert rejected
     file, _, _ = write_settings(tmp_path, bank, {"belt": {**camera, "path": str(parts / "train")}}, redis=here, **more)
-    done = patchline("run", file)
+    done = installed("run", file)
     assert done.returncode == 0, done.stderr
     with redis.from_url(redis_url, decode_responses=True) as client:
         events = [json.loads(fields["event"]) for _, fields in client.xrange(f"{prefix}alarms")]
@@ -128,7 +128,7 @@ def test_a_signal_while_starting_ends_the_service(bank: Path, tmp_path: Path) ->
 def test_bad_settings_are_refused_before_anything_starts(bank: Path, tmp_path: Path) -> None:
     """`run` checks first: exit 2, every problem named, nothing listening."""
     file, _, _ = write_settings(tmp_path, bank, {"gate": {"source": "folder", "recipe": "tiel", "path": "/nowhere"}})
-    done = patchline("run", file)
+    done = installed("run", file)
     assert done.returncode == 2
     assert "did you mean 'tile'?" in done.stderr
     assert "/nowhere" in done.stderr
