@@ -9,6 +9,7 @@ Distances are exact integers (sums of products of integers below 2^53), so that 
 """
 
 from collections.abc import Hashable, Iterable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from scipy.sparse.csgraph import connected_components
 from patchline.engine.fitting.thumbnails import SIDE_PX, Thumbnail
 from patchline.engine.types import Doubles, Indices
 
+Integers: TypeAlias = NDArray[np.integer[Any]]
 TOGETHER = 32
 """Images that are compared with all groups by one product."""
 ORIENTATIONS = 8
@@ -99,7 +101,7 @@ class _Representatives:
     def extend(self, images: Sequence[Thumbnail]) -> None:
         """Add columns at the end."""
         self._pixels += [image.values for image in images]
-        self._cells = np.concatenate([self._cells, _cell_sums(np.stack(self._pixels[-len(images) :]))])
+        self._cells = np.concatenate([self._cells, _vectors(_cell_sums(np.stack(self._pixels[-len(images) :])))])
         self._sq_resaved = np.concatenate([self._sq_resaved, [image.sq_resaved for image in images]])
 
     def keep(self, columns: NDArray[np.bool_]) -> None:
@@ -115,36 +117,39 @@ class _Representatives:
         """
         images = len(self) - start
         limits = np.maximum(self._sq_resaved[start:, None], self._sq_resaved)
-        turned = _orientations(np.stack(self._pixels[start:]))  # (n * 8, 64, 64)
+        pixels = np.stack(self._pixels[start:])
         # A cell's sum differs by at most 4 times as much as its 16 pixels, by Cauchy and Schwarz: 256 numbers tell most
         # pairs apart in place of 4,096.
-        bounds = _sq_distances(_cell_sums(turned), self._cells)
+        bounds = _sq_distances(_vectors(_orientations(_cell_sums(pixels))), self._cells)
         possible = bounds <= _CELL_PX**2 * np.repeat(limits, ORIENTATIONS, axis=0)
         rows, columns = np.flatnonzero(possible.any(axis=1)), np.flatnonzero(possible.any(axis=0))
         sq = np.full(possible.shape, np.inf)
-        values = turned[rows].reshape(len(rows), _PIXELS).astype(np.float64)
+        turned = _vectors(_orientations(pixels)[rows])
         for begin in range(0, len(columns), _COLUMNS):
             some = columns[begin : begin + _COLUMNS]
-            pixels = np.stack([self._pixels[column] for column in some]).reshape(len(some), _PIXELS)
-            sq[np.ix_(rows, some)] = _sq_distances(values, pixels.astype(np.float64))
+            sq[np.ix_(rows, some)] = _sq_distances(turned, _vectors(np.stack([self._pixels[c] for c in some])))
         nearest: Doubles = sq.reshape(images, ORIENTATIONS, -1).min(axis=1)
         nearest[nearest > limits] = np.inf
         return nearest
 
 
-def _orientations(images: NDArray[np.int16]) -> NDArray[np.int16]:
+def _orientations(images: Integers) -> Integers:
     """Images, (n, S, S), turned by no, one, two and three quarters, and each of these mirrored: (n * 8, S, S)."""
-    turned = [np.rot90(images, quarters, axes=(1, 2)) for quarters in range(4)]
-    ways = np.stack([*turned, *(way[:, :, ::-1] for way in turned)], axis=1)
-    return np.asarray(ways.reshape(-1, *images.shape[1:]), dtype=np.int16)
+    turned: list[Integers] = [np.rot90(images, quarters, axes=(1, 2)) for quarters in range(4)]
+    ways: Integers = np.stack([*turned, *(way[:, :, ::-1] for way in turned)], axis=1)
+    return ways.reshape(-1, *images.shape[1:])
 
 
-def _cell_sums(images: NDArray[np.int16]) -> Doubles:
-    """The sums of cells of 4 x 4 pixels of images (n, 64, 64), float64 (n, 256)."""
-    cells = SIDE_PX // _CELL_PX
-    parts = images.reshape(-1, cells, _CELL_PX, cells, _CELL_PX)
-    sums: Doubles = parts.sum(axis=(2, 4), dtype=np.int64).reshape(len(images), -1).astype(np.float64)
-    return sums
+def _cell_sums(images: NDArray[np.int16]) -> NDArray[np.int32]:
+    """The sums of cells of 4 x 4 pixels of images (n, 64, 64), int32 (n, 16, 16)."""
+    values = images.astype(np.int32)
+    rows = sum((values[:, start::_CELL_PX] for start in range(1, _CELL_PX)), start=values[:, ::_CELL_PX])
+    return sum((rows[:, :, start::_CELL_PX] for start in range(1, _CELL_PX)), start=rows[:, :, ::_CELL_PX])
+
+
+def _vectors(images: Integers) -> Doubles:
+    """Images (n, S, S) as float64 (n, S * S)."""
+    return images.reshape(len(images), -1).astype(np.float64)
 
 
 def _sq_distances(rows: Doubles, columns: Doubles) -> Doubles:

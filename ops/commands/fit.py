@@ -140,7 +140,8 @@ def fit(
     scratch: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for temporary files, on a disk: 2 bytes a value of a patch.", show_default="the system's"
+            help="Folder for temporary files, on a disk: 2 bytes a value of a patch, 3 a pixel.",
+            show_default="the system's",
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import cv2
 import numpy as np
 
 from patchline.engine.features.preprocess import prepare
@@ -100,7 +101,7 @@ def first_look(
         groups = alike[: len(seen)]
         if pattern is not None:
             groups = merge_groups(groups, named)
-        remarks = [*good.remarks, *(held_out.remarks if held_out else ())]
+        remarks = [*good.remarks, *(f"--calibration: {remark}" for remark in (held_out.remarks if held_out else ()))]
         remarks += tell_images(seen, size_px)
         remarks += tell_ungrouped(ungrouped, len(seen))
         remarks += tell_copies(good.names, groups)
@@ -166,14 +167,14 @@ def _look(path: Path, size_px: tuple[int, int]) -> _Looked | InputError:
         image, bits = load_view(path)
     except InputError as error:
         return error
-    grey = grey_of(image)
+    mean, deviation = cv2.meanStdDev(grey_of(image))
     seen = SeenImage(
         path=path,
         size_px=(image.shape[0], image.shape[1]),
         bits=bits,
         brightest=int(image.max()),
-        mean_grey=float(grey.mean()),
-        contrast=float(grey.std()),
+        mean_grey=float(mean[0, 0]),
+        contrast=float(deviation[0, 0]),
     )
     return seen, thumbnail(image), prepare(image, size_px)
 

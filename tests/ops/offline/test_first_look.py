@@ -43,6 +43,7 @@ def look_at(folder: Path, calibration: Path | None = None, pattern: str | None =
 def test_images_wait_as_the_fit_would_prepare_them(tmp_path: Path) -> None:
     """In order, under their names, bit for bit; progress goes over both folders, and no file is left behind."""
     good, held_out = textures(tmp_path / "good", range(9)), textures(tmp_path / "next", range(20, 23))
+    (held_out / "notes.txt").touch()
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     heard: list[tuple[str, int, int]] = []
@@ -55,11 +56,13 @@ def test_images_wait_as_the_fit_would_prepare_them(tmp_path: Path) -> None:
     ) as look:
         assert look.calibration is not None
         for spool, folder in ((look.images, good), (look.calibration, held_out)):
-            paths = sorted(folder.iterdir())
+            paths = sorted(folder.glob("*.png"))
             assert [name for name, _ in spool] == [path.name for path in paths]
             for (_, image), path in zip(spool, paths, strict=True):
                 assert np.array_equal(image, prepare(load_image(path), SIZE_PX))
-        assert (look.groups, look.remarks) == (list(range(9)), [])
+        assert look.groups == list(range(9))
+        (told,) = look.remarks
+        assert told.startswith("--calibration: 1 file of other formats left out: 1 .txt (notes.txt)")
         assert look.seconds > 0
     assert heard == [("look", done, 12) for done in range(1, 13)]
     assert list(scratch.iterdir()) == []
