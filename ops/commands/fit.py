@@ -1,8 +1,8 @@
 """`patchline fit`: good images in, generation 1 of a memory bank out."""
 
-from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, overload
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,19 +21,20 @@ from patchline.ops.settings.locations import is_url, last_name
 
 if TYPE_CHECKING:
     from patchline.engine.fitting.fit import FitReport
-    from patchline.engine.fitting.stages import NamedImage
     from patchline.engine.recipe import Tiling
 
 FIT_EXAMPLES = examples(
     "patchline fit images/bottle/train/good --out banks/bottle",
     "patchline fit good/ --out banks/tile --backbone efficientnet_lite0 --coreset 0.02 --false-reject-rate 0.05",
     "patchline fit good/ --out banks/tile --calibration good-next-week/ --size 320x224",
+    r"patchline fit good/ --out banks/tile --group '^(\d+)_'",
     "patchline fit good/ --out banks/tile --backbone resnet50 --weights weights/resnet50.pth --stages layer2,layer3",
     "patchline fit good/ --out banks/tile --backbone efficientnet_lite0 --levelling --centring --score-patches 5",
     "patchline fit good/ --out banks/tile --precision int8",
     "patchline fit good/ --out banks/sheet --size 3000x4096 --tile 512 --overlap 128 --projection 128",
 )
 STAGES = {
+    "look": "Looking at the images",
     "read": "Reading images",
     "embed": "Computing patch embeddings",
     "coreset": "Choosing the coreset",
@@ -43,7 +44,10 @@ STAGES = {
 
 
 def fit(
-    images: Annotated[Path, typer.Argument(help="Folder of images of good parts.", show_default=False)],
+    images: Annotated[
+        Path,
+        typer.Argument(help="Folder of images of good parts, or a data set in MVTec's layout.", show_default=False),
+    ],
     out: Annotated[str, typer.Option(help="Folder or URL to create for the memory bank.", show_default=False)],
     name: Annotated[
         str | None, typer.Option(help="Name of the recipe.", show_default="the name of the bank's folder")
@@ -90,6 +94,14 @@ def fit(
         Path | None,
         typer.Option(help="Folder of further good images for the threshold.", show_default="held out of IMAGES"),
     ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            help="Images in whose names it finds the same, such as views of one part, stay together.",
+            metavar="REGEX",
+            show_default="copies of one picture stay together",
+        ),
+    ] = None,
     levelling: Annotated[
         bool, typer.Option("--levelling", help="Bring every frame to one median grey first: exposure may change.")
     ] = False,
@@ -128,7 +140,8 @@ def fit(
     scratch: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for temporary files, on a disk: 2 bytes a value of a patch.", show_default="the system's"
+            help="Folder for temporary files, on a disk: 2 bytes a value of a patch, 3 a pixel.",
+            show_default="the system's",
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -146,7 +159,8 @@ def fit(
 ) -> None:
     """Fit a memory bank to images of good parts.
 
-    Prints what the bank holds and what its threshold promises. An existing bank is never overwritten.
+    Looks at the images first, and says what is odd about them. Prints what the bank holds and what its threshold
+    promises. An existing bank is never overwritten.
     """
     from patchline.engine.bank.store import generations
 
@@ -165,20 +179,18 @@ def fit(
     if scratch is not None and not scratch.is_dir():
         raise InputError(f"--scratch: {scratch}: no such folder")
 
-    from patchline.ops.offline.image_files import find_images
+    from patchline.ops.offline.image_folder import choose_images
 
-    good = _Images(images, find_images([images], recursive=recursive))
-    held_out = _Images(calibration, find_images([calibration], recursive=recursive)) if calibration else None
+    good = choose_images(images, recursive=recursive)
+    held_out = choose_images(calibration, recursive=recursive) if calibration else None
 
     from datetime import UTC, datetime
 
     from msgspec import structs
 
-    from patchline.engine.bank.store import GenerationStore, save_bank
-    from patchline.engine.fitting.fit import fit as fit_bank
-    from patchline.engine.fitting.lowest import fit_lowest
     from patchline.engine.recipe import Recipe
     from patchline.ops.commands._progress import progress_bars
+    from patchline.ops.offline.first_look import first_look
 
     spec = build_backbone(BackboneOptions(backbone, library, stages, weights, mean, std))
     recipe = Recipe(
@@ -200,30 +212,47 @@ def fit(
         hold_slips=hold_slips,
         unused_days=unused_days,
     )
-    passed_over: list[str] = []
-    with progress_bars(STAGES) as report:
-
-        def fit_in(stated: Recipe) -> "FitReport":
-            return fit_bank(
-                good,
-                stated,
-                calibration=held_out,
-                device=device,
-                runtime=runtime,
-                precision=of_device(precision),
-                progress=report,
-                # Of several fits only the last one's frames may lie in the store: `save_bank` puts them there.
-                keep=None if precision == "lowest" else GenerationStore(out).keep,
-                created=datetime.now(UTC).isoformat(timespec="seconds"),
-                scratch=scratch,
+    with ExitStack() as files:
+        with progress_bars(STAGES) as report:
+            size_px = recipe.image_size_px
+            look = files.enter_context(
+                first_look(good, held_out, size_px, pattern=group, scratch=scratch, report=report)
             )
+        for remark in look.remarks:
+            typer.echo(f"note: {remark}", err=True)
 
-        if precision == "lowest":
-            fitted, passed_over = fit_lowest(recipe, fit_in)
-        else:
-            fitted = fit_in(recipe)
+        # PyTorch is loaded only now: what the images are like is told before.
+        from rich.console import Console
+
+        from patchline.engine.bank.store import GenerationStore, save_bank
+        from patchline.engine.fitting.fit import fit as fit_bank
+        from patchline.engine.fitting.lowest import fit_lowest
+        from patchline.ops.offline.fit_report import fit_table
+
+        passed_over: list[str] = []
+        with progress_bars(STAGES) as report:
+
+            def fit_in(stated: Recipe) -> "FitReport":
+                return fit_bank(
+                    look.images,
+                    stated,
+                    calibration=look.calibration,
+                    device=device,
+                    runtime=runtime,
+                    precision=of_device(precision),
+                    progress=report,
+                    # Of several fits only the last one's frames may lie in the store: `save_bank` puts them there.
+                    keep=None if precision == "lowest" else GenerationStore(out).keep,
+                    created=datetime.now(UTC).isoformat(timespec="seconds"),
+                    scratch=scratch,
+                )
+
+            if precision == "lowest":
+                fitted, passed_over = fit_lowest(recipe, fit_in)
+            else:
+                fitted = fit_in(recipe)
     save_bank(fitted.bank, out, fitted.calibration)
-    _print_report(fitted, out)
+    Console(highlight=False).print(fit_table(fitted, out, look.groups, look.seconds))
     for why in passed_over:
         typer.echo(f"Not taken: {why}", err=True)
 
@@ -250,55 +279,3 @@ def _tiling(tile: int | None, overlap: int | None) -> "Tiling | None":
     if not 0 <= overlap <= tile // 2:
         raise InputError(f"--overlap: {overlap}; expected pixels from 0 to {tile // 2}, half of --tile")
     return Tiling(tile_px=tile, overlap_px=overlap)
-
-
-class _Images(Sequence["NamedImage"]):
-    """Image files by name, each read when it is asked for."""
-
-    def __init__(self, folder: Path, paths: Sequence[Path]) -> None:
-        self._folder = folder
-        self._paths = paths
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    @overload
-    def __getitem__(self, index: int) -> "NamedImage": ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence["NamedImage"]: ...
-    def __getitem__(self, index: int | slice) -> "NamedImage | Sequence[NamedImage]":
-        if isinstance(index, slice):
-            return _Images(self._folder, self._paths[index])
-        return self._load(self._paths[index])
-
-    def __iter__(self) -> Iterator["NamedImage"]:
-        return map(self._load, self._paths)
-
-    def _load(self, path: Path) -> "NamedImage":
-        from patchline.ops.offline.image_files import load_image
-
-        inside = path.relative_to(self._folder) if path.is_relative_to(self._folder) else path
-        return inside.as_posix(), load_image(path)
-
-
-def _print_report(fitted: "FitReport", out: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    bank = fitted.bank
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="dim")
-    table.add_column(overflow="fold")
-    seconds = ", ".join(f"{stage} {value:.1f}" for stage, value in fitted.seconds.items())
-    for label, value in (
-        ("recipe", bank.recipe.name),
-        ("bank", f"{out} (generation {bank.generation}, SHA-256 {bank.sha256[:12]})"),
-        ("rows", f"{fitted.rows:,} of {fitted.patches:,} patches, {bank.rows.shape[1]} values each"),
-        ("radius", f"{fitted.radius:.4g}: every patch of the fit lies within it of a row"),
-        ("threshold", f"{fitted.threshold:.6g}: a frame that scores above it is rejected"),
-        ("promise", fitted.promise),
-        ("precision", "float32" if fitted.precision is None else str(fitted.precision)),
-        ("time", f"{sum(fitted.seconds.values()):.1f} s ({seconds})"),
-    ):
-        table.add_row(label, value)
-    Console(highlight=False).print(table)

@@ -3,7 +3,12 @@
 | file | holds |
 |---|---|
 | `image_files` | images found, read and inspected, with the stream's limits on size |
-| `mvtec` | the layout of a labelled data set: good and defective images, and their masks |
+| `image_folder` | which files of a folder are learned from, and what is left out |
+| `first_look` | every image read once before a fit: sizes, greys, copies |
+| `findings` | what a first look tells, and what it refuses |
+| `name_groups` | images that belong together by their names |
+| `fit_report` | what a fit has made, as a table |
+| `mvtec` | the layout of a labelled data set: what is learned from, and what is judged by, with its masks |
 | `evaluation` | scores and figures of a data set by a bank |
 | `charts` | the ROC curve and the scores, as PNG |
 | `overlay` | an image beside its anomaly map |

@@ -6,11 +6,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 
+import numpy as np
+
 from patchline.engine.errors import ImageError
 from patchline.engine.types import Image
 from patchline.ops.errors import InputError
 from patchline.stream.cameras.folder import SUFFIXES, image_files
-from patchline.stream.decoding.image_file import read_image
+from patchline.stream.decoding.image_file import bits_of, read_image, read_view
 from patchline.stream.inspection.engine import Engine, Maps
 from patchline.stream.model.errors import Reason, UnreadableError
 from patchline.stream.model.frame import Frame
@@ -44,8 +46,15 @@ def find_images(paths: Sequence[Path], *, recursive: bool = False) -> list[Path]
 
 def load_image(path: Path) -> Image:
     """RGB uint8 (H, W, 3) of a file, as the stream would see it; raises InputError that names the file."""
+    return np.require(load_view(path)[0], requirements=("C", "W"))
+
+
+def load_view(path: Path) -> tuple[Image, int]:
+    """`load_image`, read-only where the file is grey (see `read_view`), and how many bits a sample has in the file."""
     try:
-        return read_image(path.read_bytes(), max_bytes=LIMITS.max_frame_bytes, max_pixels=LIMITS.max_pixels)
+        payload = path.read_bytes()
+        view = read_view(payload, max_bytes=LIMITS.max_frame_bytes, max_pixels=LIMITS.max_pixels)
+        return view, bits_of(payload)
     except UnreadableError as error:
         raise InputError(f"{path}: {error.detail}") from error
     except OSError as error:

@@ -1,4 +1,6 @@
-"""A test set in MVTec's layout: `test/good`, `test/<defect>` and, where there are masks, `ground_truth/<defect>`."""
+"""MVTec's layout of a data set: `train/good` to learn from; `test/good`, `test/<defect>` and, where there are masks,
+`ground_truth/<defect>` to judge by.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +43,23 @@ def read_test_set(root: Path) -> list[TestImage]:
     if not any(image.kind == GOOD for image in found):
         raise InputError(f"{test / GOOD}: no image files; expected {', '.join(SUFFIXES)}")
     return found
+
+
+def training_folder(root: Path) -> Path | None:
+    """`root/train/good`, from which alone a bank is learned; None where `root` has another layout."""
+    good = root / "train" / GOOD
+    return good if good.is_dir() else None
+
+
+def is_labelled(folder: Path) -> bool:
+    """Whether a folder is `test` or `ground_truth` of this layout: what else it would hold lies beside it, or in it.
+
+    The name alone says too little: many a folder of good images lies somewhere below one that is called `test`.
+    """
+    beside = folder.parent
+    if folder.name == "test":
+        return training_folder(beside) is not None or (beside / "ground_truth").is_dir()
+    return folder.name == "ground_truth" and ((beside / "test").is_dir() or training_folder(beside) is not None)
 
 
 def read_mask(path: Path, size_px: tuple[int, int]) -> NDArray[np.bool_]:

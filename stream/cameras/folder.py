@@ -59,6 +59,15 @@ class FolderSource:
 
 
 def image_files(folder: Path, *, recursive: bool = False) -> list[Path]:
-    """The image files of a folder by suffix, in the order of their paths."""
+    """The image files of a folder by suffix, in the order of their paths.
+
+    Hidden files, and those in hidden folders, are left out: `._part.png` is what macOS keeps beside `part.png`.
+    """
     found = folder.rglob("*") if recursive else folder.iterdir()
-    return sorted(path for path in found if path.suffix.lower() in SUFFIXES and path.is_file())
+    return sorted(
+        path
+        for path in found
+        if path.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )

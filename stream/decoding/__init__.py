@@ -2,7 +2,7 @@
 
 | file | holds |
 |---|---|
-| `image_file` | `read_image`, `read_view`: JPEG, PNG, BMP, TIFF and PNM to pixels; refuses what is not whole |
+| `image_file` | `read_image`, `read_view`, `bits_of`: JPEG, PNG, BMP, TIFF and PNM to pixels, if whole |
 | `decoder` | `Decoder`: checks, decodes and resizes frames on threads of its own |
 | `reference` | `FrameReferences`: fetches frames that come as a URI and a SHA-256 |
 

@@ -39,6 +39,7 @@ _FORMATS: tuple[tuple[bytes, str, _Opener], ...] = (
     (b"P5", "PGM", PpmImagePlugin.PpmImageFile),
     (b"P6", "PPM", PpmImagePlugin.PpmImageFile),
 )
+_BITS_PER_SAMPLE = 258  # the tag of TIFF
 _EIGHT_BIT_MODES = ("L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "1", "CMYK", "YCbCr")
 _SIXTEEN_BIT_MODES = ("I;16", "I;16L", "I;16B", "I;16N")
 # What Pillow's readers raise on bytes that are not what their header says. Nothing of ours runs inside.
@@ -104,6 +105,20 @@ def read_view(payload: bytes, *, max_bytes: int, max_pixels: int) -> Image:
     except _DECODER_ERRORS as error:
         reason = Reason.TRUNCATED if _mentions_truncation(error) else Reason.CORRUPT
         raise UnreadableError(reason, f"the {name} cannot be decoded: {_message_of(error)}") from error
+
+
+def bits_of(payload: bytes) -> int:
+    """How many bits a file that `read_view` reads has for each sample of a pixel: 8, or 16 and the upper 8 are kept.
+
+    Fewer than 8, as black and white have, count as 8.
+    """
+    name, opener = _format(payload)
+    if name == "PNG":
+        return 16 if payload[24] == 16 else 8  # the bit depth in IHDR, which is a PNG's first chunk
+    picture = opener(io.BytesIO(payload))
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):
+        return 16 if max(picture.tag_v2.get(_BITS_PER_SAMPLE, ()), default=8) > 8 else 8
+    return 16 if picture.mode in _SIXTEEN_BIT_MODES else 8
 
 
 def _format(payload: bytes) -> tuple[str, _Opener]:

@@ -51,6 +51,24 @@ def test_images_are_told_by_their_suffix(tmp_path: Path) -> None:
     assert [path.name for path in image_files(tmp_path)] == names
 
 
+def test_hidden_files_are_no_images(tmp_path: Path) -> None:
+    """Nor is anything in a hidden folder below; the folder itself may lie in one."""
+    folder = tmp_path / ".hidden"
+    for name in (
+        "a.png",
+        "._a.png",
+        ".b.png",
+        "lot/c.png",
+        "lot/._c.png",
+        ".thumbnails/d.png",
+        ".thumbnails/lot/e.png",
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    assert [path.name for path in image_files(folder)] == ["a.png"]
+    assert [path.name for path in image_files(folder, recursive=True)] == ["a.png", "c.png"]
+
+
 async def test_a_file_that_cannot_be_read_is_a_frame_with_a_flaw(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It was there, so it has a result; the others are read."""
     read = Path.read_bytes

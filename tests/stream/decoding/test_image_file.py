@@ -3,6 +3,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 
 from patchline.engine.features.preprocess import prepare
-from patchline.stream.decoding.image_file import read_image, read_view
+from patchline.stream.decoding.image_file import bits_of, read_image, read_view
 from patchline.stream.model.errors import Reason, UnreadableError
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, on damaged TIFF headers
@@ -140,6 +141,24 @@ def test_grey_and_alpha_and_sixteen_bits() -> None:
     assert reason_of(encode(grey.astype(np.float32), "TIFF")) is Reason.UNSUPPORTED_IMAGE
 
 
+@pytest.mark.parametrize("name", WHOLE)
+def test_eight_bits_are_told_from_sixteen(name: str) -> None:
+    """By the file and not by the pixels, which have 8 bits once they are read."""
+    assert bits_of(WHOLE[name]) == 8
+
+
+def test_sixteen_bits_are_told_in_grey_and_in_colour() -> None:
+    """PNG and TIFF, in either order of bytes; black and white have 8."""
+    deep = PIXELS.astype(np.uint16) << 8
+    for suffix in (".png", ".tif"):
+        for pixels in (deep, deep[:, :, 0]):
+            ok, encoded = cv2.imencode(suffix, pixels)
+            assert ok
+            assert bits_of(encoded.tobytes()) == 16
+    assert bits_of(encode(deep[:, :, 0].astype(">u2"), "TIFF")) == 16
+    assert bits_of(encode(PIXELS[:, :, 0] > 100, "PNG")) == bits_of(encode(PIXELS[:, :, 0] > 100, "TIFF")) == 8
+
+
 def test_orientation_flag_is_ignored() -> None:
     """Pixels come as stored, whatever EXIF says of turning them."""
     exif = Pillow.Exif()
@@ -161,3 +180,4 @@ def test_damaged_bytes_give_pixels_or_a_reason(name: str, data: st.DataObject) -
     else:
         assert image.dtype == np.uint8
         assert image.ndim == 3
+        assert bits_of(bytes(damaged)) in (8, 16)
