@@ -1,5 +1,6 @@
 """`patchline fit`: good images in, generation 1 of a memory bank out."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, overload
@@ -21,12 +22,12 @@ from patchline.ops.settings.locations import is_url, last_name
 
 if TYPE_CHECKING:
     from patchline.engine.fitting.fit import FitReport
-    from patchline.engine.fitting.stages import NamedImage
+    from patchline.engine.fitting.reading import NamedImage
     from patchline.engine.recipe import Tiling
 
 FIT_EXAMPLES = examples(
     "patchline fit images/bottle/train/good --out banks/bottle",
-    "patchline fit good/ --out banks/tile --backbone efficientnet_lite0 --coreset 0.02 --false-reject-rate 0.05",
+    "patchline fit good/ --out banks/tile --backbone efficientnet_lite0 --coreset 0.02 --false-reject-rate 0.02",
     "patchline fit good/ --out banks/tile --calibration good-next-week/ --size 320x224",
     "patchline fit good/ --out banks/tile --backbone resnet50 --weights weights/resnet50.pth --stages layer2,layer3",
     "patchline fit good/ --out banks/tile --backbone efficientnet_lite0 --levelling --centring --score-patches 5",
@@ -37,7 +38,7 @@ STAGES = {
     "read": "Reading images",
     "embed": "Computing patch embeddings",
     "coreset": "Choosing the coreset",
-    "calibrate": "Calibrating on held-out images",
+    "calibrate": "Scoring held-out images",
     "measure": "Comparing with float32",
 }
 
@@ -76,6 +77,9 @@ def fit(
         int | None, typer.Option(help="Pixels that neighbouring tiles share.", show_default="a quarter of --tile")
     ] = None,
     coreset: Annotated[float, typer.Option(help="Share of all patches that the bank keeps.")] = 0.01,
+    least_rows: Annotated[
+        int, typer.Option(help="Rows that the bank keeps at least, up to half of the patches.")
+    ] = 1500,
     projection: Annotated[
         int | None,
         typer.Option(
@@ -84,11 +88,15 @@ def fit(
         ),
     ] = None,
     false_reject_rate: Annotated[
-        float, typer.Option(help="Share of good frames that may be rejected; it sets the threshold.")
-    ] = 0.01,
+        float,
+        typer.Option(help="Share of good frames that the threshold aims to reject; with too few images the lowest."),
+    ] = 0.05,
     calibration: Annotated[
         Path | None,
-        typer.Option(help="Folder of further good images for the threshold.", show_default="held out of IMAGES"),
+        typer.Option(
+            help="Folder of further good images for the threshold alone: it then proves its rate.",
+            show_default="IMAGES themselves, each scored without its fold",
+        ),
     ] = None,
     levelling: Annotated[
         bool, typer.Option("--levelling", help="Bring every frame to one median grey first: exposure may change.")
@@ -124,7 +132,7 @@ def fit(
         int | None, typer.Option(help="Rows unused on so many days of inspection age out.", show_default="never")
     ] = None,
     recursive: Annotated[bool, typer.Option("--recursive", help="Look into subfolders.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of the held-out draw and of the coreset.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the folds and of the coresets.")] = 0,
     scratch: Annotated[
         Path | None,
         typer.Option(
@@ -146,7 +154,8 @@ def fit(
 ) -> None:
     """Fit a memory bank to images of good parts.
 
-    Prints what the bank holds and what its threshold promises. An existing bank is never overwritten.
+    All images give rows, and each is scored by the rows of the other folds for the threshold. Prints what the bank
+    holds, and what its threshold aims at, proves and leaves open. An existing bank is never overwritten.
     """
     from patchline.engine.bank.store import generations
 
@@ -158,6 +167,8 @@ def fit(
     tiling = _tiling(tile, overlap)
     if projection is not None and projection < 1:
         raise InputError(f"--projection: {projection}; expected 1 or more dimensions, such as 128")
+    if least_rows < 0:
+        raise InputError(f"--least-rows: {least_rows}; expected 0 or more rows, such as 1500")
     for option, value in (("--coreset", coreset), ("--false-reject-rate", false_reject_rate)):
         if not 0 < value < 1 and not (option == "--coreset" and value == 1):
             raise InputError(f"{option}: {value:g}; expected a share above 0 and below 1, such as 0.01")
@@ -173,12 +184,14 @@ def fit(
     from datetime import UTC, datetime
 
     from msgspec import structs
+    from rich.console import Console
 
     from patchline.engine.bank.store import GenerationStore, save_bank
     from patchline.engine.fitting.fit import fit as fit_bank
     from patchline.engine.fitting.lowest import fit_lowest
     from patchline.engine.recipe import Recipe
     from patchline.ops.commands._progress import progress_bars
+    from patchline.ops.offline.fit_report import fit_warnings, report_table
 
     spec = build_backbone(BackboneOptions(backbone, library, stages, weights, mean, std))
     recipe = Recipe(
@@ -186,6 +199,7 @@ def fit(
         backbone=structs.replace(spec, precision=of_recipe(precision)),
         image_size_px=(height, width),
         coreset_fraction=coreset,
+        least_rows=least_rows,
         false_reject_rate=false_reject_rate,
         seed=seed,
         tiling=tiling,
@@ -223,9 +237,11 @@ def fit(
         else:
             fitted = fit_in(recipe)
     save_bank(fitted.bank, out, fitted.calibration)
-    _print_report(fitted, out)
+    Console(highlight=False).print(report_table(fitted, out))
     for why in passed_over:
         typer.echo(f"Not taken: {why}", err=True)
+    for warning in fit_warnings(fitted.figures, out, calibration, sys.argv[1:]):
+        typer.echo(f"Warning: {warning}", err=True)
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -279,26 +295,3 @@ class _Images(Sequence["NamedImage"]):
 
         inside = path.relative_to(self._folder) if path.is_relative_to(self._folder) else path
         return inside.as_posix(), load_image(path)
-
-
-def _print_report(fitted: "FitReport", out: str) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    bank = fitted.bank
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column(style="dim")
-    table.add_column(overflow="fold")
-    seconds = ", ".join(f"{stage} {value:.1f}" for stage, value in fitted.seconds.items())
-    for label, value in (
-        ("recipe", bank.recipe.name),
-        ("bank", f"{out} (generation {bank.generation}, SHA-256 {bank.sha256[:12]})"),
-        ("rows", f"{fitted.rows:,} of {fitted.patches:,} patches, {bank.rows.shape[1]} values each"),
-        ("radius", f"{fitted.radius:.4g}: every patch of the fit lies within it of a row"),
-        ("threshold", f"{fitted.threshold:.6g}: a frame that scores above it is rejected"),
-        ("promise", fitted.promise),
-        ("precision", "float32" if fitted.precision is None else str(fitted.precision)),
-        ("time", f"{sum(fitted.seconds.values()):.1f} s ({seconds})"),
-    ):
-        table.add_row(label, value)
-    Console(highlight=False).print(table)

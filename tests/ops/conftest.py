@@ -48,7 +48,18 @@ def write_images(folder: Path, seeds: range, *, spot: bool) -> None:
         PillowImage.fromarray(texture(seed, spot=spot)).save(folder / f"{seed:03d}.png")
 
 
-FIT = ("--backbone", "resnet18", "--weights", "random:1", "--stages", "layer1,layer2", "--size", "64")
+FIT = (
+    "--backbone",
+    "resnet18",
+    "--weights",
+    "random:1",
+    "--stages",
+    "layer1,layer2",
+    "--size",
+    "64",
+    "--least-rows",
+    "0",
+)
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +68,6 @@ def bank(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("banks") / "tile"
     done = patchline("fit", parts / "train" / "good", "--out", out, *FIT, "--false-reject-rate", 0.2, "--coreset", 0.2)
     assert done.returncode == 0, done.stderr
-    for word in ("rows", "radius", "threshold", "promise", "time", "held-out"):
+    for word in ("rows", "radius", "threshold", "aimed", "proved", "uncertainty", "promise", "time", "held-out"):
         assert word in done.stdout
     return out
