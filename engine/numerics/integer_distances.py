@@ -84,6 +84,28 @@ class ScreenedRows:
             nearest[start : start + ROW_BLOCK] = bounds.min(1)
         return nearest + sq_patches - self._slack(patches.shape[1], sq_patches)
 
+    def farthest(self, patches: Rows, count: int) -> tuple[Indices, Doubles, Indices]:
+        """Find the patches that lie farthest from the rows, and a few others where rounding leaves it open.
+
+        Args:
+            patches: int16 (P, D).
+            count: so many of the farthest are among those found, or all where they are fewer.
+
+        Returns:
+            Their numbers, int64 (n,) ascending, and what `sq_to_nearest` gives for them: exact squared distances,
+            float64 (n,), and the lowest of the nearest rows, int64 (n,).
+        """
+        norms = sq_norms(patches)
+        lower = self.sq_at_least(patches, norms)
+        upper = lower + 2 * self._slack(patches.shape[1], norms)
+        bar = np.partition(lower, len(lower) - count)[len(lower) - count] if count < len(lower) else -np.inf
+        found = np.flatnonzero(upper >= bar)
+        patch_of, row_of = self.pairs_within(upper[found], patches[found], norms[found])
+        sq = sq_integer_pairs(patches[found[patch_of]], self._rows[row_of])
+        order = np.lexsort((row_of, sq, patch_of))
+        first = np.unique(patch_of[order], return_index=True)[1]
+        return found, sq[order][first], row_of[order][first]
+
     def pairs_within(self, sq: Doubles, patches: Rows, sq_patches: Doubles) -> tuple[Indices, Indices]:
         """Find all pairs of a patch and a row that may lie within `sq` of each other, and few others.
 

@@ -56,7 +56,7 @@ def peak_bytes(work):
 
 def fitted(count):
     recipe = Recipe(name="m", backbone=random_backbone("resnet18", stages=("maxpool",)), image_size_px=(side, side),
-                    coreset_fraction=8 / (0.8 * count * 56 * 56), false_reject_rate=0.2)
+                    coreset_fraction=8 / (0.8 * count * 56 * 56), false_reject_rate=0.2, least_rows=0)
     assert fit(Images(count), recipe, device="cpu", scratch=folder).rows <= 9
 
 def chosen(count):
