@@ -85,15 +85,15 @@ class ScreenedRows:
         return nearest + sq_patches - self._slack(patches.shape[1], sq_patches)
 
     def farthest(self, patches: Rows, count: int) -> tuple[Indices, Doubles, Indices]:
-        """Find the patches that lie farthest from the rows, and a few others where rounding leaves it open.
+        """Find the patches that lie farthest from the rows; of equally far ones the lowest.
 
         Args:
             patches: int16 (P, D).
-            count: so many of the farthest are among those found, or all where they are fewer.
+            count: how many; all where they are fewer.
 
         Returns:
-            Their numbers, int64 (n,) ascending, and what `sq_to_nearest` gives for them: exact squared distances,
-            float64 (n,), and the lowest of the nearest rows, int64 (n,).
+            Their numbers, int64 (count,) ascending, and what `sq_to_nearest` gives for them: exact squared distances,
+            float64 (count,), and the lowest of the nearest rows, int64 (count,).
         """
         norms = sq_norms(patches)
         lower = self.sq_at_least(patches, norms)
@@ -104,7 +104,9 @@ class ScreenedRows:
         sq = sq_integer_pairs(patches[found[patch_of]], self._rows[row_of])
         order = np.lexsort((row_of, sq, patch_of))
         first = np.unique(patch_of[order], return_index=True)[1]
-        return found, sq[order][first], row_of[order][first]
+        exact, rows = sq[order][first], row_of[order][first]
+        taken = np.sort(np.lexsort((found, -exact))[:count])
+        return found[taken], exact[taken], rows[taken]
 
     def pairs_within(self, sq: Doubles, patches: Rows, sq_patches: Doubles) -> tuple[Indices, Indices]:
         """Find all pairs of a patch and a row that may lie within `sq` of each other, and few others.
