@@ -51,6 +51,10 @@ async def read(journal: AlarmJournal) -> tuple[list[str], int | None]:
     return [one.frame_id for one in run], after
 
 
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
 async def test_frames_are_read_in_order_and_leave_when_they_are_applied(tmp_path: Path) -> None:
     """Positions count frames from 1; frames that were not inspected are not in it; what waits is told."""
     seen = Depths()
@@ -148,6 +152,15 @@ async def test_one_process_has_the_file_and_a_killed_one_loses_nothing(tmp_path:
         await opened(tmp_path / "j")
     await journal.close()
     await (await opened(tmp_path / "j")).close()
+
+
+async def test_a_journal_shares_no_memory(tmp_path: Path) -> None:
+    """One process has it, so it needs no file of shared memory, which disks on a network cannot give: new or not."""
+    for first in (0, 2):
+        journal = await opened(tmp_path / "j")
+        await journal.put(outcomes("RP", first=first))
+        assert names_in(tmp_path) == {"j", "j-wal"}
+        await journal.close()
 
 
 async def test_a_full_disk_passes_and_a_failed_write_leaves_nothing(tmp_path: Path) -> None:

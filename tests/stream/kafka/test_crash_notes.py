@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patchline.stream.kafka.crash_notes import CrashNotes, tells_of_a_crash
+from patchline.stream.kafka.crash_notes import CrashNotes, has_left, tells_of_a_crash
 from patchline.stream.model.frame import POISON_CRASHES
 
 
@@ -76,5 +76,18 @@ def test_leaving_in_order_leaves_no_trace_and_what_was_to_be_retried_stays_so() 
 
 @pytest.mark.parametrize("found", ["", "text", "7", '{"in_flight": 3, "more": 1}'])
 def test_metadata_of_others_says_nothing(found: str) -> None:
-    """Whatever else is committed with an offset, no frame is retried alone for it."""
+    """Whatever else is committed with an offset, no frame is retried alone for it, and nobody is waited for."""
     assert CrashNotes(found, end=10, window=64).take(0) is None
+    assert has_left(found)
+
+
+def test_a_note_says_whether_its_worker_may_still_have_frames_in_flight() -> None:
+    """While it works it may; it has left in order, or tries frames alone and is between two of them, and may not."""
+    working = CrashNotes("", end=0, window=64)
+    assert not has_left(working.metadata(5))
+    assert has_left(working.farewell(5))
+    retrying = CrashNotes(working.metadata(5), end=8, window=64)
+    retrying.take(5)
+    assert not has_left(retrying.metadata(5, alone=True))
+    assert has_left(retrying.metadata(6))
+    assert has_left(retrying.farewell(6))

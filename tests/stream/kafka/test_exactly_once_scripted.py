@@ -19,6 +19,7 @@ from patchline.stream.model.errors import (
     SinkError,
     SinkUnavailableError,
 )
+from patchline.stream.model.limits import Limits
 from patchline.stream.model.outcome import Outcome
 from patchline.stream.wire.cloudevents import Record
 from tests.stream.alarms.test_store import outcomes
@@ -99,6 +100,14 @@ async def test_a_partition_is_taken_over_with_a_note_that_its_frames_may_be_in_f
     ledger.consumer.metadata[OTHER] = OffsetAndMetadata(9, '{"in_flight":4,"until":50}')
     ledger.consumer.ends = {OTHER: 50}
     assert (await ledger.take_over(OTHER)).commits == []
+
+
+async def test_what_is_not_said_is_what_the_stream_takes(ledger: Ledger) -> None:
+    """By default every frame that may be inspected can be dead-lettered whole, and as many may be in flight."""
+    ledger.sink = ExactlyOnceSink(CONFIG)
+    transactions = await ledger.take_over()
+    assert transactions.max_frame_bytes == Limits().max_frame_bytes
+    assert transactions.commits == [([], 5, f'{{"in_flight":{Limits().max_in_flight}}}')]
 
 
 async def test_a_takeover_that_fails_ends_the_transactions(ledger: Ledger) -> None:

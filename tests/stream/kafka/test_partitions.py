@@ -174,6 +174,22 @@ async def test_a_partition_that_moves_is_let_go_in_order(worker: Worker) -> None
     assert set(worker.ownership.committed) == {P[1]}
 
 
+async def test_a_partition_that_comes_back_while_it_is_let_go_is_taken_over_afterwards(worker: Worker) -> None:
+    """Its frames in flight are done or abandoned first: else they would be judged again beside themselves."""
+    await worker.rebalance(P[0])
+    await until(lambda: worker.readable == [P[0]])
+    worker.hold = asyncio.Event()
+    await worker.rebalance()
+    await until(lambda: len(worker.released) == 1)
+    worker.offsets.starts[P[0]] = 20
+    await worker.rebalance(P[0])
+    await asyncio.sleep(0.05)
+    assert worker.offsets.log == [("take over", P[0])]
+    worker.hold.set()
+    await until(lambda: worker.ownership.committed == {P[0]: 20})
+    assert worker.offsets.log == [("take over", P[0]), ("give up", [P[0]], True), ("take over", P[0])]
+
+
 async def test_a_worker_that_missed_a_round_lets_everything_go_and_takes_it_over_again(worker: Worker) -> None:
     """Others may have had its partitions meanwhile: nothing that was fetched counts, and nothing waits to finish."""
     await worker.rebalance(P[0])

@@ -64,7 +64,7 @@ class TimedConsumer(ScriptedConsumer):
 
 
 class Opened:
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, config: KafkaConfig = CONFIG, rebuild_s: float = 60.0) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, config: KafkaConfig = CONFIG, **given: float) -> None:
         self.consumer, self.seen, self.follower = TimedConsumer(), Recorder(), Followed()
         self.options: dict[str, Any] = {}
 
@@ -73,7 +73,7 @@ class Opened:
             return self.consumer
 
         monkeypatch.setattr(module, "new_consumer", new_consumer)
-        self.logs = KafkaResultLogs(config, rebuild_s=rebuild_s, observer=self.seen)
+        self.logs = KafkaResultLogs(config, **given, observer=self.seen)
 
     async def log(self) -> ResultLog:
         await self.logs.open(self.follower)
@@ -83,7 +83,7 @@ class Opened:
 
 @pytest.fixture
 async def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
-    return Opened(monkeypatch)
+    return Opened(monkeypatch, rebuild_s=60.0)
 
 
 def records(script: str, first: int = 0) -> list[Any]:
@@ -158,6 +158,16 @@ async def test_a_log_without_a_position_begins_so_many_seconds_ago(
     await log.begin(None)
     assert opened.consumer.seeks == [(P[0], begins)]
     assert before * 1000 - 60_001 <= opened.consumer.asked[P[0]] <= time.time() * 1000 - 59_999
+    await opened.logs.close()
+
+
+async def test_alarms_are_rebuilt_from_the_results_of_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing else is said."""
+    opened = Opened(monkeypatch)
+    log = await opened.log()
+    monkeypatch.setattr(time, "time", lambda: 1_000_000.0)
+    await log.begin(None)
+    assert opened.consumer.asked == {P[0]: (1_000_000 - 24 * 60 * 60) * 1000}
     await opened.logs.close()
 
 

@@ -11,6 +11,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaTimeoutError, TopicAuthorizationFailedError
 
 from patchline.stream.kafka import partitions
+from patchline.stream.kafka import source as module
 from patchline.stream.kafka.assignor import Terms
 from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.source import KafkaSource
@@ -162,6 +163,17 @@ async def test_all_partitions_are_waited_for_long_and_a_new_one_ends_the_wait(op
     assert asyncio.get_running_loop().time() - began < 0.9
 
 
+async def test_a_worker_without_partitions_goes_on_saying_that_it_lives(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It polls for nothing, every second: whoever does not poll leaves the group, and would take over from nobody."""
+    assert module._IDLE_POLL_MS == 1000
+    monkeypatch.setattr(module, "_IDLE_POLL_MS", 20)
+    await opened.begin()
+    await until(lambda: len(opened.log.reads) > 3, seconds=10)
+    assert {wanted for wanted, _, _ in opened.log.reads} == {(NOTHING,)}
+
+
 async def test_without_a_buffer_a_frame_is_read_when_it_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
     """One at a time, by turns, from what the consumer has fetched already."""
     opened = Opened(monkeypatch, partition_buffer_frames=0, default_recipe="plate")
@@ -247,6 +259,8 @@ async def test_a_source_that_is_closed_reads_and_commits_nothing(monkeypatch: py
     with pytest.raises(SourceUnavailableError, match="late"):
         await opened.source.open(opened.release)
     await opened.source.commit(Position("frames", 0, 1))
+    await opened.source.close()
+    assert opened.log.stopped == 1, "what never joined has no group to leave"
     await opened.begin(P[0])
     await opened.source.close()
     await opened.source.close()

@@ -130,3 +130,12 @@ def test_numbers_that_make_no_sense_are_refused() -> None:
     """k above n can never raise."""
     with pytest.raises(ConfigError, match=r"AlarmConfig\.k is 5, expected at most n \(3\)"):
         AlarmConfig(k=5, n=3, m=1)
+
+
+@pytest.mark.parametrize("name", ["k", "n", "m"])
+@pytest.mark.parametrize("value", [0, -1])
+def test_a_rule_that_needs_no_frame_is_refused(name: str, value: int) -> None:
+    """With none of them an alarm would be raised by nothing, or end before it is seen; one of each is a rule."""
+    with pytest.raises(ConfigError, match=rf"AlarmConfig\.{name} is {value}"):
+        AlarmConfig(**({"k": 1, "n": 1, "m": 1} | {name: value}))
+    assert AlarmConfig(k=1, n=1, m=1).n == 1
