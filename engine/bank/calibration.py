@@ -9,6 +9,7 @@ A bank that learns may also rest its threshold on frames of the stream. Those ar
 aims at the rate and promises nothing.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
@@ -56,25 +57,41 @@ class Calibration:
         )
 
 
-def draw_held_out(total: int, recipe: Recipe) -> frozenset[int]:
-    """Positions, 0 to `total` - 1, of the good images to hold out, drawn by the recipe's seed.
+def draw_held_out(groups: Sequence[int], recipe: Recipe) -> tuple[frozenset[int], frozenset[int]]:
+    """Draw the good images to hold out by the recipe's seed, one of a group, before any image is read.
 
-    They are known before any image is read. As many are drawn as the false-reject rate needs: at least a fifth, at most
-    half of all.
+    As many are drawn as the false-reject rate needs: of a fifth of the groups at least, of half of them at most.
+
+    Args:
+        groups: of each image, by its position: images of one group are copies, or views of one part.
+        recipe: how they are inspected.
+
+    Returns:
+        Positions of the images held out, and those of the others of their groups, which are neither held out nor
+        fitted: the bank would know the one by the other, and several copies would weigh as many good frames.
 
     Raises:
-        CalibrationError: the rate needs more than half of the images.
+        CalibrationError: the rate needs more than half of the groups.
     """
-    most = int(total * MOST_HELD_OUT)
+    first: dict[int, int] = {}
+    for position, group in enumerate(groups):
+        first.setdefault(group, position)
+    most = int(len(first) * MOST_HELD_OUT)
     needed = frames_needed(recipe.false_reject_rate)
     if needed > most:
         try:
             check_promise(most, recipe.false_reject_rate)
         except CalibrationError as error:
-            limit = f"at most {most} of {total} good images are held out for calibration"
+            images = f"{len(groups)} good images"
+            of = images if len(first) == len(groups) else f"{len(first)} groups of {images}, one image each,"
+            limit = f"at most {most} of {of} are held out for calibration"
             raise CalibrationError(f"recipe {recipe.name!r}: {limit}; {error}") from None
-    count = max(needed, round(total * LEAST_HELD_OUT))
-    return frozenset(np.random.default_rng(recipe.seed).permutation(total)[:count].tolist())
+    count = max(needed, round(len(first) * LEAST_HELD_OUT))
+    drawn = np.random.default_rng(recipe.seed).permutation(list(first))[:count].tolist()
+    held_out = frozenset(first[group] for group in drawn)
+    together = set(drawn)
+    aside = frozenset(n for n, group in enumerate(groups) if group in together and n not in held_out)
+    return held_out, aside
 
 
 def calibrate(scores: NDArray[np.float64], false_reject_rate: float) -> Calibration:

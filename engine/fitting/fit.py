@@ -4,7 +4,7 @@ Images stream: each is read once, brought to the recipe's size and embedded; its
 held-out images to another until the bank is there. So memory does not grow with the number of images.
 """
 
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable, Sequence, Sized
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 from patchline.engine.bank.calibration import calibrate, check_promise, draw_held_out
 from patchline.engine.bank.events import StoredFrame
 from patchline.engine.bank.memory_bank import FrameOrigin, MemoryBank
-from patchline.engine.errors import CalibrationError, PrecisionError
+from patchline.engine.errors import CalibrationError, EngineError, PrecisionError
 from patchline.engine.features.extractor import Runtime, load_backbone
 from patchline.engine.features.quantisation import processor
 from patchline.engine.features.tiling import TiledExtractor
@@ -60,6 +60,7 @@ def fit(
     images: Iterable[NamedImage],
     recipe: Recipe,
     *,
+    groups: Sequence[int] | None = None,
     calibration: Iterable[NamedImage] | None = None,
     device: str = "auto",
     runtime: Runtime = "auto",
@@ -84,6 +85,8 @@ def fit(
             have no length, or are embedded twice for the sake of a precision, their pixels go through a temporary file
             first: which ones are held out hangs on their number.
         recipe: how they are inspected.
+        groups: the group of each image, any numbers: where one of a group is held out, the others of it are neither
+            held out nor fitted. Each image is a group of its own where it is None.
         calibration: further good images, for the threshold alone. Without them `fit` holds some of `images` out.
         device: `auto`, `cpu` or `cuda[:N]`.
         runtime: what runs the backbone on a CPU.
@@ -101,7 +104,7 @@ def fit(
     Raises:
         CalibrationError: the good images cannot promise the recipe's false-reject rate.
         PrecisionError: in the recipe's precision a held-out score moves farther than the margin.
-        EngineError: the temporary files do not fit on the disk.
+        EngineError: the temporary files do not fit on the disk, or the groups are not one an image.
         RecipeError, WeightsError, DeviceError, ImageError: as their names say.
 
     Example:
@@ -142,15 +145,19 @@ def fit(
             work.spool(images, everything)
             images = everything
         total = len(images)
-        drawn = draw_held_out(total, recipe) if calibration is None else frozenset[int]()
-        if total == len(drawn):
+        if groups is not None and len(groups) != total:
+            raise EngineError(f"groups: found {len(groups)}, expected one for each of {total} images")
+        drawn, aside = frozenset[int](), frozenset[int]()
+        if calibration is None:
+            drawn, aside = draw_held_out(range(total) if groups is None else groups, recipe)
+        if total == len(drawn | aside):
             raise CalibrationError(f"recipe {recipe.name!r}: no good images were left to fit the bank to")
         if lower:
             if recipe.backbone.precision == "int8" and not recipe.backbone.ranges:
-                looked_at = spread_evenly([position for position in range(total) if position not in drawn])
+                looked_at = spread_evenly([position for position in range(total) if position not in drawn | aside])
                 recipe = observe(recipe, (im for p, (_, im) in enumerate(images) if p in looked_at), float32)
             work = replace(stages(recipe), seconds=float32.seconds)
-        embedded = work.embed(images, total, drawn, held_out, files, folder)
+        embedded = work.embed(images, total, drawn, aside, held_out, files, folder)
         vectors, scale, grid = embedded.file.rows(), embedded.file.scale, embedded.grid
         coreset = work.choose(vectors, scale, folder)
         rows = np.ascontiguousarray(vectors[coreset.indices])
@@ -165,7 +172,7 @@ def fit(
         calibrated = calibrate(scores, recipe.false_reject_rate)
         check = None
         if lower:
-            fitted = (image for position, (_, image) in enumerate(images) if position not in drawn)
+            fitted = (image for position, (_, image) in enumerate(images) if position not in drawn | aside)
             in_full = score_in_float32(float32, fitted, held_out, coreset.indices)
             speed = speed_over(float32, work, next(image for _, image in held_out))
             check = compare(recipe, scores, in_full, speed)

@@ -88,16 +88,18 @@ class FitStages:
         images: Iterable[NamedImage],
         total: int,
         drawn: frozenset[int],
+        aside: frozenset[int],
         held_out: ImageSpool,
         files: ExitStack,
         folder: Path,
     ) -> EmbeddedImages:
-        """Embed the images whose positions were not drawn; the others go to `held_out`.
+        """Embed the images whose positions were not drawn; those that were go to `held_out`.
 
         Args:
             images: in order, each once.
             total: how many there are.
             drawn: positions, from 0, of the images to hold out.
+            aside: positions of images to pass over.
             held_out: takes them; where images for calibration were given, it holds these, and none is drawn.
             files: closes the file of embeddings.
             folder: where that file is made.
@@ -109,13 +111,13 @@ class FitStages:
         grid = self.tiled.grid
         result: EmbeddedImages | None = None
         batch: list[NamedImage] = []
-        wanted, seen = total - len(drawn), 0
+        wanted, seen = total - len(drawn) - len(aside), 0
         calibration = len(drawn) or len(held_out)
         for position, (name, image) in enumerate(self.prepared(images, total)):
             seen += 1
             if position in drawn:
                 held_out.append(name, image)
-            else:
+            elif position not in aside:
                 batch.append((name, image))
             if not batch or (len(batch) < self.batch and seen < total):
                 continue

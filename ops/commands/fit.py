@@ -97,9 +97,9 @@ def fit(
     group: Annotated[
         str | None,
         typer.Option(
-            help="Images in whose names it finds the same, such as views of one part, stay together.",
+            help="Images in whose names it finds the same, such as views of one part, are held out or learned together.",
             metavar="REGEX",
-            show_default="copies of one picture stay together",
+            show_default="copies of one picture do",
         ),
     ] = None,
     levelling: Annotated[
@@ -236,6 +236,7 @@ def fit(
                 return fit_bank(
                     look.images,
                     stated,
+                    groups=look.groups,
                     calibration=look.calibration,
                     device=device,
                     runtime=runtime,

@@ -78,11 +78,11 @@ def test_the_rate_that_can_be_promised_is_never_rounded_down(frames: int, rate: 
 def test_as_many_are_held_out_as_the_rate_needs(total: int, rate: float, count: int) -> None:
     """A fifth, or more where the rate needs more, up to half of all; the same ones for the same seed."""
     recipe = msgspec.structs.replace(RECIPE, false_reject_rate=rate)
-    drawn = draw_held_out(total, recipe)
+    drawn, aside = draw_held_out(range(total), recipe)
     assert len(drawn) == count
     assert drawn < frozenset(range(total))
-    assert draw_held_out(total, recipe) == drawn
-    assert draw_held_out(total, msgspec.structs.replace(recipe, seed=1)) != drawn
+    assert draw_held_out(range(total), recipe) == (drawn, frozenset())
+    assert draw_held_out(range(total), msgspec.structs.replace(recipe, seed=1)) != (drawn, aside)
 
 
 def test_more_than_half_is_never_held_out() -> None:
@@ -90,7 +90,19 @@ def test_more_than_half_is_never_held_out() -> None:
     recipe = msgspec.structs.replace(RECIPE, false_reject_rate=0.02)
     says = "recipe 'part': at most 48 of 97 good images are held out for calibration; a false-reject rate of 0.02"
     with pytest.raises(CalibrationError, match=says):
-        draw_held_out(97, recipe)
+        draw_held_out(range(97), recipe)
+
+
+def test_one_of_a_group_is_held_out_and_the_others_of_it_are_set_aside() -> None:
+    """A copy of a held-out image is not learned, and does not count as another good frame: groups count."""
+    recipe = msgspec.structs.replace(RECIPE, false_reject_rate=0.2)
+    groups = [position // 3 for position in range(36)]
+    drawn, aside = draw_held_out(groups, recipe)
+    assert len({groups[position] for position in drawn}) == len(drawn) == 4
+    assert drawn | aside == {position for position in range(36) if groups[position] in {groups[n] for n in drawn}}
+    assert not drawn & aside
+    with pytest.raises(CalibrationError, match="at most 3 of 6 groups of 18 good images, one image each, are held out"):
+        draw_held_out(groups[:18], recipe)
 
 
 def test_without_a_stream_it_is_the_calibrated_one() -> None:

@@ -23,7 +23,7 @@ from tests.engine.conftest import textures
 
 def separate(images: Sequence[NamedImage], recipe: Recipe) -> tuple[list[NamedImage], list[NamedImage]]:
     """The images that a fit puts into the bank, and those that it holds out."""
-    drawn = draw_held_out(len(images), recipe)
+    drawn, _ = draw_held_out(range(len(images)), recipe)
     return (
         [image for position, image in enumerate(images) if position not in drawn],
         [image for position, image in enumerate(images) if position in drawn],
@@ -35,6 +35,20 @@ def test_the_same_seed_gives_the_same_bank(fitted: FitReport, recipe: Recipe) ->
     assert fit(textures(12), recipe, device="cpu").bank.sha256 == fitted.bank.sha256
     other = msgspec.structs.replace(recipe, seed=2)
     assert not np.array_equal(fit(textures(12), other, device="cpu").bank.rows, fitted.bank.rows)
+
+
+def test_copies_of_a_held_out_image_are_not_learned(recipe: Recipe) -> None:
+    """Each image twice: one of a group is held out, and no row is of these groups."""
+    twice = [image for image in textures(12) for _ in range(2)]
+    groups = [position // 2 for position in range(24)]
+    report = fit(twice, recipe, groups=groups, device="cpu")
+    drawn, aside = draw_held_out(groups, recipe)
+    assert len(drawn) == len(aside) == report.bank.calibration.frames
+    left = {twice[position][0] for position in range(24) if position not in drawn | aside}
+    assert {origin.name for origin in report.bank.frames} <= left
+    assert report.patches == 2 * len(left) * report.bank.grid[0] * report.bank.grid[1]
+    with pytest.raises(EngineError, match="groups: found 3, expected one for each of 24 images"):
+        fit(twice, recipe, groups=[0, 1, 2], device="cpu")
 
 
 def test_every_patch_lies_within_the_covering_radius(fitted: FitReport, recipe: Recipe) -> None:
