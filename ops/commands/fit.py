@@ -105,9 +105,9 @@ def fit(
     group: Annotated[
         str | None,
         typer.Option(
-            help="Images in whose names it finds the same, such as views of one part, stay together.",
+            help="Images in whose names it finds the same, such as views of a part, are held out or learned together.",
             metavar="REGEX",
-            show_default="copies of one picture stay together",
+            show_default="copies of one picture do",
         ),
     ] = None,
     levelling: Annotated[

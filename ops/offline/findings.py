@@ -115,7 +115,7 @@ def tell_copies(names: Sequence[str], groups: Sequence[int]) -> Iterator[str]:
     if largest:
         shown = "; ".join(f"{inside[0]} with {sample(inside[1:])}" for inside in islice(largest, MOST_GROUPS))
         more = f"; and {plural(len(largest) - MOST_GROUPS, 'more group')}" if len(largest) > MOST_GROUPS else ""
-        yield f"{count_groups(groups)}, as those of a group stay together: {shown}{more}"
+        yield f"{count_groups(groups)}, held out or learned together: {shown}{more}"
 
 
 def tell_ungrouped(ungrouped: Sequence[str], images: int) -> Iterator[str]:

@@ -59,7 +59,7 @@ def test_a_fit_says_what_it_took_and_what_it_left_out(data_set: Path, tmp_path: 
     assert layout == f"note: {data_set} is in MVTec's layout: train/good is learned, and nothing else in it"
     assert hidden == "note: 1 hidden file left out: ._000.png"
     assert formats.startswith("note: 1 file of other formats left out: 1 .webp (a.webp); what is read: .jpg")
-    assert copies == ("note: 13 images in 12 groups, as those of a group stay together: 003.png with mirrored.png")
+    assert copies == ("note: 13 images in 12 groups, held out or learned together: 003.png with mirrored.png")
     lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
     assert lines["recipe"].strip() == "[/x]"
     assert lines["images"].strip() == "13 images in 12 groups"

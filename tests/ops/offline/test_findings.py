@@ -92,7 +92,7 @@ def test_copies_are_counted_and_the_largest_groups_named() -> None:
     """The number of groups, and of each of three the first image with the others."""
     groups = [0, 0, 1, 1, 1, 1, 1, 2, 3, 3, 4, 4]
     assert list(tell_copies([f"{n}.png" for n in range(12)], groups)) == [
-        "12 images in 5 groups, as those of a group stay together: 2.png with 3.png, 4.png, 5.png and 1 more; "
+        "12 images in 5 groups, held out or learned together: 2.png with 3.png, 4.png, 5.png and 1 more; "
         "0.png with 1.png; 8.png with 9.png; and 1 more group"
     ]
     assert list(tell_copies(["a", "b"], [0, 1])) == []

@@ -79,9 +79,7 @@ def test_copies_share_a_group_and_are_told(tmp_path: Path) -> None:
     assert look.groups == [0, 0, 1, 1, 2, 2, 2]
     sizes, copies = look.remarks
     assert sizes.startswith("2 sizes of images (H x W): 6 of 96 x 80, others 80 x 96 (002-turned.png)")
-    assert copies.startswith(
-        "7 images in 3 groups, as those of a group stay together: 002-turned.png with 002.png, copy"
-    )
+    assert copies.startswith("7 images in 3 groups, held out or learned together: 002-turned.png with 002.png, copy")
     by_names = look_at(good, pattern="^00[01]()")
     assert by_names.groups == [0, 0, 0, 0, 1, 1, 1]
     assert by_names.remarks[1].startswith("--group finds nothing in 3 of 7 names")
