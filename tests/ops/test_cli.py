@@ -178,7 +178,7 @@ def test_evaluate_refuses_another_layout(bank: Path, parts: Path, tmp_path: Path
 def test_fit_in_8_bits(parts: Path, tmp_path: Path) -> None:
     """The fit says what it measured beside float32, the bank states it, and whoever asks for float32 is refused."""
     out = tmp_path / "int8"
-    rate = ("--false-reject-rate", 0.2, "--coreset", 0.2)
+    rate = ("--false-reject-rate", 0.2, "--coreset", 0.2, "--score-patches", 5)
     done = patchline("fit", parts / "train" / "good", "--out", out, *FIT, *rate, "--precision", "int8")
     assert (done.returncode, done.stderr) == (0, "")
     assert "int8: beside float32 the score of a held-out good frame moves by at most" in " ".join(done.stdout.split())
