@@ -150,11 +150,12 @@ def fit(
         drawn, aside = frozenset[int](), frozenset[int]()
         if calibration is None:
             drawn, aside = draw_held_out(range(total) if groups is None else groups, recipe)
-        if total == len(drawn | aside):
+        unfitted = drawn | aside
+        if total == len(unfitted):
             raise CalibrationError(f"recipe {recipe.name!r}: no good images were left to fit the bank to")
         if lower:
             if recipe.backbone.precision == "int8" and not recipe.backbone.ranges:
-                looked_at = spread_evenly([position for position in range(total) if position not in drawn | aside])
+                looked_at = spread_evenly([position for position in range(total) if position not in unfitted])
                 recipe = observe(recipe, (im for p, (_, im) in enumerate(images) if p in looked_at), float32)
             work = replace(stages(recipe), seconds=float32.seconds)
         embedded = work.embed(images, total, drawn, aside, held_out, files, folder)
@@ -172,7 +173,7 @@ def fit(
         calibrated = calibrate(scores, recipe.false_reject_rate)
         check = None
         if lower:
-            fitted = (image for position, (_, image) in enumerate(images) if position not in drawn | aside)
+            fitted = (image for position, (_, image) in enumerate(images) if position not in unfitted)
             in_full = score_in_float32(float32, fitted, held_out, coreset.indices)
             speed = speed_over(float32, work, next(image for _, image in held_out))
             check = compare(recipe, scores, in_full, speed)

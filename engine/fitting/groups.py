@@ -8,7 +8,7 @@ changes slowly is no single group.
 Distances are exact integers (sums of products of integers below 2^53), so that any machine finds the same groups.
 """
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -27,18 +27,6 @@ ORIENTATIONS = 8
 _PIXELS = SIDE_PX * SIDE_PX
 _CELL_PX = 4
 _COLUMNS = 256
-
-
-def group_images(thumbnails: Iterable[Thumbnail]) -> list[int]:
-    """The group of each image, numbered from 0 in the order of their first images.
-
-    Args:
-        thumbnails: of the images, in order; each is asked for once.
-    """
-    groups = ImageGroups()
-    for one in thumbnails:
-        groups.add(one)
-    return groups.numbers()
 
 
 class ImageGroups:

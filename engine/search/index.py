@@ -96,6 +96,7 @@ def sq_pairs(queries: Floats, query_of: Indices, rows: Floats, row_of: Indices) 
     return out
 
 
+@compiled
 def least_of_pairs(sq: Floats, rows: Indices, starts: Indices, best: Floats, row: Indices) -> None:
     """Write the least of each query's measured pairs to `best` and its row to `row`, (n,) each: the lowest of equals.
 
@@ -106,11 +107,6 @@ def least_of_pairs(sq: Floats, rows: Indices, starts: Indices, best: Floats, row
         best: float32 (n,).
         row: int64 (n,).
     """
-    _least_of_pairs(sq, rows, starts, best, row)
-
-
-@compiled
-def _least_of_pairs(sq: Floats, rows: Indices, starts: Indices, best: Floats, row: Indices) -> None:
     for query in range(len(best)):
         least = starts[query]
         for pair in range(least + 1, starts[query + 1]):

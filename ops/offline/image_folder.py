@@ -9,7 +9,7 @@ from pathlib import Path
 from patchline.ops.errors import InputError
 from patchline.ops.offline.image_files import find_images
 from patchline.ops.offline.mvtec import is_labelled, training_folder
-from patchline.stream.cameras.folder import SUFFIXES, image_files
+from patchline.stream.cameras.folder import SUFFIXES, image_files, named_as_image
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,4 @@ def _is_utf8(name: str) -> bool:
 
 
 def _has_images(folder: Path) -> bool:
-    return any(
-        path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        for path in folder.rglob("*")
-    )
+    return any(named_as_image(path, folder) for path in folder.rglob("*"))

@@ -64,10 +64,10 @@ def image_files(folder: Path, *, recursive: bool = False) -> list[Path]:
     Hidden files, and those in hidden folders, are left out: `._part.png` is what macOS keeps beside `part.png`.
     """
     found = folder.rglob("*") if recursive else folder.iterdir()
-    return sorted(
-        path
-        for path in found
-        if path.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    )
+    return sorted(path for path in found if named_as_image(path, folder) and path.is_file())
+
+
+def named_as_image(path: Path, folder: Path) -> bool:
+    """Whether a path below a folder has an image's suffix, and nothing of it below that folder is hidden."""
+    hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+    return path.suffix.lower() in SUFFIXES and not hidden

@@ -106,7 +106,7 @@ class WinogradConvolution(nn.Module):
 
         `added`, of the output's shape, is added before the activation.
         """
-        (B, _, H, W), (C, O) = x.shape, self._channels  # noqa: E741
+        (B, _, H, W), (C, O) = x.shape, self._channels  # noqa: E741 - the paper's capitals
         h, w = -(-H // TILE), -(-W // TILE)
         V = x.new_empty(B, h, w, POINTS**2, C)  # B^T d B
         for i in range(B):
@@ -132,7 +132,7 @@ class WinogradConvolution(nn.Module):
 
     def _transform_output(self, M: Tensor, Y: Tensor, added: Tensor | None) -> None:
         """Write the pixels (H, W, O) of a frame's tiles to `Y`, with what is added, activated; `M` is (h, w, 36, O)."""
-        (h, w, _, O), (H, W) = M.shape, Y.shape[:2]  # noqa: E741
+        (h, w, _, O), (H, W) = M.shape, Y.shape[:2]  # noqa: E741 - the paper's capitals
         for rows, columns in _blocks(h, w, POINTS**2 * O):
             points = M[rows, columns]
             pixels = torch.bmm(
@@ -176,5 +176,5 @@ def _blocks(h: int, w: int, values: int) -> list[tuple[slice, slice]]:
 
 def _tiled(pixels: Tensor) -> Tensor:
     """(4h, 4w, O) as (h, 4, w, 4, O), the same memory."""
-    H, W, O = pixels.shape  # noqa: E741
+    H, W, O = pixels.shape  # noqa: E741 - the paper's capitals
     return pixels.view(H // TILE, TILE, W // TILE, TILE, O)

@@ -1,6 +1,6 @@
 """Groups: copies of one picture find each other, pictures that differ do not, and every step is exact."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from patchline.engine.fitting.groups import TOGETHER, ImageGroups, group_images, merge_groups
+from patchline.engine.fitting.groups import TOGETHER, ImageGroups, merge_groups
 from patchline.engine.fitting.thumbnails import Thumbnail, thumbnail
 from patchline.engine.types import Image
 from patchline.ops.offline.image_files import load_image
@@ -20,6 +20,14 @@ from tests.engine.fitting.test_thumbnails import saved
 def flat(grey: int, limit: int = 0) -> Thumbnail:
     """A thumbnail of one value, which saving it again moves by `limit` in each pixel."""
     return Thumbnail(np.full((64, 64), grey, dtype=np.int16), limit * limit * 64 * 64)
+
+
+def group_images(thumbnails: Iterable[Thumbnail]) -> list[int]:
+    """The group of each image, dealt one after the other."""
+    groups = ImageGroups()
+    for one in thumbnails:
+        groups.add(one)
+    return groups.numbers()
 
 
 def by_definition(thumbnails: list[Thumbnail]) -> list[int]:
