@@ -58,18 +58,23 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     backbone: Backbone
     image_size_px: tuple[int, int] = (224, 224)
     coreset_fraction: float = 0.01
-    """Rows kept, as a share of all patches of the good images."""
-    false_reject_rate: float = 0.01
-    """The share of good frames that the threshold may reject (alpha of the split-conformal quantile)."""
+    """Rows kept, as a share of all patches of the good images; no fewer than `least_rows`."""
+    false_reject_rate: float = 0.05
+    """The share of good frames that the threshold aims to reject. Of a bank it is the rate taken: where the good images
+    were too few for what was asked, the lowest that they can aim at (`bank.calibration`).
+    """
     neighbours: int = 9
     """b of Eq. 7: neighbours of the nearest row m*, m* among them."""
     smoothing_sigma: float = 4.0
     """Gaussian of the anomaly map, in pixels at 224 px; it grows in proportion to the image's height."""
     seed: int = 0
+    """Deals the folds, draws the calibration frames and the coreset's first rows."""
     tiling: Tiling | None = None
     """None: the backbone sees the whole frame at once."""
     projection: int | None = None
     """The coreset is chosen in this many random dimensions (Algorithm 1's Johnson-Lindenstrauss); None: in all."""
+    least_rows: int = 1500
+    """Rows that a fit keeps at least, but no more than half of the patches: a share of few images would be too few."""
     row_budget: int | None = None
     """Rows that learning may keep at most; None: 4 times the fit's, or 10,000 where that is more."""
     admission: float = 0.85
@@ -101,6 +106,7 @@ LATER_OPTIONS = frozenset(
     {
         "tiling",
         "projection",
+        "least_rows",
         "row_budget",
         "admission",
         "hold_slips",
@@ -150,6 +156,8 @@ def check_recipe(recipe: Recipe) -> None:
         raise RecipeError(f"{name}: score_patches is {recipe.score_patches}, expected 1 or more")
     if recipe.patch_stride_px is not None and not 1 <= recipe.patch_stride_px <= min(recipe.image_size_px):
         raise RecipeError(f"{name}: patch_stride_px is {recipe.patch_stride_px}, expected 1 px to the image's size")
+    if recipe.least_rows < 0:
+        raise RecipeError(f"{name}: least_rows is {recipe.least_rows}, expected 0 or more")
     if recipe.row_budget is not None and recipe.row_budget < 1:
         raise RecipeError(f"{name}: row_budget is {recipe.row_budget}, expected 1 or more")
     if not 0.5 <= recipe.admission <= 1:

@@ -1,122 +1,126 @@
-"""The threshold of a memory bank: which good images it rests on, how it follows from their scores, what it promises.
+"""The threshold of a memory bank: which good frames it rests on, and how it follows from their scores.
 
-It is a split-conformal quantile (Vovk et al.; Lei et al. 2018). `fit` holds n good images out. With n exchangeable good
-frames, rejecting what scores above the k-th smallest of their scores, k = ceil((n + 1)(1 - alpha)), rejects a new good
-frame with probability at most alpha. Where alpha < 1 / (n + 1), k exceeds n and no finite threshold keeps such a
-promise.
+Every good image of a fit is scored by rows that do not know it: the bank is the union of the coresets of K folds, and a
+frame is scored without the rows of its own fold, at the fit and ever after. Over n good frames the threshold is the
+k-th smallest score, k = ceil((n + 1)(1 - a)): the cross-conformal quantile (Vovk 2015, "Cross-conformal predictors";
+Barber, Candès, Ramdas and Tibshirani 2021, "Predictive inference with the jackknife+", CV+). Where further good images
+were given for the threshold alone, the bank has one fold, they are scored by all of it, and the same k is the
+split-conformal quantile (Vovk et al.; Lei et al. 2018). Where a < 1 / (n + 1), k exceeds n: no score is high enough,
+and a rate that can be aimed at is taken instead. `bank.figures` says what either promises.
+
+Images that are copies of one another are a group: together they weigh as one image. Frame i weighs
+1 / (frames of its group), and n is the number of groups.
 
 A bank that learns may also rest its threshold on frames of the stream. Those are a selected sample, so that threshold
 aims at the rate and promises nothing.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil
+from itertools import accumulate
+from math import ceil, lcm
 
 import numpy as np
 from numpy.typing import NDArray
 
 from patchline.engine.errors import CalibrationError
-from patchline.engine.recipe import Recipe
-
-LEAST_HELD_OUT, MOST_HELD_OUT = 0.2, 0.5
-"""Share of the good images that `fit` may hold out by itself."""
+from patchline.engine.types import Doubles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Calibration:
-    """A threshold and the held-out good frames that it rests on.
+    """A threshold and the good frames that it rests on.
 
-    `scores` is float64 (n,), ascending; `threshold` is one of them, unless frames of the stream were added.
+    `scores` is float64 (n,), ascending; `threshold` is one of them, unless frames of the stream were added. `groups`,
+    int32 (n,), is the group of each; None: each frame is its own. `proved` is the rate that a fit by folds proved.
     """
 
     false_reject_rate: float
-    scores: NDArray[np.float64]
+    scores: Doubles
     threshold: float
+    groups: NDArray[np.int32] | None = None
+    proved: float | None = None
 
     @property
     def frames(self) -> int:
-        """How many held-out good frames the threshold rests on."""
+        """How many good frames the threshold rests on."""
         return len(self.scores)
 
-    def promise(self, follows_stream: bool = False) -> str:
+    @property
+    def group_count(self) -> int:
+        """How many groups they make."""
+        return self.frames if self.groups is None else len(np.unique(self.groups))
+
+    def promise(self, follows_stream: bool = False, folds: int = 1) -> str:
         """What the threshold promises, in one sentence.
 
         Args:
             follows_stream: whether it rests on good frames of the stream too.
+            folds: of the fit; with 1, the frames gave no rows.
         """
+        frames = f"{self.frames} held-out good frames"
+        if self.group_count < self.frames:
+            frames += f" in {self.group_count} groups"
         if follows_stream:
             return (
                 f"{self.threshold:.6g} aims to reject {self.false_reject_rate:g} of good frames and promises "
-                f"nothing: beside {self.frames} held-out good frames it rests on those of the stream"
+                f"nothing: beside {frames} it rests on those of the stream"
             )
+        if folds == 1:
+            return (
+                f"a good frame scores above {self.threshold:.6g} with probability at most {self.false_reject_rate:g}, "
+                f"on average over calibrations; it rests on {frames}"
+            )
+        proved = "aimed, not proved" if self.proved is None else f"proved: at most {self.proved:.2g}"
         return (
-            f"a good frame scores above {self.threshold:.6g} with probability at most {self.false_reject_rate:g}, "
-            f"on average over calibrations; it rests on {self.frames} held-out good frames"
+            f"{self.threshold:.6g} aims to reject {self.false_reject_rate:g} of good frames ({proved}); it rests on "
+            f"{frames}, each scored without the rows of its own fold"
         )
 
 
-def draw_held_out(groups: Sequence[int], recipe: Recipe) -> tuple[frozenset[int], frozenset[int]]:
-    """Draw the good images to hold out by the recipe's seed, one of a group, before any image is read.
-
-    As many are drawn as the false-reject rate needs: of a fifth of the groups at least, of half of them at most.
-
-    Args:
-        groups: of each image, by its position: images of one group are copies, or views of one part.
-        recipe: how they are inspected.
-
-    Returns:
-        Positions of the images held out, and those of the others of their groups, which are neither held out nor
-        fitted: the bank would know the one by the other, and several copies would weigh as many good frames.
-
-    Raises:
-        CalibrationError: the rate needs more than half of the groups.
-    """
-    first: dict[int, int] = {}
-    for position, group in enumerate(groups):
-        first.setdefault(group, position)
-    most = int(len(first) * MOST_HELD_OUT)
-    needed = frames_needed(recipe.false_reject_rate)
-    if needed > most:
-        try:
-            check_promise(most, recipe.false_reject_rate)
-        except CalibrationError as error:
-            images = f"{len(groups)} good images"
-            of = images if len(first) == len(groups) else f"{len(first)} groups of {images}, one image each,"
-            limit = f"at most {most} of {of} are held out for calibration"
-            raise CalibrationError(f"recipe {recipe.name!r}: {limit}; {error}") from None
-    count = max(needed, round(len(first) * LEAST_HELD_OUT))
-    drawn = np.random.default_rng(recipe.seed).permutation(list(first))[:count].tolist()
-    held_out = frozenset(first[group] for group in drawn)
-    together = set(drawn)
-    aside = frozenset(n for n, group in enumerate(groups) if group in together and n not in held_out)
-    return held_out, aside
-
-
-def calibrate(scores: NDArray[np.float64], false_reject_rate: float) -> Calibration:
-    """The split-conformal threshold for a false-reject rate.
+def calibrate(
+    scores: Doubles, false_reject_rate: float, groups: NDArray[np.int32] | None = None, proved: float | None = None
+) -> Calibration:
+    """The conformal threshold for a false-reject rate.
 
     Args:
-        scores: float64 (n,), anomaly scores of good frames that are not in the bank, in any order.
-        false_reject_rate: alpha, the share of good frames that may be rejected, in (0, 1).
+        scores: float64 (n,), anomaly scores of good frames by rows that do not know them, in any order.
+        false_reject_rate: a, the share of good frames that may be rejected, in (0, 1).
+        groups: int32 (n,), the group of each frame; each its own where it is None.
+        proved: the rate that is proved, where one is.
 
     Raises:
-        CalibrationError: n frames cannot promise alpha; the message names the rate that they can.
+        CalibrationError: the groups are too few to aim at a; the message names the rate that they can.
     """
-    check_promise(len(scores), false_reject_rate)
-    ordered = np.sort(np.asarray(scores, dtype=np.float64))
+    if groups is not None and len(np.unique(groups)) == len(groups):
+        groups = None
+    count = len(scores) if groups is None else len(np.unique(groups))
+    check_rate(count, false_reject_rate)
+    order = np.argsort(scores, kind="stable")
+    ordered = np.asarray(scores, dtype=np.float64)[order]
     if not np.isfinite(ordered).all():
         raise CalibrationError("the scores of held-out good frames must be finite")
-    k = ceil((len(ordered) + 1) * (1 - _exact(false_reject_rate)))
-    return Calibration(false_reject_rate=false_reject_rate, scores=ordered, threshold=float(ordered[max(k, 1) - 1]))
+    needed = (count + 1) * (1 - _exact(false_reject_rate))
+    if groups is None:
+        rank = max(ceil(needed), 1) - 1
+    else:
+        groups = np.asarray(groups, dtype=np.int32)[order]
+        rank = _weighted_rank(groups, needed)
+    return Calibration(
+        false_reject_rate=false_reject_rate,
+        scores=ordered,
+        threshold=float(ordered[rank]),
+        groups=groups,
+        proved=proved,
+    )
 
 
 def calibrate_with_stream(
-    scores: NDArray[np.float64],
-    passed: NDArray[np.float64],
-    confirmed: NDArray[np.float64],
+    scores: Doubles,
+    passed: Doubles,
+    confirmed: Doubles,
     false_reject_rate: float,
+    groups: NDArray[np.int32] | None = None,
 ) -> Calibration:
     """The threshold that also rests on good frames of the stream, each as it was scored when first seen.
 
@@ -125,39 +129,85 @@ def calibrate_with_stream(
         passed: float64 (p,), of recent frames that passed.
         confirmed: float64 (c,), of frames that were rejected and confirmed as good.
         false_reject_rate: the share of good frames to reject, in (0, 1).
+        groups: int32 (n,), of the held-out frames; each its own where it is None. A frame of the stream is its own.
 
     Raises:
         CalibrationError: all frames together are too few for the rate.
     """
-    pooled = calibrate(np.concatenate([scores, passed, confirmed]), false_reject_rate)
-    return Calibration(false_reject_rate=false_reject_rate, scores=np.sort(scores), threshold=pooled.threshold)
+    everything = np.concatenate([scores, passed, confirmed])
+    of_all = None
+    if groups is not None:
+        first = int(groups.max(initial=0)) + 1
+        of_all = np.concatenate([groups, first + np.arange(len(everything) - len(groups))]).astype(np.int32)
+    pooled = calibrate(everything, false_reject_rate, of_all)
+    order = np.argsort(scores, kind="stable")
+    return Calibration(
+        false_reject_rate=false_reject_rate,
+        scores=scores[order],
+        threshold=pooled.threshold,
+        groups=None if groups is None else groups[order],
+    )
 
 
-def check_promise(frames: int, false_reject_rate: float) -> None:
-    """Raise CalibrationError unless `frames` held-out good frames can promise the rate."""
+def check_rate(groups: int, false_reject_rate: float) -> None:
+    """Raise CalibrationError unless a threshold by so many groups of good frames can aim at the rate."""
     if not 0 < false_reject_rate < 1:
         raise CalibrationError(f"false_reject_rate must lie between 0 and 1, got {false_reject_rate:g}")
-    if frames < 1:
+    if groups < 1:
         raise CalibrationError("no good frames were held out: a threshold needs at least one")
-    if _exact(false_reject_rate) * (frames + 1) < 1:
+    if _exact(false_reject_rate) * (groups + 1) < 1:
         raise CalibrationError(
-            f"a false-reject rate of {false_reject_rate:g} cannot be promised with {frames} held-out good frames: "
-            f"they can promise {_round_up(Fraction(1, frames + 1)):g} or more, "
+            f"a false-reject rate of {false_reject_rate:g} cannot be aimed at with {groups} held-out good frames: "
+            f"they can aim at {lowest_rate(groups):g} or more, "
             f"and {false_reject_rate:g} needs {frames_needed(false_reject_rate)}"
         )
 
 
 def frames_needed(false_reject_rate: float) -> int:
-    """The fewest held-out good frames that can promise the rate: ceil(1 / alpha) - 1."""
+    """The fewest good frames, or groups of them, that can aim at the rate: ceil(1 / a) - 1."""
     return max(1, ceil(1 / _exact(false_reject_rate)) - 1)
+
+
+def lowest_rate(groups: int) -> float:
+    """The lowest rate that so many groups of good frames can aim at: 1 / (groups + 1), rounded up.
+
+    In four decimals, or six where it is at most 0.01.
+    """
+    rate = Fraction(1, groups + 1)
+    digits = 4 if rate > Fraction(1, 100) else 6
+    return float(ceil(rate * 10**digits) / 10**digits)
+
+
+def rate_in_reach(groups: int, false_reject_rate: float) -> float:
+    """The rate itself where so many groups can aim at it, and else the lowest that they can.
+
+    Raises:
+        CalibrationError: there is no group, or the rate lies outside (0, 1).
+    """
+    if groups >= 1 and 0 < false_reject_rate < 1 and _exact(false_reject_rate) * (groups + 1) < 1:
+        return lowest_rate(groups)
+    check_rate(groups, false_reject_rate)
+    return false_reject_rate
+
+
+def rank_of_groups(groups: int, false_reject_rate: float) -> int:
+    """k: the threshold is the k-th smallest score of so many frames, each its own group."""
+    return max(1, ceil((groups + 1) * (1 - _exact(false_reject_rate))))
+
+
+def _weighted_rank(groups: NDArray[np.int32], needed: Fraction) -> int:
+    """The first position up to which the frames' weights come to `needed`; a group weighs 1, in whole numbers exactly.
+
+    Args:
+        groups: int32 (n,), of the frames by rising score.
+        needed: weight, at most the number of groups.
+    """
+    _, which, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    whole = lcm(*sizes.tolist())
+    weights = [whole // size for size in sizes[which].tolist()]
+    return next(rank for rank, weight in enumerate(accumulate(weights)) if weight >= needed * whole)
 
 
 def _exact(rate: float) -> Fraction:
     # The decimal that the user wrote: 0.05 is 1/20, while the float 0.05 is a little more.
     return Fraction(repr(float(rate)))
-
-
-def _round_up(rate: Fraction) -> float:
-    """`rate` in four decimals, or six where it is at most 0.01, never below it."""
-    digits = 4 if rate > Fraction(1, 100) else 6
-    return float(ceil(rate * 10**digits) / 10**digits)

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from patchline.engine.bank.events import ConfirmedDefect, Fitted, chain_of
 from patchline.engine.bank.manifest import LearningState
 from patchline.engine.bank.reader import GenerationReader
-from patchline.engine.bank.state import first_state, state_of
+from patchline.engine.bank.state import first_state, state_of, vouching
 from patchline.engine.bank.store import GenerationStore
 from patchline.engine.errors import BankFileError
 
@@ -39,14 +40,22 @@ def export(
     first_bank, first_manifest = store.bank(1), store.manifest(1)
     first = state_of(first_bank, first_manifest.learning, first_state(first_bank))
     state = state_of(bank, manifest.learning, first)
-    calibration = [out.keep(frame.name, store.patches(frame)) for frame in first_manifest.calibration]
     events = store.events(generation)
-    defects = chain_of(events).defects
+    chain = chain_of(events)
+    vouches = vouching(first_manifest, chain)
+    stay = [frame for frame, stays in zip(first_manifest.calibration, vouches, strict=True) if stays]
+    calibration = [out.keep(frame.name, store.patches(frame)) for frame in stay]
+    defects = chain.defects
     confirmed = {event.frame.name: event for event in events if isinstance(event, ConfirmedDefect)}
     for frame in defects.values():
         out.keep(frame.name, store.patches(frame))
     exported = replace(
-        bank, generation=1, created=time, frames=tuple(msgspec.structs.replace(f, generation=1) for f in bank.frames)
+        bank,
+        generation=1,
+        created=time,
+        frames=tuple(msgspec.structs.replace(f, generation=1) for f in bank.frames),
+        calibration_folds=_staying(first_bank.calibration_folds, vouches),
+        calibration_groups=_staying(first_bank.calibration_groups, vouches),
     )
     what = f"export of {store.where} generation {generation}" + (f": {reason}" if reason else "")
     written = out.create(
@@ -66,3 +75,8 @@ def export(
         )
         exported = later
     return out
+
+
+def _staying(numbers: tuple[int, ...], vouches: NDArray[np.bool_]) -> tuple[int, ...]:
+    """Of one number a calibration frame, if there are any, those of the frames that still vouch."""
+    return tuple(n for n, stays in zip(numbers, vouches, strict=True) if stays) if numbers else ()

@@ -12,29 +12,38 @@ import msgspec
 
 from patchline.engine.bank.events import Event, Fitted, StoredFrame
 from patchline.engine.bank.memory_bank import FrameOrigin
-from patchline.engine.coreset.online import OnlineCoreset
+from patchline.engine.coreset.online_state import OnlineCoreset
 from patchline.engine.errors import BankFileError
 from patchline.engine.recipe import Recipe, stated
 
 FORMAT: Literal["patchline memory bank"] = "patchline memory bank"
-VERSION = 2
-READS = (1, 2)
-"""Version 1 knew no parents: each of its generations is a whole one."""
+VERSION = 3
+READS = (1, 2, 3)
+"""Version 1 knew no parents: each of its generations is a whole one. Up to version 2 there was one fold, and a
+calibration frame that was learned went on vouching for the threshold: a bank that began so goes on so.
+"""
 MANIFEST_NAME = re.compile(r"generation-(\d{6,})\.json")
 
 
-class LearningState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class LearningState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The radii of `coreset.online`, squared, in the stored integers' units, and the row budget."""
 
     sq_admission: int
     sq_first: int
     sq_fit: int
     budget: int
+    thinned_at_first: bool = False
 
     @classmethod
     def of(cls, state: OnlineCoreset) -> "LearningState":
         """That of a state of the rows."""
-        return cls(sq_admission=state.sq_admission, sq_first=state.sq_first, sq_fit=state.sq_fit, budget=state.budget)
+        return cls(
+            sq_admission=state.sq_admission,
+            sq_first=state.sq_first,
+            sq_fit=state.sq_fit,
+            budget=state.budget,
+            thinned_at_first=state.thinned_at_first,
+        )
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -77,6 +86,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Recent rejects, the oldest first; their files may be gone once they are no longer recent."""
     log: StoredFrame | None = None
     """The events of all generations up to this one, in whole generations after the first."""
+    folds: int = 1
+    fold_radius: float | None = None
+    proved: float | None = None
+    calibration_folds: tuple[int, ...] = ()
+    calibration_groups: tuple[int, ...] = ()
+    """As `MemoryBank` has them."""
     checksum: str = ""
     """SHA-256 of this manifest with `checksum` empty, as compact JSON."""
 
@@ -112,9 +127,7 @@ def decode_manifest(content: bytes, path: str, number: int) -> Manifest:
     if not isinstance(head, dict) or head.get("format") != FORMAT:
         raise BankFileError(f"{path}: foreign: its format is not {FORMAT!r}")
     if head.get("version") not in READS:
-        raise BankFileError(
-            f"{path}: version {head.get('version')!r}, this release reads {' and '.join(map(str, READS))}"
-        )
+        raise BankFileError(f"{path}: version {head.get('version')!r}, this release reads {READS[0]} to {READS[-1]}")
     try:
         manifest = msgspec.json.decode(content, type=Manifest)
     except (msgspec.ValidationError, UnicodeDecodeError) as error:

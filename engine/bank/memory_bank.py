@@ -7,6 +7,7 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -19,11 +20,13 @@ from patchline.engine.recipe import Recipe, stated
 from patchline.engine.types import Rows
 
 
-class FrameOrigin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class FrameOrigin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A frame that gave rows to the bank, and the generation that they joined."""
 
     name: str
     generation: int = 1
+    fold: int | None = None
+    """The fold that the fit dealt it to; None where it was learned, or there is one fold."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -31,8 +34,11 @@ class MemoryBank:
     """One immutable generation of a recipe's memory bank: M rows of D values, and all that judging with them needs.
 
     `rows` is int16 (M, D), times `scale` (a power of two) an embedding. Row i came from patch `row_patch[i]` (row-major
-    on the patch grid) of frame `frames[row_frame[i]]`; both are int32 (M,). `covering_radius` is the L2 distance, over
-    all patches of the fit, from a patch to its nearest row. `created` is when, in ISO 8601, as the caller knows it.
+    on the patch grid) of frame `frames[row_frame[i]]`; both are int32 (M,). `covering_radius` is the L2 distance within
+    which every patch of the fit lies of a row. `created` is when, in ISO 8601, as the caller knows it.
+
+    With more than one fold the rows are the union of the folds' own coresets, by greedy rank, the folds in turn: what
+    the folds chose first lies first. A fold's rows are those of its frames.
     """
 
     recipe: Recipe
@@ -45,11 +51,20 @@ class MemoryBank:
     grid: tuple[int, int]
     covering_radius: float
     calibration: Calibration
+    folds: int = 1
+    """Folds of the fit. With 1 the calibration frames gave no rows, and no row is passed over for their sake."""
+    fold_radius: float | None = None
+    """The smallest covering radius of a fold over its own patches; None where there is one fold."""
     created: str = ""
     calibration_patches: tuple[tuple[str, Rows], ...] = field(default=(), repr=False)
     """The calibration frames of a bank that was just fitted, by name, with their embeddings, int16 (P, D). `save_bank`
     stores them, so that the bank can learn; a bank that was read from a store has none, as they lie there.
     """
+    calibration_folds: tuple[int, ...] = ()
+    """Of generation 1: the fold of each calibration frame, in the order in which they are stored; empty with one fold.
+    """
+    calibration_groups: tuple[int, ...] = ()
+    """Of generation 1: the group of each calibration frame, in that order; empty where each is its own."""
 
     def __post_init__(self) -> None:
         flaw = _flaw(self)
@@ -66,7 +81,16 @@ class MemoryBank:
     @property
     def promise(self) -> str:
         """What the threshold promises, in one sentence; nothing, where it follows the stream."""
-        return self.calibration.promise(follows_stream=self.generation > 1 and self.recipe.stream_scores)
+        follows_stream = self.generation > 1 and self.recipe.stream_scores
+        return self.calibration.promise(follows_stream=follows_stream, folds=self.folds)
+
+    @cached_property
+    def row_fold(self) -> NDArray[np.int32]:
+        """The fold of each row, int32 (M,): `folds` where it was learned; all 0 where there is one fold."""
+        if self.folds == 1:
+            return np.zeros(len(self.rows), dtype=np.int32)
+        of_frame = [self.folds if frame.fold is None else frame.fold for frame in self.frames]
+        return np.array(of_frame, dtype=np.int32)[self.row_frame]
 
     @cached_property
     def sha256(self) -> str:
@@ -83,8 +107,15 @@ class MemoryBank:
             "false_reject_rate": self.calibration.false_reject_rate,
             "threshold": self.threshold,
         }
+        scores: list[NDArray[Any]] = [self.calibration.scores]
+        if self.folds > 1:
+            of_frame = [frame.fold for frame in self.frames]
+            header |= {"folds": self.folds, "frame_folds": of_frame, "fold_radius": self.fold_radius}
+        if self.calibration.groups is not None:
+            scores.append(self.calibration.groups)
         digest.update(msgspec.json.encode(header, order="deterministic"))
-        for array in (self.rows, self.row_frame, self.row_patch, self.calibration.scores):
+        arrays: list[NDArray[Any]] = [self.rows, self.row_frame, self.row_patch, *scores]
+        for array in arrays:
             little_endian = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
             digest.update(f"\n{little_endian.dtype.str} {little_endian.shape}\n".encode())
             digest.update(little_endian.data)
@@ -129,6 +160,9 @@ def _flaw(bank: MemoryBank) -> str | None:
         return f"row_frame must name one of {len(bank.frames)} frames"
     if bank.row_patch.min() < 0 or bank.row_patch.max() >= bank.grid[0] * bank.grid[1]:
         return f"row_patch must lie on the grid {bank.grid}"
+    outside = [frame.name for frame in bank.frames if frame.fold is not None and not 0 <= frame.fold < bank.folds]
+    if bank.folds < 1 or outside:
+        return f"folds must be 1 or more, and each frame's one of them, found {bank.folds} and {outside[:1]} outside"
     if bank.generation < 1:
         return f"generation must be 1 or more, found {bank.generation}"
     return None

@@ -179,8 +179,14 @@ class GenerationReader:
                     false_reject_rate=manifest.false_reject_rate,
                     scores=tensors["calibration_scores"],
                     threshold=manifest.threshold,
+                    groups=tensors.get("calibration_groups"),
+                    proved=manifest.proved,
                 ),
+                folds=manifest.folds,
+                fold_radius=manifest.fold_radius,
                 created=manifest.created,
+                calibration_folds=manifest.calibration_folds,
+                calibration_groups=manifest.calibration_groups,
             )
         except EngineError as error:
             raise BankFileError(f"{path}: altered: {error}") from error

@@ -5,11 +5,11 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from patchline.engine.bank.calibration import Calibration, calibrate, calibrate_with_stream
+from patchline.engine.bank.calibration import Calibration, calibrate, calibrate_with_stream, rate_in_reach
 from patchline.engine.bank.events import Chain
-from patchline.engine.bank.manifest import LearningState
+from patchline.engine.bank.manifest import LearningState, Manifest
 from patchline.engine.bank.memory_bank import FrameOrigin, MemoryBank
-from patchline.engine.coreset.online import OnlineCoreset, begin, resume, sq_integer
+from patchline.engine.coreset.online_state import OnlineCoreset, begin, resume, sq_integer
 
 BUDGET, BUDGET_AT_LEAST = 4, 10_000
 """Row budget of a recipe that names none: in rows of its fit, and no fewer than so many. Thinning doubles the proven
@@ -27,6 +27,9 @@ def first_state(bank: MemoryBank) -> OnlineCoreset:
         bank.row_patch,
         tuple(frame.name for frame in bank.frames),
         sq_covering=sq_integer(bank.covering_radius, bank.scale),
+        sq_spacing=None if bank.fold_radius is None else sq_integer(bank.fold_radius, bank.scale),
+        row_fold=bank.row_fold,
+        folds=bank.folds,
         admission=recipe.admission,
         budget=budget,
     )
@@ -45,6 +48,9 @@ def state_of(bank: MemoryBank, learning: LearningState | None, first: OnlineCore
         sq_first=learning.sq_first,
         sq_fit=learning.sq_fit,
         budget=learning.budget,
+        row_fold=bank.row_fold,
+        folds=bank.folds,
+        thinned_at_first=learning.thinned_at_first,
     )
 
 
@@ -77,27 +83,55 @@ def bank_of(
         grid=first.grid,
         covering_radius=math.sqrt(state.sq_proven) * first.scale if state.thinned else first.covering_radius,
         calibration=calibration,
+        folds=first.folds,
+        fold_radius=first.fold_radius,
         created=created,
     )
 
 
-def calibration_of(first: MemoryBank, state: OnlineCoreset, scores: NDArray[np.float64], chain: Chain) -> Calibration:
+def vouching(first: Manifest, chain: Chain) -> NDArray[np.bool_]:
+    """Which calibration frames still vouch for the threshold, bool (n,): those that have not been learned since.
+
+    A learned frame is known by its name or by its embeddings. Until a frame is unlearned, its rows are in the bank and
+    would vouch for themselves. In a bank that began before version 3 all do, as they did then.
+
+    Args:
+        first: the manifest of generation 1.
+        chain: what has been confirmed so far.
+    """
+    learned = set(chain.frames) | {frame.sha256 for frame in chain.frames.values()}
+    stays = [first.version < 3 or not {frame.name, frame.sha256} & learned for frame in first.calibration]
+    return np.array(stays, dtype=bool)
+
+
+def calibration_of(
+    first: MemoryBank, state: OnlineCoreset, scores: NDArray[np.float64], chain: Chain, vouches: NDArray[np.bool_]
+) -> Calibration:
     """The calibration of a state of the rows: conformal, over the calibration frames' scores.
 
-    No confirmed frame vouches for itself: calibration frames are never learned, and where the recipe adds the scores of
-    the stream, they are those as first seen. Otherwise, where the rows are those of the fit, so is the calibration: the
-    fit scored its frames before they were rounded to stored integers.
+    No confirmed frame vouches for itself: a calibration frame that is learned leaves, and where the recipe adds the
+    scores of the stream, they are those as first seen. Otherwise, where the rows are those of the fit and no frame has
+    left, so is the calibration: where frames were given for the threshold alone, the fit scored them before they were
+    rounded to stored integers. Where too few frames are left for the rate, the best that they can aim at is taken.
 
     Args:
         first: generation 1.
         state: the rows.
-        scores: float64 (n,), of the calibration frames by these rows.
+        scores: float64 (n,), of the calibration frames by these rows, in the order in which they are stored.
         chain: what has been confirmed and has passed so far.
+        vouches: bool (n,), the frames that count.
+
+    Raises:
+        CalibrationError: no frame is left.
     """
     recipe = first.recipe
+    groups = np.array(first.calibration_groups, dtype=np.int32)[vouches] if first.calibration_groups else None
+    if not vouches.all():
+        scores = scores[vouches]
     if recipe.stream_scores and (chain.passed or chain.scores):
         confirmed = np.array(list(chain.scores.values()), dtype=np.float64)
-        return calibrate_with_stream(scores, np.array(chain.passed), confirmed, recipe.false_reject_rate)
-    if len(state.rows) == len(first.rows) and np.array_equal(state.rows, first.rows):
+        return calibrate_with_stream(scores, np.array(chain.passed), confirmed, recipe.false_reject_rate, groups)
+    if vouches.all() and len(state.rows) == len(first.rows) and np.array_equal(state.rows, first.rows):
         return first.calibration
-    return calibrate(scores, recipe.false_reject_rate)
+    count = len(scores) if groups is None else len(np.unique(groups))
+    return calibrate(scores, rate_in_reach(count, recipe.false_reject_rate), groups)

@@ -49,7 +49,7 @@ class GenerationStore(GenerationReader):
             BankFileError: the store cannot be written.
         """
         content = tensor_file.encode_patches(patches)
-        stored = StoredFrame(name=name, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+        stored = _stored_as(name, content)
         self._write(frame_file(stored, folder), content)
         return stored
 
@@ -125,6 +125,11 @@ class GenerationStore(GenerationReader):
                     calibration=tuple(calibration),
                     rejects=tuple(rejects),
                     log=log,
+                    folds=bank.folds,
+                    fold_radius=bank.fold_radius,
+                    proved=bank.calibration.proved,
+                    calibration_folds=bank.calibration_folds if number == 1 else (),
+                    calibration_groups=bank.calibration_groups if number == 1 else (),
                 )
             )
             self._write(manifest.tensors, tensors)
@@ -161,6 +166,15 @@ class GenerationStore(GenerationReader):
             self._blobs.write(name, content)
         except OSError as error:
             raise BankFileError(f"{self._path(name)}: cannot be written: {error}") from error
+
+
+def stored_frame(name: str, patches: Rows) -> StoredFrame:
+    """What `GenerationStore.keep` returns of a frame, before it is stored."""
+    return _stored_as(name, tensor_file.encode_patches(patches))
+
+
+def _stored_as(name: str, content: bytes) -> StoredFrame:
+    return StoredFrame(name=name, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
 
 
 def save_bank(bank: MemoryBank, url: str | Path, calibration: Sequence[StoredFrame] = ()) -> str:

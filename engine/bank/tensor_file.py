@@ -16,6 +16,8 @@ from patchline.engine.types import Rows
 Tensors: TypeAlias = Mapping[str, NDArray[Any]]
 WHOLE = {"rows": np.int16, "row_frame": np.int32, "row_patch": np.int32, "calibration_scores": np.float64}
 CHANGE = {**WHOLE, "removed": np.int32}
+LATER = {"calibration_groups": np.int32}
+"""Arrays that are there where a bank needs them."""
 PATCHES = {"patches": np.int16}
 
 
@@ -42,7 +44,7 @@ def apply_change(tensors: Tensors, before: MemoryBank, path: str) -> Tensors:
         name: np.concatenate([getattr(before, name)[stay], tensors[name]])
         for name in ("rows", "row_frame", "row_patch")
     }
-    return {**joined, "calibration_scores": tensors["calibration_scores"]}
+    return {**joined, **{name: array for name, array in tensors.items() if name.startswith("calibration_")}}
 
 
 def encode_patches(patches: Rows) -> bytes:
@@ -61,18 +63,22 @@ def decode_tensors(content: bytes, expected: Mapping[str, Any], path: str) -> Te
     except SafetensorError as error:
         raise BankFileError(f"{path}: foreign: not a safetensors file: {error}") from error
     types = {name: tensor.dtype for name, tensor in tensors.items()}
-    if types != {name: np.dtype(dtype) for name, dtype in expected.items()}:
+    known = {name: np.dtype(dtype) for name, dtype in expected.items()}
+    known |= {name: np.dtype(dtype) for name, dtype in LATER.items() if name in types and "rows" in known}
+    if types != known:
         raise BankFileError(f"{path}: foreign: holds {', '.join(f'{n} {t}' for n, t in sorted(types.items()))}")
     return tensors
 
 
 def _arrays(bank: MemoryBank, start: int) -> dict[str, NDArray[Any]]:
-    return {
+    groups = bank.calibration.groups
+    arrays: dict[str, NDArray[Any]] = {
         "rows": bank.rows[start:],
         "row_frame": bank.row_frame[start:],
         "row_patch": bank.row_patch[start:],
         "calibration_scores": bank.calibration.scores,
     }
+    return arrays if groups is None else arrays | {"calibration_groups": groups}
 
 
 def _encode(arrays: Tensors) -> bytes:

@@ -1,8 +1,9 @@
 """Which patches become rows of a memory bank: exact greedy k-centre for a fit, online greedy for learning.
 
 - `greedy.greedy_coreset`: the rows of a fit, by Gonzalez' farthest-first rule, exactly and in order.
-- `online.OnlineCoreset` with `learn` and its twin in steps, `learn_steps`: the rows as they learn. `admission` says
-  which patches of a frame join, `thinning` what stays over the row budget, `rows` how row numbers changed.
+- `online_state.OnlineCoreset`: the rows as they learn, fold by fold; `online.learn` and its twin in steps,
+  `learn_steps`, make the next state. `admission` says which patches of a frame join, `thinning` what stays over the
+  row budget, `rows` how row numbers changed.
 - `event_log.Learning`: the log of what was learned and aged; a replay without a frame unlearns it.
 
 Plain greedy makes a pass over all vectors for each centre. Three files of bounds avoid that, and `greedy_coreset` gives

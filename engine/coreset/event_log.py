@@ -14,7 +14,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from patchline.engine.coreset.online import OnlineCoreset, learn, without_rows
+from patchline.engine.coreset.online import learn
+from patchline.engine.coreset.online_state import OnlineCoreset, without_rows
 from patchline.engine.coreset.rows import Delta
 from patchline.engine.errors import EngineError
 from patchline.engine.numerics.integer_distances import sq_to_nearest
@@ -42,7 +43,7 @@ class Learning:
     """A recipe's log of events and the rows that it gives. Every change keeps both in step.
 
     Args:
-        first: the state that the fit left (`coreset.online.begin`).
+        first: the state that the fit left (`coreset.online_state.begin`).
         patches_of: reads a confirmed frame's patch embeddings back; they are not held here.
     """
 

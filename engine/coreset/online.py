@@ -1,164 +1,44 @@
 """The coreset as it learns: online greedy admission, and doubling where the row budget is reached.
 
 A confirmed frame's patches join, farthest first, while one lies farther from the bank than the admission radius r. Rows
-are then more than r apart, and every patch seen lies within r of a row. Where a row more than the budget k would be
-kept, r doubles and the rows are thinned: in their order, a row stays only if it lies farther than the new r from all
-that stay (the doubling algorithm of Charikar, Chekuri, Feder and Motwani, 1997; McCutchen and Khuller, 2008). What
-stays is the core; it alone decides which patches join it from then on.
+of one fold (`coreset.online_state`) are then r apart or more, and every patch seen lies within r of a row. Where a row
+more than the budget k would be kept, r doubles and the rows are thinned: in their order, a row stays only if it lies
+farther than the new r from all that stay (the doubling algorithm of Charikar, Chekuri, Feder and Motwani, 1997;
+McCutchen and Khuller, 2008). What stays is the core; it alone decides which patches join it from then on.
 
 Two of the k + 1 rows that forced a doubling from r to 2r share a centre of any k, so the best radius possible is r / 2
 or more; and what has been let go by then lies within 2r + r + r/2 + ... <= 4r of a row. Hence the guarantee, once the
 budget has been reached: every patch lies within 8 times the best radius possible for k rows. The core may be small, so
 other rows fill the budget (`coreset.thinning`), and patches farther than the first r from all rows go on joining them.
 
+Where the fit has K folds, each fold has a core of its own, and so has what was learned; one r serves all. Of the k + 1
+rows that forced a doubling, more than k / (K + 1) are then of one fold and apart, so that the same reasoning proves 8
+times the best radius for a (K + 1)-th of the budget, as long as the fit's covering radius is at most twice the first r.
+Whatever the folds are like, `OnlineCoreset.sq_proven` holds.
+
 Vectors are 16-bit integers with one scale a recipe, so squared distances are integers that float64 holds exactly in any
 order of summation (D * 2^32 < 2^53): the same frames in the same order give the same rows on any machine.
 """
 
-import math
 from collections.abc import Generator
-from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from patchline.engine.coreset.admission import admit
-from patchline.engine.coreset.rows import Delta, GrowingRows
-from patchline.engine.coreset.thinning import doubled, refill_steps
+from patchline.engine.coreset.online_state import Learnt, OnlineCoreset
+from patchline.engine.coreset.rows import Delta
+from patchline.engine.coreset.thinning import cores, doubled, refill_steps
 from patchline.engine.errors import EngineError
 from patchline.engine.numerics.integer_distances import (
     ScreenedRows,
     separated,
     sq_integer_pairs,
-    sq_norms,
     sq_to_nearest,
 )
 from patchline.engine.numerics.steps import finish
 from patchline.engine.types import Rows
-
-Learnt: TypeAlias = tuple["OnlineCoreset", Delta]
-"""The rows after, and how those before became them."""
-DIMENSIONS = 2**21
-"""Embeddings of fewer dimensions have squared distances below 2^53."""
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class OnlineCoreset:
-    """The rows of a memory bank and the state of their learning; never changed, each update makes another.
-
-    `rows` is int16 (M, D); row i came from patch `row_patch[i]` of frame `row_frame[i]`, int32 (M,), an index into
-    `frames`, which the fit's frames open. `sq_admission` is r squared, `sq_first` what it was at first, `sq_fit` the
-    squared covering radius of the fit over its own patches, all in the integers' units. At most `budget` rows are kept;
-    `core`, int64 ascending, are those more than r apart that prove the radius: all of them until rows are thinned.
-    `sq_norms`, float64 (M,), are the rows' squared lengths.
-    """
-
-    row_frame: NDArray[np.int32]
-    row_patch: NDArray[np.int32]
-    frames: tuple[str, ...]
-    sq_admission: int
-    sq_first: int
-    sq_fit: int
-    budget: int
-    core: NDArray[np.int64]
-    _growing: GrowingRows = field(repr=False)
-    sq_norms: NDArray[np.float64] = field(repr=False)
-
-    @property
-    def rows(self) -> Rows:
-        """The rows' values."""
-        return self._growing.values
-
-    @property
-    def sq_proven(self) -> float:
-        """Squared radius within which every patch seen is proven to lie of a row, in the integers' units.
-
-        With j doublings the chain of rows that stood in for a patch is at most R + 2r + 4r + ... + 2^j r long, R the
-        larger of the fit's covering radius and the first r.
-        """
-        first = math.sqrt(self.sq_first)
-        steps = math.sqrt(self.sq_admission) - first  # r + 2r + ... + 2^(j-1) r
-        return (max(first, math.sqrt(self.sq_fit)) + 2 * steps) ** 2
-
-    @property
-    def thinned(self) -> bool:
-        """Whether the row budget has ever been reached."""
-        return self.sq_admission > self.sq_first
-
-
-def begin(
-    rows: Rows,
-    row_frame: NDArray[np.int32],
-    row_patch: NDArray[np.int32],
-    frames: tuple[str, ...],
-    *,
-    sq_covering: int,
-    admission: float = 1.0,
-    budget: int,
-) -> OnlineCoreset:
-    """The state that a fit leaves: its greedy rows, and r a share of its covering radius.
-
-    Args:
-        rows: int16 (M, D), chosen by greedy k-center, so no two lie nearer than the covering radius.
-        row_frame, row_patch: int32 (M,), where they came from.
-        frames: names of the fit's frames.
-        sq_covering: the covering radius squared, in the integers' units.
-        admission: r as a share of the covering radius, 0.5 to 1: a smaller share would void the guarantee of 8.
-        budget: rows kept at most, M or more.
-
-    Raises:
-        EngineError: an argument lies outside its range.
-    """
-    if not 0.5 <= admission <= 1:
-        raise EngineError(f"admission is {admission:g}, expected 0.5 to 1 times the covering radius")
-    if budget < len(rows):
-        raise EngineError(f"the row budget is {budget}, expected at least the fit's {len(rows)} rows")
-    if rows.shape[1] >= DIMENSIONS:
-        raise EngineError(f"embeddings have {rows.shape[1]} dimensions, expected fewer than {DIMENSIONS}")
-    sq_first = math.ceil(sq_covering * admission**2)
-    return resume(
-        rows,
-        row_frame,
-        row_patch,
-        frames,
-        sq_admission=sq_first,
-        sq_first=sq_first,
-        sq_fit=sq_covering,
-        budget=budget,
-    )
-
-
-def resume(
-    rows: Rows,
-    row_frame: NDArray[np.int32],
-    row_patch: NDArray[np.int32],
-    frames: tuple[str, ...],
-    *,
-    sq_admission: int,
-    sq_first: int,
-    sq_fit: int,
-    budget: int,
-) -> OnlineCoreset:
-    """A state as it was stored; see `OnlineCoreset` for what each is."""
-    thinned = sq_admission > sq_first
-    return OnlineCoreset(
-        row_frame=row_frame,
-        row_patch=row_patch,
-        frames=frames,
-        sq_admission=sq_admission,
-        sq_first=sq_first,
-        sq_fit=sq_fit,
-        budget=budget,
-        core=separated(rows, sq_admission) if thinned else np.arange(len(rows)),
-        _growing=GrowingRows(rows),
-        sq_norms=sq_norms(rows),
-    )
-
-
-def sq_integer(radius: float, scale: float) -> int:
-    """The squared distance, in the integers' units, whose root times `scale` (a power of two) is `radius`."""
-    return round((radius / scale) ** 2)
 
 
 def learn(
@@ -202,7 +82,7 @@ def learn_steps(
     may_join = np.arange(len(patches)) if living is None else np.flatnonzero(living)
     if not state.thinned:
         joined = _outside(state, patches, may_join, nearest, state.sq_admission, state.budget - len(state.rows) + 1)
-        state, total = _take(state, patches, joined, core=True)
+        state, total = state.with_patches(patches, joined, np.ones(len(joined), dtype=bool))
         if len(state.core) <= state.budget:
             return state, total
         state, delta = yield from _thin_steps(state)
@@ -244,14 +124,14 @@ def _learn_thinned_steps(
     while True:
         sq = sq_to_nearest(patches[may_join], state.rows[state.core])[0]
         joined = admit(patches[may_join], sq, state.sq_admission, state.budget - len(state.core) + 1)
-        state, delta = _take(state, patches, may_join[joined], core=True)
+        state, delta = state.with_patches(patches, may_join[joined], np.ones(len(joined), dtype=bool))
         total = total.then(delta)
         if len(state.core) <= state.budget:
             break
         state, delta = yield from _thin_steps(state)
         total = total.then(delta)
     joined = _outside(state, patches, may_join, nearest, state.sq_first, len(may_join))
-    state, delta = _take(state, patches, joined, core=False)
+    state, delta = state.with_patches(patches, joined, _apart_from_core(state, patches[joined]))
     total = total.then(delta)
     state, delta = yield from _thin_steps(state)
     return state, total.then(delta)
@@ -259,47 +139,28 @@ def _learn_thinned_steps(
 
 def _thin_steps(state: OnlineCoreset) -> Generator[None, None, Learnt]:
     """Bring the rows under the budget, if there are more: r doubles while the core alone is larger, and other rows stay
-    farthest first.
+    farthest first. Folds whose rows lie nearer than r are thinned at r before it doubles.
     """
     before = len(state.rows)
     if before <= state.budget:
         return state, Delta.none(before)
-    core, sq_radius = doubled(state.rows, state.core, state.sq_admission, state.budget)
-    kept = yield from refill_steps(state.rows, core, state.budget)
-    return _only(replace(state, core=core, sq_admission=sq_radius), kept), Delta(kept, before, len(kept))
+    core, at_first = state.core, state.thinned_at_first
+    if state.folds > 1 and not state.thinned:
+        core = cores(state.rows, state.row_fold, state.sq_apart)
+        at_first = len(core) < before
+    core, sq_radius = doubled(state.rows, core, state.sq_admission, state.budget, state.row_fold)
+    kept = yield from refill_steps(state.rows, core, state.budget, state.row_fold)
+    state = replace(state, core=core, sq_admission=sq_radius, thinned_at_first=at_first)
+    return state.only(kept), Delta(kept, before, len(kept))
 
 
-def without_rows(state: OnlineCoreset, gone: NDArray[np.bool_]) -> Learnt:
-    """The state without the rows marked in `gone`, bool (M,); frames and radius stay."""
-    kept = np.flatnonzero(~gone)
-    if not len(kept):
-        raise EngineError("no row would be left in the memory bank")
-    return _only(state, kept), Delta(kept, len(gone), len(kept))
-
-
-def _only(state: OnlineCoreset, kept: NDArray[np.int64]) -> OnlineCoreset:
-    """The state with some of its rows, int64 ascending."""
-    return replace(
-        state,
-        row_frame=state.row_frame[kept],
-        row_patch=state.row_patch[kept],
-        core=np.flatnonzero(np.isin(kept, state.core)),
-        _growing=GrowingRows(state.rows[kept]),
-        sq_norms=state.sq_norms[kept],
-    )
-
-
-def _take(state: OnlineCoreset, patches: Rows, joined: NDArray[np.int64], *, core: bool) -> Learnt:
-    """Append patches `joined` of the newest frame as rows."""
-    before, after = len(state.rows), len(state.rows) + len(joined)
-    new = patches[joined]
-    frame = np.full(len(new), len(state.frames) - 1, dtype=np.int32)
-    state = replace(
-        state,
-        row_frame=np.concatenate([state.row_frame, frame]),
-        row_patch=np.concatenate([state.row_patch, joined.astype(np.int32)]),
-        core=np.concatenate([state.core, np.arange(before, after)]) if core else state.core,
-        _growing=state._growing.with_more(new),
-        sq_norms=np.concatenate([state.sq_norms, sq_norms(new)]),
-    )
-    return state, Delta(np.arange(before), before, after)
+def _apart_from_core(state: OnlineCoreset, new: Rows) -> NDArray[np.bool_]:
+    """Which rows, int16 (J, D), that join beside the core are of it all the same, bool (J,): within r of another fold's
+    core they may lie, and r from that of their own. Where there is one fold, none is.
+    """
+    of_core = np.zeros(len(new), dtype=bool)
+    if state.folds > 1:
+        own = state.core[state.row_fold[state.core] == state.learned_fold]
+        kept = separated(np.concatenate([state.rows[own], new]), state.sq_apart)
+        of_core[kept[kept >= len(own)] - len(own)] = True
+    return of_core

@@ -1,7 +1,8 @@
-"""From good images to generation 1 of a memory bank: embeddings, scale, coreset, calibration.
+"""From good images to generation 1 of a memory bank: embeddings, scale, coresets of the folds, calibration.
 
-Images stream: each is read once, brought to the recipe's size and embedded; its embeddings go to a memory-mapped file,
-held-out images to another until the bank is there. So memory does not grow with the number of images.
+Images stream: each is read once, brought to the recipe's size and embedded; its embeddings go to the memory-mapped file
+of its fold. The coresets of the folds together are the bank, and each image is scored by the rows of the other folds.
+So every image gives rows, every image carries the threshold, and memory does not grow with the number of images.
 """
 
 from collections.abc import Callable, Iterable, Sequence, Sized
@@ -12,14 +13,17 @@ from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
 import numpy as np
+from msgspec import structs
 
-from patchline.engine.bank.calibration import calibrate, check_promise, draw_held_out
+from patchline.engine.bank.calibration import Calibration, calibrate
 from patchline.engine.bank.events import StoredFrame
+from patchline.engine.bank.figures import Figures, figures_of, proved_rate, why_unproved
 from patchline.engine.bank.memory_bank import FrameOrigin, MemoryBank
-from patchline.engine.errors import CalibrationError, EngineError, PrecisionError
+from patchline.engine.errors import EngineError, PrecisionError
 from patchline.engine.features.extractor import Runtime, load_backbone
 from patchline.engine.features.quantisation import processor
 from patchline.engine.features.tiling import TiledExtractor
+from patchline.engine.fitting.folds import Plan, plan_folds, plan_split
 from patchline.engine.fitting.precision import (
     PrecisionCheck,
     compare,
@@ -29,11 +33,13 @@ from patchline.engine.fitting.precision import (
     speed_over,
     spread_evenly,
 )
+from patchline.engine.fitting.reading import NamedImage, Reading, StageProgress, refuse_the_same
 from patchline.engine.fitting.scratch import ImageSpool, KeptPatches
-from patchline.engine.fitting.stages import FitStages, NamedImage, StageProgress, ignore_progress
+from patchline.engine.fitting.stages import EmbeddedImages, FitStages, ignore_progress
+from patchline.engine.fitting.union import Union, score_by_other_folds, union_of
 from patchline.engine.numerics.device import Precision, resolve_device
 from patchline.engine.recipe import Recipe, check_recipe
-from patchline.engine.types import Rows
+from patchline.engine.types import Doubles, Rows
 
 Keep: TypeAlias = Callable[[str, Rows], StoredFrame]
 """Stores a frame's patch embeddings, int16 (P, D), under its name."""
@@ -41,7 +47,9 @@ Keep: TypeAlias = Callable[[str, Rows], StoredFrame]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FitReport:
-    """What a fit made: the bank and its vital figures. `promise` is a sentence; `seconds` are by stage."""
+    """What a fit made: the bank and its vital figures. `promise` is a sentence, `figures` are what it rests on, with
+    the rate that was asked for; `seconds` are by stage.
+    """
 
     bank: MemoryBank
     rows: int
@@ -49,6 +57,7 @@ class FitReport:
     radius: float
     threshold: float
     promise: str
+    figures: Figures
     seconds: dict[str, float]
     calibration: tuple[StoredFrame, ...] = ()
     """The calibration frames as `keep` has stored them; empty where they stay with the bank."""
@@ -62,6 +71,7 @@ def fit(
     *,
     groups: Sequence[int] | None = None,
     calibration: Iterable[NamedImage] | None = None,
+    calibration_groups: Sequence[int] | None = None,
     device: str = "auto",
     runtime: Runtime = "auto",
     precision: Precision = "auto",
@@ -73,21 +83,26 @@ def fit(
     """Fit a memory bank to images of good parts.
 
     The same images, recipe and seed give the same bank on the same machine. A fit on 20,000 images takes the memory of
-    one on 200, but for the bank itself and 16 bytes a patch; the embeddings need 2 bytes a value on disk. Once
-    `save_bank` has stored it, the bank can learn: the calibration frames' embeddings, from which every later threshold
-    follows, are stored with it.
+    one on 200, but for the bank itself and 16 bytes a patch of a fold; the embeddings need 2 bytes a value on disk.
+    Once `save_bank` has stored it, the bank can learn: the calibration frames' embeddings, from which every later
+    threshold follows, are stored with it.
+
+    Images are dealt into five folds, or as many as there are groups. Where they are too few for the recipe's
+    false-reject rate, the lowest that they can aim at is taken: the bank's recipe states it, and `FitReport.figures`
+    has both.
 
     A recipe whose backbone states less than float32 is fitted in it, and beside it in float32 for the rows alone: what
-    the precision does to the scores of held-out images is measured (`fitting.precision`), and refused beyond a margin.
+    the precision does to the scores of good images is measured (`fitting.precision`), and refused beyond a margin.
 
     Args:
         images: (name, RGB uint8 (H, W, 3)) of good parts, at any size; read once, on a thread of its own. Where they
-            have no length, or are embedded twice for the sake of a precision, their pixels go through a temporary file
-            first: which ones are held out hangs on their number.
+            have no length, or are needed twice (for a precision, or to be compared with images for calibration), their
+            pixels go through a temporary file first.
         recipe: how they are inspected.
-        groups: the group of each image, any numbers: where one of a group is held out, the others of it are neither
-            held out nor fitted. Each image is a group of its own where it is None.
-        calibration: further good images, for the threshold alone. Without them `fit` holds some of `images` out.
+        groups: the group of each image, any numbers: copies of one part stay together in a fold, and weigh as one image
+            in the threshold. Each image is its own group where it is None.
+        calibration: further good images, for the threshold alone; no row is then passed over for any of them.
+        calibration_groups: the group of each of these; each its own where it is None.
         device: `auto`, `cpu` or `cuda[:N]`.
         runtime: what runs the backbone on a CPU.
         precision: how the device computes what the recipe states in float32.
@@ -102,7 +117,8 @@ def fit(
         The bank, which is generation 1, and its vital figures.
 
     Raises:
-        CalibrationError: the good images cannot promise the recipe's false-reject rate.
+        CalibrationError: there are no images, one group alone, or images of the fit among those for calibration; before
+            a backbone is loaded.
         PrecisionError: in the recipe's precision a held-out score moves farther than the margin.
         EngineError: the temporary files do not fit on the disk, or the groups are not one an image.
         RecipeError, WeightsError, DeviceError, ImageError: as their names say.
@@ -115,53 +131,51 @@ def fit(
         >>> rng = np.random.default_rng(0)
         >>> good = [(f"part-{n}", rng.integers(90, 110, (64, 64, 3), dtype=np.uint8)) for n in range(16)]
         >>> recipe = Recipe(
-        ...     name="part", backbone=preset("efficientnet_lite0"), image_size_px=(64, 64), false_reject_rate=0.2
+        ...     name="part", backbone=preset("efficientnet_lite0"), image_size_px=(64, 64), least_rows=100
         ... )
         >>> report = fit(good, recipe, device="cpu")
         >>> report.bank.generation, report.bank.grid, report.patches
-        (1, (8, 8), 768)
-        >>> report.rows  # 1 % of the patches of 12 images; the other 4 were held out for the threshold
-        8
+        (1, (8, 8), 1024)
+        >>> report.rows  # 1 % of the patches would be 10
+        100
+        >>> report.figures.asked, report.figures.aimed  # 16 images can aim at 1 in 17
+        (0.05, 0.0589)
     """
     check_recipe(recipe)
     lower = recipe.backbone.precision != "float32"
     processor.check(recipe.backbone, resolve_device(device), runtime, precision)
+    reading = Reading(recipe, progress or ignore_progress)
 
     def stages(of: Recipe) -> FitStages:
         extractor = load_backbone(of.backbone, resolve_device(device), runtime, precision)
-        return FitStages(of, extractor, TiledExtractor(of, extractor), progress or ignore_progress)
+        return FitStages(of, extractor, TiledExtractor(of, extractor), reading)
 
-    work = float32 = stages(in_float32(recipe))
-    stored: list[StoredFrame] = []
     with ExitStack() as files:
         folder = Path(files.enter_context(TemporaryDirectory(prefix="patchline-fit-", dir=scratch)))
         held_out = files.enter_context(ImageSpool(folder / "held-out", recipe.image_size_px))
+        everything = files.enter_context(ImageSpool(folder / "images", recipe.image_size_px))
         kept = files.enter_context(closing(KeptPatches(scratch)))
         if calibration is not None:
-            work.spool(calibration, held_out)
-            check_promise(len(held_out), recipe.false_reject_rate)
-        if lower or not isinstance(images, Sized):
-            everything = files.enter_context(ImageSpool(folder / "images", recipe.image_size_px))
-            work.spool(images, everything)
+            reading.spool(calibration, held_out)
+        if lower or calibration is not None or not isinstance(images, Sized):
+            reading.spool(images, everything)
             images = everything
-        total = len(images)
-        if groups is not None and len(groups) != total:
-            raise EngineError(f"groups: found {len(groups)}, expected one for each of {total} images")
-        drawn, aside = frozenset[int](), frozenset[int]()
         if calibration is None:
-            drawn, aside = draw_held_out(range(total) if groups is None else groups, recipe)
-        unfitted = drawn | aside
-        if total == len(unfitted):
-            raise CalibrationError(f"recipe {recipe.name!r}: no good images were left to fit the bank to")
+            plan = plan_folds(_each_its_own(groups, len(images), "groups"), recipe)
+        else:
+            of_each = _each_its_own(calibration_groups, len(held_out), "calibration_groups")
+            plan = plan_split(len(images), of_each, recipe)
+            refuse_the_same(recipe, everything, held_out)
+        asked, recipe = recipe.false_reject_rate, structs.replace(recipe, false_reject_rate=plan.rate)
+        work = float32 = stages(in_float32(recipe))
         if lower:
             if recipe.backbone.precision == "int8" and not recipe.backbone.ranges:
-                looked_at = spread_evenly([position for position in range(total) if position not in unfitted])
-                recipe = observe(recipe, (im for p, (_, im) in enumerate(images) if p in looked_at), float32)
-            work = replace(stages(recipe), seconds=float32.seconds)
-        embedded = work.embed(images, total, drawn, aside, held_out, files, folder)
-        vectors, scale, grid = embedded.file.rows(), embedded.file.scale, embedded.grid
-        coreset = work.choose(vectors, scale, folder)
-        rows = np.ascontiguousarray(vectors[coreset.indices])
+                looked_at = spread_evenly(range(len(everything)))
+                recipe = observe(recipe, (im for p, (_, im) in enumerate(everything) if p in looked_at), float32)
+            work = stages(recipe)
+        embedded = work.embed(images, plan, len(plan.groups), files, folder)
+        union = union_of(embedded, work.choose(embedded, folder))
+        stored: list[StoredFrame] = []
 
         def put_by(name: str, patches: Rows) -> None:
             if keep is None or lower:
@@ -169,44 +183,75 @@ def fit(
             else:
                 stored.append(keep(name, patches))
 
-        scores = work.scores(held_out, rows, scale, put_by)
-        calibrated = calibrate(scores, recipe.false_reject_rate)
+        if plan.folds == 1:
+            scores = np.array(work.scores(held_out, len(held_out), union.rows, embedded.scale, put_by))
+        else:
+            scores = score_by_other_folds(embedded, union, plan, reading, put_by)
+        unproved = why_unproved(recipe, plan.fold_sizes, plan.group_count, len(plan.groups)) if plan.folds > 1 else ""
+        calibrated = _calibrated(scores, plan, unproved)
         check = None
         if lower:
-            fitted = (image for position, (_, image) in enumerate(images) if position not in unfitted)
-            in_full = score_in_float32(float32, fitted, held_out, coreset.indices)
-            speed = speed_over(float32, work, next(image for _, image in held_out))
-            check = compare(recipe, scores, in_full, speed)
+            in_full = score_in_float32(float32, everything, held_out, union, plan)
+            speed = speed_over(float32, work, next(image for _, image in everything))
+            check = compare(recipe, scores, in_full, speed, np.array(plan.groups, dtype=np.int32))
             if not check.holds:
                 raise PrecisionError(f"recipe {recipe.name!r}: {check}; expected a fit in float32")
         calibration_patches = kept.frames()
         if lower and keep is not None:  # only now, as a store keeps nothing of a precision that does not hold
             stored += [keep(name, patches) for name, patches in calibration_patches]
             calibration_patches = ()
-    patches_per_frame = grid[0] * grid[1]
-    used, row_frame = np.unique(coreset.indices // patches_per_frame, return_inverse=True)
-    bank = MemoryBank(
-        recipe=recipe,
-        generation=1,
-        rows=rows,
-        scale=scale,
-        frames=tuple(FrameOrigin(name=embedded.names[frame]) for frame in used),
-        row_frame=row_frame.astype(np.int32),
-        row_patch=(coreset.indices % patches_per_frame).astype(np.int32),
-        grid=grid,
-        covering_radius=coreset.radius,
-        calibration=calibrated,
-        created=created,
-        calibration_patches=calibration_patches,
-    )
+        bank = replace(
+            _bank(recipe, embedded, union, plan, calibrated), created=created, calibration_patches=calibration_patches
+        )
     return FitReport(
         bank=bank,
-        rows=len(rows),
-        patches=len(embedded.names) * patches_per_frame,
+        rows=len(bank.rows),
+        patches=len(embedded.names) * embedded.grid[0] * embedded.grid[1],
         radius=bank.covering_radius,
         threshold=bank.threshold,
         promise=bank.promise,
-        seconds=work.seconds,
+        figures=figures_of(bank.calibration, asked=asked, folds=plan.folds, unproved=unproved),
+        seconds=reading.seconds,
         calibration=tuple(stored),
         precision=check,
+    )
+
+
+def _each_its_own(groups: Sequence[int] | None, count: int, argument: str) -> Sequence[int]:
+    """Group numbers from 0 up in the order in which groups come; raises EngineError for another number of them."""
+    if groups is None:
+        return range(count)
+    if len(groups) != count:
+        raise EngineError(f"{argument}: found {len(groups)}, expected one for each of {count} images")
+    numbers: dict[int, int] = {}
+    return [numbers.setdefault(group, len(numbers)) for group in groups]
+
+
+def _calibrated(scores: Doubles, plan: Plan, unproved: str) -> Calibration:
+    proved = None if plan.folds == 1 or unproved else proved_rate(plan.rate, len(plan.fold_of), plan.folds)
+    return calibrate(scores, plan.rate, np.array(plan.groups, dtype=np.int32), proved)
+
+
+def _bank(recipe: Recipe, embedded: EmbeddedImages, union: Union, plan: Plan, calibration: Calibration) -> MemoryBank:
+    """Generation 1, of these rows and this threshold."""
+    by_folds = plan.folds > 1
+    used, row_frame = np.unique(union.position, return_inverse=True)
+    return MemoryBank(
+        recipe=recipe,
+        generation=1,
+        rows=union.rows,
+        scale=embedded.scale,
+        frames=tuple(
+            FrameOrigin(name=embedded.names[position], fold=plan.fold_of[position] if by_folds else None)
+            for position in used.tolist()
+        ),
+        row_frame=row_frame.astype(np.int32),
+        row_patch=union.patch.astype(np.int32),
+        grid=embedded.grid,
+        covering_radius=union.radius,
+        calibration=calibration,
+        folds=plan.folds,
+        fold_radius=union.fold_radius if by_folds else None,
+        calibration_folds=tuple(plan.fold_of[position] for position in plan.calibrated),
+        calibration_groups=plan.groups if len(set(plan.groups)) < len(plan.groups) else (),
     )

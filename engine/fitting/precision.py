@@ -1,7 +1,8 @@
 """A precision below float32 is taken only where it costs nothing: a fit measures what it does to scores and verdicts.
 
 With int8, images of the fit show the range of each tensor first (`observe`). Once the bank is fitted, the same patches
-are kept in float32 too, and the images that were held out for the threshold are scored by both banks (`compare`). The
+are kept in float32 too, and the images that carry the threshold are scored by both banks, each without the rows of its
+own fold (`compare`). The
 rows are the same patches on purpose: another choice of rows alone moves scores, whatever the precision.
 
 Doubles of two precisions are compared by where they lie between the median of their own bank's scores, 0, and its
@@ -14,16 +15,19 @@ from time import perf_counter
 
 import numpy as np
 from msgspec import structs
+from numpy.typing import NDArray
 
 from patchline.engine.bank.calibration import calibrate
 from patchline.engine.features import batch_norm, network
 from patchline.engine.features.quantisation import int8
+from patchline.engine.fitting.folds import Plan
 from patchline.engine.fitting.scratch import ImageSpool
 from patchline.engine.fitting.stages import FitStages, batches
+from patchline.engine.fitting.union import Union
 from patchline.engine.numerics.quantise import quantise, scale_for
 from patchline.engine.numerics.timing import quickest_s
 from patchline.engine.recipe import Recipe
-from patchline.engine.types import Doubles, Floats, Image, Indices
+from patchline.engine.types import Doubles, Floats, Image
 
 OBSERVED = 32
 """Images by which the ranges are observed, spread evenly over those of the fit."""
@@ -85,34 +89,51 @@ def spread_evenly(positions: Sequence[int], count: int = OBSERVED) -> frozenset[
     return frozenset(positions[i] for i in np.linspace(0, len(positions) - 1, min(count, len(positions)), dtype=int))
 
 
-def score_in_float32(float32: FitStages, fitted: Iterable[Image], held_out: ImageSpool, indices: Indices) -> Doubles:
-    """Doubles of held-out images, float64 (n,), by a float32 bank of the patches that another bank is made of.
+def score_in_float32(float32: FitStages, images: ImageSpool, held_out: ImageSpool, union: Union, plan: Plan) -> Doubles:
+    """Scores of good images, float64 (n,), by a float32 bank of the patches that another bank is made of.
 
     Args:
         float32: the stages of the recipe in float32.
-        fitted: the images of the fit in order, without those that were held out.
-        held_out: these.
-        indices: int64 (M,), the other bank's rows as positions among all patches of the fit.
+        images: the images of the fit in order.
+        held_out: those that carry the threshold where the plan names none of the fit's.
+        union: the other bank's rows.
+        plan: the fold of each image, and which of them carry the threshold.
     """
-    frames, patches = np.divmod(indices, float32.tiled.grid[0] * float32.tiled.grid[1])
     rows: Floats = np.empty((0, 0), dtype=np.float32)
-    used = set(frames.tolist())
+    used = set(union.position.tolist())
     done = 0
-    with float32.timed("measure"):
-        for batch in batches(((frame, image) for frame, image in enumerate(fitted) if frame in used), float32.batch):
-            for (frame, _), bands in zip(batch, float32.embeddings([image for _, image in batch]), strict=True):
+    with float32.reading.timed("measure"):
+        chosen = ((position, image) for position, image in enumerate(images) if position in used)
+        for batch in batches(chosen, float32.batch):
+            for (position, _), bands in zip(batch, float32.embeddings([i for _, (_, i) in batch]), strict=True):
                 values = np.concatenate(list(bands))
                 if not len(rows):
-                    rows = np.empty((len(indices), values.shape[1]), dtype=np.float32)
-                own = np.flatnonzero(frames == frame)
-                rows[own] = values[patches[own]]
+                    rows = np.empty((len(union.rows), values.shape[1]), dtype=np.float32)
+                own = np.flatnonzero(union.position == position)
+                rows[own] = values[union.patch[own]]
             done += len(batch)
-            float32.report("measure", done, len(used))
+            float32.reading.report("measure", done, len(used))
     scale = scale_for(float(np.abs(rows).max()))
-    return float32.scores(held_out, quantise(rows, scale), scale, lambda _name, _patches: None)
+    stored = quantise(rows, scale)
+    if plan.folds == 1:
+        return np.array(float32.scores(held_out, len(held_out), stored, scale, lambda _name, _patches: None))
+    scores: dict[int, float] = {}
+    for fold in range(plan.folds):
+        own_fold = [position for position in plan.calibrated if plan.fold_of[position] == fold]
+        of_fold = (image for position, image in enumerate(images) if position in own_fold)
+        others = stored[union.fold != fold]
+        found = float32.scores(of_fold, len(own_fold), others, scale, lambda _name, _patches: None)
+        scores |= zip(own_fold, found, strict=True)
+    return np.array([scores[position] for position in plan.calibrated])
 
 
-def compare(recipe: Recipe, scores: Doubles, float32: Doubles, speed: float = 1.0) -> PrecisionCheck:
+def compare(
+    recipe: Recipe,
+    scores: Doubles,
+    float32: Doubles,
+    speed: float = 1.0,
+    groups: NDArray[np.int32] | None = None,
+) -> PrecisionCheck:
     """What a recipe's precision does to the scores of the same held-out good frames.
 
     Args:
@@ -120,8 +141,9 @@ def compare(recipe: Recipe, scores: Doubles, float32: Doubles, speed: float = 1.
         scores: float64 (n,), in that precision.
         float32: float64 (n,), in float32.
         speed: how many times as fast as in float32 a frame is embedded.
+        groups: int32 (n,), of the frames; each its own where it is None.
     """
-    here, there = (_places(s, calibrate(s, recipe.false_reject_rate).threshold) for s in (scores, float32))
+    here, there = (_places(s, calibrate(s, recipe.false_reject_rate, groups).threshold) for s in (scores, float32))
     return PrecisionCheck(
         precision=recipe.backbone.precision,
         moved=float(np.nan_to_num(np.abs(here - there), nan=np.inf).max()),

@@ -1,9 +1,9 @@
 """Temporary files of a fit, so that its memory stays bounded by one image, however many images there are.
 
-Images that are held out wait in an `ImageSpool`. Patch embeddings go to an `EmbeddingFile`, as 16-bit integers with one
-scale; those of the calibration frames, which learning needs later, to a `KeptPatches`. At 2 bytes a value, 20,000
-images at 512 px with 4,096 patches of 1,536 values each are 252 GB on disk, not 503 GB as float32 in memory. Embeddings
-are read back as memory maps, whose pages the operating system may drop.
+Images that are needed again wait in an `ImageSpool`. Patch embeddings go to an `EmbeddingFile` for each fold, as 16-bit
+integers with one scale; those of the calibration frames, which learning needs later, to a `KeptPatches`. At 2 bytes a
+value, 20,000 images at 512 px with 4,096 patches of 1,536 values each are 252 GB on disk, not 503 GB as float32 in
+memory. Embeddings are read back as memory maps, whose pages the operating system may drop.
 """
 
 from collections.abc import Iterator
@@ -108,11 +108,15 @@ class EmbeddingFile(ScratchFile):
         needed = scale_for(float(np.abs(values).max(initial=0.0)))
         if self._scale is None:
             self._scale = needed
-        while needed > self._scale:
-            self._halve()
-            self._scale *= 2
-        self._file.write(quantise(values, self._scale).tobytes())
+        self.raise_scale(needed)
+        self._file.write(quantise(values, self.scale).tobytes())
         self._count += len(values)
+
+    def raise_scale(self, scale: float) -> None:
+        """Bring what is on file to a scale, a power of two no smaller than the file's, as a larger image does."""
+        while self.scale < scale:
+            self._halve()
+            self._scale = 2 * self.scale
 
     def rows(self) -> Rows:
         """All patches so far, int16 (N, D), memory-mapped and read-only; valid until this file is closed."""

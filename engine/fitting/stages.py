@@ -1,12 +1,11 @@
-"""The stages of a fit: images are read and embedded onto a file, rows are chosen, held-out images are scored.
+"""The stages of a fit: images are embedded onto files, rows are chosen fold by fold, good images are scored.
 
 `fitting.fit` calls them in order. `FitStages` holds what they share, and how far they are and how long they took.
 """
 
 import shutil
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -18,10 +17,11 @@ from numpy.typing import NDArray
 from patchline.engine.coreset.greedy import Coreset, greedy_coreset
 from patchline.engine.errors import EngineError
 from patchline.engine.features.extractor import FeatureExtractor
-from patchline.engine.features.preprocess import prepare
 from patchline.engine.features.tiling import TiledExtractor
-from patchline.engine.fitting.prefetch import Item, read_ahead
-from patchline.engine.fitting.scratch import EmbeddingFile, ImageSpool
+from patchline.engine.fitting.folds import Plan, rows_wanted
+from patchline.engine.fitting.prefetch import Item
+from patchline.engine.fitting.reading import NamedImage, Reading
+from patchline.engine.fitting.scratch import EmbeddingFile
 from patchline.engine.inspection.judge import score_of
 from patchline.engine.inspection.scoring import Scorer
 from patchline.engine.numerics.quantise import dequantise, quantise
@@ -29,9 +29,6 @@ from patchline.engine.recipe import Recipe, check_projection
 from patchline.engine.search.factory import make_search
 from patchline.engine.types import Image, Rows
 
-NamedImage: TypeAlias = tuple[str, Image]
-StageProgress: TypeAlias = Callable[[str, int, int], None]
-"""Called with the stage's name, how much of it is done and how much there is."""
 KeepPatches: TypeAlias = Callable[[str, Rows], None]
 """Puts by a frame's patch embeddings, int16 (P, D), under its name."""
 BATCH = 8
@@ -40,22 +37,35 @@ BATCH = 8
 
 @dataclass(slots=True)
 class EmbeddedImages:
-    """Patch embeddings on file, the patch grid (h, w), and the names of the images that they came from, in order."""
+    """Patch embeddings of each fold on a file of its own, all of one scale, and the patch grid (h, w).
 
-    file: EmbeddingFile
+    `names` are all images' in order; `positions` are those of each fold's images in that order.
+    """
+
+    files: list[EmbeddingFile]
     grid: tuple[int, int]
     names: list[str] = field(default_factory=list)
+    positions: list[list[int]] = field(default_factory=list)
+
+    @property
+    def scale(self) -> float:
+        """What one unit of the integers stands for."""
+        return self.files[0].scale
+
+    def images(self, fold: int) -> Iterator[tuple[int, Rows]]:
+        """The images of a fold, in order: position, and patch embeddings, int16 (P, D), memory-mapped."""
+        patches = self.files[fold].rows().reshape(len(self.positions[fold]), self.grid[0] * self.grid[1], -1)
+        yield from zip(self.positions[fold], patches, strict=True)
 
 
 @dataclass(slots=True)
 class FitStages:
-    """One fit's stages: what they share, how far they are and how long they took, in `seconds`."""
+    """One fit's stages: what they share. `reading` says how far they are and how long they took."""
 
     recipe: Recipe
     extractor: FeatureExtractor
     tiled: TiledExtractor
-    report: StageProgress
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("read", "embed"), 0.0))
+    reading: Reading
 
     @property
     def batch(self) -> int:
@@ -64,80 +74,48 @@ class FitStages:
             return 1
         return max(BATCH, self.extractor.batch_size(self.recipe.image_size_px))
 
-    def spool(self, images: Iterable[NamedImage], spool: ImageSpool) -> None:
-        """Read images and put them by."""
-        total = len(images) if isinstance(images, Sized) else 0
-        for name, image in self.prepared(images, total):
-            spool.append(name, image)
-
-    def prepared(self, images: Iterable[NamedImage], total: int) -> Iterator[NamedImage]:
-        """Images at the recipe's size, read ahead on another thread."""
-        ahead = read_ahead((name, prepare(image, self.recipe.image_size_px)) for name, image in images)
-        done = 0
-        while True:
-            with self.timed("read"):
-                item = next(ahead, None)
-            if item is None:
-                return
-            done += 1
-            self.report("read", done, max(total, done))
-            yield item
-
     def embed(
-        self,
-        images: Iterable[NamedImage],
-        total: int,
-        drawn: frozenset[int],
-        aside: frozenset[int],
-        held_out: ImageSpool,
-        files: ExitStack,
-        folder: Path,
+        self, images: Iterable[NamedImage], plan: Plan, calibration: int, files: ExitStack, folder: Path
     ) -> EmbeddedImages:
-        """Embed the images whose positions were not drawn; those that were go to `held_out`.
+        """Embed all images, each onto the file of its fold.
 
         Args:
             images: in order, each once.
-            total: how many there are.
-            drawn: positions, from 0, of the images to hold out.
-            aside: positions of images to pass over.
-            held_out: takes them; where images for calibration were given, it holds these, and none is drawn.
-            files: closes the file of embeddings.
-            folder: where that file is made.
+            plan: how many there are, and the fold of each.
+            calibration: frames whose embeddings are kept beside the fit's.
+            files: closes the files of embeddings.
+            folder: where they are made.
 
         Raises:
             EngineError: another number of images came, or the embeddings do not fit on the disk.
             RecipeError: the recipe projects to more dimensions than an embedding has.
         """
-        grid = self.tiled.grid
+        total, grid = len(plan.fold_of), self.tiled.grid
         result: EmbeddedImages | None = None
-        batch: list[NamedImage] = []
-        wanted, seen = total - len(drawn) - len(aside), 0
-        calibration = len(drawn) or len(held_out)
-        for position, (name, image) in enumerate(self.prepared(images, total)):
-            seen += 1
-            if position in drawn:
-                held_out.append(name, image)
-            elif position not in aside:
-                batch.append((name, image))
-            if not batch or (len(batch) < self.batch and seen < total):
-                continue
-            with self.timed("embed"):
-                for bands in self.embeddings([image for _, image in batch]):
+        seen = 0
+        for batch in batches(self.reading.prepared(images, total), self.batch):
+            with self.reading.timed("embed"):
+                for (name, _), bands in zip(batch, self.embeddings([image for _, image in batch]), strict=True):
+                    if seen == total:
+                        raise EngineError(f"images: {total} were announced, more came")
                     for band in bands:
                         if result is None:
-                            check_projection(self.recipe, band.shape[1])
-                            values = wanted * (band.shape[1] + (self.recipe.projection or 0))
-                            values += calibration * band.shape[1]  # they are kept, so that the bank can learn
+                            D = band.shape[1]
+                            check_projection(self.recipe, D)
+                            values = total * (D + (self.recipe.projection or 0)) + calibration * D
                             _check_room(folder, values * grid[0] * grid[1] * 2)
-                            file = files.enter_context(EmbeddingFile(folder / "embeddings", band.shape[1]))
-                            result = EmbeddedImages(file, grid)
-                        result.file.append(band)
-            assert result is not None  # noqa: S101 - the batch held an image
-            result.names += [name for name, _ in batch]
-            batch.clear()
-            self.report("embed", len(result.names), wanted)
+                            result = _no_images(plan, D, grid, files, folder)
+                        result.files[plan.fold_of[seen]].append(band)
+                    assert result is not None  # noqa: S101 - an image has a band
+                    result.positions[plan.fold_of[seen]].append(seen)
+                    result.names.append(name)
+                    seen += 1
+            self.reading.report("embed", seen, total)
         if result is None or seen != total:
             raise EngineError(f"images: {total} were announced, {seen} came")
+        scale = max(file.scale for file in result.files)
+        for file in result.files:
+            file.raise_scale(scale)
         return result
 
     def embeddings(self, images: Sequence[Image]) -> Iterator[Iterable[NDArray[np.float32]]]:
@@ -147,30 +125,45 @@ class FitStages:
         else:
             yield from ((band.cpu().numpy() for band in self.tiled.bands(image)) for image in images)
 
-    def choose(self, vectors: Rows, scale: float, folder: Path) -> Coreset:
-        """The coreset of all patches, int16 (N, D); temporary files go to `folder`."""
-        with self.timed("coreset"):
-            return greedy_coreset(
-                vectors,
-                max(1, round(self.recipe.coreset_fraction * len(vectors))),
-                seed=self.recipe.seed,
-                scale=scale,
-                projection=self.recipe.projection,
-                scratch=folder,
-                device=str(self.extractor.device),
-                progress=lambda done, total: self.report("coreset", done, total),
-            )
+    def choose(self, embedded: EmbeddedImages, folder: Path) -> list[Coreset]:
+        """The coreset of each fold's patches; temporary files go to `folder`."""
+        sizes = [len(file) for file in embedded.files]
+        wanted = [rows_wanted(size, self.recipe, len(sizes)) for size in sizes]
+        chosen: list[Coreset] = []
+        with self.reading.timed("coreset"):
+            for fold, (file, count) in enumerate(zip(embedded.files, wanted, strict=True)):
+                scratch = folder / f"coreset-{fold}"
+                scratch.mkdir()
+                before = sum(wanted[:fold])
+                chosen.append(
+                    greedy_coreset(
+                        file.rows(),
+                        count,
+                        seed=self.recipe.seed,
+                        scale=embedded.scale,
+                        projection=self.recipe.projection,
+                        scratch=scratch,
+                        device=str(self.extractor.device),
+                        progress=lambda done, _, before=before: self.reading.report(  # type: ignore[misc]
+                            "coreset", before + done, sum(wanted)
+                        ),
+                    )
+                )
+        return chosen
 
-    def scores(self, images: ImageSpool, stored: Rows, scale: float, keep: KeepPatches) -> NDArray[np.float64]:
-        """Anomaly scores of held-out good images, float64 (n,), as the inspector gives them.
+    def scores(
+        self, images: Iterable[NamedImage], total: int, stored: Rows, scale: float, keep: KeepPatches
+    ) -> list[float]:
+        """Anomaly scores of good images, as the inspector gives them.
 
         Args:
-            images: the held-out images.
-            stored: the bank's rows, int16 (M, D).
+            images: prepared images that gave none of the rows.
+            total: how many there are.
+            stored: the rows, int16 (M, D).
             scale: what one unit of them stands for.
             keep: is given each image's patch embeddings as the bank would store them.
         """
-        with self.timed("calibrate"):
+        with self.reading.timed("calibrate"):
             rows = dequantise(stored, scale)
             index = make_search("auto", rows, str(self.extractor.device))
             scorer = Scorer(rows, index, self.recipe.neighbours, self.recipe.score_patches)
@@ -180,15 +173,13 @@ class FitStages:
                     patches: list[Rows] = []
                     scores.append(score_of(index, scorer, _copied(bands, scale, patches)).value)
                     keep(name, np.concatenate(patches))
-                self.report("calibrate", len(scores), len(images))
-        return np.array(scores)
+                self.reading.report("calibrate", len(scores), total)
+        return scores
 
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Add to the stage's seconds."""
-        start = time.perf_counter()
-        yield
-        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+def _no_images(plan: Plan, dimensions: int, grid: tuple[int, int], files: ExitStack, folder: Path) -> EmbeddedImages:
+    made = [files.enter_context(EmbeddingFile(folder / f"embeddings-{fold}", dimensions)) for fold in range(plan.folds)]
+    return EmbeddedImages(made, grid, positions=[[] for _ in made])
 
 
 def _copied(bands: Iterable[NDArray[np.float32]], scale: float, to: list[Rows]) -> Iterator[NDArray[np.float32]]:

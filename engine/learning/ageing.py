@@ -12,12 +12,15 @@ from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.bank.usage_log import UsedRows
 
 FLOOR = 0.5
-"""Share of the fit's rows that ageing always leaves."""
+"""Share of a fold's rows, as the fit left them, that ageing always leaves."""
 
 
-def fit_rows_kept(first: MemoryBank) -> int:
-    """How many of the fit's rows ageing leaves at least."""
-    return max(1, -int(-FLOOR * len(first.rows) // 1))
+def fit_rows_kept(first: MemoryBank) -> list[tuple[set[tuple[str, int]], int]]:
+    """Of each fold of the fit, the lowest first, its rows by frame and patch, and how many ageing leaves at least."""
+    folds: dict[int, set[tuple[str, int]]] = {fold: set() for fold in range(first.folds)}
+    for row, fold in enumerate(first.row_fold.tolist()):
+        folds.setdefault(fold, set()).add(first.provenance(row))
+    return [(rows, max(1, -int(-FLOOR * len(rows) // 1))) for _, rows in sorted(folds.items())]
 
 
 def window(usage: Mapping[str, UsedRows], days: int, today: str) -> str | None:
@@ -37,8 +40,8 @@ def unused_rows(
 ) -> tuple[tuple[str, int], ...]:
     """The rows that may leave, each by its frame and patch, in the bank's order.
 
-    Rows that joined within the window stay, and so does half of the fit: where more of it is unused, the rows that
-    the fit chose first, which cover the most, are those that stay.
+    Rows that joined within the window stay, and so does half of each fold of the fit: where more of it is unused, the
+    rows that the fit chose first, which cover the most, are those that stay.
 
     Args:
         bank: the newest generation.
@@ -56,13 +59,13 @@ def unused_rows(
     }
     young = {origin.name for origin in bank.frames if _joined(events, origin.generation) >= since}
     rows = [bank.provenance(row) for row in range(len(bank.rows))]
-    fitted = {first.provenance(row) for row in range(len(first.rows))}
     idle = [row for row in rows if row not in used and row[0] not in young]
-    rows_of_fit = sum(row in fitted for row in rows)
-    may_leave = max(0, rows_of_fit - fit_rows_kept(first))
-    of_fit = [row for row in idle if row in fitted]
-    leaving = set(of_fit[max(0, len(of_fit) - may_leave) :])
-    return tuple(row for row in idle if row in leaving or row not in fitted)
+    staying: set[tuple[str, int]] = set()
+    for fold, least in fit_rows_kept(first):
+        may_leave = max(0, sum(row in fold for row in rows) - least)
+        of_fold = [row for row in idle if row in fold]
+        staying |= set(of_fold[: max(0, len(of_fold) - may_leave)])
+    return tuple(row for row in idle if row not in staying)
 
 
 def _joined(events: Sequence[Event], generation: int) -> str:

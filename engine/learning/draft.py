@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from patchline.engine.bank.calibration import Calibration
 from patchline.engine.bank.events import Chain, Event, Held, StoredFrame, chain_after
 from patchline.engine.bank.manifest import Manifest
 from patchline.engine.bank.memory_bank import MemoryBank
-from patchline.engine.bank.state import bank_of, calibration_of
+from patchline.engine.bank.state import bank_of, calibration_of, vouching
 from patchline.engine.bank.store import GenerationStore
 from patchline.engine.coreset.event_log import Learning
-from patchline.engine.coreset.online import OnlineCoreset
+from patchline.engine.coreset.online_state import OnlineCoreset
 from patchline.engine.errors import LearningError
 from patchline.engine.learning.doubt import reason_to_doubt
 from patchline.engine.learning.preview import Preview, preview_steps
@@ -39,8 +40,8 @@ class Draft:
 class Head:
     """The newest generation, and all that the next one follows from.
 
-    `first_bank` is generation 1, `first` the state that the fit left; `events` made the generations so far, `chain` is
-    what they come to; `passed` are scores of frames that have passed since.
+    `first_bank` is generation 1, `first_manifest` its manifest, `first` the state that the fit left; `events` made the
+    generations so far, `chain` is what they come to; `passed` are scores of frames that have passed since.
     """
 
     store: GenerationStore
@@ -48,6 +49,7 @@ class Head:
     bank: MemoryBank
     state: OnlineCoreset
     first_bank: MemoryBank
+    first_manifest: Manifest
     first: OnlineCoreset
     known: KnownFrames
     events: tuple[Event, ...]
@@ -112,7 +114,7 @@ class Head:
         chain = self.chain_after(event)
 
         def threshold_of(scores: NDArray[np.float64]) -> float:
-            return calibration_of(self.first_bank, state, scores, chain).threshold if threshold is None else threshold
+            return self._calibration(state, scores, chain).threshold if threshold is None else threshold
 
         frame = getattr(event, "frame", "")
         return (
@@ -162,7 +164,7 @@ class Head:
             kept: int64 (K,), the former rows that stay; see `GenerationStore.create`.
             patches: embeddings to store with it, by frame.
         """
-        calibration = calibration_of(self.first_bank, state, preview.calibration_scores, self.chain_after(event))
+        calibration = self._calibration(state, preview.calibration_scores, self.chain_after(event))
         bank = bank_of(self.bank, self.first_bank, state, calibration, event.time)
         return Draft(
             proposal=Proposal(bank=bank, preview=preview),
@@ -199,6 +201,9 @@ class Head:
             kept=np.arange(len(self.bank.rows)),
             patches=patches,
         )
+
+    def _calibration(self, state: OnlineCoreset, scores: NDArray[np.float64], chain: Chain) -> Calibration:
+        return calibration_of(self.first_bank, state, scores, chain, vouching(self.first_manifest, chain))
 
     def _scores(self, references: ReferenceFrames) -> NDArray[np.float64]:
         recipe = self.bank.recipe

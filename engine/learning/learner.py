@@ -16,7 +16,7 @@ from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.bank.state import first_state, state_of
 from patchline.engine.bank.store import GenerationStore
 from patchline.engine.bank.usage_log import UsedRows
-from patchline.engine.coreset.online import OnlineCoreset
+from patchline.engine.coreset.online_state import OnlineCoreset
 from patchline.engine.errors import LearningError
 from patchline.engine.learning import proposals
 from patchline.engine.learning.ageing import unused_rows
@@ -69,14 +69,16 @@ class Learner:
                 f"{store.where}: the calibration frames were not kept with the bank, so no threshold could follow what "
                 f"it learns; fit it again"
             )
-        known = KnownFrames(store, first.calibration, manifest.rejects)
         bank = store.bank(1)
-        return cls(_read_head(store, manifest, bank, state_of(bank, first.learning, first_state(bank)), known))
+        known = KnownFrames(store, first.calibration, manifest.rejects, bank.calibration_folds)
+        state = state_of(bank, first.learning, first_state(bank))
+        return cls(_read_head(store, manifest, bank, first, state, known))
 
     def reopen(self) -> "Learner":
         """Go on from the newest generation, whoever wrote it, with the rejects and scores noted here; see `open`."""
         head = self._head
-        learner = Learner(_read_head(head.store, head.store.manifest(), head.first_bank, head.first, head.known))
+        newest = head.store.manifest()
+        learner = Learner(_read_head(head.store, newest, head.first_bank, head.first_manifest, head.first, head.known))
         learner._passed = self._passed
         return learner
 
@@ -185,7 +187,12 @@ class Learner:
 
 
 def _read_head(
-    store: GenerationStore, manifest: Manifest, first_bank: MemoryBank, first: OnlineCoreset, known: KnownFrames
+    store: GenerationStore,
+    manifest: Manifest,
+    first_bank: MemoryBank,
+    first_manifest: Manifest,
+    first: OnlineCoreset,
+    known: KnownFrames,
 ) -> Head:
     bank, events = store.bank(manifest.generation), store.events(manifest.generation)
     return Head(
@@ -194,6 +201,7 @@ def _read_head(
         bank=bank,
         state=state_of(bank, manifest.learning, first),
         first_bank=first_bank,
+        first_manifest=first_manifest,
         first=first,
         known=known,
         events=events,

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from patchline.engine.coreset.online import OnlineCoreset
+from patchline.engine.coreset.online_state import OnlineCoreset
 from patchline.engine.learning.reference_frames import Kind, ReferenceFrames, kept_rows
 
 Scores: TypeAlias = Callable[[ReferenceFrames], NDArray[np.float64]]

@@ -7,8 +7,9 @@ unused rows leave. All work in steps, between which frames may be inspected, and
 from collections.abc import Generator
 from dataclasses import replace
 
-from patchline.engine.bank.events import Aged, ConfirmedDefect, ConfirmedGood, Held, RolledBack, StoredFrame, Unlearned
+from patchline.engine.bank.events import Aged, ConfirmedDefect, ConfirmedGood, Held, RolledBack, Unlearned
 from patchline.engine.bank.state import state_of
+from patchline.engine.bank.store import stored_frame
 from patchline.engine.coreset.online import learn_steps
 from patchline.engine.errors import LearningError
 from patchline.engine.learning.ageing import fit_rows_kept
@@ -37,7 +38,7 @@ def confirm_good(head: Head, request: Confirmation) -> Generator[None, None, Dra
     state, delta = yield from learn_steps(head.state, request.frame, patches, request.nearest)
     yield
     event = ConfirmedGood(
-        frame=_not_stored(request.frame),
+        frame=stored_frame(request.frame, patches),
         score=waiting.score if waiting else request.score,
         approved_by=approved_by,
         **head.by(request, confirmed_by),
@@ -61,7 +62,7 @@ def confirm_defect(head: Head, request: Confirmation) -> Generator[None, None, D
     """
     patches = head.patches(request, head.chain.held.get(request.frame))
     references = yield from head.sync_steps()
-    event = ConfirmedDefect(frame=_not_stored(request.frame), **head.by(request))
+    event = ConfirmedDefect(frame=stored_frame(request.frame, patches), **head.by(request))
     references = references.with_frame(request.frame, "defect", patches)
     preview = yield from head.preview_steps(references, head.state, event)
     return head.draft_unchanged(event, references, preview, {request.frame: patches})
@@ -114,23 +115,19 @@ def age(head: Head, request: Ageing) -> Generator[None, None, Draft]:
     """Let rows leave, and with them what they stood for; what remains is learned again.
 
     Raises:
-        LearningError: one of the rows is not there, or too few of the fit would be left.
+        LearningError: one of the rows is not there, or too few of a fold of the fit would be left.
     """
     bank, first = head.bank, head.first_bank
     present = {bank.provenance(row) for row in range(len(bank.rows))}
     if unknown := set(request.rows) - present:
         raise LearningError(f"row {min(unknown)}: is not in generation {bank.generation}")
-    fitted = {first.provenance(row) for row in range(len(first.rows))}
-    left, least = len((fitted & present) - set(request.rows)), fit_rows_kept(first)
-    if fitted & set(request.rows) and left < least:
-        raise LearningError(f"{left} rows of the fit would be left, expected {least} or more of {len(fitted)}")
+    for fold, (rows, least) in enumerate(fit_rows_kept(first)):
+        left = len((rows & present) - set(request.rows))
+        if rows & set(request.rows) and left < least:
+            where = "the fit" if first.folds == 1 else f"fold {fold} of the fit"
+            raise LearningError(f"{left} rows of {where} would be left, expected {least} or more of {len(rows)}")
     references = yield from head.sync_steps()
     event = Aged(rows=request.rows, **head.by(request))
     state = yield from head.replay_steps(event)
     preview = yield from head.preview_steps(references, state, event)
     return head.draft(event, state, preview)
-
-
-def _not_stored(frame: str) -> StoredFrame:
-    """A frame whose embeddings are stored once the proposal is taken."""
-    return StoredFrame(name=frame, sha256="", bytes=0)

@@ -2,24 +2,24 @@
 
 Each keeps its patch embeddings, every patch's squared distance to its nearest row, and that row. Where rows join,
 distances only fall; patches whose nearest row has left are searched again; then Eq. 6-7 is recomputed. So what an
-update would do to all of them is known exactly before it is taken, without scoring a frame anew.
+update would do to all of them is known exactly before it is taken, without scoring a frame anew. A calibration frame
+that is of the fit passes over the rows of its own fold, whatever happens: to it they are not there.
 
 Everything rests on stored 16-bit integers: distances are exact integers, the same on any machine. float32 products only
-rule out what their error bound allows. Scores are rounded to float32, which hides the last digits of `exp`.
+rule out what their error bound allows. `inspection.stored_scores` makes scores of them.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from patchline.engine.coreset.online import OnlineCoreset
+from patchline.engine.coreset.online_state import OnlineCoreset
 from patchline.engine.errors import EngineError
-from patchline.engine.inspection.scoring import mean_of_farthest, reweighted
+from patchline.engine.inspection.stored_scores import stored_scores
 from patchline.engine.numerics.integer_distances import ScreenedRows, sq_integer_pairs, sq_norms, sq_to_nearest
-from patchline.engine.numerics.matmul import product
 from patchline.engine.numerics.steps import finish
 from patchline.engine.types import Rows
 
@@ -32,7 +32,7 @@ SLICE_FRAMES = 4
 class ReferenceFrame:
     """One frame: int16 patches (P, D), and exact squared distances (P,) to the nearest rows (P,), in integers' units.
 
-    `sq_norms` is float64 (P,). Ties go to the lowest row.
+    `sq_norms` is float64 (P,). Ties go to the lowest row. Rows of `fold` are passed over; None: all rows count.
     """
 
     name: str
@@ -41,6 +41,7 @@ class ReferenceFrame:
     sq: NDArray[np.float64]
     nearest: NDArray[np.int64]
     sq_norms: NDArray[np.float64]
+    fold: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,24 +55,25 @@ class ReferenceFrames:
         """The frames of one kind, in the order in which they were taken."""
         return tuple(frame for frame in self.frames if frame.kind == kind)
 
-    def with_frame(self, name: str, kind: Kind, patches: Rows) -> "ReferenceFrames":
+    def with_frame(self, name: str, kind: Kind, patches: Rows, fold: int | None = None) -> "ReferenceFrames":
         """One more frame; a frame of that name and kind is replaced.
 
         Args:
             name: the frame's.
             kind: what it is a reference for.
             patches: int16 (P, D), its embeddings.
+            fold: whose rows it passes over; None: of no fold.
 
         Raises:
-            EngineError: the patches are not int16 (P, D) as the rows are.
+            EngineError: the patches are not int16 (P, D) as the rows are, or no row is left to compare them with.
         """
         dimensions = self.state.rows.shape[1]
         if patches.dtype != np.int16 or patches.ndim != 2 or patches.shape[1] != dimensions or not len(patches):
             shape = f"{patches.dtype} {patches.shape}"
             raise EngineError(f"patches of frame {name!r}: found {shape}, expected int16 (P, {dimensions})")
-        sq, nearest = sq_to_nearest(patches, self.state.rows)
+        sq, nearest = _to_nearest(name, patches, self.state, fold)
         frame = ReferenceFrame(
-            name=name, kind=kind, patches=patches, sq=sq, nearest=nearest, sq_norms=sq_norms(patches)
+            name=name, kind=kind, patches=patches, sq=sq, nearest=nearest, sq_norms=sq_norms(patches), fold=fold
         )
         return replace(self, frames=(*self.without_frame(name, kind).frames, frame))
 
@@ -91,10 +93,14 @@ class ReferenceFrames:
         new = np.ones(len(after.rows), dtype=bool)
         new[position[kept]] = False
         joined = np.flatnonzero(new)
-        rows = _Rows(after, joined)
+        joining = set(after.row_fold[joined].tolist())
+        rows: dict[int | None, _Rows] = {}
         frames = []
         for frame in self.frames:
-            frames.append(_follow(frame, position, rows, after))
+            fold = frame.fold if frame.fold in joining else None
+            if fold not in rows:
+                rows[fold] = _Rows(after, joined if fold is None else joined[after.row_fold[joined] != fold])
+            frames.append(_follow(frame, position, rows[fold], after))
             if len(frames) % SLICE_FRAMES == 0:
                 yield
         return ReferenceFrames(after, tuple(frames))
@@ -107,45 +113,8 @@ class ReferenceFrames:
             neighbours: b of Eq. 7.
             score_patches: 1: by Eq. 6-7; more: the mean distance of so many farthest patches.
         """
-        return scores(self.frames, self.state, scale, neighbours, score_patches)
-
-
-def scores(
-    frames: Sequence[ReferenceFrame], state: OnlineCoreset, scale: float, neighbours: int, score_patches: int = 1
-) -> NDArray[np.float64]:
-    """Anomaly scores of some reference frames that are in step with `state`; see `ReferenceFrames.scores`."""
-    if not frames:
-        return np.zeros(0)
-    if score_patches > 1:
-        means = [mean_of_farthest(np.sqrt(frame.sq), score_patches) * scale for frame in frames]
-        return np.array(means, dtype=np.float32).astype(np.float64)
-    worst = np.array([int(frame.sq.argmax()) for frame in frames])
-    m_star = np.array([frame.nearest[patch] for frame, patch in zip(frames, worst, strict=True)])
-    s_star = np.sqrt([frame.sq[patch] for frame, patch in zip(frames, worst, strict=True)]) * scale
-    b = min(neighbours, len(state.rows))
-    if b == 1:
-        return np.asarray(s_star.astype(np.float32), dtype=np.float64)
-    unique, which = np.unique(m_star, return_inverse=True)
-    around = neighbours_of(state.rows, unique, b)[which]  # (F, b)
-    patches = np.stack([frame.patches[patch] for frame, patch in zip(frames, worst, strict=True)]).astype(np.float64)
-    difference = state.rows[around].astype(np.float64) - patches[:, None]
-    distances = np.sqrt(np.einsum("fbd,fbd->fb", difference, difference)) * scale
-    values = reweighted(s_star, distances, distances.max(1), np.exp)
-    return np.asarray(values.astype(np.float32), dtype=np.float64)
-
-
-def neighbours_of(rows: Rows, chosen: NDArray[np.int64], b: int) -> NDArray[np.int64]:
-    """The b rows nearest to each of `chosen` (Q,), itself first, ties to the lowest row: int64 (Q, b)."""
-    X = rows.astype(np.float64)
-    Q = X[chosen]
-    sq = np.einsum("md,md->m", X, X) - 2 * product(Q, X.T) + np.einsum("qd,qd->q", Q, Q)[:, None]
-    sq[np.arange(len(chosen)), chosen] = -1  # first even where others equal it
-    limits = np.partition(sq, b - 1, axis=1)[:, b - 1]
-    neighbours = np.empty((len(chosen), b), dtype=np.int64)
-    for number, (distances, limit) in enumerate(zip(sq, limits, strict=True)):
-        near = np.flatnonzero(distances <= limit)
-        neighbours[number] = near[np.argsort(distances[near], kind="stable")[:b]]
-    return neighbours
+        state = self.state
+        return stored_scores(self.frames, state.rows, state.row_fold, scale, neighbours, score_patches)
 
 
 def kept_rows(before: OnlineCoreset, after: OnlineCoreset) -> NDArray[np.int64]:
@@ -191,11 +160,22 @@ class _Rows:
             self.sq_reach = self.screened.sq_at_least(after.rows, after.sq_norms) / 4
 
 
+def _to_nearest(
+    name: str, patches: Rows, state: OnlineCoreset, fold: int | None
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """`sq_to_nearest` over the rows that are not of a fold: those of it lie nowhere."""
+    norms = state.sq_norms if fold is None else np.where(state.row_fold == fold, np.inf, state.sq_norms)
+    sq, nearest = sq_to_nearest(patches, state.rows, norms)
+    if nearest.min() < 0:
+        raise EngineError(f"frame {name!r}: no row is left but those of its own fold, {fold}")
+    return sq, nearest
+
+
 def _follow(frame: ReferenceFrame, position: NDArray[np.int64], new: _Rows, after: OnlineCoreset) -> ReferenceFrame:
     sq, nearest = frame.sq.copy(), position[frame.nearest]
     lost = np.flatnonzero(nearest < 0)
     if len(lost):
-        sq[lost], nearest[lost] = sq_to_nearest(frame.patches[lost], after.rows)
+        sq[lost], nearest[lost] = _to_nearest(frame.name, frame.patches[lost], after, frame.fold)
     if new.screened is not None:
         _lower(frame, new, new.screened, sq, nearest)
     return replace(frame, sq=sq, nearest=nearest)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from patchline.engine.bank.events import StoredFrame
 from patchline.engine.bank.reader import REJECTS
 from patchline.engine.bank.store import GenerationStore
-from patchline.engine.coreset.online import OnlineCoreset
+from patchline.engine.coreset.online_state import OnlineCoreset
 from patchline.engine.errors import BankFileError
 from patchline.engine.learning.reference_frames import ReferenceFrames
 from patchline.engine.types import Rows
@@ -24,13 +24,19 @@ class KnownFrames:
         store: where their patch embeddings lie.
         calibration: the calibration frames.
         rejects: the recent rejects, the oldest first.
+        folds: of each calibration frame, the fold whose rows it passes over; empty where no row is passed over.
     """
 
     def __init__(
-        self, store: GenerationStore, calibration: Sequence[StoredFrame], rejects: Sequence[StoredFrame]
+        self,
+        store: GenerationStore,
+        calibration: Sequence[StoredFrame],
+        rejects: Sequence[StoredFrame],
+        folds: Sequence[int] = (),
     ) -> None:
         self._store = store
         self._calibration = calibration
+        self._folds: Sequence[int | None] = folds or [None] * len(calibration)
         self._rejects = list(rejects)
         self._noted: dict[str, Rows] = {}
         self._references: ReferenceFrames | None = None
@@ -77,8 +83,8 @@ class KnownFrames:
         references = self._references
         if references is None:
             references = ReferenceFrames(state)
-            for frame in self._calibration:
-                references = references.with_frame(frame.name, "calibration", self._store.patches(frame))
+            for frame, fold in zip(self._calibration, self._folds, strict=True):
+                references = references.with_frame(frame.name, "calibration", self._store.patches(frame), fold)
                 yield
         elif references.state is not state:
             references = yield from references.follow_steps(state)

@@ -1,6 +1,6 @@
 """Every generation made anew from the first and the log of events, and compared with what is stored."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from patchline.engine.bank.events import (
     Chain,
@@ -14,9 +14,10 @@ from patchline.engine.bank.events import (
 )
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.bank.reader import GenerationReader
-from patchline.engine.bank.state import bank_of, calibration_of, first_state, state_of
+from patchline.engine.bank.state import bank_of, calibration_of, first_state, state_of, vouching
 from patchline.engine.coreset.event_log import Learning
-from patchline.engine.coreset.online import OnlineCoreset, learn
+from patchline.engine.coreset.online import learn
+from patchline.engine.coreset.online_state import OnlineCoreset
 from patchline.engine.errors import EngineError
 from patchline.engine.learning.reference_frames import ReferenceFrames
 from patchline.engine.types import Rows
@@ -52,7 +53,7 @@ class _Replay:
 
     def __init__(self, store: GenerationReader) -> None:
         self._store = store
-        first = store.manifest(1)
+        self._first_manifest = first = store.manifest(1)
         self._bank = self._first_bank = store.bank(1)
         self._first = state_of(self._first_bank, first.learning, first_state(self._first_bank))
         self._state = self._first
@@ -60,8 +61,9 @@ class _Replay:
         self._chain: Chain = chain_after(Chain(), self._events[0], ())
         self._calibrations = [self._first_bank.calibration]
         self._references = ReferenceFrames(self._first)
-        for frame in first.calibration:
-            self._references = self._references.with_frame(frame.name, "calibration", store.patches(frame))
+        folds: Sequence[int | None] = self._first_bank.calibration_folds or [None] * len(first.calibration)
+        for frame, fold in zip(first.calibration, folds, strict=True):
+            self._references = self._references.with_frame(frame.name, "calibration", store.patches(frame), fold)
 
     def next(self) -> MemoryBank:
         """The bank of the next generation."""
@@ -84,7 +86,8 @@ class _Replay:
             self._references = self._references.follow(state)
             recipe = self._first_bank.recipe
             scores = self._references.scores(self._first_bank.scale, recipe.neighbours, recipe.score_patches)
-            calibration = calibration_of(self._first_bank, state, scores, self._chain)
+            vouches = vouching(self._first_manifest, self._chain)
+            calibration = calibration_of(self._first_bank, state, scores, self._chain, vouches)
         self._calibrations.append(calibration)
         self._state = state
         self._bank = bank_of(self._bank, self._first_bank, state, calibration, event.time)

@@ -84,6 +84,30 @@ class ScreenedRows:
             nearest[start : start + ROW_BLOCK] = bounds.min(1)
         return nearest + sq_patches - self._slack(patches.shape[1], sq_patches)
 
+    def farthest(self, patches: Rows, count: int) -> tuple[Indices, Doubles, Indices]:
+        """Find the patches that lie farthest from the rows; of equally far ones the lowest.
+
+        Args:
+            patches: int16 (P, D).
+            count: how many; all where they are fewer.
+
+        Returns:
+            Their numbers, int64 (count,) ascending, and what `sq_to_nearest` gives for them: exact squared distances,
+            float64 (count,), and the lowest of the nearest rows, int64 (count,).
+        """
+        norms = sq_norms(patches)
+        lower = self.sq_at_least(patches, norms)
+        upper = lower + 2 * self._slack(patches.shape[1], norms)
+        bar = np.partition(lower, len(lower) - count)[len(lower) - count] if count < len(lower) else -np.inf
+        found = np.flatnonzero(upper >= bar)
+        patch_of, row_of = self.pairs_within(upper[found], patches[found], norms[found])
+        sq = sq_integer_pairs(patches[found[patch_of]], self._rows[row_of])
+        order = np.lexsort((row_of, sq, patch_of))
+        first = np.unique(patch_of[order], return_index=True)[1]
+        exact, rows = sq[order][first], row_of[order][first]
+        taken = np.sort(np.lexsort((found, -exact))[:count])
+        return found[taken], exact[taken], rows[taken]
+
     def pairs_within(self, sq: Doubles, patches: Rows, sq_patches: Doubles) -> tuple[Indices, Indices]:
         """Find all pairs of a patch and a row that may lie within `sq` of each other, and few others.
 

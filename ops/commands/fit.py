@@ -1,5 +1,6 @@
 """`patchline fit`: good images in, generation 1 of a memory bank out."""
 
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 FIT_EXAMPLES = examples(
     "patchline fit images/bottle/train/good --out banks/bottle",
-    "patchline fit good/ --out banks/tile --backbone efficientnet_lite0 --coreset 0.02 --false-reject-rate 0.05",
+    "patchline fit good/ --out banks/tile --backbone efficientnet_lite0 --coreset 0.02 --false-reject-rate 0.02",
     "patchline fit good/ --out banks/tile --calibration good-next-week/ --size 320x224",
     r"patchline fit good/ --out banks/tile --group '^(\d+)_'",
     "patchline fit good/ --out banks/tile --backbone resnet50 --weights weights/resnet50.pth --stages layer2,layer3",
@@ -38,7 +39,7 @@ STAGES = {
     "read": "Reading images",
     "embed": "Computing patch embeddings",
     "coreset": "Choosing the coreset",
-    "calibrate": "Calibrating on held-out images",
+    "calibrate": "Scoring held-out images",
     "measure": "Comparing with float32",
 }
 
@@ -80,6 +81,9 @@ def fit(
         int | None, typer.Option(help="Pixels that neighbouring tiles share.", show_default="a quarter of --tile")
     ] = None,
     coreset: Annotated[float, typer.Option(help="Share of all patches that the bank keeps.")] = 0.01,
+    least_rows: Annotated[
+        int, typer.Option(help="Rows that the bank keeps at least, up to half of the patches.")
+    ] = 1500,
     projection: Annotated[
         int | None,
         typer.Option(
@@ -88,11 +92,15 @@ def fit(
         ),
     ] = None,
     false_reject_rate: Annotated[
-        float, typer.Option(help="Share of good frames that may be rejected; it sets the threshold.")
-    ] = 0.01,
+        float,
+        typer.Option(help="Share of good frames that the threshold aims to reject; with too few images the lowest."),
+    ] = 0.05,
     calibration: Annotated[
         Path | None,
-        typer.Option(help="Folder of further good images for the threshold.", show_default="held out of IMAGES"),
+        typer.Option(
+            help="Folder of further good images for the threshold alone: it then proves its rate.",
+            show_default="IMAGES themselves, each scored without its fold",
+        ),
     ] = None,
     group: Annotated[
         str | None,
@@ -136,7 +144,7 @@ def fit(
         int | None, typer.Option(help="Rows unused on so many days of inspection age out.", show_default="never")
     ] = None,
     recursive: Annotated[bool, typer.Option("--recursive", help="Look into subfolders.")] = False,
-    seed: Annotated[int, typer.Option(help="Seed of the held-out draw and of the coreset.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the folds and of the coresets.")] = 0,
     scratch: Annotated[
         Path | None,
         typer.Option(
@@ -159,8 +167,9 @@ def fit(
 ) -> None:
     """Fit a memory bank to images of good parts.
 
-    Looks at the images first, and says what is odd about them. Prints what the bank holds and what its threshold
-    promises. An existing bank is never overwritten.
+    Looks at the images first, and says what is odd about them. All of them give rows, and each is scored by the rows
+    of the other folds for the threshold. Prints what the bank holds, and what its threshold aims at, proves and leaves
+    open. An existing bank is never overwritten.
     """
     from patchline.engine.bank.store import generations
 
@@ -172,6 +181,8 @@ def fit(
     tiling = _tiling(tile, overlap)
     if projection is not None and projection < 1:
         raise InputError(f"--projection: {projection}; expected 1 or more dimensions, such as 128")
+    if least_rows < 0:
+        raise InputError(f"--least-rows: {least_rows}; expected 0 or more rows, such as 1500")
     for option, value in (("--coreset", coreset), ("--false-reject-rate", false_reject_rate)):
         if not 0 < value < 1 and not (option == "--coreset" and value == 1):
             raise InputError(f"{option}: {value:g}; expected a share above 0 and below 1, such as 0.01")
@@ -198,6 +209,7 @@ def fit(
         backbone=structs.replace(spec, precision=of_recipe(precision)),
         image_size_px=(height, width),
         coreset_fraction=coreset,
+        least_rows=least_rows,
         false_reject_rate=false_reject_rate,
         seed=seed,
         tiling=tiling,
@@ -227,7 +239,7 @@ def fit(
         from patchline.engine.bank.store import GenerationStore, save_bank
         from patchline.engine.fitting.fit import fit as fit_bank
         from patchline.engine.fitting.lowest import fit_lowest
-        from patchline.ops.offline.fit_report import fit_table
+        from patchline.ops.offline.fit_report import fit_table, fit_warnings
 
         passed_over: list[str] = []
         with progress_bars(STAGES) as report:
@@ -238,6 +250,7 @@ def fit(
                     stated,
                     groups=look.groups,
                     calibration=look.calibration,
+                    calibration_groups=look.calibration_groups,
                     device=device,
                     runtime=runtime,
                     precision=of_device(precision),
@@ -256,6 +269,8 @@ def fit(
     Console(highlight=False).print(fit_table(fitted, out, look.groups, look.seconds))
     for why in passed_over:
         typer.echo(f"Not taken: {why}", err=True)
+    for warning in fit_warnings(fitted.figures, out, calibration, sys.argv[1:]):
+        typer.echo(f"Warning: {warning}", err=True)
 
 
 def parse_size(text: str) -> tuple[int, int]:

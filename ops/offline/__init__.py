@@ -10,6 +10,7 @@
 | `fit_report` | what a fit has made, as a table |
 | `mvtec` | the layout of a labelled data set: what is learned from, and what is judged by, with its masks |
 | `evaluation` | scores and figures of a data set by a bank |
+| `fit_report` | what is said of a fit, and what must not be overlooked of it |
 | `charts` | the ROC curve and the scores, as PNG |
 | `overlay` | an image beside its anomaly map |
 

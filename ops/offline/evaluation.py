@@ -156,7 +156,7 @@ def _remarks(evaluated: Evaluated) -> list[str]:
     if figures.false_reject_rate is not None:
         notes.append(
             f"threshold {evaluated.bank.threshold:.6g}: {figures.false_rejects} of {figures.good_frames} good frames "
-            f"rejected ({100 * figures.false_reject_rate:.1f} %; asked for at most "
+            f"rejected ({100 * figures.false_reject_rate:.1f} %; aimed at "
             f"{100 * calibration.false_reject_rate:g} %, on {calibration.frames} held-out frames)"
         )
     if figures.escapes is not None:

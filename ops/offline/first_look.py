@@ -47,12 +47,14 @@ class FirstLook:
     """What a first look has found.
 
     `images` and `calibration` hold the images at the recipe's size, RGB uint8 (H, W, 3), under their names, in order;
-    `groups` are the numbers of the groups of `images`, from 0; `remarks` are sentences for the one who fits.
+    `groups` are the numbers of the groups of `images`, from 0, and `calibration_groups` those of `calibration`, where
+    there is any; `remarks` are sentences for the one who fits.
     """
 
     images: ImageSpool
     calibration: ImageSpool | None
     groups: list[int]
+    calibration_groups: list[int] | None
     remarks: list[str]
     seconds: float
 
@@ -98,14 +100,17 @@ def first_look(
         refuse_unusable([*seen, *calibrating])
         alike = looker.groups.numbers()
         refuse_fitted_calibration(seen, calibrating, alike)
-        groups = alike[: len(seen)]
+        groups, others = alike[: len(seen)], alike[len(seen) :]
         if pattern is not None:
             groups = merge_groups(groups, named)
+            if held_out:
+                others = merge_groups(others, groups_by_name(held_out.names, pattern)[0])
         remarks = [*good.remarks, *(f"--calibration: {remark}" for remark in (held_out.remarks if held_out else ()))]
         remarks += tell_images(seen, size_px)
         remarks += tell_ungrouped(ungrouped, len(seen))
         remarks += tell_copies(good.names, groups)
-        yield FirstLook(images, calibration, groups, remarks, time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        yield FirstLook(images, calibration, groups, others if held_out else None, remarks, seconds)
 
 
 class _Looker:

@@ -73,6 +73,7 @@ def _rejects(paths: Sequence[Path], rate: float, n: int, seed: int) -> int:
         backbone=EFFICIENTNET_LITE0,
         image_size_px=workload.SIZE_PX,
         coreset_fraction=0.02,
+        least_rows=0,
         false_reject_rate=rate,
         seed=seed,
     )

@@ -10,7 +10,7 @@ import numpy as np
 
 from patchline.engine.features.weights import EFFICIENTNET_LITE0
 from patchline.engine.fitting.fit import fit
-from patchline.engine.fitting.stages import NamedImage
+from patchline.engine.fitting.reading import NamedImage
 from patchline.engine.recipe import Recipe
 from tests.bench import played
 from tests.bench.workload import CALIBRATION, SIZE_PX

@@ -21,6 +21,7 @@ from patchline.engine.features.extractor import FeatureExtractor, load_backbone
 from patchline.engine.features.tiling import TiledExtractor
 from patchline.engine.features.weights import package_file, sha256_of
 from patchline.engine.fitting.precision import observe, spread_evenly
+from patchline.engine.fitting.reading import Reading
 from patchline.engine.fitting.stages import FitStages, ignore_progress
 from patchline.engine.inspection.judge import score_of
 from patchline.engine.inspection.scoring import Scorer
@@ -166,7 +167,7 @@ def _in_int8(spec: Backbone, fitted: Sequence[Image]) -> Backbone:
     """The backbone in int8, its ranges observed as a fit observes them."""
     recipe = Recipe(name="bench", backbone=spec, image_size_px=workload.SIZE_PX)
     extractor = load_backbone(spec, CPU)
-    stages = FitStages(recipe, extractor, TiledExtractor(recipe, extractor), ignore_progress)
+    stages = FitStages(recipe, extractor, TiledExtractor(recipe, extractor), Reading(recipe, ignore_progress))
     asked = structs.replace(recipe, backbone=structs.replace(spec, precision="int8"))
     looked_at = [fitted[position] for position in sorted(spread_evenly(range(len(fitted))))]
     return observe(asked, looked_at, stages).backbone

@@ -63,6 +63,7 @@ def recipe() -> Recipe:
         backbone=msgspec.structs.replace(pinned(EFFICIENTNET_LITE0), stages=("3", "4")),
         image_size_px=workload.SIZE_PX,
         coreset_fraction=0.04,
+        least_rows=0,
         false_reject_rate=0.12,
         stream_scores=True,
         levelling=True,

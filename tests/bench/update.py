@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from patchline.engine.coreset.centre_distances import CentreDistances
 from patchline.engine.coreset.greedy import LARGEST_BLOCK, greedy_coreset
-from patchline.engine.coreset.online import OnlineCoreset, begin, learn, sq_integer
+from patchline.engine.coreset.online import learn
+from patchline.engine.coreset.online_state import OnlineCoreset, begin, sq_integer
 from patchline.engine.features.extractor import load_backbone
 from patchline.engine.features.preprocess import prepare
 from patchline.engine.numerics.quantise import dequantise, quantise

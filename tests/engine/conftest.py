@@ -37,6 +37,7 @@ def recipe() -> Recipe:
         image_size_px=(64, 64),
         coreset_fraction=0.05,
         false_reject_rate=0.2,
+        least_rows=0,
     )
 
 

@@ -1,5 +1,6 @@
 """A small recipe's store to learn in: random patches on a grid, calibration frames near them, frames that lie apart."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -8,9 +9,10 @@ import numpy as np
 from patchline.engine.bank.calibration import calibrate
 from patchline.engine.bank.events import StoredFrame
 from patchline.engine.bank.memory_bank import FrameOrigin, MemoryBank
+from patchline.engine.bank.state import first_state
 from patchline.engine.bank.store import GenerationStore, save_bank
 from patchline.engine.coreset.greedy import greedy_coreset
-from patchline.engine.coreset.online import begin, sq_integer
+from patchline.engine.coreset.online_state import begin, sq_integer
 from patchline.engine.learning.learner import Learner
 from patchline.engine.learning.reference_frames import ReferenceFrames
 from patchline.engine.learning.requests import Confirmation, Unlearning
@@ -62,6 +64,46 @@ def fitted(recipe: Recipe = RECIPE, frames: int = 6, calibration: int = 5) -> tu
         created="2026-01-01T00:00:00Z",
     )
     return bank, held_out
+
+
+def fitted_by_folds(
+    recipe: Recipe = RECIPE, frames: int = 10, folds: int = 5, rows: int = 6
+) -> tuple[MemoryBank, dict[str, Rows]]:
+    """Generation 1 as a fit by folds makes it, frame n in fold n modulo `folds`, and its calibration frames: all of
+    them.
+    """
+    of_frame = {f"fit-{seed:02d}": patches(seed) for seed in range(frames)}
+    names = tuple(of_frame)
+    coresets = [
+        greedy_coreset(np.concatenate([of_frame[name] for name in names[fold::folds]]), rows, seed=0)
+        for fold in range(folds)
+    ]
+    chosen = [divmod(int(coresets[fold].indices[rank]), P) for rank in range(rows) for fold in range(folds)]
+    row_frame = np.array([number * folds + n % folds for n, (number, _) in enumerate(chosen)], dtype=np.int32)
+    row_patch = np.array([patch for _, patch in chosen], dtype=np.int32)
+    radii = [coreset.radius * SCALE for coreset in coresets]
+    bank = MemoryBank(
+        recipe=recipe,
+        generation=1,
+        rows=np.stack([of_frame[names[frame]][patch] for frame, patch in zip(row_frame, row_patch, strict=True)]),
+        scale=SCALE,
+        frames=tuple(FrameOrigin(name=name, fold=n % folds) for n, name in enumerate(names)),
+        row_frame=row_frame,
+        row_patch=row_patch,
+        grid=GRID,
+        covering_radius=max(radii),
+        calibration=calibrate(np.arange(float(frames)), recipe.false_reject_rate),
+        folds=folds,
+        fold_radius=min(radii),
+        created="2026-01-01T00:00:00Z",
+        calibration_folds=tuple(n % folds for n in range(frames)),
+        calibration_patches=tuple(of_frame.items()),
+    )
+    references = ReferenceFrames(first_state(bank))
+    for n, (name, values) in enumerate(of_frame.items()):
+        references = references.with_frame(name, "calibration", values, n % folds)
+    scores = references.scores(SCALE, recipe.neighbours, recipe.score_patches)
+    return replace(bank, calibration=calibrate(scores, recipe.false_reject_rate)), of_frame
 
 
 def new_store(url: str | Path, recipe: Recipe = RECIPE) -> GenerationStore:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from patchline.engine.coreset.event_log import AgedRows, Learned, Learning
 from patchline.engine.coreset.greedy import greedy_coreset
-from patchline.engine.coreset.online import OnlineCoreset, begin, sq_integer
+from patchline.engine.coreset.online_state import OnlineCoreset, begin, sq_integer
 from patchline.engine.types import Rows
 
 D = 3
@@ -35,6 +35,31 @@ def fitted(patches: Rows, rows: int, budget: int, admission: float = 1.0) -> Onl
     )
 
 
+def fitted_by_folds(patches: Rows, rows: int, folds: int, budget: int, admission: float = 1.0) -> OnlineCoreset:
+    """The union of the folds' coresets by rank, patch n being of frame `fit-F` and fold F, F = n modulo `folds`."""
+    coresets = [greedy_coreset(np.ascontiguousarray(patches[fold::folds]), rows, seed=0) for fold in range(folds)]
+    chosen = [
+        (int(coreset.indices[rank]) * folds + fold, fold)
+        for rank in range(rows)
+        for fold, coreset in enumerate(coresets)
+        if rank < len(coreset.indices)
+    ]
+    numbers, fold_of = np.array(chosen, dtype=np.int32).T
+    sq_radii = [sq_integer(coreset.radius, 1.0) for coreset in coresets]
+    return begin(
+        patches[numbers],
+        np.ascontiguousarray(fold_of),
+        np.ascontiguousarray(numbers),
+        tuple(f"fit-{fold}" for fold in range(folds)),
+        sq_covering=max(sq_radii),
+        sq_spacing=min(sq_radii),
+        row_fold=np.ascontiguousarray(fold_of),
+        folds=folds,
+        admission=admission,
+        budget=budget,
+    )
+
+
 def sq_distances(patches: Rows, rows: Rows) -> NDArray[np.int64]:
     """(P, M) by definition, in integers."""
     difference = patches[:, None].astype(np.int64) - rows[None].astype(np.int64)
@@ -49,7 +74,9 @@ def same(one: OnlineCoreset, other: OnlineCoreset) -> bool:
         one.rows.tobytes() == other.rows.tobytes()
         and provenance(one) == provenance(other)
         and one.frames == other.frames
-        and one.sq_admission == other.sq_admission
+        and one.row_fold.tolist() == other.row_fold.tolist()
+        and (one.sq_admission, one.thinned_at_first) == (other.sq_admission, other.thinned_at_first)
+        and one.core.tolist() == other.core.tolist()
     )
 
 
@@ -75,3 +102,18 @@ worlds = st.builds(
     st.integers(0, 8),
     st.integers(1, 6),
 )
+
+fold_worlds = st.builds(
+    lambda seed, spread, folds, rows, extra, frames, admission: (
+        fitted_by_folds(patches_of(seed, 24, spread), rows, folds, rows * folds + extra, admission),
+        {f"f{i}": patches_of(seed + 1 + i, 12, spread, shift=i * spread // 2) for i in range(frames)},
+    ),
+    st.integers(0, 10_000),
+    st.sampled_from([4, 30, 300]),
+    st.integers(2, 4),
+    st.integers(1, 4),
+    st.integers(1, 8),
+    st.integers(1, 6),
+    st.sampled_from([0.5, 0.85, 1.0]),
+)
+"""The same of a fit by folds."""

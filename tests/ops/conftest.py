@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -17,7 +18,8 @@ PATCHLINE = str(Path(sys.executable).with_name("patchline"))
 def patchline(*arguments: object) -> subprocess.CompletedProcess[str]:
     """Run the command in this process, which has torch already; what it does not raise on purpose fails the test."""
     words = [str(a) for a in arguments]
-    done = CliRunner().invoke(app, words, prog_name="patchline", catch_exceptions=False)
+    with patch.object(sys, "argv", ["patchline", *words]):  # which a fit repeats to its user
+        done = CliRunner().invoke(app, words, prog_name="patchline", catch_exceptions=False)
     return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)
 
 
@@ -58,7 +60,18 @@ def write_images(folder: Path, seeds: range, *, spot: bool) -> None:
         PillowImage.fromarray(texture(seed, spot=spot)).save(folder / f"{seed:03d}.png")
 
 
-FIT = ("--backbone", "resnet18", "--weights", "random:1", "--stages", "layer1,layer2", "--size", "64")
+FIT = (
+    "--backbone",
+    "resnet18",
+    "--weights",
+    "random:1",
+    "--stages",
+    "layer1,layer2",
+    "--size",
+    "64",
+    "--least-rows",
+    "0",
+)
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +80,6 @@ def bank(parts: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("banks") / "tile"
     done = patchline("fit", parts / "train" / "good", "--out", out, *FIT, "--false-reject-rate", 0.2, "--coreset", 0.2)
     assert done.returncode == 0, done.stderr
-    for word in ("rows", "radius", "threshold", "promise", "time", "held-out"):
+    for word in ("rows", "radius", "threshold", "aimed", "proved", "uncertainty", "promise", "time", "held-out"):
         assert word in done.stdout
     return out

@@ -53,7 +53,8 @@ def _contents(folder: Path) -> dict[Path, bytes]:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--false-reject-rate", "0.01"], "0.01"),
+        (["--false-reject-rate", "1.5"], "--false-reject-rate: 1.5"),
+        (["--least-rows", "-1"], "--least-rows: -1; expected 0 or more rows"),
         (["--size", "12"], "--size"),
         (["--coreset", "2"], "--coreset"),
         (["--weights", "file:/nowhere/weights.pth"], "/nowhere/weights.pth"),
@@ -74,6 +75,29 @@ def test_fit_explains_bad_input(parts: Path, tmp_path: Path, options: list[str],
     assert (done.returncode, done.stdout) == (2, "")
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+    assert not (tmp_path / "bank").exists()
+
+
+def test_a_rate_out_of_reach_is_said_loudly_with_the_command(parts: Path, tmp_path: Path) -> None:
+    """The bank is fitted for the lowest rate in reach; what was asked for, what it takes and how are on stderr."""
+    out = tmp_path / "bank"
+    done = patchline("fit", parts / "train" / "good", "--out", out, *FIT, "--coreset", 0.05)
+    assert done.returncode == 0, done.stderr
+    said = "A FALSE-REJECT RATE OF 0.05 CANNOT BE AIMED AT with 12 good images: the threshold aims at 0.077"
+    assert said in done.stderr
+    assert "0.05 takes 19 images: 7 more than these, or 19 further ones in FOLDER" in done.stderr
+    assert f"patchline fit {parts / 'train' / 'good'} --out {out}-0.05 --backbone resnet18" in done.stderr
+    assert "one frame decides" in done.stderr
+    recipe = json.loads((out / "generation-000001.json").read_text())["recipe"]
+    assert recipe["false_reject_rate"] == 0.077
+
+
+def test_images_of_the_fit_are_refused_for_calibration(parts: Path, tmp_path: Path) -> None:
+    """The same folder for both would promise a rate and reject nearly everything: it is an error with a name."""
+    good = parts / "train" / "good"
+    done = patchline("fit", good, "--out", tmp_path / "bank", *FIT, "--calibration", good)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--calibration: 12 of 12 images are also in the fit" in " ".join(done.stderr.split())
     assert not (tmp_path / "bank").exists()
 
 
@@ -154,7 +178,7 @@ def test_evaluate_refuses_another_layout(bank: Path, parts: Path, tmp_path: Path
 def test_fit_in_8_bits(parts: Path, tmp_path: Path) -> None:
     """The fit says what it measured beside float32, the bank states it, and whoever asks for float32 is refused."""
     out = tmp_path / "int8"
-    rate = ("--false-reject-rate", 0.2, "--coreset", 0.2)
+    rate = ("--false-reject-rate", 0.2, "--coreset", 0.2, "--score-patches", 20)  # a mean holds on noise, too
     done = patchline("fit", parts / "train" / "good", "--out", out, *FIT, *rate, "--precision", "int8")
     assert (done.returncode, done.stderr) == (0, "")
     assert "int8: beside float32 the score of a held-out good frame moves by at most" in " ".join(done.stdout.split())

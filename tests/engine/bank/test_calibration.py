@@ -1,6 +1,7 @@
 """The threshold of a bank: its rank among the scores, and what it promises."""
 
-import msgspec
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,12 +10,13 @@ from hypothesis import strategies as st
 from patchline.engine.bank.calibration import (
     calibrate,
     calibrate_with_stream,
-    check_promise,
-    draw_held_out,
+    check_rate,
     frames_needed,
+    lowest_rate,
+    rank_of_groups,
+    rate_in_reach,
 )
 from patchline.engine.errors import CalibrationError
-from tests.engine.learning_worlds import RECIPE
 
 NONE = np.zeros(0)
 
@@ -46,10 +48,10 @@ def test_frames_needed_is_the_fewest(percent: int) -> None:
     """That many frames can promise the rate and one fewer cannot."""
     alpha = percent / 100
     n = frames_needed(alpha)
-    check_promise(n, alpha)
+    check_rate(n, alpha)
     if n > 1:
         with pytest.raises(CalibrationError):
-            check_promise(n - 1, alpha)
+            check_rate(n - 1, alpha)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 1.0, -0.1, float("nan")])
@@ -69,40 +71,71 @@ def test_scores_are_kept_in_order_and_must_be_finite() -> None:
 @pytest.mark.parametrize(("frames", "rate"), [(5, "0.1667"), (99, "0.01"), (150, "0.006623")])
 def test_the_rate_that_can_be_promised_is_never_rounded_down(frames: int, rate: str) -> None:
     """The message names 1 / (n + 1), rounded up in its last digit."""
-    with pytest.raises(CalibrationError, match=f"they can promise {rate} or more, and 0.001 needs 999$"):
-        check_promise(frames, 0.001)
-    check_promise(frames, float(rate))
+    with pytest.raises(CalibrationError, match=f"they can aim at {rate} or more, and 0.001 needs 999$"):
+        check_rate(frames, 0.001)
+    check_rate(frames, float(rate))
 
 
-@pytest.mark.parametrize(("total", "rate", "count"), [(12, 0.2, 4), (100, 0.2, 20), (100, 0.02, 49), (98, 0.02, 49)])
-def test_as_many_are_held_out_as_the_rate_needs(total: int, rate: float, count: int) -> None:
-    """A fifth, or more where the rate needs more, up to half of all; the same ones for the same seed."""
-    recipe = msgspec.structs.replace(RECIPE, false_reject_rate=rate)
-    drawn, aside = draw_held_out(range(total), recipe)
-    assert len(drawn) == count
-    assert drawn < frozenset(range(total))
-    assert draw_held_out(range(total), recipe) == (drawn, frozenset())
-    assert draw_held_out(range(total), msgspec.structs.replace(recipe, seed=1)) != (drawn, aside)
+@pytest.mark.parametrize(
+    ("groups", "asked", "taken"), [(60, 0.05, 0.05), (60, 0.01, 0.0164), (19, 0.05, 0.05), (1, 0.2, 0.5)]
+)
+def test_the_rate_in_reach_is_the_one_asked_for_or_the_lowest(groups: int, asked: float, taken: float) -> None:
+    """So many groups can aim at what is taken, and at nothing between it and what was asked."""
+    assert rate_in_reach(groups, asked) == taken
+    check_rate(groups, taken)
+    assert taken in (asked, lowest_rate(groups))
+    with pytest.raises(CalibrationError, match="at least one"):
+        rate_in_reach(0, asked)
 
 
-def test_more_than_half_is_never_held_out() -> None:
-    """Where the rate needs more than half of the images, the fit is refused, and the message says what can be."""
-    recipe = msgspec.structs.replace(RECIPE, false_reject_rate=0.02)
-    says = "recipe 'part': at most 48 of 97 good images are held out for calibration; a false-reject rate of 0.02"
-    with pytest.raises(CalibrationError, match=says):
-        draw_held_out(range(97), recipe)
+@given(sizes=st.lists(st.integers(1, 4), min_size=3, max_size=30), percent=st.integers(1, 99), seed=st.integers(0, 99))
+def test_a_group_weighs_as_one_image(sizes: list[int], percent: int, seed: int) -> None:
+    """The threshold is the first score up to which frames, each 1 / (frames of its group), come to k groups."""
+    groups = np.repeat(np.arange(len(sizes)), sizes).astype(np.int32)
+    scores = np.random.default_rng(seed).permutation(len(groups)).astype(np.float64)
+    alpha = rate_in_reach(len(sizes), percent / 100)
+    found = calibrate(scores, alpha, groups)
+    needed = (len(sizes) + 1) * (1 - Fraction(repr(alpha)))
+    weights = [Fraction(1, sizes[group]) for group in groups]
+
+    def weight_to(score: float) -> Fraction:
+        return sum((w for w, s in zip(weights, scores.tolist(), strict=True) if s <= score), Fraction(0))
+
+    assert weight_to(found.threshold) >= needed
+    assert weight_to(found.threshold - 1) < needed
+    if found.groups is not None:
+        assert [groups[int(np.flatnonzero(scores == score)[0])] for score in found.scores] == found.groups.tolist()
+    assert found.group_count == len(sizes)
 
 
-def test_one_of_a_group_is_held_out_and_the_others_of_it_are_set_aside() -> None:
-    """A copy of a held-out image is not learned, and does not count as another good frame: groups count."""
-    recipe = msgspec.structs.replace(RECIPE, false_reject_rate=0.2)
-    groups = [position // 3 for position in range(36)]
-    drawn, aside = draw_held_out(groups, recipe)
-    assert len({groups[position] for position in drawn}) == len(drawn) == 4
-    assert drawn | aside == {position for position in range(36) if groups[position] in {groups[n] for n in drawn}}
-    assert not drawn & aside
-    with pytest.raises(CalibrationError, match="at most 3 of 6 groups of 18 good images, one image each, are held out"):
-        draw_held_out(groups[:18], recipe)
+def test_copies_change_nothing_where_they_score_alike() -> None:
+    """Ten images in threefold give the threshold of ten images; without their groups it would be another rate's."""
+    scores = np.arange(10.0)
+    copies = np.repeat(np.arange(10, dtype=np.int32), 3)
+    assert calibrate(np.repeat(scores, 3), 0.1, copies).threshold == calibrate(scores, 0.1).threshold == 9.0
+    assert calibrate(np.repeat(scores, 3), 0.1).threshold == 9.0
+    assert calibrate(np.repeat(scores, 3), 0.2, copies).threshold == calibrate(scores, 0.2).threshold == 8.0
+    with pytest.raises(CalibrationError, match="with 10 held-out good frames"):
+        calibrate(np.repeat(scores, 3), 0.05, copies)
+
+
+def test_the_rank_is_that_of_the_threshold() -> None:
+    """k of n, for the uncertainty."""
+    for n, alpha in ((60, 0.05), (19, 0.05), (99, 0.01)):
+        scores = np.arange(1.0, n + 1)
+        assert calibrate(scores, alpha).threshold == rank_of_groups(n, alpha)
+
+
+def test_a_threshold_by_folds_says_what_is_proved() -> None:
+    """Aimed and proved are told apart, and groups are counted."""
+    scores = np.arange(10.0)
+    assert calibrate(scores, 0.1).promise(folds=5) == (
+        "9 aims to reject 0.1 of good frames (aimed, not proved); it rests on 10 held-out good frames, each scored "
+        "without the rows of its own fold"
+    )
+    assert "(proved: at most 0.32); it rests on" in calibrate(scores, 0.1, proved=0.3201).promise(folds=5)
+    groups = np.array([0, 0, 1, 2, 3, 4, 5, 6, 7, 8], dtype=np.int32)
+    assert "10 held-out good frames in 9 groups" in calibrate(scores, 0.1, groups).promise(folds=5)
 
 
 def test_without_a_stream_it_is_the_calibrated_one() -> None:
@@ -127,5 +160,5 @@ def test_with_a_stream_it_claims_no_promise() -> None:
 
 def test_too_few_frames_are_refused() -> None:
     """As for the fit's own threshold, a rate that the frames cannot give is an error."""
-    with pytest.raises(CalibrationError, match=r"0\.05 cannot be promised"):
+    with pytest.raises(CalibrationError, match=r"0\.05 cannot be aimed at"):
         calibrate_with_stream(np.arange(5.0), NONE, NONE, 0.05)

@@ -74,7 +74,7 @@ def test_a_change_is_noticed_from_version_2_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "says"), [(3, "version 3, this release reads 1 and 2"), (None, "version None"), (0, "version 0")]
+    ("version", "says"), [(4, "version 4, this release reads 1 to 3"), (None, "version None"), (0, "version 0")]
 )
 def test_another_version_is_refused(version: object, says: str) -> None:
     """The message names the version found and those that can be read."""

@@ -19,7 +19,11 @@ FIRST_RELEASE = "fc1d521e0fdb5cf70038bcebfebd34afa9ffd965e575cbcb715363c62c06527
 
 def small_bank() -> MemoryBank:
     return MemoryBank(
-        recipe=Recipe(name="texture", backbone=random_backbone("resnet18", stages=("layer1",), seed=1)),
+        recipe=Recipe(
+            name="texture",
+            backbone=random_backbone("resnet18", stages=("layer1",), seed=1),
+            false_reject_rate=0.01,
+        ),
         generation=1,
         rows=np.arange(12, dtype=np.int16).reshape(4, 3),
         scale=0.5,
@@ -39,7 +43,8 @@ def test_options_at_their_defaults_leave_it_as_it_was() -> None:
 
 @pytest.mark.parametrize(
     "option", [{"tiling": Tiling()}, {"row_budget": 500}, {"admission": 0.7}, {"unused_days": 30}, {"hold_slips": 0.8},
-     {"levelling": True}, {"centring": True}, {"patch_stride_px": 16}, {"score_patches": 5}, {"stream_scores": True}]
+     {"levelling": True}, {"centring": True}, {"patch_stride_px": 16}, {"score_patches": 5}, {"least_rows": 99},
+     {"stream_scores": True}]
 )  # fmt: skip
 def test_options_in_use_change_it(option: dict[str, Any]) -> None:
     """Banks whose recipes differ in an option have different SHA-256."""

@@ -12,11 +12,13 @@ from patchline.engine.bank.events import Chain
 from patchline.engine.bank.manifest import LearningState
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.bank.state import BUDGET_AT_LEAST, bank_of, calibration_of, first_state, state_of
-from patchline.engine.coreset.online import OnlineCoreset, learn
+from patchline.engine.coreset.online import learn
+from patchline.engine.coreset.online_state import OnlineCoreset
 from patchline.engine.errors import EngineError
 from tests.engine.learning_worlds import RECIPE, SCALE, fitted, patches
 
 BANK = fitted()[0]
+ALL = np.ones(5, dtype=bool)
 
 
 def with_recipe(**changed: object) -> MemoryBank:
@@ -90,17 +92,17 @@ def test_the_calibration_follows_the_rows() -> None:
     first, scores = first_state(BANK), np.array([9.0, 2.0, 4.0, 3.0, 1.0])
     state = learned(first)
     chain = Chain(scores={"f0": 7.0}, passed=(0.5, 0.6, 0.7))
-    assert calibration_of(BANK, first, scores, chain) is BANK.calibration
-    other = calibration_of(BANK, state, scores, chain)
+    assert calibration_of(BANK, first, scores, chain, ALL) is BANK.calibration
+    other = calibration_of(BANK, state, scores, chain, ALL)
     assert other.threshold == calibrate(scores, 0.2).threshold
     assert other.scores.tolist() == [1.0, 2.0, 3.0, 4.0, 9.0]
     following = with_recipe(stream_scores=True)
     expected = calibrate_with_stream(scores, np.array([0.5, 0.6, 0.7]), np.array([7.0]), 0.2)
     for rows in (first, state):
-        assert calibration_of(following, rows, scores, chain).threshold == expected.threshold == 7.0
-    assert calibration_of(following, first, scores, Chain()) is BANK.calibration
+        assert calibration_of(following, rows, scores, chain, ALL).threshold == expected.threshold == 7.0
+    assert calibration_of(following, first, scores, Chain(), ALL) is BANK.calibration
     for stream in (Chain(passed=(99.0,)), Chain(scores={"a": 99.0})):
-        assert calibration_of(following, first, scores, stream).threshold == 99.0
+        assert calibration_of(following, first, scores, stream, ALL).threshold == 99.0
 
 
 def test_other_rows_in_the_same_number_are_not_the_fit() -> None:
@@ -109,4 +111,4 @@ def test_other_rows_in_the_same_number_are_not_the_fit() -> None:
     rows[0, 0] += 1
     other = first_state(replace(BANK, rows=rows))
     scores = np.array([9.0, 2.0, 4.0, 3.0, 1.0])
-    assert calibration_of(BANK, other, scores, Chain()).threshold == calibrate(scores, 0.2).threshold
+    assert calibration_of(BANK, other, scores, Chain(), ALL).threshold == calibrate(scores, 0.2).threshold

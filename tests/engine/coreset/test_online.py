@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from patchline.engine.coreset.event_log import AgedRows, Learned, Learning
-from patchline.engine.coreset.online import OnlineCoreset, begin, learn, resume
+from patchline.engine.coreset.online import learn
+from patchline.engine.coreset.online_state import OnlineCoreset, begin, resume
 from patchline.engine.coreset.rows import Delta, GrowingRows
 from patchline.engine.errors import EngineError
 from patchline.engine.numerics.integer_distances import ScreenedRows, sq_integer_pairs, sq_norms, sq_to_nearest

@@ -6,7 +6,8 @@ import numpy as np
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from patchline.engine.coreset.online import OnlineCoreset, begin, learn
+from patchline.engine.coreset.online import learn
+from patchline.engine.coreset.online_state import OnlineCoreset, begin
 from patchline.engine.types import Rows
 from tests.engine.coreset.test_thinning import plain_refill
 from tests.engine.online_worlds import sq_distances

@@ -6,7 +6,7 @@ import torch
 from msgspec import structs
 
 from patchline.engine.bank.memory_bank import MemoryBank
-from patchline.engine.coreset.online import begin
+from patchline.engine.coreset.online_state import begin
 from patchline.engine.features.patches import PatchOptions, embed
 from patchline.engine.fitting.fit import FitReport, fit
 from patchline.engine.inspection.inspector import Inspector

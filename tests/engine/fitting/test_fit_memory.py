@@ -49,15 +49,17 @@ def peak_bytes(work):
         while not done.wait(0.002): peak = max(peak, private_bytes())
     watching = threading.Thread(target=watch)
     watching.start()
-    work()
-    done.set()
-    watching.join()
+    try:
+        work()
+    finally:
+        done.set()
+        watching.join()
     return peak
 
 def fitted(count):
     recipe = Recipe(name="m", backbone=random_backbone("resnet18", stages=("maxpool",)), image_size_px=(side, side),
-                    coreset_fraction=8 / (0.8 * count * 56 * 56), false_reject_rate=0.2)
-    assert fit(Images(count), recipe, device="cpu", scratch=folder).rows <= 9
+                    coreset_fraction=8 / (0.8 * count * 56 * 56), false_reject_rate=0.2, least_rows=0)
+    assert fit(Images(count), recipe, device="cpu", scratch=folder).rows <= 10
 
 def chosen(count):
     path = folder / f"vectors-{count}"
@@ -69,6 +71,7 @@ def chosen(count):
     assert len(greedy_coreset(vectors, 10, seed=0, projection=1, scratch=folder).indices) == 10
 
 few, many = 40, 160
+fitted(few)  # what a first fit loads, once and for all, is not of the images
 found = {"fits": [peak_bytes(lambda: fitted(count)) for count in (few, many)]}
 few, many = 2**19, 2**21
 found["coresets"] = [peak_bytes(lambda: chosen(count)) for count in (few, many)]

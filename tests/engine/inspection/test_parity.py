@@ -57,6 +57,7 @@ def both(request: pytest.FixtureRequest, data_dir: Path) -> Both:
         backbone=preset("efficientnet_lite0"),
         image_size_px=SIZE_PX,
         coreset_fraction=0.01,
+        least_rows=0,
         false_reject_rate=0.1,
         neighbours=NEIGHBOURS,
     )

@@ -156,9 +156,10 @@ def test_the_inspector_notes_the_rows_that_were_nearest(fitted: FitReport, kind:
 def test_half_of_the_fit_rounded_up_is_kept(rows: int, kept: int) -> None:
     """And one row at least."""
     bank = small_bank()[0]
-    numbers = np.zeros(rows, dtype=np.int32)
     values = np.zeros((rows, bank.rows.shape[1]), dtype=np.int16)
-    assert fit_rows_kept(replace(bank, rows=values, row_frame=numbers, row_patch=numbers)) == kept
+    frame, patch = np.divmod(np.arange(rows, dtype=np.int32), np.int32(16))
+    ((of_fit, least),) = fit_rows_kept(replace(bank, rows=values, row_frame=frame, row_patch=patch))
+    assert (len(of_fit), least) == (rows, kept)
 
 
 def test_the_window_is_of_whole_days_of_inspection() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from patchline.engine.bank.events import ConfirmedGood, Held
 from patchline.engine.bank.store import GenerationStore
-from patchline.engine.coreset.online import begin
+from patchline.engine.coreset.online_state import begin
 from patchline.engine.learning.doubt import DEFECTS_COMPARED, _doubt, _farthest, cut_off, reason_to_doubt
 from patchline.engine.learning.learner import Learner
 from patchline.engine.learning.reference_frames import ReferenceFrame, ReferenceFrames

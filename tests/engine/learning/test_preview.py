@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from patchline.engine.coreset.online import OnlineCoreset, begin, learn
+from patchline.engine.coreset.online import learn
+from patchline.engine.coreset.online_state import OnlineCoreset, begin
 from patchline.engine.learning.preview import Preview, preview_steps
 from patchline.engine.learning.reference_frames import ReferenceFrames
 from patchline.engine.numerics.steps import finish

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from patchline.engine.bank.events import ConfirmedDefect, ConfirmedGood, Held, RolledBack, Unlearned
+from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.bank.store import GenerationStore
 from patchline.engine.errors import LearningError
+from patchline.engine.learning.ageing import fit_rows_kept
 from patchline.engine.learning.learner import Learner
 from patchline.engine.learning.requests import Ageing, Confirmation, Proposal, Rollback, Unlearning
 from tests.engine.learning_worlds import confirm, confirmation, new_store, patches, unlearn
@@ -171,8 +173,12 @@ def test_learned_rows_may_leave_where_less_than_half_of_the_fit_is_left(
     learner: Learner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Thinning may have left less of the fit than ageing would: what was learned has to be able to leave even so."""
+
+    def too_many(first: MemoryBank) -> list[tuple[set[tuple[str, int]], int]]:
+        return [(rows, len(first.rows) + 1) for rows, _ in fit_rows_kept(first)]
+
     confirm(learner, confirmation(1))
-    monkeypatch.setattr("patchline.engine.learning.proposals.fit_rows_kept", lambda first: len(first.rows) + 1)
+    monkeypatch.setattr("patchline.engine.learning.proposals.fit_rows_kept", too_many)
     rows = [learner.bank.provenance(n) for n in range(len(learner.bank.rows))]
     with pytest.raises(LearningError, match="23 rows of the fit would be left, expected 25 or more of 24"):
         list(learner.age(Ageing(feedback_id="a", operator="kim", rows=(rows[0],))))

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from patchline.engine.coreset.event_log import AgedRows, Learned
-from patchline.engine.coreset.online import OnlineCoreset, begin
+from patchline.engine.coreset.online_state import OnlineCoreset, begin
 from patchline.engine.errors import EngineError
 from patchline.engine.inspection.scoring import Scorer
-from patchline.engine.learning.reference_frames import Kind, ReferenceFrames, kept_rows, neighbours_of
+from patchline.engine.inspection.stored_scores import neighbours_of
+from patchline.engine.learning.reference_frames import Kind, ReferenceFrames, kept_rows
 from patchline.engine.numerics.quantise import dequantise
 from patchline.engine.search.factory import make_search
 from patchline.engine.types import Rows

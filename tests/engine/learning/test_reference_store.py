@@ -9,7 +9,8 @@ import pytest
 from patchline.engine.bank.reader import REJECTS
 from patchline.engine.bank.state import first_state
 from patchline.engine.bank.store import GenerationStore
-from patchline.engine.coreset.online import OnlineCoreset, learn
+from patchline.engine.coreset.online import learn
+from patchline.engine.coreset.online_state import OnlineCoreset
 from patchline.engine.learning.reference_frames import ReferenceFrames
 from patchline.engine.learning.reference_store import RECENT_REJECTS, KnownFrames
 from patchline.engine.numerics.steps import finish
