@@ -74,9 +74,10 @@ constraints: $(BIN)/uv  ## Take the newest versions of all dependencies into con
 clean:  ## Remove the environment and all that was built
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
-# One environment for all; each extra is installed when first needed, and again when the dependencies change.
+# One environment for all; each extra is installed when first needed, and again when the dependencies change. Bytecode is
+# written at once: where Python may not write it (PYTHONDONTWRITEBYTECODE), every start would compile it anew.
 $(VENV)/.%: pyproject.toml constraints.txt | $(BIN)/uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt --editable '.[cpu,$*]'
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --constraints constraints.txt --editable '.[cpu,$*]'
 	@touch $@
 
 # The import package as the type checker finds it: folders at the top are `patchline.engine` and so on.

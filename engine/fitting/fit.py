@@ -37,6 +37,7 @@ from patchline.engine.fitting.reading import NamedImage, Reading, StageProgress,
 from patchline.engine.fitting.scratch import ImageSpool, KeptPatches
 from patchline.engine.fitting.stages import EmbeddedImages, FitStages, ignore_progress
 from patchline.engine.fitting.union import Union, score_by_other_folds, union_of
+from patchline.engine.numerics.compiled import load_ahead
 from patchline.engine.numerics.device import Precision, resolve_device
 from patchline.engine.recipe import Recipe, check_recipe
 from patchline.engine.types import Doubles, Rows
@@ -145,6 +146,7 @@ def fit(
     lower = recipe.backbone.precision != "float32"
     processor.check(recipe.backbone, resolve_device(device), runtime, precision)
     reading = Reading(recipe, progress or ignore_progress)
+    load_ahead()  # the coreset's loops, while images are read
 
     def stages(of: Recipe) -> FitStages:
         extractor = load_backbone(of.backbone, resolve_device(device), runtime, precision)

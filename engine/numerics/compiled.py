@@ -7,9 +7,11 @@ LLVM writes what the processor has: AVX2, AVX-512 or NEON. NUMBA_CPU_NAME names 
 """
 
 from collections.abc import Callable
+from threading import Thread
 from typing import Any, TypeVar, cast
 
 import numba
+import numpy as np
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -27,3 +29,18 @@ def compiled(function: Function) -> Function:
     except RuntimeError:  # it finds no such folder
         made = numba.njit(nogil=True, fastmath=_SUMS_IN_ANY_ORDER)(function)
     return cast(Function, made)
+
+
+def load_ahead() -> Thread:
+    """Load, on a thread of its own, what numba loads when the first compiled loop is called; the thread is returned.
+
+    That takes the better part of a second, once in a process: a fit has it done while images are read.
+    """
+    thread = Thread(target=_nothing, args=(np.empty(0, np.int64),), name="load-numba", daemon=True)
+    thread.start()
+    return thread
+
+
+@compiled
+def _nothing(values: Any) -> int:
+    return len(values)

@@ -67,3 +67,22 @@ def test_where_nothing_can_be_kept_it_is_compiled_again(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "42"
+
+
+def test_what_is_loaded_ahead_is_not_loaded_again() -> None:
+    """The first loop that is called then imports nothing."""
+    code = (
+        "import sys\n"
+        "import numpy as np\n"
+        "from patchline.engine.numerics.compiled import load_ahead\n"
+        "from patchline.engine.search.code_passes import at_least\n"
+        "before = set(sys.modules)\n"
+        "load_ahead().join()\n"
+        "ahead = set(sys.modules)\n"
+        "at_least(np.zeros((2, 64), np.int32), np.ones(2, np.int32))\n"
+        "print(len(ahead - before), sorted(set(sys.modules) - ahead))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    loaded, again = done.stdout.split(maxsplit=1)
+    assert int(loaded) > 100
+    assert again.strip() == "[]"
