@@ -109,7 +109,7 @@ def test_a_life_without_a_frame_is_the_life_that_forgot_it(tmp_path: Path, what:
 
 
 def test_the_fits_own_rows_take_any_threshold_and_go_back(tmp_path: Path) -> None:
-    """A choice changes no row and is stored with who made it and why; rolled back, the fit's threshold follows again."""
+    """A choice changes no row and is stored with who made it and why; rolled back, the fit's threshold is back."""
     learner = Learner.open(new_store(tmp_path))
     first = learner.bank
     chosen = choose(learner, by(value=9.5))
@@ -194,7 +194,7 @@ def test_a_bank_without_calibration_frames_takes_a_threshold_and_nothing_else(tm
     with pytest.raises(LearningError, match="the calibration frames were not kept with the bank"):
         Learner.open(store)
     learner = Learner.open(store, learns=False)
-    with pytest.raises(CalibrationError, match="they can aim at 0.1667 or more"):
+    with pytest.raises(CalibrationError, match=r"they can aim at 0.1667 or more"):
         choose(learner, by(rate=0.1))
     assert choose(learner, by(rate=0.5)).threshold == calibrate(bank.calibration.scores, 0.5).threshold
     assert choose(learner, by(2, value=3.0)).calibration.scores.tolist() == bank.calibration.scores.tolist()
