@@ -202,3 +202,4 @@ def test_a_bank_without_calibration_frames_takes_a_threshold_and_nothing_else(tm
         confirm(learner, confirmation(1))
     back = take(learner, learner.rollback(Rollback(feedback_id="r", operator="kim", generation=1)))
     assert back.sha256 == bank.sha256 == load_bank(tmp_path).sha256
+    assert list(replayed(store)) == [(number, None) for number in range(1, 5)]
