@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from patchline.engine.fitting.fit import fit
     from patchline.engine.inspection.inspector import Inspector
     from patchline.engine.learning.learner import Learner
-    from patchline.engine.learning.requests import Confirmation, Rollback, Unlearning
+    from patchline.engine.learning.requests import Confirmation, Rollback, ThresholdChoice, Unlearning
     from patchline.engine.recipe import Backbone, Recipe, Tiling
     from patchline.engine.types import AnomalyMap, Image, Inspection, Verdict
 
@@ -66,6 +66,7 @@ __all__ = [
     "PatchlineError",
     "Recipe",
     "Rollback",
+    "ThresholdChoice",
     "Tiling",
     "Unlearning",
     "Verdict",
@@ -90,6 +91,7 @@ _MODULE_OF = {
     "PatchlineError": "errors",
     "Recipe": "recipe",
     "Rollback": "learning.requests",
+    "ThresholdChoice": "learning.requests",
     "Tiling": "recipe",
     "Unlearning": "learning.requests",
     "Verdict": "types",

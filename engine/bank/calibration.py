@@ -15,7 +15,7 @@ A bank that learns may also rest its threshold on frames of the stream. Those ar
 aims at the rate and promises nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import accumulate
 from math import ceil, lcm
@@ -33,6 +33,8 @@ class Calibration:
 
     `scores` is float64 (n,), ascending; `threshold` is one of them, unless frames of the stream were added. `groups`,
     int32 (n,), is the group of each; None: each frame is its own. `proved` is the rate that a fit by folds proved.
+    `fixed`: a person chose the threshold itself; it follows no score, and `false_reject_rate` is then no aim but the
+    share of the scores above it.
     """
 
     false_reject_rate: float
@@ -40,6 +42,7 @@ class Calibration:
     threshold: float
     groups: NDArray[np.int32] | None = None
     proved: float | None = None
+    fixed: bool = False
 
     @property
     def frames(self) -> int:
@@ -61,6 +64,12 @@ class Calibration:
         frames = f"{self.frames} held-out good frames"
         if self.group_count < self.frames:
             frames += f" in {self.group_count} groups"
+        if self.fixed:
+            scored = "" if folds == 1 else " (each scored without the rows of its own fold)"
+            return (
+                f"{self.threshold:.6g} was chosen by a person, does not follow the bank and promises nothing; "
+                f"{100 * self.false_reject_rate:.3g} % of {frames}{scored} score above it"
+            )
         if follows_stream:
             return (
                 f"{self.threshold:.6g} aims to reject {self.false_reject_rate:g} of good frames and promises "
@@ -147,6 +156,27 @@ def calibrate_with_stream(
         threshold=pooled.threshold,
         groups=None if groups is None else groups[order],
     )
+
+
+def calibrate_at(scores: Doubles, threshold: float, groups: NDArray[np.int32] | None = None) -> Calibration:
+    """A threshold that a person chose, beside the scores of good frames.
+
+    Args:
+        scores: float64 (n,), anomaly scores of good frames by rows that do not know them, in any order.
+        threshold: it stays what it is.
+        groups: int32 (n,), the group of each frame; each its own where it is None.
+
+    Raises:
+        CalibrationError: there is no frame.
+    """
+    held_out = calibrate(scores, 0.5, groups)  # the scores in order: a rate that one frame alone can aim at
+    is_above = held_out.scores > threshold
+    above = Fraction(int(is_above.sum()))
+    if held_out.groups is not None:
+        _, which, sizes = np.unique(held_out.groups, return_inverse=True, return_counts=True)
+        above = sum((Fraction(1, size) for size in sizes[which][is_above].tolist()), Fraction(0))
+    share = float(above / held_out.group_count)
+    return replace(held_out, threshold=threshold, false_reject_rate=share, fixed=True)
 
 
 def check_rate(groups: int, false_reject_rate: float) -> None:

@@ -6,6 +6,7 @@ where no row changes, so each is applied once, whoever delivers it how often.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import TypeAlias, TypeVar
 
 import msgspec
@@ -37,8 +38,22 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Scores of frames that have passed since the generation before, as first seen."""
 
 
+class ThresholdChosen(_Event, frozen=True, kw_only=True, tag="threshold_chosen"):
+    """A person chose the threshold: a false-reject rate that it aims at ever after, or a value that it stays at.
+
+    Either `rate` or `value` is there. `evaluation_sha256` is that of the file whose best F1 gave the value. No row
+    changes.
+    """
+
+    rate: float | None = None
+    value: float | None = None
+    evaluation_sha256: str = ""
+
+
 class Fitted(_Event, frozen=True, kw_only=True, tag="fitted"):
-    """The first generation: what a fit made, or an export."""
+    """The first generation: what a fit made, or an export, which brings the threshold that had been chosen along."""
+
+    chosen: ThresholdChosen | None = None
 
 
 class ConfirmedGood(_Event, frozen=True, kw_only=True, tag="confirmed_good"):
@@ -82,7 +97,7 @@ class Aged(_Event, frozen=True, kw_only=True, tag="aged"):
     rows: tuple[tuple[str, int], ...]
 
 
-Event: TypeAlias = Fitted | ConfirmedGood | Held | ConfirmedDefect | Unlearned | RolledBack | Aged
+Event: TypeAlias = Fitted | ConfirmedGood | Held | ConfirmedDefect | Unlearned | RolledBack | Aged | ThresholdChosen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +106,8 @@ class Chain:
 
     `log` is what a replay applies; `scores` are of the frames in it, as first seen, `passed` of frames that passed;
     `frames` are the learned frames' embeddings; `defects` the known ones, `held` those in quarantine, by name;
-    `feedback` every request applied.
+    `feedback` every request applied; `chosen` is how a person last chose the threshold, None until one has, and
+    `chosen_first` the choice that generation 1 was made with.
     """
 
     log: tuple[event_log.LogEntry, ...] = ()
@@ -101,6 +117,8 @@ class Chain:
     defects: dict[str, StoredFrame] = field(default_factory=dict)
     held: dict[str, Held] = field(default_factory=dict)
     feedback: frozenset[str] = frozenset()
+    chosen: ThresholdChosen | None = None
+    chosen_first: ThresholdChosen | None = None
 
 
 def chain_of(events: Sequence[Event]) -> Chain:
@@ -124,7 +142,7 @@ def chain_after(before: Chain, event: Event, events: Sequence[Event]) -> Chain:
         events: those before, the first of which made generation 1.
 
     Raises:
-        EngineError: the event goes back to a generation that is not there.
+        EngineError: the event goes back to a generation that is not there, or chooses a threshold that none can be.
     """
     after = replace(
         before,
@@ -163,9 +181,32 @@ def chain_after(before: Chain, event: Event, events: Sequence[Event]) -> Chain:
             if not 1 <= to <= len(events):
                 raise EngineError(f"generation {len(events) + 1} goes back to {to}, expected 1 to {len(events)}")
             earlier = chain_of(events[:to])
-            return replace(after, log=earlier.log, scores=earlier.scores, passed=earlier.passed, frames=earlier.frames)
-        case Fitted():
+            return replace(
+                after,
+                log=earlier.log,
+                scores=earlier.scores,
+                passed=earlier.passed,
+                frames=earlier.frames,
+                chosen=earlier.chosen,
+            )
+        case ThresholdChosen():
+            return replace(after, chosen=_checked_choice(event, len(events) + 1))
+        case Fitted(chosen=None):
             return after
+        case Fitted(chosen=chosen):
+            return replace(after, chosen=chosen, chosen_first=chosen)
+
+
+def _checked_choice(event: ThresholdChosen, number: int) -> ThresholdChosen:
+    """The event, where it chooses one thing that can be: one rate, or one value."""
+    rate, value = event.rate, event.value
+    if (rate is None) == (value is None):
+        raise EngineError(f"generation {number} chooses a threshold by rate {rate} and value {value}, expected either")
+    if rate is not None and not 0 < rate < 1:
+        raise EngineError(f"generation {number} chooses the false-reject rate {rate:g}, expected between 0 and 1")
+    if value is not None and not 0 < value < inf:
+        raise EngineError(f"generation {number} chooses the threshold {value:g}, expected a finite value above 0")
+    return event
 
 
 def _less(named: dict[str, Entry], name: str) -> dict[str, Entry]:

@@ -20,8 +20,8 @@ def export(
 ) -> GenerationStore:
     """Write a generation as generation 1 of a store elsewhere; its SHA-256 is the same, and it can learn on.
 
-    Each known defect follows as a generation that changes no row. What the rows came from can no longer be unlearned
-    there: the embeddings of confirmed frames stay behind.
+    A threshold that was chosen stays so. Each known defect follows as a generation that changes no row. What the
+    rows came from can no longer be unlearned there: the embeddings of confirmed frames stay behind.
 
     Args:
         store: where the generation is.
@@ -60,7 +60,7 @@ def export(
     what = f"export of {store.where} generation {generation}" + (f": {reason}" if reason else "")
     written = out.create(
         exported,
-        event=Fitted(operator=operator, time=time, reason=what),
+        event=Fitted(operator=operator, time=time, reason=what, chosen=chain.chosen),
         learning=LearningState.of(state),
         calibration=calibration,
     )

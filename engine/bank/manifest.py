@@ -92,6 +92,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     calibration_folds: tuple[int, ...] = ()
     calibration_groups: tuple[int, ...] = ()
     """As `MemoryBank` has them."""
+    threshold_fixed: bool = False
+    """Whether a person chose the threshold itself; `false_reject_rate` is then no aim. See `Calibration`."""
     checksum: str = ""
     """SHA-256 of this manifest with `checksum` empty, as compact JSON."""
 

@@ -93,7 +93,8 @@ class GenerationReader:
             bank = self._assemble(manifest, bank)
         assert bank is not None  # noqa: S101 - there is at least one manifest
         self._check_sum(bank, changes[0])
-        self._last = {changes[0].checksum: bank}
+        # A manifest of version 1 has no checksum to be known by.
+        self._last = {changes[0].checksum: bank} if changes[0].checksum else {}
         return bank
 
     def events(self, upto: int) -> tuple[Event, ...]:
@@ -181,6 +182,7 @@ class GenerationReader:
                     threshold=manifest.threshold,
                     groups=tensors.get("calibration_groups"),
                     proved=manifest.proved,
+                    fixed=manifest.threshold_fixed,
                 ),
                 folds=manifest.folds,
                 fold_radius=manifest.fold_radius,

@@ -5,8 +5,15 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from patchline.engine.bank.calibration import Calibration, calibrate, calibrate_with_stream, rate_in_reach
+from patchline.engine.bank.calibration import (
+    Calibration,
+    calibrate,
+    calibrate_at,
+    calibrate_with_stream,
+    rate_in_reach,
+)
 from patchline.engine.bank.events import Chain
+from patchline.engine.bank.figures import proved_rate
 from patchline.engine.bank.manifest import LearningState, Manifest
 from patchline.engine.bank.memory_bank import FrameOrigin, MemoryBank
 from patchline.engine.coreset.online_state import OnlineCoreset, begin, resume, sq_integer
@@ -111,27 +118,54 @@ def calibration_of(
 
     No confirmed frame vouches for itself: a calibration frame that is learned leaves, and where the recipe adds the
     scores of the stream, they are those as first seen. Otherwise, where the rows are those of the fit and no frame has
-    left, so is the calibration: where frames were given for the threshold alone, the fit scored them before they were
-    rounded to stored integers. Where too few frames are left for the rate, the best that they can aim at is taken.
+    left, the scores are the fit's too: where frames were given for the threshold alone, the fit scored them before they
+    were rounded to stored integers. The rate is the one last chosen, and else the recipe's; where too few frames are
+    left for it, the best that they can aim at is taken. A value that was chosen stays.
 
     Args:
         first: generation 1.
         state: the rows.
         scores: float64 (n,), of the calibration frames by these rows, in the order in which they are stored.
-        chain: what has been confirmed and has passed so far.
+        chain: what has been confirmed, has passed and was chosen so far.
         vouches: bool (n,), the frames that count.
 
     Raises:
         CalibrationError: no frame is left.
     """
-    recipe = first.recipe
+    recipe, chosen = first.recipe, chain.chosen
     groups = np.array(first.calibration_groups, dtype=np.int32)[vouches] if first.calibration_groups else None
     if not vouches.all():
         scores = scores[vouches]
-    if recipe.stream_scores and (chain.passed or chain.scores):
+    value = None if chosen is None else chosen.value
+    rate = recipe.false_reject_rate if chosen is None or chosen.rate is None else chosen.rate
+    if value is None and recipe.stream_scores and (chain.passed or chain.scores):
         confirmed = np.array(list(chain.scores.values()), dtype=np.float64)
-        return calibrate_with_stream(scores, np.array(chain.passed), confirmed, recipe.false_reject_rate, groups)
+        in_reach = rate_in_reach(groups_that_count(first, chain, vouches), rate)
+        return calibrate_with_stream(scores, np.array(chain.passed), confirmed, in_reach, groups)
+    proved = None
     if vouches.all() and len(state.rows) == len(first.rows) and np.array_equal(state.rows, first.rows):
-        return first.calibration
-    count = len(scores) if groups is None else len(np.unique(groups))
-    return calibrate(scores, rate_in_reach(count, recipe.false_reject_rate), groups)
+        if chosen == chain.chosen_first:
+            return first.calibration
+        scores, groups = first.calibration.scores, first.calibration.groups
+        if first.calibration.proved is not None:  # its conditions do not hang on the rate
+            proved = proved_rate(rate, first.calibration.frames, first.folds)
+    if value is not None:
+        return calibrate_at(scores, value, groups)
+    return calibrate(scores, rate_in_reach(groups_that_count(first, chain, vouches), rate), groups, proved)
+
+
+def groups_that_count(first: MemoryBank, chain: Chain, vouches: NDArray[np.bool_]) -> int:
+    """How many groups of good frames a threshold rests on, those of the stream included where the recipe adds them.
+
+    Args:
+        first: generation 1.
+        chain: what has been confirmed and has passed so far.
+        vouches: bool (n,), the calibration frames that count; n is 0 where none were kept, so that no row can change.
+    """
+    if not len(vouches):
+        held_out = first.calibration.group_count
+    elif first.calibration_groups:
+        held_out = len(np.unique(np.array(first.calibration_groups)[vouches]))
+    else:
+        held_out = int(vouches.sum())
+    return held_out + (len(chain.passed) + len(chain.scores) if first.recipe.stream_scores else 0)

@@ -128,6 +128,7 @@ class GenerationStore(GenerationReader):
                     folds=bank.folds,
                     fold_radius=bank.fold_radius,
                     proved=bank.calibration.proved,
+                    threshold_fixed=bank.calibration.fixed,
                     calibration_folds=bank.calibration_folds if number == 1 else (),
                     calibration_groups=bank.calibration_groups if number == 1 else (),
                 )

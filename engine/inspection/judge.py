@@ -25,11 +25,12 @@ SLICE_ROWS = 2048
 class Judge:
     """One recipe's bank with an index over it. Any number of threads may use it."""
 
-    def __init__(self, name: str, bank: MemoryBank, index: NearestNeighbours) -> None:
+    def __init__(self, name: str, bank: MemoryBank, index: NearestNeighbours, scorer: Scorer | None = None) -> None:
         self.bank = bank
         self._name = name
         self.index = index
-        self._scorer = Scorer(bank.values(), index, bank.recipe.neighbours, bank.recipe.score_patches)
+        recipe = bank.recipe
+        self._scorer = scorer or Scorer(bank.values(), index, recipe.neighbours, recipe.score_patches)
         self.used = np.zeros(len(bank.rows), dtype=bool) if bank.recipe.unused_days is not None else None
         """Rows that have been a patch's nearest, bool (M,), where the recipe lets unused ones age."""
 
@@ -65,13 +66,15 @@ class Judge:
         """The judge by another generation of this bank, made in slices; this one judges until then, and longer only
         where its index grows apart.
 
-        Where the generation only adds rows, the index of this judge grows in place, in the last slice.
+        Where the generation only adds rows, the index of this judge grows in place, in the last slice. Where it has the
+        same rows, as where a threshold was chosen, nothing is made anew.
         """
+        if np.array_equal(bank.rows, self.bank.rows):
+            return Judge(self._name, bank, self.index, self._scorer)
         before, rows = len(self.bank.rows), bank.values()
-        if len(rows) >= before and np.array_equal(bank.rows[:before], self.bank.rows):
+        if np.array_equal(bank.rows[:before], self.bank.rows):
             grown = copy(self.index) if self.index.copy_can_grow else self.index
-            if len(rows) > before:
-                grown.add(rows[before:])
+            grown.add(rows[before:])
             return Judge(self._name, bank, grown)
         index = self.index.with_rows(rows[:SLICE_ROWS])
         for start in range(SLICE_ROWS, len(rows), SLICE_ROWS):

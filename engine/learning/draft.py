@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from patchline.engine.bank.calibration import Calibration
+from patchline.engine.bank.calibration import Calibration, check_rate
 from patchline.engine.bank.events import Chain, Event, Held, StoredFrame, chain_after
 from patchline.engine.bank.manifest import Manifest
 from patchline.engine.bank.memory_bank import MemoryBank
-from patchline.engine.bank.state import bank_of, calibration_of, vouching
+from patchline.engine.bank.state import bank_of, calibration_of, groups_that_count, vouching
 from patchline.engine.bank.store import GenerationStore
 from patchline.engine.coreset.event_log import Learning
 from patchline.engine.coreset.online_state import OnlineCoreset
@@ -114,7 +114,7 @@ class Head:
         chain = self.chain_after(event)
 
         def threshold_of(scores: NDArray[np.float64]) -> float:
-            return self._calibration(state, scores, chain).threshold if threshold is None else threshold
+            return self.calibration(state, scores, chain).threshold if threshold is None else threshold
 
         frame = getattr(event, "frame", "")
         return (
@@ -164,7 +164,7 @@ class Head:
             kept: int64 (K,), the former rows that stay; see `GenerationStore.create`.
             patches: embeddings to store with it, by frame.
         """
-        calibration = self._calibration(state, preview.calibration_scores, self.chain_after(event))
+        calibration = self.calibration(state, preview.calibration_scores, self.chain_after(event))
         bank = bank_of(self.bank, self.first_bank, state, calibration, event.time)
         return Draft(
             proposal=Proposal(bank=bank, preview=preview),
@@ -182,6 +182,7 @@ class Head:
         preview: Preview,
         patches: Mapping[str, Rows],
         hold: str | None = None,
+        calibration: Calibration | None = None,
     ) -> Draft:
         """A generation that changes no row.
 
@@ -191,8 +192,14 @@ class Head:
             preview: what the event would change, were it not held.
             patches: embeddings to store with it, by frame.
             hold: why it puts a frame into quarantine, where it does.
+            calibration: the threshold after it, where it changes.
         """
-        bank = replace(self.bank, generation=self.bank.generation + 1, created=event.time)
+        bank = replace(
+            self.bank,
+            generation=self.bank.generation + 1,
+            created=event.time,
+            calibration=self.bank.calibration if calibration is None else calibration,
+        )
         return Draft(
             proposal=Proposal(bank=bank, preview=preview, hold=hold),
             event=event,
@@ -202,8 +209,14 @@ class Head:
             patches=patches,
         )
 
-    def _calibration(self, state: OnlineCoreset, scores: NDArray[np.float64], chain: Chain) -> Calibration:
+    def calibration(self, state: OnlineCoreset, scores: NDArray[np.float64], chain: Chain) -> Calibration:
+        """The threshold that goes with a state of the rows; see `bank.state.calibration_of`."""
         return calibration_of(self.first_bank, state, scores, chain, vouching(self.first_manifest, chain))
+
+    def check_rate(self, false_reject_rate: float, chain: Chain) -> None:
+        """Raise CalibrationError where the good frames that count after a chain are too few to aim at the rate."""
+        vouches = vouching(self.first_manifest, chain)
+        check_rate(groups_that_count(self.first_bank, chain, vouches), false_reject_rate)
 
     def _scores(self, references: ReferenceFrames) -> NDArray[np.float64]:
         recipe = self.bank.recipe

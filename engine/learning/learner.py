@@ -22,7 +22,15 @@ from patchline.engine.learning import proposals
 from patchline.engine.learning.ageing import unused_rows
 from patchline.engine.learning.draft import Draft, Head
 from patchline.engine.learning.reference_store import KnownFrames
-from patchline.engine.learning.requests import Ageing, Confirmation, Proposal, Request, Rollback, Unlearning
+from patchline.engine.learning.requests import (
+    Ageing,
+    Confirmation,
+    Proposal,
+    Request,
+    Rollback,
+    ThresholdChoice,
+    Unlearning,
+)
 from patchline.engine.types import Rows
 
 Asked = TypeVar("Asked", bound=Request)
@@ -56,19 +64,21 @@ class Learner:
         self._passed = list(head.passed)
 
     @classmethod
-    def open(cls, store: GenerationStore) -> "Learner":
+    def open(cls, store: GenerationStore, *, learns: bool = True) -> "Learner":
         """Go on from a store's newest generation.
+
+        Args:
+            store: where the generations are.
+            learns: whether rows are to change. Without, a threshold can be chosen, and that be rolled back, also where
+                the bank was fitted without keeping its calibration frames.
 
         Raises:
             BankFileError: the store holds none, or a file is truncated, altered or foreign.
-            LearningError: the bank was fitted without keeping its calibration frames.
+            LearningError: the bank was fitted without keeping its calibration frames, and rows are to change.
         """
         manifest, first = store.manifest(), store.manifest(1)
-        if not first.calibration:
-            raise LearningError(
-                f"{store.where}: the calibration frames were not kept with the bank, so no threshold could follow what "
-                f"it learns; fit it again"
-            )
+        if learns:
+            _check_learns(store, first)
         bank = store.bank(1)
         known = KnownFrames(store, first.calibration, manifest.rejects, bank.calibration_folds)
         state = state_of(bank, first.learning, first_state(bank))
@@ -133,6 +143,10 @@ class Learner:
         """Propose that rows leave; see `proposals.age`."""
         return self._propose(request, proposals.age)
 
+    def choose_threshold(self, request: ThresholdChoice) -> Iterator[None]:
+        """Propose the threshold that a person chose; see `proposals.choose_threshold`."""
+        return self._propose(request, proposals.choose_threshold)
+
     def unused(self, usage: Mapping[str, UsedRows], *, days: int, today: str) -> tuple[tuple[str, int], ...]:
         """The rows that the ageing policy lets go; see `ageing.unused_rows`."""
         head = self._head
@@ -183,7 +197,17 @@ class Learner:
             raise LearningError(f"feedback {request.feedback_id!r}: operator is empty, expected who asks for it")
         if request.feedback_id and self.knows(request.feedback_id):
             raise LearningError(f"feedback {request.feedback_id!r}: has been applied already")
+        if not isinstance(request, ThresholdChoice | Rollback):
+            _check_learns(self._head.store, self._head.first_manifest)
         self._draft = yield from propose(replace(self._head, passed=tuple(self._passed)), request)
+
+
+def _check_learns(store: GenerationStore, first: Manifest) -> None:
+    if not first.calibration:
+        raise LearningError(
+            f"{store.where}: the calibration frames were not kept with the bank, so no threshold could follow what "
+            f"it learns; fit it again"
+        )
 
 
 def _read_head(

@@ -21,7 +21,8 @@ class Preview:
     """An update that has not been taken: the rows and reference frames after it, and what it changes.
 
     `calibration_scores` is float64 (n,), in the frames' order. `cleared` are recent rejects that would pass; `hidden`
-    are known defects that are rejected now and would pass.
+    are known defects that are rejected now and would pass; `caught` those that pass now and would be rejected, and
+    `missed` all that would pass.
     """
 
     state: OnlineCoreset
@@ -35,6 +36,8 @@ class Preview:
     rejects: int
     hidden: tuple[str, ...]
     defects: int
+    caught: tuple[str, ...] = ()
+    missed: tuple[str, ...] = ()
 
     @property
     def hold(self) -> str | None:
@@ -49,6 +52,7 @@ class Preview:
             f"threshold {self.threshold_before:.6g} -> {self.threshold_after:.6g}; "
             f"clears {len(self.cleared)} of the last {self.rejects} rejects, "
             f"hides {len(self.hidden)} of {self.defects} known defects"
+            + (f" and catches {len(self.caught)} that pass now" if self.caught else "")
         )
 
 
@@ -81,14 +85,13 @@ def preview_steps(
     calibration = np.array([reference.kind == "calibration" for reference in references.frames], dtype=bool)
     before = threshold_of(was[calibration]) if threshold_before is None else threshold_before
     threshold_after = threshold_of(will[calibration])
-    passes = (was > before) & (will <= threshold_after)
+    rejected, passing = was > before, will <= threshold_after
 
-    def passing_frames(kind: Kind) -> tuple[str, ...]:
-        pairs = zip(references.frames, passes, strict=True)
+    def names(kind: Kind, which: NDArray[np.bool_]) -> tuple[str, ...]:
         return tuple(
             reference.name
-            for reference, passing in pairs
-            if passing and reference.kind == kind and reference.name != frame
+            for reference, chosen in zip(references.frames, which, strict=True)
+            if chosen and reference.kind == kind and reference.name != frame
         )
 
     kept = int((kept_rows(references.state, state) >= 0).sum())
@@ -100,8 +103,10 @@ def preview_steps(
         rows_removed=len(references.state.rows) - kept,
         threshold_before=before,
         threshold_after=threshold_after,
-        cleared=passing_frames("reject"),
+        cleared=names("reject", rejected & passing),
         rejects=sum(reference.name != frame for reference in references.of("reject")),
-        hidden=passing_frames("defect"),
+        hidden=names("defect", rejected & passing),
         defects=len(references.of("defect")),
+        caught=names("defect", ~rejected & ~passing),
+        missed=names("defect", passing),
     )

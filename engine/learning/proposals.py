@@ -1,20 +1,36 @@
 """What each request would make of the bank: one function a request, from the head of the chain to a draft.
 
 A frame is learned or joins the known defects; what was confirmed is taken back; an earlier generation is taken again;
-unused rows leave. All work in steps, between which frames may be inspected, and write nothing.
+unused rows leave; a threshold is chosen. All work in steps, between which frames may be inspected, and write nothing.
 """
 
 from collections.abc import Generator
 from dataclasses import replace
+from math import inf
 
-from patchline.engine.bank.events import Aged, ConfirmedDefect, ConfirmedGood, Held, RolledBack, Unlearned
+from patchline.engine.bank.events import (
+    Aged,
+    ConfirmedDefect,
+    ConfirmedGood,
+    Held,
+    RolledBack,
+    ThresholdChosen,
+    Unlearned,
+)
 from patchline.engine.bank.state import state_of
 from patchline.engine.bank.store import stored_frame
 from patchline.engine.coreset.online import learn_steps
 from patchline.engine.errors import LearningError
 from patchline.engine.learning.ageing import fit_rows_kept
 from patchline.engine.learning.draft import Draft, Head
-from patchline.engine.learning.requests import Ageing, Confirmation, Proposal, Rollback, Unlearning
+from patchline.engine.learning.requests import (
+    Ageing,
+    Confirmation,
+    Proposal,
+    Rollback,
+    ThresholdChoice,
+    Unlearning,
+)
 
 
 def confirm_good(head: Head, request: Confirmation) -> Generator[None, None, Draft]:
@@ -131,3 +147,33 @@ def age(head: Head, request: Ageing) -> Generator[None, None, Draft]:
     state = yield from head.replay_steps(event)
     preview = yield from head.preview_steps(references, state, event)
     return head.draft(event, state, preview)
+
+
+def choose_threshold(head: Head, request: ThresholdChoice) -> Generator[None, None, Draft]:
+    """Take the threshold that a person chose; no row changes.
+
+    A rate is followed through every later generation, a value stays until another is chosen. It is taken also where it
+    lets known defects pass, as a rollback is: the preview names them, and whoever chose it has seen that or answers for
+    it.
+
+    Raises:
+        LearningError: neither a rate nor a value is chosen, or both, or one that no threshold can have.
+        CalibrationError: the good frames are too few to aim at the rate; the message names the lowest that they can.
+    """
+    event = ThresholdChosen(
+        rate=request.rate,
+        value=request.value,
+        evaluation_sha256=request.evaluation_sha256,
+        **head.by(request),
+    )
+    if (event.rate is None) == (event.value is None):
+        raise LearningError("a threshold is chosen by a false-reject rate or by a value: expected one of the two")
+    if event.value is not None and not 0 < event.value < inf:
+        raise LearningError(f"threshold {event.value:g}: expected a finite value above 0, as scores are distances")
+    chain = head.chain_after(event)
+    if event.rate is not None:
+        head.check_rate(event.rate, chain)
+    references = yield from head.sync_steps()
+    preview = yield from head.preview_steps(references, head.state, event)
+    calibration = head.calibration(head.state, preview.calibration_scores, chain)
+    return head.draft_unchanged(event, preview.references, preview, {}, calibration=calibration)

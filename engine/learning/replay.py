@@ -10,6 +10,7 @@ from patchline.engine.bank.events import (
     Held,
     RolledBack,
     StoredFrame,
+    ThresholdChosen,
     chain_after,
 )
 from patchline.engine.bank.memory_bank import MemoryBank
@@ -73,7 +74,7 @@ class _Replay:
         self._chain = chain_after(self._chain, event, self._events[:done])
         frames |= self._chain.frames
         match event:
-            case Held() | ConfirmedDefect() | Fitted():
+            case Held() | ConfirmedDefect() | Fitted() | ThresholdChosen():
                 state = self._state
             case ConfirmedGood(frame=frame):
                 state, _ = learn(self._state, frame.name, self._store.patches(frame))

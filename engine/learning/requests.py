@@ -43,7 +43,7 @@ class Unlearning(Request, frozen=True, kw_only=True):
 
 
 class Rollback(Request, frozen=True, kw_only=True):
-    """The rows and the threshold of an earlier generation are to be taken again."""
+    """The rows and the threshold of an earlier generation are to be taken again, and how it was chosen."""
 
     generation: int
 
@@ -52,6 +52,17 @@ class Ageing(Request, frozen=True, kw_only=True):
     """Rows are to leave, each named by its frame and patch, and with them what they stood for."""
 
     rows: tuple[tuple[str, int], ...]
+
+
+class ThresholdChoice(Request, frozen=True, kw_only=True):
+    """The threshold is to aim at a false-reject rate from here on, in (0, 1), or to stay at a value above 0: either.
+
+    `evaluation_sha256` names the file of an evaluation whose best F1 the value gave, in hexadecimal.
+    """
+
+    rate: float | None = None
+    value: float | None = None
+    evaluation_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

@@ -13,6 +13,7 @@ from patchline.engine.bank.events import (
     Fitted,
     Held,
     RolledBack,
+    ThresholdChosen,
     Unlearned,
 )
 from patchline.engine.bank.manifest import Manifest
@@ -38,6 +39,16 @@ def what(event: Event) -> str:
             return f"rolled back to {event.to}"
         case Aged():
             return f"aged {len(event.rows)} rows"
+        case ThresholdChosen():
+            return chosen(event)
+
+
+def chosen(event: ThresholdChosen) -> str:
+    """What a person chose the threshold to be, in a few words."""
+    if event.rate is not None:
+        return f"threshold for a false-reject rate of {event.rate:g}"
+    found = f", the best F1 of evaluation {event.evaluation_sha256[:12]}" if event.evaluation_sha256 else ""
+    return f"threshold set to {event.value:.6g}{found}"
 
 
 def history(store: GenerationReader, newest: int | None = None) -> Iterator[dict[str, Any]]:

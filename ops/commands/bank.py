@@ -58,7 +58,7 @@ def show_generation(
 ) -> None:
     """Show one generation: what it is, what made it, what it promises, and which frames it knows."""
     from patchline.engine.bank.events import chain_of
-    from patchline.ops.commands._generations import line, what
+    from patchline.ops.commands._generations import chosen, line, what
 
     reader = _reader(bank)
     manifest = reader.manifest(generation)
@@ -88,6 +88,9 @@ def show_generation(
         ("held", f"{len(waiting)}" + _names([f"{name} ({why})" for name, why in waiting.items()])),
         ("files", f"{manifest.tensors}, {manifest.tensors_bytes:,} bytes: " + _content(manifest.whole)),
     ]
+    if (choice := known.chosen) is not None:
+        why = f": {choice.reason}" if choice.reason else ""
+        rows.insert(7, ("chosen", f"{chosen(choice)} ({choice.operator} {choice.time}){why}"))
     if (learning := manifest.learning) is not None:
         radius = learning.sq_admission**0.5 * scale
         rows.insert(6, ("learning", f"adds patches farther than {radius:.4g}; keeps {learning.budget:,} rows at most"))

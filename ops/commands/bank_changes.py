@@ -1,10 +1,12 @@
-"""`patchline bank rollback | unlearn | age | export`: make another generation, here or elsewhere.
+"""`patchline bank rollback | unlearn | age | threshold | export`: make another generation, here or elsewhere.
 
 A service may run on the bank meanwhile: whichever writer creates a generation first wins, and what is asked here is
 then proposed anew over it. Workers look for generations that they were not told of, and follow.
 """
 
 from collections.abc import Callable, Iterator
+from math import inf
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,7 +15,9 @@ from patchline.ops.commands._options import AsJson, BankArgument, examples, prin
 from patchline.ops.errors import InputError, OpsError
 
 if TYPE_CHECKING:
+    from patchline.engine.bank.memory_bank import MemoryBank
     from patchline.engine.learning.learner import Learner
+    from patchline.engine.learning.requests import Proposal
 
 ATTEMPTS = 20
 """Times that another writer may be first."""
@@ -27,6 +31,13 @@ def add_to(app: typer.Typer) -> None:
     app.command(epilog=examples("patchline bank rollback banks/bottle 4 --reason 'wrong lamp'"))(rollback)
     app.command(epilog=examples("patchline bank unlearn banks/bottle line-3/000042 --operator ada"))(unlearn)
     app.command(epilog=examples("patchline bank age banks/bottle --dry-run"))(age)
+    app.command(
+        epilog=examples(
+            "patchline bank threshold banks/bottle --false-reject-rate 0.02 --reason 'too many stops'",
+            "patchline bank threshold banks/bottle --value 24.9 --dry-run",
+            "patchline bank threshold banks/bottle --f1 evaluation/evaluation.json",
+        )
+    )(threshold)
     app.command(
         epilog=examples(
             "patchline bank export banks/bottle exports/bottle",
@@ -52,6 +63,7 @@ def rollback(
         _by(operator, reason),
         dry_run=dry_run,
         as_json=as_json,
+        learns=False,
     )
 
 
@@ -111,6 +123,54 @@ def age(
     _change(bank, propose, asked, dry_run=dry_run, as_json=as_json)
 
 
+def threshold(
+    bank: BankArgument,
+    false_reject_rate: Annotated[
+        float | None,
+        typer.Option(help="Share of good frames to reject; the threshold follows the bank at it.", show_default=False),
+    ] = None,
+    value: Annotated[
+        float | None, typer.Option(help="The threshold itself; it no longer follows the bank.", show_default=False)
+    ] = None,
+    f1: Annotated[
+        Path | None,
+        typer.Option(
+            help="evaluation.json whose best F1 gives the value.", metavar="FILE", dir_okay=False, show_default=False
+        ),
+    ] = None,
+    operator: OperatorName = None,
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Choose the threshold: by the false-reject rate that it aims at, by its value, or by the best F1 on a test set.
+
+    A rate is kept through all that the bank learns. A value stays until another threshold is chosen, and promises
+    nothing.
+    """
+    if sum(choice is not None for choice in (false_reject_rate, value, f1)) != 1:
+        raise InputError("expected one of --false-reject-rate, --value and --f1")
+    if false_reject_rate is not None and not 0 < false_reject_rate < 1:
+        raise InputError(f"--false-reject-rate: {false_reject_rate:g}; expected above 0 and below 1, such as 0.05")
+    if value is not None and not 0 < value < inf:
+        raise InputError(f"--value: {value:g}; expected a score above 0, such as 24.9")
+
+    from patchline.engine.bank.reader import GenerationReader
+    from patchline.engine.learning.requests import ThresholdChoice
+    from patchline.ops.offline.best_f1 import best_threshold, read_best_f1
+
+    best = None if f1 is None else read_best_f1(f1)
+
+    def propose(learner: "Learner", asked: dict[str, Any]) -> Iterator[None]:
+        if best is None or f1 is None:
+            return learner.choose_threshold(ThresholdChoice(rate=false_reject_rate, value=value, **asked))
+        found, sha256 = best
+        chosen = best_threshold(found, f1, GenerationReader(bank), learner.bank)
+        return learner.choose_threshold(ThresholdChoice(value=chosen, evaluation_sha256=sha256, **asked))
+
+    _change(bank, propose, _by(operator, reason), dry_run=dry_run, as_json=as_json, learns=False)
+
+
 def export(
     bank: BankArgument,
     out: Annotated[str, typer.Argument(help="New folder or URL for the exported bank.", show_default=False)],
@@ -145,45 +205,68 @@ def _change(
     *,
     dry_run: bool,
     as_json: bool,
+    learns: bool = True,
 ) -> None:
     """Propose, show, and write the next generation; anew where another writer was first."""
     from patchline.engine.bank.store import GenerationStore
     from patchline.engine.errors import GenerationConflictError
     from patchline.engine.learning.learner import Learner
 
-    learner = Learner.open(GenerationStore(bank))
+    learner = Learner.open(GenerationStore(bank), learns=learns)
     for _ in range(ATTEMPTS):
         for _ in propose(learner, asked):
             pass
-        proposal = learner.proposal
+        proposal, before = learner.proposal, learner.bank
         assert proposal is not None  # noqa: S101 - the steps have ended
         try:
             made = None if dry_run else learner.commit()
         except GenerationConflictError:
             learner = learner.reopen()
             continue
-        effects = proposal.preview
-        if as_json:
-            print_json(
-                [
-                    {
-                        "generation": made.generation if made is not None else None,
-                        "sha256": proposal.bank.sha256,
-                        "rows": len(proposal.bank.rows),
-                        "rows_added": effects.rows_added,
-                        "rows_removed": effects.rows_removed,
-                        "threshold_before": effects.threshold_before,
-                        "threshold_after": effects.threshold_after,
-                        "cleared": effects.cleared,
-                        "hidden": effects.hidden,
-                    }
-                ]
-            )
-            return
-        typer.echo(str(effects))
-        typer.echo(f"generation {made.generation} is written" if made is not None else "nothing is written")
+        _tell(before, proposal, None if made is None else made.generation, as_json=as_json)
         return
     raise OpsError(f"{bank}: other writers were first {ATTEMPTS} times; expected a pause between their generations")
+
+
+def _tell(before: "MemoryBank", proposal: "Proposal", written: int | None, *, as_json: bool) -> None:
+    """What a change does, and which known defects it lets pass: that is said of JSON too, beside it."""
+    effects, after = proposal.preview, proposal.bank
+    if effects.hidden:
+        names = ", ".join(effects.hidden)
+        told = f"{len(effects.hidden)} of {effects.defects} known defects are rejected now and would pass: {names}"
+        typer.secho(f"warning: {told}", fg="red", err=True)
+    if as_json:
+        print_json(
+            [
+                {
+                    "generation": written,
+                    "sha256": after.sha256,
+                    "rows": len(after.rows),
+                    "rows_added": effects.rows_added,
+                    "rows_removed": effects.rows_removed,
+                    "threshold_before": effects.threshold_before,
+                    "threshold_after": effects.threshold_after,
+                    "false_reject_rate_before": before.calibration.false_reject_rate,
+                    "false_reject_rate_after": after.calibration.false_reject_rate,
+                    "threshold_follows": not after.calibration.fixed,
+                    "promise": after.promise,
+                    "cleared": effects.cleared,
+                    "hidden": effects.hidden,
+                    "caught": effects.caught,
+                    "missed": effects.missed,
+                }
+            ]
+        )
+        return
+    typer.echo(str(effects))
+    if before.promise != after.promise:
+        typer.echo(f"before: {before.promise}\nafter: {after.promise}")
+    if after.calibration.fixed and not before.calibration.fixed:
+        typer.echo("the threshold no longer follows the bank: it stays, whatever is learned, until another is chosen")
+    if len(effects.missed) > len(effects.hidden):
+        others = ", ".join(name for name in effects.missed if name not in effects.hidden)
+        typer.echo(f"known defects that pass now, and would: {others}")
+    typer.echo(f"generation {written} is written" if written is not None else "nothing is written")
 
 
 def _by(operator: str | None, reason: str) -> dict[str, Any]:

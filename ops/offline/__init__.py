@@ -9,6 +9,7 @@
 | `name_groups` | images that belong together by their names |
 | `fit_report` | what a fit has made, as a table |
 | `mvtec` | the layout of a labelled data set: what is learned from, and what is judged by, with its masks |
+| `best_f1` | the threshold of an evaluation's best F1, and whether it is this bank's |
 | `evaluation` | scores and figures of a data set by a bank |
 | `fit_report` | what is said of a fit, and what must not be overlooked of it |
 | `charts` | the ROC curve and the scores, as PNG |

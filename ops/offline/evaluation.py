@@ -121,7 +121,7 @@ def as_document(evaluated: Evaluated) -> dict[str, Any]:
         "recipe": evaluated.recipe,
         "generation": {"number": bank.generation, "sha256": bank.sha256},
         "promise": bank.promise,
-        "asked_false_reject_rate": bank.calibration.false_reject_rate,
+        "asked_false_reject_rate": None if bank.calibration.fixed else bank.calibration.false_reject_rate,
         **msgspec.to_builtins(evaluated.figures),
         "not_inspected": [{"file": r.frame_id, "reason": r.reason, "detail": r.detail} for r in evaluated.unreadable],
         "defective_without_mask": evaluated.without_mask,
@@ -154,10 +154,15 @@ def _remarks(evaluated: Evaluated) -> list[str]:
     figures, calibration = evaluated.figures, evaluated.bank.calibration
     notes = []
     if figures.false_reject_rate is not None:
+        rate = f"{100 * calibration.false_reject_rate:.4g} %"
         notes.append(
             f"threshold {evaluated.bank.threshold:.6g}: {figures.false_rejects} of {figures.good_frames} good frames "
-            f"rejected ({100 * figures.false_reject_rate:.1f} %; aimed at "
-            f"{100 * calibration.false_reject_rate:g} %, on {calibration.frames} held-out frames)"
+            f"rejected ({100 * figures.false_reject_rate:.1f} %; "
+            + (
+                f"a person chose it, and {rate} of {calibration.frames} held-out frames lie above it)"
+                if calibration.fixed
+                else f"aimed at {rate}, on {calibration.frames} held-out frames)"
+            )
         )
     if figures.escapes is not None:
         notes.append(f"escapes: {figures.escapes} of {figures.defective_frames} defective frames pass")

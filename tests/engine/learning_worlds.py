@@ -15,7 +15,7 @@ from patchline.engine.coreset.greedy import greedy_coreset
 from patchline.engine.coreset.online_state import begin, sq_integer
 from patchline.engine.learning.learner import Learner
 from patchline.engine.learning.reference_frames import ReferenceFrames
-from patchline.engine.learning.requests import Confirmation, Unlearning
+from patchline.engine.learning.requests import Confirmation, ThresholdChoice, Unlearning
 from patchline.engine.recipe import Backbone, Recipe
 from patchline.engine.types import Rows
 
@@ -139,5 +139,12 @@ def confirm(learner: Learner, request: Confirmation) -> MemoryBank:
 def unlearn(learner: Learner, frame: str, feedback_id: str = "back") -> MemoryBank:
     """Unlearn at once."""
     for _ in learner.unlearn(Unlearning(feedback_id=feedback_id, operator="kim", frame=frame)):
+        pass
+    return learner.commit()
+
+
+def choose(learner: Learner, request: ThresholdChoice) -> MemoryBank:
+    """Take a threshold at once."""
+    for _ in learner.choose_threshold(request):
         pass
     return learner.commit()

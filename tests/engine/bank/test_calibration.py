@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from patchline.engine.bank.calibration import (
     calibrate,
+    calibrate_at,
     calibrate_with_stream,
     check_rate,
     frames_needed,
@@ -162,3 +163,30 @@ def test_too_few_frames_are_refused() -> None:
     """As for the fit's own threshold, a rate that the frames cannot give is an error."""
     with pytest.raises(CalibrationError, match=r"0\.05 cannot be aimed at"):
         calibrate_with_stream(np.arange(5.0), NONE, NONE, 0.05)
+
+
+def test_a_threshold_that_a_person_chose_states_what_lies_above_it() -> None:
+    """The share of the held-out scores, which is no aim: at the value itself a frame passes; nothing is promised."""
+    chosen = calibrate_at(np.array([3.0, 1.0, 4.0, 2.0]), 3.0)
+    assert (chosen.threshold, chosen.false_reject_rate, chosen.fixed) == (3.0, 0.25, True)
+    assert chosen.scores.tolist() == [1.0, 2.0, 3.0, 4.0]
+    assert chosen.promise() == (
+        "3 was chosen by a person, does not follow the bank and promises nothing; 25 % of 4 held-out good frames score "
+        "above it"
+    )
+    for said in (chosen.promise(follows_stream=True), chosen.promise(folds=5)):
+        assert said.startswith("3 was chosen by a person, does not follow the bank and promises nothing; 25 % of 4")
+    assert calibrate_at(np.array([3.0]), 0.5).false_reject_rate == 1
+    assert calibrate_at(np.array([3.0]), 9.0).false_reject_rate == 0
+    with pytest.raises(CalibrationError, match="no good frames were held out"):
+        calibrate_at(NONE, 3.0)
+
+
+def test_copies_above_a_chosen_threshold_weigh_as_one_frame() -> None:
+    """Of three copies, one of them above, and two frames of their own, one of them above: 4/3 of 3 groups."""
+    scores, groups = np.array([1.0, 2.0, 7.0, 3.0, 8.0]), np.array([0, 0, 0, 1, 2], dtype=np.int32)
+    chosen = calibrate_at(scores, 5.0, groups)
+    assert chosen.false_reject_rate == float(Fraction(4, 9))
+    assert chosen.groups is not None
+    assert chosen.groups.tolist() == [0, 0, 1, 0, 2]
+    assert "44.4 % of 5 held-out good frames in 3 groups score above it" in chosen.promise()

@@ -13,6 +13,7 @@ from patchline.engine.bank.events import (
     Held,
     RolledBack,
     StoredFrame,
+    ThresholdChosen,
     Unlearned,
     chain_after,
     chain_of,
@@ -108,3 +109,48 @@ def test_the_newest_passed_scores_are_remembered() -> None:
 def test_feedback_without_an_id_is_not_remembered() -> None:
     """An event that nobody's request made adds nothing to what has been applied."""
     assert chain_of([Fitted(), good("a"), good("b", feedback_id="x"), good("c")]).feedback == {"x"}
+
+
+AT_A_RATE = ThresholdChosen(rate=0.1, operator="lee")
+AT_A_VALUE = ThresholdChosen(value=24.9, evaluation_sha256="ab")
+
+
+def test_the_last_choice_of_a_threshold_counts() -> None:
+    """Whatever is learned, named, aged or unlearned afterwards; without one there is none."""
+    later: list[Event] = [good("a"), held("b"), defect("c"), Aged(rows=(("a", 1),)), Unlearned(frame="a")]
+    assert chain_of([Fitted(), *later]).chosen is None
+    assert chain_of([Fitted(), AT_A_RATE, *later]).chosen == AT_A_RATE
+    assert chain_of([Fitted(), AT_A_RATE, good("a"), AT_A_VALUE, good("b")]).chosen == AT_A_VALUE
+
+
+def test_rolling_back_takes_the_choice_of_then() -> None:
+    """None where none had been made; a later choice counts again where it is rolled back to."""
+    events: list[Event] = [Fitted(), AT_A_RATE, AT_A_VALUE, RolledBack(to=1)]
+    assert chain_of(events).chosen is None
+    assert chain_of([*events, RolledBack(to=2)]).chosen == AT_A_RATE
+    assert chain_of([*events, RolledBack(to=3), good("a")]).chosen == AT_A_VALUE
+
+
+def test_an_export_brings_its_choice() -> None:
+    """It is the first one there, and the one that counts until another is made."""
+    chain = chain_of([Fitted(chosen=AT_A_VALUE), good("a")])
+    assert (chain.chosen, chain.chosen_first) == (AT_A_VALUE, AT_A_VALUE)
+    chain = chain_after(chain, AT_A_RATE, ())
+    assert (chain.chosen, chain.chosen_first) == (AT_A_RATE, AT_A_VALUE)
+
+
+@pytest.mark.parametrize(
+    ("event", "said"),
+    [
+        (ThresholdChosen(), "generation 2 chooses a threshold by rate None and value None, expected either"),
+        (ThresholdChosen(rate=0.1, value=3.0), "by rate 0.1 and value 3.0, expected either"),
+        (ThresholdChosen(rate=0.0), "chooses the false-reject rate 0, expected between 0 and 1"),
+        (ThresholdChosen(rate=1.0), "chooses the false-reject rate 1, expected between 0 and 1"),
+        (ThresholdChosen(value=0.0), "chooses the threshold 0, expected a finite value above 0"),
+        (ThresholdChosen(value=float("inf")), "chooses the threshold inf, expected a finite value above 0"),
+    ],
+)
+def test_a_choice_is_of_one_thing_that_can_be(event: ThresholdChosen, said: str) -> None:
+    """One rate or one value; the error names the generation and what was found."""
+    with pytest.raises(EngineError, match=said):
+        chain_of([Fitted(), event])

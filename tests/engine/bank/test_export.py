@@ -4,13 +4,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 
-from patchline.engine.bank.events import ConfirmedDefect, Fitted
+from patchline.engine.bank.events import ConfirmedDefect, Fitted, ThresholdChosen
 from patchline.engine.bank.export import export
 from patchline.engine.bank.store import GenerationStore
 from patchline.engine.errors import BankFileError
 from patchline.engine.learning.learner import Learner
-from tests.engine.learning_worlds import confirm, confirmation, new_store, unlearn
+from patchline.engine.learning.replay import replayed
+from patchline.engine.learning.requests import Rollback, ThresholdChoice
+from tests.engine.learning_worlds import RECIPE, choose, confirm, confirmation, new_store, unlearn
+
+BY: tuple[dict[str, float], ...] = ({"rate": 0.34}, {"value": 24.9})
 
 
 def test_it_judges_as_before_and_can_learn_on(tmp_path: Path) -> None:
@@ -56,3 +61,32 @@ def test_without_a_reason_it_says_what_it_is(tmp_path: Path) -> None:
     with pytest.raises(BankFileError, match="holds a memory bank already; expected a folder without one"):
         export(store, 1, tmp_path / "to", operator="lee", time="")
     assert GenerationStore(tmp_path / "to").generations() == [1]
+
+
+@pytest.mark.parametrize("choice", [ThresholdChoice(feedback_id="t", operator="lee", **by) for by in BY])
+@pytest.mark.parametrize("stream_scores", [False, True])
+def test_a_chosen_threshold_goes_along(tmp_path: Path, choice: ThresholdChoice, stream_scores: bool) -> None:
+    """It judges by it there, says who chose it, and learns on, and unlearns, as the bank that it came from."""
+    store = new_store(tmp_path / "from", structs.replace(RECIPE, stream_scores=stream_scores))
+    learner = Learner.open(store)
+    for score in (60.0, 70.0):
+        learner.note_pass(score)
+    confirm(learner, confirmation(1))
+    chosen = choose(learner, choice)
+    out = export(store, 3, tmp_path / "to", operator="lee", time="2026-03-01")
+    assert out.bank().sha256 == chosen.sha256
+    event = out.manifest().event
+    assert isinstance(event, Fitted)
+    assert isinstance(event.chosen, ThresholdChosen)
+    assert (event.chosen.rate, event.chosen.value, event.chosen.operator) == (choice.rate, choice.value, "lee")
+    there = Learner.open(out)
+    after = confirm(there, confirmation(3))
+    assert after.calibration.fixed == (choice.value is not None)
+    if not stream_scores:  # an export leaves the scores of the stream behind
+        assert after.sha256 == confirm(learner, confirmation(3)).sha256
+    assert unlearn(there, "f3").sha256 == chosen.sha256
+    choose(there, ThresholdChoice(feedback_id="u", operator="lee", rate=0.4))
+    for _ in there.rollback(Rollback(feedback_id="r", operator="lee", generation=1)):
+        pass
+    assert there.commit().sha256 == chosen.sha256
+    assert list(replayed(out)) == [(number, None) for number in range(1, 6)]

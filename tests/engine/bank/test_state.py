@@ -7,11 +7,19 @@ import msgspec
 import numpy as np
 import pytest
 
-from patchline.engine.bank.calibration import calibrate, calibrate_with_stream
-from patchline.engine.bank.events import Chain
+from patchline.engine.bank.calibration import Calibration, calibrate, calibrate_at, calibrate_with_stream
+from patchline.engine.bank.events import Chain, ThresholdChosen
+from patchline.engine.bank.figures import proved_rate
 from patchline.engine.bank.manifest import LearningState
 from patchline.engine.bank.memory_bank import MemoryBank
-from patchline.engine.bank.state import BUDGET_AT_LEAST, bank_of, calibration_of, first_state, state_of
+from patchline.engine.bank.state import (
+    BUDGET_AT_LEAST,
+    bank_of,
+    calibration_of,
+    first_state,
+    groups_that_count,
+    state_of,
+)
 from patchline.engine.coreset.online import learn
 from patchline.engine.coreset.online_state import OnlineCoreset
 from patchline.engine.errors import EngineError
@@ -112,3 +120,74 @@ def test_other_rows_in_the_same_number_are_not_the_fit() -> None:
     other = first_state(replace(BANK, rows=rows))
     scores = np.array([9.0, 2.0, 4.0, 3.0, 1.0])
     assert calibration_of(BANK, other, scores, Chain(), ALL).threshold == calibrate(scores, 0.2).threshold
+
+
+AT_HALF = Chain(chosen=ThresholdChosen(rate=0.5))
+AT_VALUE = Chain(chosen=ThresholdChosen(value=2.5))
+
+
+def same(found: Calibration, expected: Calibration) -> bool:
+    return (found.threshold, found.false_reject_rate, found.fixed, found.proved, found.scores.tolist()) == (
+        expected.threshold,
+        expected.false_reject_rate,
+        expected.fixed,
+        expected.proved,
+        expected.scores.tolist(),
+    )
+
+
+def test_a_chosen_rate_is_followed_and_a_chosen_value_stays() -> None:
+    """Of the fit's rows by the fit's own scores; of others by theirs. The rate's bound is that of a fit at the rate."""
+    first, state = first_state(BANK), learned(first_state(BANK))
+    of_fit, scores = BANK.calibration.scores, np.array([9.0, 2.0, 4.0, 3.0, 1.0])
+    assert same(calibration_of(BANK, first, scores, AT_HALF, ALL), calibrate(of_fit, 0.5))
+    assert same(calibration_of(BANK, state, scores, AT_HALF, ALL), calibrate(scores, 0.5))
+    assert same(calibration_of(BANK, first, scores, AT_VALUE, ALL), calibrate_at(of_fit, 2.5))
+    assert same(calibration_of(BANK, state, scores, AT_VALUE, ALL), calibrate_at(scores, 2.5))
+    by_folds = replace(BANK, folds=5, calibration=replace(BANK.calibration, proved=0.9))
+    assert calibration_of(by_folds, first, scores, AT_HALF, ALL).proved == proved_rate(0.5, 5, 5)
+    assert calibration_of(by_folds, first, scores, AT_VALUE, ALL).proved is None
+    assert calibration_of(by_folds, state, scores, AT_HALF, ALL).proved is None
+
+
+def test_what_an_export_brought_is_its_first_calibration() -> None:
+    """Until another threshold is chosen there; then that one counts."""
+    brought = ThresholdChosen(value=7.0)
+    first = replace(BANK, calibration=calibrate_at(BANK.calibration.scores, 7.0))
+    state, scores = first_state(BANK), np.array([9.0, 2.0, 4.0, 3.0, 1.0])
+    there = Chain(chosen=brought, chosen_first=brought)
+    assert calibration_of(first, state, scores, there, ALL) is first.calibration
+    later = replace(there, chosen=AT_HALF.chosen)
+    assert same(calibration_of(first, state, scores, later, ALL), calibrate(BANK.calibration.scores, 0.5))
+
+
+def test_a_chosen_rate_that_too_few_are_left_for_gives_way() -> None:
+    """As the recipe's does; the frames that were learned no longer count."""
+    state, scores = learned(first_state(BANK)), np.array([9.0, 2.0, 4.0, 3.0, 1.0])
+    chain = Chain(chosen=ThresholdChosen(rate=0.17))
+    four = np.array([True, True, True, True, False])
+    assert calibration_of(BANK, state, scores, chain, ALL).false_reject_rate == 0.17
+    found = calibration_of(BANK, state, scores, chain, four)
+    assert (found.false_reject_rate, found.threshold) == (0.2, 9.0)
+
+
+def test_the_stream_widens_what_a_rate_can_be_and_moves_no_value() -> None:
+    """Where the recipe adds its frames they count for the rate; a value is chosen and stays."""
+    following, state = with_recipe(stream_scores=True), first_state(BANK)
+    scores = np.array([9.0, 2.0, 4.0, 3.0, 1.0])
+    passed, confirmed = (0.5, 0.6, 0.7), {"f0": 7.0}
+    chain = Chain(passed=passed, scores=confirmed, chosen=ThresholdChosen(rate=0.1))
+    assert groups_that_count(following, chain, ALL) == 9
+    found = calibration_of(following, state, scores, chain, ALL)
+    assert same(found, calibrate_with_stream(scores, np.array(passed), np.array([7.0]), 0.1))
+    assert calibration_of(following, state, scores, replace(chain, passed=()), ALL).false_reject_rate == 0.1429
+    at_value = replace(chain, chosen=AT_VALUE.chosen)
+    assert same(calibration_of(following, learned(state), scores, at_value, ALL), calibrate_at(scores, 2.5))
+
+
+def test_groups_that_count_are_those_that_vouch() -> None:
+    """Each frame its own, or as the fit grouped them; where no frame was kept, those of the fit's own calibration."""
+    four = np.array([True, True, True, True, False])
+    assert groups_that_count(BANK, Chain(passed=(1.0,)), four) == 4
+    assert groups_that_count(replace(BANK, calibration_groups=(0, 0, 1, 1, 2)), Chain(), four) == 2
+    assert groups_that_count(BANK, Chain(), np.zeros(0, dtype=bool)) == 5

@@ -189,3 +189,22 @@ def test_a_pass_is_searched_only_as_far_as_its_score_hangs_on(
     monkeypatch.setattr(judge_module, "score_bands", counted)
     judge.judge([embeddings()], GRID, maps)
     assert len(whole) == searched
+
+
+@pytest.mark.parametrize("kind", ["faiss", "pruned"])
+def test_a_generation_of_the_same_rows_takes_the_index_as_it_is(bank: MemoryBank, kind: SearchKind) -> None:
+    """As where a threshold was chosen: one slice, no copy, other verdicts; a later one grows from there."""
+    judge = judge_of(bank, kind)
+    score = judge.judge([embeddings()], GRID, "none").score
+    chosen = replace(bank, generation=2, calibration=replace(bank.calibration, threshold=score / 2))
+    with pytest.raises(StopIteration) as done:
+        next(judge.follow_steps(chosen))
+    after: Judge = done.value.value
+    assert after.index is judge.index
+    found = after.judge([embeddings()], GRID, "none")
+    assert (found.generation, found.threshold, found.score, found.verdict) == (2, score / 2, score, "reject")
+    grown = rows_of(bank, np.concatenate([bank.rows, patches(7, shift=30)[:3]]), generation=3)
+    with pytest.raises(StopIteration) as done:
+        next(after.follow_steps(grown))
+    last = done.value.value.judge([embeddings()], GRID, "none")
+    assert (last.generation, last.score) == (3, judge_of(grown).judge([embeddings()], GRID, "none").score)

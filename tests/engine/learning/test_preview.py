@@ -1,6 +1,7 @@
 """A preview tells what an update will do, before it is taken."""
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from patchline.engine.coreset.online import learn
@@ -71,3 +72,34 @@ def test_the_threshold_follows_the_calibration_frames() -> None:
     """A row beside the worst calibration patch lowers the threshold."""
     _, found = look("new", at(88))
     assert found.threshold_after == 5
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "hidden", "caught", "missed"),
+    [
+        (150.0, 250.0, ("scratch",), (), ("scratch", "speck")),
+        (250.0, 150.0, (), ("scratch",), ("speck",)),
+        (150.0, 160.0, (), (), ("speck",)),
+        (200.0, 200.0, (), (), ("scratch", "speck")),
+    ],
+)
+def test_another_threshold_alone_hides_or_catches(
+    before: float, after: float, hidden: tuple[str, ...], caught: tuple[str, ...], missed: tuple[str, ...]
+) -> None:
+    """A defect at the threshold passes; those that pass with either are missed, and no reason to hold."""
+    references = (
+        ReferenceFrames(bank())
+        .with_frame("speck", "defect", at(0, 200))
+        .with_frame("scratch", "defect", at(0, 300))
+        .with_frame("near", "reject", at(0, 290))
+    )
+    found = finish(
+        preview_steps(
+            references, references.state, "", scores=distance, threshold_of=lambda _: after, threshold_before=before
+        )
+    )
+    assert (found.hidden, found.caught) == (hidden, caught)
+    assert sorted(found.missed) == sorted(missed)
+    assert (found.hold is not None) == bool(hidden)
+    assert found.cleared == (("near",) if hidden else ())
+    assert str(found).endswith("and catches 1 that pass now") == bool(caught)
