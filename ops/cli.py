@@ -1,5 +1,7 @@
 """The command `patchline`. Heavy libraries are imported by the commands that need them: `--help` stays quick."""
 
+import sys
+from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
@@ -80,6 +82,10 @@ app.command(epilog=demo.DEMO_EXAMPLES, rich_help_panel="Demonstration")(demo.dem
 
 def main() -> None:
     """Entry point of the console script."""
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the terminal's encoding does not know, or that is no UTF-8, is escaped: no output fails for it.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app()
 
 

@@ -1,9 +1,12 @@
 """What several commands share: options, examples under them, and results as JSON."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 BankArgument = Annotated[str, typer.Argument(help="Folder of the bank, or a URL such as s3://bucket/bottle.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of words.")]
@@ -20,3 +23,12 @@ def print_json(lines: Iterable[dict[str, Any]]) -> None:
 
     for line in lines:
         typer.echo(msgspec.json.encode(line))
+
+
+def plain_console() -> "Console":
+    """Standard output by rich, for tables and lines that hold names and paths: `[bold]` and `:key:` in them are
+    printed as they are.
+    """
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, emoji=False)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from patchline.ops.commands import bank_changes
-from patchline.ops.commands._options import AsJson, BankArgument, examples, print_json
+from patchline.ops.commands._options import AsJson, BankArgument, examples, plain_console, print_json
 
 if TYPE_CHECKING:
     from patchline.engine.bank.reader import GenerationReader
@@ -180,7 +180,6 @@ def _content(whole: bool) -> str:
 
 
 def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]] | Iterator[Sequence[str]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(show_header=bool(columns), box=None, pad_edge=False, header_style="bold")
@@ -188,7 +187,7 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]] | Iterato
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False, markup=False).print(table)
+    plain_console().print(table)
 
 
 bank_changes.add_to(bank_commands)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from patchline.ops.commands._backbone import Precision, Runtime
-from patchline.ops.commands._options import examples
+from patchline.ops.commands._options import examples, plain_console
 
 EVALUATE_EXAMPLES = examples(
     "patchline evaluate banks/bottle images/bottle",
@@ -68,11 +68,9 @@ def evaluate(
         typer.echo(document)
         return
 
-    from rich.console import Console
-
-    console = Console(highlight=False)
+    console = plain_console()
     table, notes = evaluation_table(evaluated)
     console.print(table)
     for note in notes:
-        console.print(note, soft_wrap=True, markup=False)
-    console.print(f"written: {out}/evaluation.json, verdicts.jsonl, roc.png, scores.png", soft_wrap=True, markup=False)
+        console.print(note, soft_wrap=True)
+    console.print(f"written: {out}/evaluation.json, verdicts.jsonl, roc.png, scores.png", soft_wrap=True)

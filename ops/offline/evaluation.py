@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
+from rich.text import Text
 
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.evaluation.metrics import GOOD, Evaluation, evaluate, roc
@@ -133,14 +134,14 @@ def evaluation_table(evaluated: Evaluated) -> tuple[Table, list[str]]:
     figures, names = evaluated.figures, np.asarray(evaluated.kinds, dtype=object)
     rejected = evaluated.scores > evaluated.bank.threshold
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("kind")
+    table.add_column("kind", overflow="fold")
     for heading in ("frames", "rejected", "share", "image AUROC", "pixel AUROC", "AUPRO"):
         table.add_column(heading, justify="right")
 
     def row(kind: str, chosen: NDArray[np.bool_], *areas: float | None, style: str = "") -> None:
         count, total = int((rejected & chosen).sum()), int(chosen.sum())
         share = f"{100 * count / total:.1f} %" if total else NONE
-        table.add_row(kind, str(total), str(count), share, *(_area(area) for area in areas), style=style)
+        table.add_row(Text(kind), str(total), str(count), share, *(_area(area) for area in areas), style=style)
 
     row(GOOD, names == GOOD, None, None, None)
     for kind, of_kind in figures.by_defect.items():

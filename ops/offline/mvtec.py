@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from patchline.engine.evaluation.metrics import GOOD
 from patchline.ops.errors import InputError
 from patchline.ops.offline.image_files import load_image
-from patchline.stream.cameras.folder import SUFFIXES, image_files
+from patchline.stream.cameras.folder import SUFFIXES, image_files, utf8_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def read_test_set(root: Path) -> list[TestImage]:
     for folder in sorted(path for path in test.iterdir() if path.is_dir()):
         for path in image_files(folder):
             mask = None if folder.name == GOOD else _mask_of(truth / folder.name, path.stem)
-            found.append(TestImage(path, folder.name, mask))
+            found.append(TestImage(path, utf8_name(folder.name), mask))
     if not any(image.kind == GOOD for image in found):
         raise InputError(f"{test / GOOD}: no image files; expected {', '.join(SUFFIXES)}")
     return found
