@@ -1,12 +1,13 @@
 """What an update would do, known before it is done: rows, threshold, rejects cleared, known defects hidden."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from patchline.engine.bank.calibration import score_ratio
 from patchline.engine.coreset.online_state import OnlineCoreset
 from patchline.engine.learning.reference_frames import Kind, ReferenceFrames, kept_rows
 
@@ -21,7 +22,8 @@ class Preview:
     """An update that has not been taken: the rows and reference frames after it, and what it changes.
 
     `calibration_scores` is float64 (n,), in the frames' order. `cleared` are recent rejects that would pass; `hidden`
-    are known defects that are rejected now and would pass.
+    are known defects that are rejected now and would pass. `defect_ratios` has the score of each known defect after it,
+    over the threshold after it: above 1 it would be rejected; None where no number says it.
     """
 
     state: OnlineCoreset
@@ -35,6 +37,7 @@ class Preview:
     rejects: int
     hidden: tuple[str, ...]
     defects: int
+    defect_ratios: Mapping[str, float | None]
 
     @property
     def hold(self) -> str | None:
@@ -104,4 +107,9 @@ def preview_steps(
         rejects=sum(reference.name != frame for reference in references.of("reject")),
         hidden=passing_frames("defect"),
         defects=len(references.of("defect")),
+        defect_ratios={
+            reference.name: score_ratio(float(score), threshold_after)
+            for reference, score in zip(references.frames, will, strict=True)
+            if reference.kind == "defect"
+        },
     )

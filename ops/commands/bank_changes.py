@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from patchline.ops.commands._options import AsJson, BankArgument, examples, print_json
+from patchline.ops.commands._options import AsJson, BankArgument, defects_in_words, examples, print_json
 from patchline.ops.errors import InputError, OpsError
 
 if TYPE_CHECKING:
@@ -176,11 +176,12 @@ def _change(
                         "threshold_after": effects.threshold_after,
                         "cleared": effects.cleared,
                         "hidden": effects.hidden,
+                        "defect_ratios": dict(effects.defect_ratios),
                     }
                 ]
             )
             return
-        typer.echo(str(effects))
+        typer.echo(str(effects) + defects_in_words(effects.defect_ratios))
         typer.echo(f"generation {made.generation} is written" if made is not None else "nothing is written")
         return
     raise OpsError(f"{bank}: other writers were first {ATTEMPTS} times; expected a pause between their generations")
