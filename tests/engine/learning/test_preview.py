@@ -51,7 +51,7 @@ def test_it_counts_rows_and_what_becomes_of_rejects() -> None:
 
 
 def test_known_defects_are_told_as_shares_of_the_threshold() -> None:
-    """Score over threshold, both after the update: the row nearest to the defect at 300 is then 200, the threshold 8."""
+    """Score over threshold, both after the update: the row nearest to the defect is at 200, the threshold is 8."""
     _, found = look("tapped", at(0, 200))
     assert found.threshold_after == 8
     assert dict(found.defect_ratios) == {"scratch": 12.5}
