@@ -1,5 +1,6 @@
 """The command `patchline`. Heavy libraries are imported by the commands that need them: `--help` stays quick."""
 
+import errno
 import sys
 from io import TextIOWrapper
 from typing import Annotated, Any
@@ -28,6 +29,11 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             typer.echo("interrupted", err=True)
             ctx.exit(130)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            typer.echo(f"error: {error.filename or 'output'}: cannot be written: {error.strerror}", err=True)
+            ctx.exit(OpsError.exit_code)
 
 
 def exit_code(error: Exception) -> int:

@@ -43,9 +43,14 @@ def evaluate(
 
     Verdicts are those that the service would give on the same files.
     """
-    from patchline.ops.offline.mvtec import read_test_set
+    from patchline.ops.offline.image_folder import left_out
+    from patchline.ops.offline.mvtec import check_masks, read_test_set
 
     images = read_test_set(data)
+    check_masks(images)
+    for folder in dict.fromkeys(image.path.parent for image in images):
+        for remark in left_out(folder, deeper=""):
+            typer.echo(f"note: {folder}: {remark}", err=True)
 
     from patchline.ops.commands._bank import open_inspector
     from patchline.ops.commands._progress import progress_bars
@@ -59,11 +64,14 @@ def evaluate(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OpsError(f"{out}: cannot be written: {error.strerror}") from error
-    with progress_bars({"inspect": "Inspecting"}) as report:
-        evaluated = evaluate_images(
-            inspector, recipe, images, overlays=out / "overlays" if overlays else None, report=report
-        )
-    document = write_evaluation(evaluated, out)
+    try:
+        with progress_bars({"inspect": "Inspecting"}) as report:
+            evaluated = evaluate_images(
+                inspector, recipe, images, overlays=out / "overlays" if overlays else None, report=report
+            )
+        document = write_evaluation(evaluated, out)
+    except OSError as error:
+        raise OpsError(f"{error.filename or out}: cannot be written: {error.strerror or error}") from error
     if json_only:
         typer.echo(document)
         return

@@ -38,6 +38,7 @@ class Evaluated:
     kinds: list[str]
     unreadable: list[Result] = field(default_factory=list)
     without_mask: int = 0
+    black_masks: int = 0
 
 
 def evaluate_images(
@@ -65,7 +66,7 @@ def evaluate_images(
     tally = PixelTally()
     results: list[Result] = []
     kinds: list[str] = []
-    without_mask = 0
+    without_mask = black_masks = 0
     judged = inspect_files(
         inspector, recipe, [i.path for i in images], maps="all" if has_masks or overlays else "none", report=report
     )
@@ -79,7 +80,9 @@ def evaluate_images(
             if image.kind == GOOD:
                 tally.add(GOOD, anomaly_map, None)
             elif image.mask is not None:
-                tally.add(image.kind, anomaly_map, read_mask(image.mask, bank.recipe.image_size_px))
+                mask = read_mask(image.mask, bank.recipe.image_size_px)
+                black_masks += not mask.any()
+                tally.add(image.kind, anomaly_map, mask)
             else:
                 without_mask += 1
         if overlays:
@@ -97,6 +100,7 @@ def evaluate_images(
         kinds=kinds,
         unreadable=[result for result in results if result.verdict is Verdict.NOT_INSPECTED],
         without_mask=without_mask,
+        black_masks=black_masks,
     )
 
 
@@ -126,6 +130,7 @@ def as_document(evaluated: Evaluated) -> dict[str, Any]:
         **msgspec.to_builtins(evaluated.figures),
         "not_inspected": [{"file": r.frame_id, "reason": r.reason, "detail": r.detail} for r in evaluated.unreadable],
         "defective_without_mask": evaluated.without_mask,
+        "defective_with_black_mask": evaluated.black_masks,
     }
 
 
@@ -171,6 +176,8 @@ def _remarks(evaluated: Evaluated) -> list[str]:
         notes.append(f"{what.replace('_', ' ')}: {NONE} ({why})")
     if evaluated.without_mask:
         notes.append(f"{evaluated.without_mask} defective images have no mask: they are left out of the pixel figures")
+    if evaluated.black_masks:
+        notes.append(f"{evaluated.black_masks} defective images have a black mask: all their pixels count as good")
     if evaluated.unreadable:
         first = evaluated.unreadable[0]
         notes.append(f"{len(evaluated.unreadable)} images not inspected, the first: {first.frame_id}: {first.detail}")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
@@ -193,6 +194,45 @@ def test_evaluate_prints_kinds_as_they_are_called(bank: Path, parts: Path, tmp_p
     figures = json.loads((tmp_path / "[red]out" / "evaluation.json").read_text(encoding="utf-8"))
     assert {kind: found["frames"] for kind, found in figures["by_defect"].items()} == dict.fromkeys(kinds.values(), 4)
     assert {path.name for path in (tmp_path / "[red]out" / "overlays").iterdir()} == {"good", *kinds.values()}
+
+
+def test_what_is_passed_over_is_said(bank: Path, parts: Path, tmp_path: Path) -> None:
+    """Other formats, linked folders and subfolders give no verdict, and a word each on standard error."""
+    folder = tmp_path / "in"
+    shutil.copytree(parts / "test" / "spot", folder / "below")
+    (folder / "0.webp").write_bytes(b"")
+    (folder / "lot").symlink_to(parts / "test" / "good")
+    shutil.copy(parts / "test" / "good" / "050.png", folder)
+    done = patchline("inspect", bank, folder)
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 1)
+    assert f"note: {folder}: 2 subfolders with images not looked into" in done.stderr
+    assert "1 file of other formats left out: 1 .webp (0.webp)" in done.stderr
+    assert "1 linked folder not looked into: lot" in patchline("inspect", bank, folder, "--recursive").stderr
+
+
+def test_evaluate_tells_escapes_without_good_images_and_of_black_masks(bank: Path, parts: Path, tmp_path: Path) -> None:
+    """What cannot be told is '-'; a mask without a white pixel is counted and said."""
+    shutil.copytree(parts / "test" / "spot", tmp_path / "set" / "test" / "spot")
+    shutil.copytree(parts / "ground_truth" / "spot", tmp_path / "set" / "ground_truth" / "spot")
+    black = np.zeros((96, 80), dtype=np.uint8)
+    PillowImage.fromarray(black).save(tmp_path / "set" / "ground_truth" / "spot" / "080_mask.png")
+    done = patchline("evaluate", bank, tmp_path / "set", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "escapes: 0 of 4 defective frames pass" in done.stdout
+    assert "1 defective images have a black mask" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["inspect", "evaluate"])
+def test_a_full_disk_is_one_message(command: str, bank: Path, parts: Path) -> None:
+    """Whether the file of verdicts or standard output cannot take more."""
+    if command == "inspect":
+        done = patchline("inspect", bank, parts / "test" / "good", "--out", "/dev/full")
+        assert "/dev/full: cannot be written: No space left on device" in done.stderr
+        assert done.returncode == 1
+        return
+    done = patchline("evaluate", bank, parts, "--out", "/dev/full/x")
+    assert done.returncode == 1
+    assert "cannot be written" in done.stderr
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
