@@ -1,7 +1,9 @@
 """The command `patchline`. Heavy libraries are imported by the commands that need them: `--help` stays quick."""
 
 import errno
+import os
 import sys
+from contextlib import suppress
 from io import TextIOWrapper
 from typing import Annotated, Any
 
@@ -33,7 +35,17 @@ class Commands(TyperGroup):
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             typer.echo(f"error: {error.filename or 'output'}: cannot be written: {error.strerror}", err=True)
+            if error.filename is None:
+                _give_up_output()
             ctx.exit(OpsError.exit_code)
+
+
+def _give_up_output() -> None:
+    """Let what standard output still holds go nowhere: at the end the interpreter would fail on it once more."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def exit_code(error: Exception) -> int:

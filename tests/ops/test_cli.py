@@ -13,7 +13,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from patchline.ops.cli import main
-from tests.ops.conftest import FIT, installed, patchline, texture
+from tests.ops.conftest import FIT, PATCHLINE, installed, patchline, texture
 
 
 def test_help_does_not_import_torch() -> None:
@@ -222,17 +222,15 @@ def test_evaluate_tells_escapes_without_good_images_and_of_black_masks(bank: Pat
     assert "1 defective images have a black mask" in done.stdout
 
 
-@pytest.mark.parametrize("command", ["inspect", "evaluate"])
-def test_a_full_disk_is_one_message(command: str, bank: Path, parts: Path) -> None:
+def test_a_full_disk_is_one_message(bank: Path, parts: Path) -> None:
     """Whether the file of verdicts or standard output cannot take more."""
-    if command == "inspect":
-        done = patchline("inspect", bank, parts / "test" / "good", "--out", "/dev/full")
-        assert "/dev/full: cannot be written: No space left on device" in done.stderr
-        assert done.returncode == 1
-        return
-    done = patchline("evaluate", bank, parts, "--out", "/dev/full/x")
-    assert done.returncode == 1
-    assert "cannot be written" in done.stderr
+    done = patchline("inspect", bank, parts / "test" / "good", "--out", "/dev/full")
+    assert (done.returncode, "/dev/full: cannot be written: No space left on device" in done.stderr) == (1, True)
+    with Path("/dev/full").open("w") as full:
+        command = [PATCHLINE, "bank", "log", str(bank)]
+        printed = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert printed.returncode == 1
+    assert printed.stderr == "error: output: cannot be written: No space left on device\n"
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from patchline.ops.errors import InputError
-from patchline.ops.offline.mvtec import TestImage, check_masks, read_mask, read_test_set
+from patchline.ops.offline.mvtec import TestImage as Labelled
+from patchline.ops.offline.mvtec import check_masks, read_mask, read_test_set
 
 HOLE = np.zeros((40, 60), dtype=np.uint8)
 HOLE[10:20, 30:50] = 255
@@ -28,7 +29,7 @@ def test_a_mask_may_be_of_any_format_that_is_read(name: str, tmp_path: Path) -> 
     write(tmp_path / "test" / "hole" / "0.png", HOLE)
     expected = write(tmp_path / "ground_truth" / "hole" / name, HOLE)
     (image,) = read_test_set(tmp_path)
-    assert image == TestImage(tmp_path / "test" / "hole" / "0.png", "hole", expected)
+    assert image == Labelled(tmp_path / "test" / "hole" / "0.png", "hole", expected)
     assert np.array_equal(read_mask(expected, (40, 60)), HOLE > 0)
 
 
@@ -41,15 +42,12 @@ def test_of_two_masks_the_named_one_and_the_png_is_taken(tmp_path: Path) -> None
     assert image.mask == tmp_path / "ground_truth" / "hole" / "0_mask.png"
 
 
-@pytest.mark.parametrize("suffix", [".png", ".tif"])
-@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize(("suffix", "channels"), [(".png", 1), (".png", 3), (".png", 4), (".tif", 1)])
 def test_16_bit_labels_are_masks(suffix: str, channels: int, tmp_path: Path) -> None:
     """A label of 1 is a defect, though its upper 8 bits are 0; what is opaque is none."""
     labels = np.repeat((HOLE > 0)[..., None].astype(np.uint16), channels, axis=2)
     if channels == 4:
         labels[..., 3] = 65535
-    if suffix == ".tif" and channels > 1:
-        pytest.skip("frames are not read from 16-bit colour TIFF either")
     assert np.array_equal(read_mask(write(tmp_path / f"m{suffix}", labels), (40, 60)), HOLE > 0)
 
 
@@ -57,11 +55,11 @@ def test_a_mask_of_another_shape_is_refused(tmp_path: Path) -> None:
     """Cut off, turned or stretched it would lie elsewhere; at half the scale it is as good as the whole."""
     image = write(tmp_path / "0.png", HOLE)
     for other in (HOLE[:30], HOLE.T):
-        wrong = TestImage(image, "hole", write(tmp_path / "m.png", other))
+        wrong = Labelled(image, "hole", write(tmp_path / "m.png", other))
         with pytest.raises(InputError, match=r"m.png: the mask is \d+ x \d+ px and its image 40 x 60"):
             check_masks([wrong])
     for right in (HOLE, HOLE[::2, ::2], HOLE[:-1:3, ::3]):
-        check_masks([TestImage(image, "hole", write(tmp_path / "m.png", right)), TestImage(image, "good", None)])
+        check_masks([Labelled(image, "hole", write(tmp_path / "m.png", right)), Labelled(image, "good", None)])
 
 
 def test_a_set_without_good_images_is_read(tmp_path: Path) -> None:
