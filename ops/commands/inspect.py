@@ -82,7 +82,9 @@ def inspect(
         if file:
             file.close()  # what was held back is written now
     except OSError as error:
-        where = error.filename or (out if file else "standard output")
+        where = error.filename or (out if file else None)
+        if where is None:
+            raise  # standard output: the command line says it
         raise OpsError(f"{where}: cannot be written: {error.strerror or error}") from error
     finally:
         if file:
