@@ -1,6 +1,6 @@
 """What an update would do, known before it is done: rows, threshold, rejects cleared, known defects hidden."""
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -37,7 +37,7 @@ class Preview:
     rejects: int
     hidden: tuple[str, ...]
     defects: int
-    defect_ratios: Mapping[str, float | None]
+    defect_ratios: dict[str, float | None]
 
     @property
     def hold(self) -> str | None:

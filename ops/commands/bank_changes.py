@@ -176,7 +176,7 @@ def _change(
                         "threshold_after": effects.threshold_after,
                         "cleared": effects.cleared,
                         "hidden": effects.hidden,
-                        "defect_ratios": dict(effects.defect_ratios),
+                        "defect_ratios": effects.defect_ratios,
                     }
                 ]
             )

@@ -54,9 +54,9 @@ def test_known_defects_are_told_as_shares_of_the_threshold() -> None:
     """Score over threshold, both after the update: the row nearest to the defect is at 200, the threshold is 8."""
     _, found = look("tapped", at(0, 200))
     assert found.threshold_after == 8
-    assert dict(found.defect_ratios) == {"scratch": 12.5}
+    assert found.defect_ratios == {"scratch": 12.5}
     _, slip = look("slip", at(0, 304))
-    assert dict(slip.defect_ratios) == {"scratch": 0.5}
+    assert slip.defect_ratios == {"scratch": 0.5}
 
 
 def test_hiding_a_known_defect_is_a_reason_to_hold() -> None:
