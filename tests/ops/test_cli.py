@@ -182,7 +182,7 @@ def test_evaluate_prints_kinds_as_they_are_called(bank: Path, parts: Path, tmp_p
     """Brackets, colons and `$` in a folder's name are no markup, and a name that is no UTF-8 is escaped; each is in
     the table, in the JSON and among the overlays.
     """
-    kinds = {b"[/x]": "[/x]", b"a :key:": "a :key:", b"$\\frac$": "$\\frac$", b"_r\xfc": "_r\\udcfc"}
+    kinds = {b"hole [deep]": "hole [deep]", b"a :key:": "a :key:", b"$\\frac$": "$\\frac$", b"_r\xfc": "_r\\udcfc"}
     shutil.copytree(parts / "test" / "good", tmp_path / "set" / "test" / "good")
     for kind in kinds:
         for folder in ("test", "ground_truth"):
