@@ -5,6 +5,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -94,11 +95,12 @@ def read_mask(path: Path, size_px: tuple[int, int]) -> NDArray[np.bool_]:
     Labels may be 16-bit. In a JPEG, what is darker than half of white is black. Raises InputError that names the file.
     """
     view, bits = load_view(path)
-    black = LOSSY_BLACK if path.suffix.lower() in LOSSY else 0
+    labels: NDArray[Any] = view
     if bits > 8:  # the 8 bits that frames keep may be all 0: labels are small numbers
         whole = cv2.imdecode(np.frombuffer(path.read_bytes(), dtype=np.uint8), cv2.IMREAD_UNCHANGED)
-        view = view if whole is None else whole.reshape(*whole.shape[:2], -1)[:, :, :3]  # alpha is no label
-    mask = (view.reshape(*view.shape[:2], -1) > black).any(axis=2).astype(np.uint8)  # (H, W, ...) -> (H, W)
+        labels = view if whole is None else np.atleast_3d(whole)[:, :, :3]  # alpha is no label
+    black = LOSSY_BLACK if path.suffix.lower() in LOSSY else 0
+    mask = np.asarray((labels > black).any(axis=2), dtype=np.uint8)  # (H, W, ...) -> (H, W)
     height, width = size_px
     resized = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
     return np.asarray(resized > 0, dtype=np.bool_)

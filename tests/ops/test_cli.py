@@ -244,7 +244,7 @@ def test_output_fails_for_no_name(encoding: str, bank: Path, tmp_path: Path, mon
     with pytest.raises(SystemExit) as ended:
         main()
     screen.flush()
-    printed = screen.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]  # it is a BytesIO
+    printed = screen.buffer.getvalue().decode(encoding)
     assert (ended.value.code, "m\\udcfc" in "".join(printed.split())) == (0, True)
 
 

@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,12 @@ def test_a_kind_is_in_the_legend_whatever_it_is_called(
     """An underscore hides nothing, and `$` begins no formula, neither there nor in the title."""
     drawn: list[Figure] = []
     save = Figure.savefig
-    monkeypatch.setattr(Figure, "savefig", lambda figure, *a, **k: (drawn.append(figure), save(figure, *a, **k)))
+
+    def save_and_keep(figure: Figure, path: Path, **how: Any) -> None:
+        drawn.append(figure)
+        save(figure, path, **how)
+
+    monkeypatch.setattr(Figure, "savefig", save_and_keep)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         scores = np.array([1.0, 2.0, 4.0, 5.0])
