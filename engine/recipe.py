@@ -144,6 +144,10 @@ def _leave_out(content: dict[str, Any], stating: msgspec.Struct, later: frozense
 def check_recipe(recipe: Recipe) -> None:
     """Raise RecipeError where an option lies outside its range, whatever the backbone."""
     name = f"recipe {recipe.name!r}"
+    if not recipe.name.strip() or not recipe.name.isprintable():
+        raise RecipeError(f"{name}: name is blank or not printable, expected letters or figures")
+    if recipe.seed < 0:
+        raise RecipeError(f"{name}: seed is {recipe.seed}, expected 0 or more")
     if not 0 < recipe.coreset_fraction <= 1:
         raise RecipeError(f"{name}: coreset_fraction is {recipe.coreset_fraction:g}, expected more than 0, at most 1")
     if recipe.neighbours < 1:

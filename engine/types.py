@@ -44,7 +44,9 @@ class Embedded:
 class Inspection:
     """One frame judged by one generation of one recipe's memory bank.
 
-    `score` and `threshold` are L2 distances (re-weighted, Eq. 7) in the embedding space. `worst_patch` is
+    `score` and `threshold` are L2 distances (re-weighted, Eq. 7) in the embedding space. `score_ratio` is score /
+    threshold, None where no number says it (`bank.calibration.score_ratio`). `p_value`, in (0, 1], says how usual the
+    score is among held-out good frames, on the high side (`Calibration.p_value`). `worst_patch` is
     (row, column) on the patch grid `grid` (h, w); `nearest_row` is m*, the bank's row nearest to it. `anomaly_map`
     is (H, W) float32 at the recipe's image size, or None where none was asked for.
     """
@@ -54,6 +56,8 @@ class Inspection:
     generation_sha256: str
     threshold: float
     score: float
+    score_ratio: float | None
+    p_value: float
     verdict: Verdict
     grid: tuple[int, int]
     worst_patch: tuple[int, int]

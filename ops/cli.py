@@ -1,5 +1,10 @@
 """The command `patchline`. Heavy libraries are imported by the commands that need them: `--help` stays quick."""
 
+import errno
+import os
+import sys
+from contextlib import suppress
+from io import TextIOWrapper
 from typing import Annotated, Any
 
 import typer
@@ -26,6 +31,21 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             typer.echo("interrupted", err=True)
             ctx.exit(130)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            typer.echo(f"error: {error.filename or 'output'}: cannot be written: {error.strerror}", err=True)
+            if error.filename is None:
+                _give_up_output()
+            ctx.exit(OpsError.exit_code)
+
+
+def _give_up_output() -> None:
+    """Let what standard output still holds go nowhere: at the end the interpreter would fail on it once more."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def exit_code(error: Exception) -> int:
@@ -80,6 +100,10 @@ app.command(epilog=demo.DEMO_EXAMPLES, rich_help_panel="Demonstration")(demo.dem
 
 def main() -> None:
     """Entry point of the console script."""
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the terminal's encoding does not know, or that is no UTF-8, is escaped: no output fails for it.
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     app()
 
 

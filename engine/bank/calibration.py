@@ -15,10 +15,10 @@ A bank that learns may also rest its threshold on frames of the stream. Those ar
 aims at the rate and promises nothing.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from itertools import accumulate
-from math import ceil, lcm
+from math import ceil, isfinite, lcm
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,22 @@ class Calibration:
     groups: NDArray[np.int32] | None = None
     proved: float | None = None
     fixed: bool = False
+    _p_values: Doubles = field(init=False, repr=False)
+    """Float64 (n + 1,): the p-value of a score that is above so many of `scores`."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_p_values", _p_values(self.frames, self.groups))
+
+    def p_value(self, score: float) -> float:
+        """How usual a score is among good frames: (1 + weight of the held-out ones that score as high) / (n + 1).
+
+        Frames weigh 1 / (frames of their group), n is the number of groups; the result lies in [1 / (n + 1), 1], and
+        frames of any camera and generation compare by it. It is conservative: good frames get too high a value rather
+        than too low a one, as held-out scores lack the rows of their own fold and so lie above those of the line.
+        Unless the threshold follows the stream or was chosen, a frame is rejected exactly where this is at most the
+        false-reject rate.
+        """
+        return float(self._p_values[np.searchsorted(self.scores, score, side="left")])
 
     @property
     def frames(self) -> int:
@@ -225,6 +241,14 @@ def rank_of_groups(groups: int, false_reject_rate: float) -> int:
     return max(1, ceil((groups + 1) * (1 - _exact(false_reject_rate))))
 
 
+def score_ratio(score: float, threshold: float) -> float | None:
+    """How often the threshold fits into a score: above 1 where the frame is rejected. None where no number says it, as
+    with a threshold of 0.
+    """
+    ratio = score / threshold if threshold > 0 else np.inf
+    return ratio if isfinite(ratio) else None
+
+
 def _weighted_rank(groups: NDArray[np.int32], needed: Fraction) -> int:
     """The first position up to which the frames' weights come to `needed`; a group weighs 1, in whole numbers exactly.
 
@@ -232,10 +256,26 @@ def _weighted_rank(groups: NDArray[np.int32], needed: Fraction) -> int:
         groups: int32 (n,), of the frames by rising score.
         needed: weight, at most the number of groups.
     """
+    weights, whole = _whole_weights(groups)
+    return next(rank for rank, weight in enumerate(accumulate(weights)) if weight >= needed * whole)
+
+
+def _p_values(frames: int, groups: NDArray[np.int32] | None) -> Doubles:
+    """The p-value of a score above none, one, ... all of the frames by rising score, float64 (n + 1,), each rounded
+    once.
+    """
+    if groups is None:
+        return (1 + np.arange(frames, -1.0, -1.0)) / (frames + 1)
+    weights, whole = _whole_weights(groups)
+    as_high = list(accumulate(reversed(weights), initial=0))[::-1]
+    return np.array([(whole + weight) / (whole + as_high[0]) for weight in as_high], dtype=np.float64)
+
+
+def _whole_weights(groups: NDArray[np.int32]) -> tuple[list[int], int]:
+    """The weight of each frame in whole numbers, and what a group weighs in them."""
     _, which, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     whole = lcm(*sizes.tolist())
-    weights = [whole // size for size in sizes[which].tolist()]
-    return next(rank for rank, weight in enumerate(accumulate(weights)) if weight >= needed * whole)
+    return [whole // size for size in sizes[which].tolist()], whole
 
 
 def _exact(rate: float) -> Fraction:

@@ -1,9 +1,11 @@
 """Whether what a camera shows has moved away from what its bank was calibrated on, by two stated tests.
 
-Scores: the two-sample Kolmogorov-Smirnov test of a window's scores against the calibration frames'. Embeddings: the
-distance of the window's mean embedding from the calibration frames' mean, against how far the means of windows drawn
-from the calibration frames themselves lie (a bootstrap of seeded draws). A new light moves nearly every patch, so the
-mean embedding moves; bad parts move few patches, so the scores move and the mean embedding stays.
+Scores: the one-sided two-sample Kolmogorov-Smirnov test of whether a window's scores are higher than the calibration
+frames'. Those were scored without the rows of their own fold, so a line that has not moved scores lower: lower is no
+drift. Embeddings: the distance of the window's mean embedding from the calibration frames' mean, against how far the
+means of windows drawn from the calibration frames themselves lie (a bootstrap of seeded draws). A new light moves
+nearly every patch, so the mean embedding moves; bad parts move few patches, so the scores move and the mean embedding
+stays.
 """
 
 from dataclasses import dataclass, field
@@ -22,8 +24,10 @@ MARGIN = 2.0
 class Drift:
     """One window against calibration.
 
-    `score_statistic` is the Kolmogorov-Smirnov distance, 0 to 1, and `score_p` its p-value, the chance of as large a
-    one without drift. `embedding_distance` is L2; `embedding_limit` is what windows of good frames stay below.
+    `score_statistic` is the one-sided Kolmogorov-Smirnov distance, 0 to 1: the most by which the share of calibration
+    frames that score s or less exceeds that of the window, over all s. `score_p` is its p-value, the chance of as large
+    a one without drift; near 1 where scores are lower. `embedding_distance` is L2; `embedding_limit` is what windows of
+    good frames stay below.
     """
 
     score_statistic: float
@@ -53,7 +57,8 @@ class DriftReference:
         """Compare a window: scores (m,) and mean embeddings (k, D) of its frames, neither of them empty."""
         from scipy.stats import ks_2samp
 
-        test = ks_2samp(scores, self.scores)
+        # "less" is said of distribution functions: the window's lies below where its scores are higher.
+        test = ks_2samp(scores, self.scores, alternative="less")
         centre = self.embeddings.mean(0)
         return Drift(
             score_statistic=float(test.statistic),

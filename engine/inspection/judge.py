@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from patchline.engine.bank.calibration import score_ratio
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.errors import EngineError
 from patchline.engine.inspection.anomaly_map import anomaly_map
@@ -96,6 +97,8 @@ class Judge:
             generation_sha256=self.bank.sha256,
             threshold=self.bank.threshold,
             score=score.value,
+            score_ratio=score_ratio(score.value, self.bank.threshold),
+            p_value=self.bank.calibration.p_value(score.value),
             verdict=Verdict.REJECT if score.value > self.bank.threshold else Verdict.PASS,
             grid=grid,
             worst_patch=(row, column),

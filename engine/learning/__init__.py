@@ -7,6 +7,7 @@
 - `preview`: what an update would change, known before it is taken. It rests on `reference_frames`: frames whose scores
   follow the rows exactly, without scoring them anew; `reference_store` reads and keeps them.
 - `doubt`: whether a frame that is said to be good looks like a known defect. `ageing`: which unused rows may leave.
+- `known_defects`: their scores over the threshold of a stored generation.
 - `replay`: every generation made anew from the log and compared with what is stored.
 
 The reference frames buy the preview: exact, and within milliseconds of learning a frame (the figure `update` of

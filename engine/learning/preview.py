@@ -7,6 +7,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from patchline.engine.bank.calibration import score_ratio
 from patchline.engine.coreset.online_state import OnlineCoreset
 from patchline.engine.learning.reference_frames import Kind, ReferenceFrames, kept_rows
 
@@ -22,7 +23,8 @@ class Preview:
 
     `calibration_scores` is float64 (n,), in the frames' order. `cleared` are recent rejects that would pass; `hidden`
     are known defects that are rejected now and would pass; `caught` those that pass now and would be rejected, and
-    `missed` all that would pass.
+    `missed` all that would pass. `defect_ratios` has the score of each known defect after it, over the threshold
+    after it: above 1 it would be rejected; None where no number says it.
     """
 
     state: OnlineCoreset
@@ -36,6 +38,7 @@ class Preview:
     rejects: int
     hidden: tuple[str, ...]
     defects: int
+    defect_ratios: dict[str, float | None]
     caught: tuple[str, ...] = ()
     missed: tuple[str, ...] = ()
 
@@ -109,4 +112,9 @@ def preview_steps(
         defects=len(references.of("defect")),
         caught=names("defect", ~rejected & ~passing),
         missed=names("defect", passing),
+        defect_ratios={
+            reference.name: score_ratio(float(score), threshold_after)
+            for reference, score in zip(references.frames, will, strict=True)
+            if reference.kind == "defect"
+        },
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from patchline.ops.commands._options import examples
+from patchline.ops.commands._options import examples, plain_console
 
 if TYPE_CHECKING:
     from patchline.stream.alarms.store import AlarmStore
@@ -47,7 +47,6 @@ def list_alarms(redis: Url = None, prefix: Prefix = None, settings: File = None,
         typer.echo("no camera has had an alarm or a judged frame yet")
         return
 
-    from rich.console import Console
     from rich.table import Table
 
     colours = {"unacknowledged": "bold red", "returned": "yellow", "acknowledged": "magenta", "normal": "dim"}
@@ -65,7 +64,7 @@ def list_alarms(redis: Url = None, prefix: Prefix = None, settings: File = None,
             alarm.window,
             style=colours[alarm.state.value],
         )
-    Console(highlight=False, markup=False).print(table)
+    plain_console().print(table)
 
 
 @alarm_commands.command(

@@ -1,12 +1,12 @@
 """`patchline bank`: look into a bank's chain of generations."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from patchline.ops.commands import bank_changes
-from patchline.ops.commands._options import AsJson, BankArgument, examples, print_json
+from patchline.ops.commands._options import AsJson, BankArgument, examples, plain_console, print_json
 
 if TYPE_CHECKING:
     from patchline.engine.bank.reader import GenerationReader
@@ -58,17 +58,25 @@ def show_generation(
 ) -> None:
     """Show one generation: what it is, what made it, what it promises, and which frames it knows."""
     from patchline.engine.bank.events import chain_of
+    from patchline.engine.errors import BankFileError
+    from patchline.engine.learning.known_defects import defect_ratios
     from patchline.ops.commands._generations import chosen, line, what
 
     reader = _reader(bank)
     manifest = reader.manifest(generation)
     known = chain_of(reader.events(manifest.generation))
     waiting = {name: held.held for name, held in known.held.items()}
+    ratios, not_scored = {}, ""
+    try:
+        ratios = defect_ratios(reader, manifest.generation)
+    except BankFileError as error:  # the rest can be shown all the same
+        not_scored = f"; not scored: {error}"
     if as_json:
         import msgspec
 
         whole = msgspec.to_builtins(manifest)
         chained = {"learned": list(known.frames), "known_defects": list(known.defects), "held": waiting}
+        chained |= {"defect_ratios": ratios}
         print_json([line(manifest) | chained | {"manifest": whole}])
         return
     event, scale = manifest.event, manifest.scale
@@ -84,7 +92,7 @@ def show_generation(
         ("promise", manifest.promise),
         ("precision", manifest.recipe.backbone.precision),
         ("learned", f"{len(known.frames)} frames" + _names(list(known.frames))),
-        ("known defects", f"{len(known.defects)}" + _names(list(known.defects))),
+        ("known defects", f"{len(known.defects)}" + _names(_scored(known.defects, ratios)) + not_scored),
         ("held", f"{len(waiting)}" + _names([f"{name} ({why})" for name, why in waiting.items()])),
         ("files", f"{manifest.tensors}, {manifest.tensors_bytes:,} bytes: " + _content(manifest.whole)),
     ]
@@ -171,6 +179,12 @@ def _reader(bank: str) -> "GenerationReader":
     return GenerationReader(bank)
 
 
+def _scored(names: Iterable[str], ratios: Mapping[str, float | None]) -> list[str]:
+    """Known defects with their scores over the threshold, the lowest first; those without a ratio at the end."""
+    found = sorted((ratios.get(name) is None, ratios.get(name) or 0.0, name) for name in names)
+    return [name if without else f"{name} ({ratio:.2f} of the threshold)" for without, ratio, name in found]
+
+
 def _names(names: Sequence[str], most: int = 8) -> str:
     if not names:
         return ""
@@ -183,7 +197,6 @@ def _content(whole: bool) -> str:
 
 
 def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]] | Iterator[Sequence[str]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(show_header=bool(columns), box=None, pad_edge=False, header_style="bold")
@@ -191,7 +204,7 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]] | Iterato
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False, markup=False).print(table)
+    plain_console().print(table)
 
 
 bank_changes.add_to(bank_commands)

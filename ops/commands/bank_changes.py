@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from patchline.ops.commands._options import AsJson, BankArgument, examples, print_json
+from patchline.ops.commands._options import AsJson, BankArgument, defects_in_words, examples, print_json
 from patchline.ops.errors import InputError, OpsError
 
 if TYPE_CHECKING:
@@ -254,11 +254,12 @@ def _tell(before: "MemoryBank", proposal: "Proposal", written: int | None, *, as
                     "hidden": effects.hidden,
                     "caught": effects.caught,
                     "missed": effects.missed,
+                    "defect_ratios": effects.defect_ratios,
                 }
             ]
         )
         return
-    typer.echo(str(effects))
+    typer.echo(str(effects) + defects_in_words(effects.defect_ratios))
     if before.promise != after.promise:
         typer.echo(f"before: {before.promise}\nafter: {after.promise}")
     if after.calibration.fixed and not before.calibration.fixed:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from patchline.ops.commands._backbone import Precision, Runtime
-from patchline.ops.commands._options import examples
+from patchline.ops.commands._options import examples, plain_console
 from patchline.ops.errors import InputError
 
 if TYPE_CHECKING:
@@ -94,9 +94,9 @@ def bench(
         typer.echo(_document(floor, found))
         return
 
-    from rich.console import Console
+    from rich.text import Text
 
-    console = Console(highlight=False)
+    console = plain_console()
     console.print(f"{floor.processor}", soft_wrap=True)
     console.print(
         f"{floor.device}, {floor.threads} threads: {floor.flop_per_s / 1e9:,.0f} GFLOP/s in matrix products "
@@ -105,10 +105,12 @@ def bench(
     for result in found:
         height, width = result.image_size_px
         console.print(
-            f"\n[bold]{result.recipe}[/]: {result.frames_per_s:.1f} frames/s one by one, "
+            Text(f"\n{result.recipe}", style="bold", end=""),
+            f": {result.frames_per_s:.1f} frames/s one by one, "
             f"{result.batch_frames_per_s:.1f} in batches of {result.frames}; {result.backbone}, {height} x {width} px, "
             f"{result.patches} patches against {result.rows:,} rows of {result.dimensions}, {result.search} search\n"
             f"backbone by {result.backbone_way}; search by {result.search_way}",
+            sep="",
             soft_wrap=True,
         )
         console.print(_table(result))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from patchline.ops.commands._options import examples
+from patchline.ops.commands._options import defects_in_words, examples
 from patchline.ops.errors import InputError, OpsError
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def _show(preview: "UpdatePreview") -> None:
         f"threshold {preview.threshold_before:.6g} -> {preview.threshold_after:.6g}; "
         f"clears {len(preview.cleared)} of the last {preview.rejects} rejects, "
         f"hides {len(preview.hidden)} of {preview.defects} known defects"
+        + defects_in_words(preview.defect_ratios or {})
     )
     if preview.hold is not None:
         typer.echo(f"needs a second person: {preview.hold}")

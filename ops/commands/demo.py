@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from patchline.ops.commands._options import examples
+from patchline.ops.commands._options import examples, plain_console
 from patchline.ops.errors import InputError
 
 if TYPE_CHECKING:
@@ -68,15 +68,13 @@ def demo(
     """Watch a simulated line: fits banks, plants defects, shows what is judged and why, sums up against the truth."""
     import asyncio
 
-    from rich.console import Console
-
     if images is not None and source is not None:
         raise InputError("--images and --source: found both, expected one of them")
     _require_packages()
     from patchline.ops.demo import feed
     from patchline.ops.demo.main import Options, run_demo
 
-    console = Console()
+    console = plain_console()
     count = None if forever else frames
     promise = false_reject_rate
 

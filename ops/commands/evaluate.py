@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from patchline.ops.commands._backbone import Precision, Runtime
-from patchline.ops.commands._options import examples
+from patchline.ops.commands._options import examples, plain_console
 
 EVALUATE_EXAMPLES = examples(
     "patchline evaluate banks/bottle images/bottle",
@@ -43,9 +43,14 @@ def evaluate(
 
     Verdicts are those that the service would give on the same files.
     """
-    from patchline.ops.offline.mvtec import read_test_set
+    from patchline.ops.offline.image_folder import left_out
+    from patchline.ops.offline.mvtec import check_masks, read_test_set
 
     images = read_test_set(data)
+    check_masks(images)
+    for folder in dict.fromkeys(image.path.parent for image in images):
+        for remark in left_out(folder, deeper=""):
+            typer.echo(f"note: {folder}: {remark}", err=True)
 
     from patchline.ops.commands._bank import open_inspector
     from patchline.ops.commands._progress import progress_bars
@@ -59,20 +64,21 @@ def evaluate(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OpsError(f"{out}: cannot be written: {error.strerror}") from error
-    with progress_bars({"inspect": "Inspecting"}) as report:
-        evaluated = evaluate_images(
-            inspector, recipe, images, overlays=out / "overlays" if overlays else None, report=report
-        )
-    document = write_evaluation(evaluated, out)
+    try:
+        with progress_bars({"inspect": "Inspecting"}) as report:
+            evaluated = evaluate_images(
+                inspector, recipe, images, overlays=out / "overlays" if overlays else None, report=report
+            )
+        document = write_evaluation(evaluated, out)
+    except OSError as error:
+        raise OpsError(f"{error.filename or out}: cannot be written: {error.strerror or error}") from error
     if json_only:
         typer.echo(document)
         return
 
-    from rich.console import Console
-
-    console = Console(highlight=False)
+    console = plain_console()
     table, notes = evaluation_table(evaluated)
     console.print(table)
     for note in notes:
-        console.print(note, soft_wrap=True, markup=False)
-    console.print(f"written: {out}/evaluation.json, verdicts.jsonl, roc.png, scores.png", soft_wrap=True, markup=False)
+        console.print(note, soft_wrap=True)
+    console.print(f"written: {out}/evaluation.json, verdicts.jsonl, roc.png, scores.png", soft_wrap=True)

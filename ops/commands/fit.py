@@ -276,7 +276,7 @@ def fit(
 def parse_size(text: str) -> tuple[int, int]:
     """`224` or `320x224` (H x W) as (H, W); raises InputError."""
     parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.isdigit() for part in parts) or not all(32 <= int(p) <= 4096 for p in parts):
+    if len(parts) > 2 or not all(part.isdecimal() for part in parts) or not all(32 <= int(p) <= 4096 for p in parts):
         raise InputError(f"--size: {text!r}; expected pixels from 32 to 4096, one number or HEIGHTxWIDTH")
     return int(parts[0]), int(parts[-1])
 

@@ -1,5 +1,6 @@
 """`patchline inspect`: images in, one verdict each out."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -38,8 +39,12 @@ def inspect(
     Exits with 0 whatever the verdicts; an image that cannot be read is `not_inspected`, with the reason.
     """
     from patchline.ops.offline.image_files import find_images
+    from patchline.ops.offline.image_folder import left_out
 
     paths = find_images(images, recursive=recursive)
+    for folder in images:
+        for remark in left_out(folder, recursive=recursive) if folder.is_dir() else ():
+            typer.echo(f"note: {folder}: {remark}", err=True)
 
     import msgspec
 
@@ -74,9 +79,17 @@ def inspect(
                     from patchline.ops.offline.overlay import save_overlay
 
                     save_overlay(overlays / _unused(path, names), path, outcome)
+        if file:
+            file.close()  # what was held back is written now
+    except OSError as error:
+        where = error.filename or (out if file else None)
+        if where is None:
+            raise  # standard output: the command line says it
+        raise OpsError(f"{where}: cannot be written: {error.strerror or error}") from error
     finally:
         if file:
-            file.close()
+            with suppress(OSError):
+                file.close()
     typer.echo(", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())), err=True)
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from patchline.ops.commands._options import examples
+from patchline.ops.commands._options import examples, plain_console
 
 WIDE = 120
 """Columns from which type and default have columns of their own."""
@@ -30,10 +30,9 @@ def settings(
     if section is not None and section not in sections:
         raise InputError(f"section {section!r}: unknown; expected {', '.join(sections)}")
 
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False, markup=False)
+    console = plain_console()
     # A pipe has no width: give every column its room there, so that grep finds whole lines.
     width = console.width if console.is_terminal else 240
     wide = width >= WIDE

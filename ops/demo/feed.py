@@ -19,6 +19,7 @@ from patchline.ops.demo.web import Truth
 from patchline.ops.errors import InputError
 from patchline.ops.offline.image_files import find_images, load_image
 from patchline.stream.cameras.config import CameraConfig
+from patchline.stream.cameras.folder import utf8_name
 from patchline.stream.cameras.video import VideoSource
 from patchline.stream.model.frame import Frame
 from patchline.stream.model.observer import Observer
@@ -141,13 +142,13 @@ def own_images(folder: Path, *, frames: int | None, rate: float, seed: int, fals
         )
     job = Job(
         recipe=_own_recipe(promised, seed),
-        good=((path.name, load_image(path)) for path in good),
+        good=((utf8_name(path.name), load_image(path)) for path in good),
         good_count=len(good),
-        calibration=((path.name, load_image(path)) for path in calibration),
+        calibration=((utf8_name(path.name), load_image(path)) for path in calibration),
         calibration_count=len(calibration),
     )
     return Feed(
-        heading=f"Images of {folder.name}",
+        heading=f"Images of {utf8_name(folder.name)}",
         jobs=[job],
         source=lambda _: _paced(rest, rate),
         truth_of=lambda _: None,
@@ -227,7 +228,7 @@ async def _paced(paths: Sequence[Path], rate: float) -> AsyncIterator[Frame]:
         if number and rate:
             await asyncio.sleep(1 / rate)
         yield Frame(
-            frame_id=f"{number:06}-{path.name}",
+            frame_id=f"{number:06}-{utf8_name(path.name)}",
             camera=OWN,
             recipe=OWN,
             time=datetime.now(UTC),

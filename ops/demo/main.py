@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.bank.store import save_bank
@@ -95,7 +96,7 @@ async def run_demo(make_feed: FeedMaker, options: Options, console: Console) -> 
         Page(board, feed.heading, tapped).mount(server.app)
         await server.start()
         where = f"{server.url}/"
-        console.print(f"Page: [bold]{where}[/]   metrics: {server.url}/metrics")
+        console.print(Text.assemble("Page: ", (where, "bold"), f"   metrics: {server.url}/metrics"))
     for remark in feed.remarks:
         console.print(remark)
     try:
@@ -158,7 +159,7 @@ async def _stream(pipeline: Pipeline, board: Board, console: Console, where: str
 async def _fit_all(feed: Feed, board: Board, console: Console, folder: Path) -> dict[str, MemoryBank]:
     loop = asyncio.get_running_loop()
     banks: dict[str, MemoryBank] = {}
-    columns = (TextColumn("{task.description:<36}"), BarColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description:<36}", markup=False), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         for job in feed.jobs:
             bar = bars.add_task(job.recipe.name, total=1.0)

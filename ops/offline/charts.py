@@ -1,4 +1,7 @@
-"""The pictures of an evaluation: the ROC curve and the histogram of scores."""
+"""The pictures of an evaluation: the ROC curve and the histogram of scores.
+
+Names of recipes and of kinds of defect are drawn as they are: `$` begins no formula.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -44,7 +47,8 @@ def save_roc(path: Path, roc: Roc, auroc: float, *, at_threshold: tuple[float, f
             label=f"threshold: {_to_percent(false_rejects)} of good rejected,\n"
             f"{_to_percent(detected)} of defective found",
         )
-    axes.set(xlim=(-0.01, 1.0), ylim=(0, 1.01), aspect="equal", title=title)
+    axes.set(xlim=(-0.01, 1.0), ylim=(0, 1.01), aspect="equal")
+    axes.set_title(title, parse_math=False)
     axes.set_xlabel("good frames rejected (share)")
     axes.set_ylabel("defective frames rejected (share)")
     axes.grid(color=GRID, linewidth=0.6)
@@ -71,12 +75,16 @@ def save_score_histogram(
     above, below = figure.subplots(2, 1, sharex=True)
     bins = _bins(scores, threshold)
     above.hist(scores[names == GOOD], bins=bins, color=GOOD_COLOUR, alpha=0.9)
-    above.set_title(f"{title}: good ({int((names == GOOD).sum())})", fontsize=10, loc="left")
+    above.set_title(f"{title}: good ({int((names == GOOD).sum())})", fontsize=10, loc="left", parse_math=False)
     if defects:
         colours = [KIND_COLOURS[i % len(KIND_COLOURS)] for i in range(len(defects))]
         labels = [f"{kind} ({int((names == kind).sum())})" for kind in defects]
-        below.hist([scores[names == kind] for kind in defects], bins=bins, stacked=True, color=colours, label=labels)
-        below.legend(fontsize=8, frameon=True, edgecolor=GRID, loc="upper right", ncols=1 + len(defects) // 7)
+        below.hist([scores[names == kind] for kind in defects], bins=bins, stacked=True, color=colours)
+        # Handles and labels are given, as a legend of its own leaves out what begins with an underscore.
+        columns = 1 + len(defects) // 7
+        style = {"fontsize": 8, "frameon": True, "edgecolor": GRID, "loc": "upper right", "ncols": columns}
+        for text in below.legend(below.containers, labels, **style).get_texts():
+            text.set_parse_math(False)
     below.set_title(f"defective ({int((names != GOOD).sum())})", fontsize=10, loc="left")
     below.set_xlabel("anomaly score (L2 distance in the embedding space)")
     for axes, name in ((above, names == GOOD), (below, names != GOOD)):

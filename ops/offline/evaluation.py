@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
+from rich.text import Text
 
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.evaluation.metrics import GOOD, Evaluation, evaluate, roc
@@ -37,6 +38,7 @@ class Evaluated:
     kinds: list[str]
     unreadable: list[Result] = field(default_factory=list)
     without_mask: int = 0
+    black_masks: int = 0
 
 
 def evaluate_images(
@@ -64,7 +66,7 @@ def evaluate_images(
     tally = PixelTally()
     results: list[Result] = []
     kinds: list[str] = []
-    without_mask = 0
+    without_mask = black_masks = 0
     judged = inspect_files(
         inspector, recipe, [i.path for i in images], maps="all" if has_masks or overlays else "none", report=report
     )
@@ -78,7 +80,9 @@ def evaluate_images(
             if image.kind == GOOD:
                 tally.add(GOOD, anomaly_map, None)
             elif image.mask is not None:
-                tally.add(image.kind, anomaly_map, read_mask(image.mask, bank.recipe.image_size_px))
+                mask = read_mask(image.mask, bank.recipe.image_size_px)
+                black_masks += not mask.any()
+                tally.add(image.kind, anomaly_map, mask)
             else:
                 without_mask += 1
         if overlays:
@@ -96,6 +100,7 @@ def evaluate_images(
         kinds=kinds,
         unreadable=[result for result in results if result.verdict is Verdict.NOT_INSPECTED],
         without_mask=without_mask,
+        black_masks=black_masks,
     )
 
 
@@ -125,6 +130,7 @@ def as_document(evaluated: Evaluated) -> dict[str, Any]:
         **msgspec.to_builtins(evaluated.figures),
         "not_inspected": [{"file": r.frame_id, "reason": r.reason, "detail": r.detail} for r in evaluated.unreadable],
         "defective_without_mask": evaluated.without_mask,
+        "defective_with_black_mask": evaluated.black_masks,
     }
 
 
@@ -133,14 +139,14 @@ def evaluation_table(evaluated: Evaluated) -> tuple[Table, list[str]]:
     figures, names = evaluated.figures, np.asarray(evaluated.kinds, dtype=object)
     rejected = evaluated.scores > evaluated.bank.threshold
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("kind")
+    table.add_column("kind", overflow="fold")
     for heading in ("frames", "rejected", "share", "image AUROC", "pixel AUROC", "AUPRO"):
         table.add_column(heading, justify="right")
 
     def row(kind: str, chosen: NDArray[np.bool_], *areas: float | None, style: str = "") -> None:
         count, total = int((rejected & chosen).sum()), int(chosen.sum())
         share = f"{100 * count / total:.1f} %" if total else NONE
-        table.add_row(kind, str(total), str(count), share, *(_area(area) for area in areas), style=style)
+        table.add_row(Text(kind), str(total), str(count), share, *(_area(area) for area in areas), style=style)
 
     row(GOOD, names == GOOD, None, None, None)
     for kind, of_kind in figures.by_defect.items():
@@ -175,6 +181,8 @@ def _remarks(evaluated: Evaluated) -> list[str]:
         notes.append(f"{what.replace('_', ' ')}: {NONE} ({why})")
     if evaluated.without_mask:
         notes.append(f"{evaluated.without_mask} defective images have no mask: they are left out of the pixel figures")
+    if evaluated.black_masks:
+        notes.append(f"{evaluated.black_masks} defective images have a black mask: all their pixels count as good")
     if evaluated.unreadable:
         first = evaluated.unreadable[0]
         notes.append(f"{len(evaluated.unreadable)} images not inspected, the first: {first.frame_id}: {first.detail}")

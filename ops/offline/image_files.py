@@ -11,7 +11,7 @@ import numpy as np
 from patchline.engine.errors import ImageError
 from patchline.engine.types import Image
 from patchline.ops.errors import InputError
-from patchline.stream.cameras.folder import SUFFIXES, image_files
+from patchline.stream.cameras.folder import SUFFIXES, image_files, utf8_name
 from patchline.stream.decoding.image_file import bits_of, read_image, read_view
 from patchline.stream.inspection.engine import Engine, Maps
 from patchline.stream.model.errors import Reason, UnreadableError
@@ -107,7 +107,7 @@ def _decode(engine: Engine, recipe: str, path: Path) -> tuple[Frame, Decoded | U
     except OSError as error:
         flaw = f"the file cannot be read: {error.strerror or error}"
     frame = Frame(
-        frame_id=path.as_posix(),
+        frame_id=utf8_name(path.as_posix()),
         camera=CAMERA,
         recipe=recipe,
         time=time,

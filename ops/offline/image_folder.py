@@ -11,6 +11,8 @@ from patchline.ops.offline.image_files import find_images
 from patchline.ops.offline.mvtec import is_labelled, training_folder
 from patchline.stream.cameras.folder import SUFFIXES, image_files, named_as_image
 
+DEEPER = "; --recursive takes them too"
+
 
 @dataclass(frozen=True, slots=True)
 class ImageFolder:
@@ -43,7 +45,7 @@ def choose_images(folder: Path, *, recursive: bool = False) -> ImageFolder:
                 f"images of good parts: {f'give {instead}, or ' if instead else ''}copy the images elsewhere"
             )
     if not folder.is_dir():
-        return ImageFolder(folder.parent, find_images([folder]))
+        return _named(ImageFolder(folder.parent, find_images([folder])))
     remarks = []
     root = training_folder(folder) or folder
     if root != folder:
@@ -55,10 +57,25 @@ def choose_images(folder: Path, *, recursive: bool = False) -> ImageFolder:
     if not paths:
         found = "".join(f"; {remark}" for remark in remarks)
         raise InputError(f"{root}: no image files{found}; expected {', '.join(SUFFIXES)}")
-    for path in paths:
-        if not _is_utf8(str(path.relative_to(root))):
+    return _named(ImageFolder(root, paths, tuple(remarks)))
+
+
+def _named(chosen: ImageFolder) -> ImageFolder:
+    """The same; InputError where a name is no UTF-8: the bank could not keep it."""
+    for path, name in zip(chosen.paths, chosen.names, strict=True):
+        if not _is_utf8(name):
             raise InputError(f"{printable(str(path))}: the name is no UTF-8; expected one that is: rename the file")
-    return ImageFolder(root, paths, tuple(remarks))
+    return chosen
+
+
+def left_out(folder: Path, *, recursive: bool = False, deeper: str = DEEPER) -> list[str]:
+    """A sentence for each kind of file that is passed over where the images of a folder are judged.
+
+    `deeper` says how to have subfolders looked into, where that can be had.
+    """
+    found = _LeftOut()
+    found.look(folder, recursive)
+    return list(found.remarks(deeper))
 
 
 @dataclass(slots=True)
@@ -104,7 +121,7 @@ class _LeftOut:
     def _is_test_set(self, root: Path, place: Path) -> bool:
         return place.relative_to(root) in self.in_test_sets
 
-    def remarks(self) -> Iterator[str]:
+    def remarks(self, deeper: str = DEEPER) -> Iterator[str]:
         """A sentence for each kind."""
         if self.in_test_sets:
             count = sum(self.in_test_sets.values())
@@ -112,7 +129,7 @@ class _LeftOut:
             yield f"{plural(count, 'image')} in {places} not learned: they are there to judge a bank (MVTec's layout)"
         if self.below:
             folders = plural(len(self.below), "subfolder")
-            yield f"{folders} with images not looked into: {sample(self.below)}; --recursive takes them too"
+            yield f"{folders} with images not looked into: {sample(self.below)}{deeper}"
         if self.links:
             yield f"{plural(len(self.links), 'linked folder')} not looked into: {sample(self.links)}; give its own path"
         if self.hidden:

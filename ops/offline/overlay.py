@@ -16,6 +16,7 @@ from PIL import ImageDraw, ImageFont
 
 from patchline.engine.types import AnomalyMap, Image, Verdict
 from patchline.ops.offline.image_files import load_image
+from patchline.stream.cameras.folder import utf8_name
 from patchline.stream.model.outcome import Outcome
 from patchline.stream.model.result import Box, Result
 
@@ -109,7 +110,8 @@ def save_overlay(target: Path, source: Path, outcome: Outcome) -> None:
     """
     if outcome.inspection is None or outcome.inspection.anomaly_map is None:
         return
-    sheet = overlay_sheet(load_image(source), outcome.inspection.anomaly_map, outcome.result, source.name)
+    title = utf8_name(source.name)
+    sheet = overlay_sheet(load_image(source), outcome.inspection.anomaly_map, outcome.result, title)
     PillowImage.fromarray(sheet).save(target, optimize=False, compress_level=4)
 
 
@@ -146,9 +148,8 @@ def _with_text(sheet: Image, result: Result, title: str, left: int, size: int) -
     draw.text((left, size * 0.6), result.verdict.value.upper(), fill=VERDICT_INK[result.verdict], font=large)
     room = draw.textlength(result.verdict.value.upper() + "   ", font=large)
     if result.score is not None and result.threshold is not None:
-        text = (
-            f"score {result.score:.4g}  ·  threshold {result.threshold:.4g}  ({result.score / result.threshold:.2f}x)"
-        )
+        ratio = f"  ({result.score_ratio:.2f}x)" if result.score_ratio is not None else ""
+        text = f"score {result.score:.4g}  ·  threshold {result.threshold:.4g}{ratio}"
         draw.text((left + room, size * 0.75), text, fill=INK, font=small)
     generation = f"  ·  generation {result.generation.number}" if result.generation else ""
     draw.text((left, size * 2.3), f"{title}  ·  recipe {result.recipe}{generation}", fill=FAINT, font=small)

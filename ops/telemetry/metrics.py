@@ -121,7 +121,7 @@ class Metrics(Observer):
         on = ["camera", "recipe"]
         self._drift_p = Gauge(
             "patchline_drift_score_p",
-            "Kolmogorov-Smirnov p: scores of a camera against calibration",
+            "One-sided Kolmogorov-Smirnov p: whether scores of a camera are higher than calibration's",
             on,
             registry=at,
         )

@@ -17,8 +17,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".pgm", ".ppm")
 class FolderSource:
     """Every image file of a folder once, in the order of their paths; then it ends.
 
-    A frame's id is its path below the folder, its time the file's modification time. A file that cannot be read is a
-    frame that is not inspected.
+    A frame's id is its path below the folder, as `utf8_name` has it, its time the file's modification time. A file that
+    cannot be read is a frame that is not inspected.
     """
 
     def __init__(self, config: FolderConfig) -> None:
@@ -45,7 +45,7 @@ class FolderSource:
         except OSError as error:
             flaw = f"the file cannot be read: {error.strerror or error}"
         return Frame(
-            frame_id=path.relative_to(self._config.path).as_posix(),
+            frame_id=utf8_name(path.relative_to(self._config.path).as_posix()),
             camera=self._config.camera,
             recipe=self._config.recipe,
             time=time,
@@ -71,3 +71,12 @@ def named_as_image(path: Path, folder: Path) -> bool:
     """Whether a path below a folder has an image's suffix, and nothing of it below that folder is hidden."""
     hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
     return path.suffix.lower() in SUFFIXES and not hidden
+
+
+def utf8_name(name: str) -> str:
+    """The name of a file or folder as text that goes into JSON and onto any terminal, and still tells them apart.
+
+    What a name holds that is no UTF-8, Python keeps as lone surrogates, which nothing can encode: byte FC becomes
+    the six characters `\\udcfc`.
+    """
+    return name.encode("utf-8", "backslashreplace").decode()

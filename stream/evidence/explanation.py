@@ -42,6 +42,8 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     generation: GenerationRef
     score: float
     threshold: float
+    score_ratio: float | None = None
+    p_value: float | None = None
     worst: Box
     nearest: GoodPatch
     crop_png: bytes | None = None
@@ -76,6 +78,8 @@ def explain(evidence: Evidence, bank: MemoryBank, store: EvidenceStore, good_ima
         generation=result.generation,
         score=result.score,
         threshold=result.threshold,
+        score_ratio=result.score_ratio,
+        p_value=result.p_value,
         worst=result.worst,
         crop_png=_crop(frame, evidence.grid, evidence.worst_patch) if frame is not None else None,
         nearest=GoodPatch(

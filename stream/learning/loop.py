@@ -257,6 +257,7 @@ def preview_of(proposal: Proposal) -> UpdatePreview:
         hidden=effects.hidden,
         defects=effects.defects,
         hold=proposal.hold,
+        defect_ratios=effects.defect_ratios,
     )
 
 

@@ -79,6 +79,8 @@ class UpdatePreview(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     defects: int
     hold: str | None = None
     """Why the update waits for a second person."""
+    defect_ratios: dict[str, float | None] | msgspec.UnsetType = msgspec.UNSET
+    """The score of each known defect over the threshold, both afterwards; not set by 0.1.0."""
 
 
 class FeedbackReply(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -42,6 +42,8 @@ def judged(frame: Frame, decoded: Decoded, inspection: Inspection, recipe: Recip
         verdict=inspection.verdict,
         score=inspection.score,
         threshold=inspection.threshold,
+        score_ratio=inspection.score_ratio,
+        p_value=inspection.p_value,
         generation=GenerationRef(number=inspection.generation, sha256=inspection.generation_sha256),
         worst=worst_box(inspection, decoded.size_px),
     )

@@ -28,8 +28,9 @@ class Box(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The one result of a frame (CloudEvents type `io.patchline.result.v1`).
 
-    `score`, `threshold`, `generation` and `worst` are set for `pass` and `reject`; `reason` (a code of
-    `model.errors.Reason`) and `detail` (a sentence) for `not_inspected`. `latency_ms` is from read to result.
+    `score`, `threshold`, `p_value`, `generation` and `worst` are set for `pass` and `reject`, and `score_ratio`, unless
+    the threshold is 0; `reason` (a code of `model.errors.Reason`) and `detail` (a sentence) for `not_inspected`.
+    `latency_ms` is from read to result. Results of 0.1.0 have neither `score_ratio` nor `p_value`.
     """
 
     frame_id: str
@@ -42,6 +43,10 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     latency_ms: float
     score: float | None = None
     threshold: float | None = None
+    score_ratio: float | None = None
+    """Score / threshold: it compares across cameras, recipes and generations."""
+    p_value: float | None = None
+    """How usual the score is among held-out good frames, on the high side: see `engine.bank.calibration`."""
     generation: GenerationRef | None = None
     worst: Box | None = None
     reason: str | None = None

@@ -126,6 +126,8 @@ class Instant:
             generation_sha256="5" * 64,
             threshold=1.0,
             score=0.5,
+            score_ratio=0.5,
+            p_value=1.0,
             verdict=Verdict.PASS,
             grid=(28, 28),
             worst_patch=(0, 0),

@@ -37,6 +37,7 @@ def changed(**options: object) -> Recipe:
         ("unused_days", [1, None], [0]),
         ("image_size_px", [(32, 32)], [(31, 64), (64, 31)]),
         ("false_reject_rate", [0.001, 0.999], [0.0, 1.0]),
+        ("seed", [0, 1], [-1]),
     ],
 )
 def test_each_option_has_its_range(option: str, good: list[object], bad: list[object]) -> None:
@@ -46,6 +47,14 @@ def test_each_option_has_its_range(option: str, good: list[object], bad: list[ob
     for value in bad:
         with pytest.raises(RecipeError, match=f"recipe 'part': {option} is .*, expected "):
             check_recipe(changed(**{option: value}))
+
+
+@pytest.mark.parametrize("name", ["", " ", "part\n", "b\udcfc"])
+def test_a_name_can_be_printed(name: str) -> None:
+    """A blank, a line break, or what is no UTF-8 names no recipe: a bank's manifest and every result repeat it."""
+    with pytest.raises(RecipeError, match="name is blank or not printable"):
+        check_recipe(changed(name=name))
+    check_recipe(changed(name="Flasche 7 [klein]"))
 
 
 def test_a_patch_is_no_wider_than_the_shorter_side() -> None:

@@ -1,14 +1,19 @@
 """The command line."""
 
+import io
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from tests.ops.conftest import FIT, installed, patchline, texture
+from patchline.ops.cli import main
+from tests.ops.conftest import FIT, PATCHLINE, installed, patchline, texture
 
 
 def test_help_does_not_import_torch() -> None:
@@ -150,11 +155,97 @@ def test_evaluate_gives_the_verdicts_of_inspect(bank: Path, parts: Path, tmp_pat
     assert {"roc.png", "scores.png"} <= {path.name for path in tmp_path.iterdir()}
     evaluated = [json.loads(line) for line in (tmp_path / "verdicts.jsonl").read_text().splitlines()]
     inspected = patchline("inspect", bank, parts / "test" / "spot", parts / "test" / "good").stdout.splitlines()
-    said = ("frame_id", "verdict", "score", "threshold", "generation", "worst")
+    assert all(v["score_ratio"] == v["score"] / v["threshold"] for v in evaluated)
+    assert all((v["p_value"] <= 0.2) == (v["verdict"] == "reject") for v in evaluated)
+    assert min(v["p_value"] for v in evaluated) == 1 / 13  # of 12 good images
+    said = ("frame_id", "verdict", "score", "threshold", "score_ratio", "p_value", "generation", "worst")
     key = ["frame_id"]
     assert sorted(([v[k] for k in said] for v in evaluated), key=str) == sorted(
         ([v[k] for k in said] for v in map(json.loads, inspected)), key=str
     ), key
+
+
+def test_inspect_takes_names_that_are_no_utf_8(bank: Path, parts: Path, tmp_path: Path) -> None:
+    """Each file gets its verdict, under a name that JSON can hold, and its overlay."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in (b"m\xfcller.png", b"m\xf6ller.png"):
+        shutil.copy(parts / "test" / "good" / "050.png", folder / os.fsdecode(name))
+    done = patchline("inspect", bank, folder, "--out", tmp_path / "v.jsonl", "--overlays", tmp_path / "overlays")
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    verdicts = [json.loads(line) for line in (tmp_path / "v.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [v["frame_id"] for v in verdicts] == [f"{folder}/m\\udc{byte}ller.png" for byte in ("f6", "fc")]
+    assert len(list((tmp_path / "overlays").iterdir())) == 2
+
+
+def test_evaluate_prints_kinds_as_they_are_called(bank: Path, parts: Path, tmp_path: Path) -> None:
+    """Brackets, colons and `$` in a folder's name are no markup, and a name that is no UTF-8 is escaped; each is in
+    the table, in the JSON and among the overlays.
+    """
+    kinds = {b"hole [deep]": "hole [deep]", b"a :key:": "a :key:", b"$\\frac$": "$\\frac$", b"_r\xfc": "_r\\udcfc"}
+    shutil.copytree(parts / "test" / "good", tmp_path / "set" / "test" / "good")
+    for kind in kinds:
+        for folder in ("test", "ground_truth"):
+            shutil.copytree(parts / folder / "spot", tmp_path / "set" / folder / os.fsdecode(kind))
+    done = patchline("evaluate", bank, tmp_path / "set", "--out", tmp_path / "[red]out", "--overlays")
+    assert done.returncode == 0, done.stderr
+    assert all(kind in done.stdout for kind in kinds.values())
+    assert "[red]out" in done.stdout
+    figures = json.loads((tmp_path / "[red]out" / "evaluation.json").read_text(encoding="utf-8"))
+    assert {kind: found["frames"] for kind, found in figures["by_defect"].items()} == dict.fromkeys(kinds.values(), 4)
+    assert {path.name for path in (tmp_path / "[red]out" / "overlays").iterdir()} == {"good", *kinds.values()}
+
+
+def test_what_is_passed_over_is_said(bank: Path, parts: Path, tmp_path: Path) -> None:
+    """Other formats, linked folders and subfolders give no verdict, and a word each on standard error."""
+    folder = tmp_path / "in"
+    shutil.copytree(parts / "test" / "spot", folder / "below")
+    (folder / "0.webp").write_bytes(b"")
+    (folder / "lot").symlink_to(parts / "test" / "good")
+    shutil.copy(parts / "test" / "good" / "050.png", folder)
+    done = patchline("inspect", bank, folder)
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 1)
+    assert f"note: {folder}: 2 subfolders with images not looked into" in done.stderr
+    assert "1 file of other formats left out: 1 .webp (0.webp)" in done.stderr
+    assert "1 linked folder not looked into: lot" in patchline("inspect", bank, folder, "--recursive").stderr
+
+
+def test_evaluate_tells_escapes_without_good_images_and_of_black_masks(bank: Path, parts: Path, tmp_path: Path) -> None:
+    """What cannot be told is '-'; a mask without a white pixel is counted and said."""
+    shutil.copytree(parts / "test" / "spot", tmp_path / "set" / "test" / "spot")
+    shutil.copytree(parts / "ground_truth" / "spot", tmp_path / "set" / "ground_truth" / "spot")
+    black = np.zeros((96, 80), dtype=np.uint8)
+    PillowImage.fromarray(black).save(tmp_path / "set" / "ground_truth" / "spot" / "080_mask.png")
+    done = patchline("evaluate", bank, tmp_path / "set", "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "escapes: 0 of 4 defective frames pass" in done.stdout
+    assert "1 defective images have a black mask" in done.stdout
+
+
+def test_a_full_disk_is_one_message(bank: Path, parts: Path) -> None:
+    """Whether the file of verdicts or standard output cannot take more."""
+    done = patchline("inspect", bank, parts / "test" / "good", "--out", "/dev/full")
+    assert (done.returncode, "/dev/full: cannot be written: No space left on device" in done.stderr) == (1, True)
+    with Path("/dev/full").open("w") as full:
+        command = [PATCHLINE, "bank", "log", str(bank)]
+        printed = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert printed.returncode == 1
+    assert printed.stderr == "error: output: cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_output_fails_for_no_name(encoding: str, bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a terminal's encoding does not know, or what is no UTF-8, is escaped in tables and messages."""
+    folder = tmp_path / os.fsdecode(b"m\xfc\xc3\xbc")
+    shutil.copytree(bank, folder)
+    screen = io.TextIOWrapper(io.BytesIO(), encoding)
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setattr(sys, "argv", ["patchline", "bank", "show", str(folder)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    screen.flush()
+    printed = screen.buffer.getvalue().decode(encoding)
+    assert (ended.value.code, "m\\udcfc" in "".join(printed.split())) == (0, True)
 
 
 def test_evaluate_without_masks_says_why_figures_are_missing(bank: Path, tmp_path: Path) -> None:

@@ -25,6 +25,8 @@ def evidence(frame_id: str, image: bytes, verdict: Verdict = Verdict.REJECT) -> 
         latency_ms=1.0,
         score=120.0,
         threshold=100.0,
+        score_ratio=1.2,
+        p_value=0.01,
         generation=GenerationRef(number=1, sha256="5" * 64),
     )
     return Evidence(

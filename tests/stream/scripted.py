@@ -70,6 +70,8 @@ class ScriptedEngine:
             generation_sha256=GENERATION_SHA256,
             threshold=100.0,
             score=score,
+            score_ratio=score / 100,
+            p_value=0.01 if score > 100 else 1.0,
             verdict=Verdict.REJECT if score > 100 else Verdict.PASS,
             grid=(4, 6),
             worst_patch=(1, 2),

@@ -29,6 +29,7 @@ PREVIEW = SimpleNamespace(
     cleared=("a",),
     rejects=2,
     hidden=(),
+    defect_ratios={"scratch": 1.25},
     defects=1,
 )
 

@@ -16,6 +16,7 @@ from patchline.engine.bank.calibration import (
     lowest_rate,
     rank_of_groups,
     rate_in_reach,
+    score_ratio,
 )
 from patchline.engine.errors import CalibrationError
 
@@ -190,3 +191,54 @@ def test_copies_above_a_chosen_threshold_weigh_as_one_frame() -> None:
     assert chosen.groups is not None
     assert chosen.groups.tolist() == [0, 0, 1, 0, 2]
     assert "44.4 % of 5 held-out good frames in 3 groups score above it" in chosen.promise()
+
+
+def test_p_values_count_what_scores_as_high() -> None:
+    """(1 + held-out scores at or above) / (n + 1): equal ones count, and it never leaves [1 / (n + 1), 1]."""
+    calibration = calibrate(np.array([3.0, 1.0, 2.0, 2.0]), 0.2)
+    found = [calibration.p_value(score) for score in (0.0, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, np.inf)]
+    assert found == [1.0, 1.0, 0.8, 0.8, 0.4, 0.4, 0.2, 0.2]
+
+
+def test_frames_of_a_group_weigh_as_one_in_p_values() -> None:
+    """Three copies and one frame are two groups: each copy weighs a third, and the sums are rounded once."""
+    groups = np.array([7, 7, 7, 9], dtype=np.int32)
+    calibration = calibrate(np.array([1.0, 2.0, 3.0, 4.0]), 0.5, groups)
+    found = [calibration.p_value(score) for score in (0.5, 1.5, 2.5, 3.5, 4.5)]
+    assert found == [1.0, 8 / 9, 7 / 9, 2 / 3, 1 / 3]
+
+
+@given(percent=st.integers(2, 60), data=st.data())
+def test_a_frame_is_rejected_exactly_where_its_p_value_is_within_the_rate(percent: int, data: st.DataObject) -> None:
+    """Also with groups and ties, for scores at, between and beyond those held out."""
+    n = data.draw(st.integers(100 // percent, 60))
+    groups = np.array([*range(n), *data.draw(st.lists(st.integers(0, n - 1), max_size=30))], dtype=np.int32)
+    scores = np.array(data.draw(st.lists(st.integers(0, 40), min_size=len(groups), max_size=len(groups))), np.float64)
+    calibration = calibrate(scores, percent / 100, groups)
+    for score in (-1.0, *(scores - 0.5), *scores, 41.0):
+        assert (score > calibration.threshold) == (calibration.p_value(score) <= percent / 100)
+
+
+def test_p_values_of_fresh_good_frames_are_high_enough() -> None:
+    """Over many calibrations a fresh frame's p-value is at most p with probability p or less, and not far less."""
+    rng = np.random.default_rng(1)
+    found = np.array([calibrate(rng.exponential(size=39), 0.1).p_value(rng.exponential()) for _ in range(20000)])
+    for p in (0.025, 0.1, 0.5):
+        assert 0.9 * p <= np.mean(found <= p) <= 1.1 * p
+
+
+def test_stream_scores_leave_p_values_to_the_held_out_frames() -> None:
+    """Frames of the stream move the threshold alone."""
+    held_out = np.array([1.0, 2.0, 3.0, 4.0])
+    calibration = calibrate_with_stream(held_out, np.full(20, 9.0), NONE, 0.2)
+    assert calibration.threshold == 9
+    assert calibration.p_value(3.5) == calibrate(held_out, 0.2).p_value(3.5) == 0.4
+
+
+@pytest.mark.parametrize(
+    ("score", "threshold", "ratio"),
+    [(3.0, 2.0, 1.5), (0.0, 2.0, 0.0), (3.0, 0.0, None), (0.0, 0.0, None), (3.0, 5e-324, None), (3.0, -1.0, None)],
+)
+def test_the_ratio_of_a_score_is_a_number_or_none(score: float, threshold: float, ratio: float | None) -> None:
+    """Where the threshold is 0, or so small that the ratio is beyond all numbers, there is none."""
+    assert score_ratio(score, threshold) == ratio

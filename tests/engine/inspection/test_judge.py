@@ -43,6 +43,17 @@ def bank() -> MemoryBank:
     return fitted(SMALL)[0]
 
 
+def test_a_score_is_put_beside_the_threshold_and_the_good_frames(bank: MemoryBank) -> None:
+    """Its ratio to the threshold, None where that is 0; its p-value among the held-out frames of the bank."""
+    scores = bank.calibration.scores
+    for shift in (0, 30):
+        told = judge_of(bank).judge([embeddings(shift=shift)], GRID, "none")
+        assert told.score_ratio == told.score / bank.threshold
+        assert told.p_value == (1 + (scores >= told.score).sum()) / (len(scores) + 1)
+        assert (told.p_value <= bank.recipe.false_reject_rate) == (told.verdict is Verdict.REJECT)
+    assert judge_of(with_threshold(bank, 0.0)).judge([embeddings()], GRID, "none").score_ratio is None
+
+
 @pytest.mark.parametrize("maps", ["none", "rejects", "all"])
 @pytest.mark.parametrize("k", [1, 3])
 def test_bands_give_what_the_whole_frame_gives(bank: MemoryBank, maps: Maps, k: int) -> None:

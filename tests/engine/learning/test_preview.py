@@ -51,6 +51,15 @@ def test_it_counts_rows_and_what_becomes_of_rejects() -> None:
     assert len(references.state.rows) == 2
 
 
+def test_known_defects_are_told_as_shares_of_the_threshold() -> None:
+    """Score over threshold, both after the update: the row nearest to the defect is at 200, the threshold is 8."""
+    _, found = look("tapped", at(0, 200))
+    assert found.threshold_after == 8
+    assert found.defect_ratios == {"scratch": 12.5}
+    _, slip = look("slip", at(0, 304))
+    assert slip.defect_ratios == {"scratch": 0.5}
+
+
 def test_hiding_a_known_defect_is_a_reason_to_hold() -> None:
     """The reason names the defect."""
     _, found = look("slip", at(0, 304))

@@ -43,6 +43,16 @@ async def test_every_image_is_a_frame_of_the_camera_in_the_order_of_paths(folder
     assert [frame.frame_id for frame in deep] == ["a.jpg", "b.PNG", "deeper/c.tiff"]
 
 
+async def test_a_name_that_is_no_utf_8_is_escaped(tmp_path: Path) -> None:
+    """What bytes say beyond UTF-8 is written in ASCII, so that an id can be encoded and still tells files apart."""
+    names = [b"m\xfcller.png", b"m\xf6ller.png", "müller.png".encode()]
+    for name in names:
+        (tmp_path / os.fsdecode(name)).write_bytes(name)
+    found = await frames(FolderConfig(path=tmp_path, camera="cam", recipe="plate"))
+    ids = {frame.payload: frame.frame_id for frame in found}
+    assert [ids[name] for name in names] == ["m\\udcfcller.png", "m\\udcf6ller.png", "müller.png"]
+
+
 def test_images_are_told_by_their_suffix(tmp_path: Path) -> None:
     """In any case of letters."""
     names = ["1.jpg", "2.jpeg", "3.png", "4.bmp", "5.tif", "6.TIFF", "7.pgm", "8.ppm"]

@@ -51,6 +51,7 @@ def test_the_worst_patch_is_shown_beside_the_nearest_good_one(tmp_path: Path) ->
     bad, good = picture(200), picture(60)
     found = explain(kept(store, bad), bank(), store, lambda name: good if name == "good" else None)
     assert (found.frame_id, found.recipe, found.score, found.threshold) == ("bad", "plate", 120.0, 100.0)
+    assert (found.score_ratio, found.p_value) == (1.2, 0.01)
     assert (found.generation.number, found.worst) == (1, WORST)
     assert (found.nearest.row, found.nearest.frame_id, found.nearest.patch) == (3, "good", 8)
     assert (found.nearest.generation, found.nearest.time) == (2, None)

@@ -75,6 +75,7 @@ async def test_the_loop_learns_stores_announces_and_swaps_in_that_order(running:
         )
         assert reply.preview is not None
         assert (reply.preview.rows_added, reply.preview.cleared) == (3, ("a",))
+        assert reply.preview.defect_ratios == {"scratch": 1.25}
         assert line.inbox.reply("1") == reply
 
 

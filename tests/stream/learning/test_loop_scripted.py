@@ -78,6 +78,7 @@ PREVIEWED = (
     "defects",
     "cleared",
     "hidden",
+    "defect_ratios",
 )
 
 

@@ -24,6 +24,7 @@ def test_the_outcome_of_a_judged_frame() -> None:
     result = made.result
     assert (result.frame_id, result.camera, result.recipe, result.time) == ("f", "cam-1", "plate", given.time)
     assert (result.verdict, result.score, result.threshold) == (Verdict.REJECT, inspection.score, 100.0)
+    assert (result.score_ratio, result.p_value) == (inspection.score / 100, 0.01)
     assert result.generation == GenerationRef(number=1, sha256=GENERATION_SHA256)
     assert result.worst == Box(top_px=16, left_px=32, height_px=16, width_px=16)
     assert (result.reason, result.detail, result.late) == (None, None, False)
@@ -47,6 +48,7 @@ def test_the_outcome_of_a_frame_that_cannot_be_inspected() -> None:
         "it ends early",
     )
     assert (made.result.score, made.result.threshold, made.result.generation, made.result.worst) == (None,) * 4
+    assert (made.result.score_ratio, made.result.p_value) == (None, None)
     assert (made.inspection, made.prepared, made.payload_sha256) == (None, None, "a" * 64)
 
 

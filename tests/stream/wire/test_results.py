@@ -63,6 +63,19 @@ def test_a_result_comes_back_from_its_record() -> None:
     assert RESULT == "io.patchline.result.v1"
 
 
+def test_what_compares_across_cameras_is_in_the_record() -> None:
+    """The score's ratio and p-value are numbers in the JSON; without a ratio, or from 0.1.0, the keys are absent."""
+    told = result(score=3.0, threshold=2.0, score_ratio=1.5, p_value=0.25)
+    _, value, headers = result_record(told)
+    assert b'"threshold":2.0,"score_ratio":1.5,"p_value":0.25' in value
+    assert read_result(headers, value) == told
+    _, value, _ = result_record(result(score=3.0, threshold=0.0, p_value=0.25))
+    assert b"score_ratio" not in value
+    _, value, headers = result_record(result(score=3.0, threshold=2.0))
+    assert (b"score_ratio" in value, b"p_value" in value) == (False, False)
+    assert read_result(headers, value).p_value is None
+
+
 def test_a_result_of_a_frame_that_cannot_be_read_again_has_no_position() -> None:
     """A live camera's results say nothing of it."""
     _, _, headers = result_record(result())
