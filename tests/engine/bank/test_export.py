@@ -1,6 +1,7 @@
 """One generation as a bank of its own."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from patchline.engine.learning.replay import replayed
 from patchline.engine.learning.requests import Rollback, ThresholdChoice
 from tests.engine.learning_worlds import RECIPE, choose, confirm, confirmation, new_store, unlearn
 
-BY: tuple[dict[str, float], ...] = ({"rate": 0.34}, {"value": 24.9})
+BY: tuple[dict[str, Any], ...] = ({"rate": 0.34}, {"value": 24.9})
 
 
 def test_it_judges_as_before_and_can_learn_on(tmp_path: Path) -> None:

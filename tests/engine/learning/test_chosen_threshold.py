@@ -34,8 +34,10 @@ from tests.engine.learning_worlds import (
 SMALL = msgspec.structs.replace(RECIPE, row_budget=60)
 
 
-def by(number: int = 1, **what: float) -> ThresholdChoice:
-    return ThresholdChoice(feedback_id=f"choice-{number}", operator="lee", reason="stops", time="2026-02-02", **what)
+def by(number: int = 1, /, *, rate: float | None = None, value: float | None = None) -> ThresholdChoice:
+    return ThresholdChoice(
+        feedback_id=f"choice-{number}", operator="lee", reason="stops", time="2026-02-02", rate=rate, value=value
+    )
 
 
 def take(learner: Learner, steps: Iterator[None]) -> MemoryBank:
