@@ -11,6 +11,10 @@ and a rate that can be aimed at is taken instead. `bank.figures` says what eithe
 Images that are copies of one another are a group: together they weigh as one image. Frame i weighs
 1 / (frames of its group), and n is the number of groups.
 
+Groups that a fit has set aside, as they look like defects, have no score that could be trusted, but count: as q of the
+n, above every score. Where k exceeds n - q, the threshold is the largest score of the others. It then rejects
+(q + 1) / (n + 1) of good frames if the q are good, and 1 / (n - q + 1) if they are defects.
+
 A bank that learns may also rest its threshold on frames of the stream. Those are a selected sample, so that threshold
 aims at the rate and promises nothing.
 """
@@ -33,6 +37,7 @@ class Calibration:
 
     `scores` is float64 (n,), ascending; `threshold` is one of them, unless frames of the stream were added. `groups`,
     int32 (n,), is the group of each; None: each frame is its own. `proved` is the rate that a fit by folds proved.
+    `set_aside` groups count beside these, above every score.
     """
 
     false_reject_rate: float
@@ -40,6 +45,7 @@ class Calibration:
     threshold: float
     groups: NDArray[np.int32] | None = None
     proved: float | None = None
+    set_aside: int = 0
 
     @property
     def frames(self) -> int:
@@ -51,6 +57,17 @@ class Calibration:
         """How many groups they make."""
         return self.frames if self.groups is None else len(np.unique(self.groups))
 
+    @property
+    def rates_if_good_or_defects(self) -> tuple[float, float] | None:
+        """The rates that the largest score stands for, if what was set aside is good and if it is defects.
+
+        None where the k-th smallest score is one of those that are left, and so the threshold is as it was asked for.
+        """
+        others, q = self.group_count, self.set_aside
+        if q == 0 or rank_of_groups(others + q, self.false_reject_rate) <= others:
+            return None
+        return (q + 1) / (others + q + 1), 1 / (others + 1)
+
     def promise(self, follows_stream: bool = False, folds: int = 1) -> str:
         """What the threshold promises, in one sentence.
 
@@ -61,6 +78,8 @@ class Calibration:
         frames = f"{self.frames} held-out good frames"
         if self.group_count < self.frames:
             frames += f" in {self.group_count} groups"
+        if self.set_aside:
+            frames += f" and {self.set_aside} set aside"
         if follows_stream:
             return (
                 f"{self.threshold:.6g} aims to reject {self.false_reject_rate:g} of good frames and promises "
@@ -72,14 +91,21 @@ class Calibration:
                 f"on average over calibrations; it rests on {frames}"
             )
         proved = "aimed, not proved" if self.proved is None else f"proved: at most {self.proved:.2g}"
+        aimed = f"{self.false_reject_rate:g} of good frames"
+        if rates := self.rates_if_good_or_defects:
+            aimed = f"{rates[0]:.2g} of good frames if what was set aside is good, {rates[1]:.2g} if it is defects"
         return (
-            f"{self.threshold:.6g} aims to reject {self.false_reject_rate:g} of good frames ({proved}); it rests on "
-            f"{frames}, each scored without the rows of its own fold"
+            f"{self.threshold:.6g} aims to reject {aimed} ({proved}); it rests on {frames}, each scored without the "
+            f"rows of its own fold"
         )
 
 
 def calibrate(
-    scores: Doubles, false_reject_rate: float, groups: NDArray[np.int32] | None = None, proved: float | None = None
+    scores: Doubles,
+    false_reject_rate: float,
+    groups: NDArray[np.int32] | None = None,
+    proved: float | None = None,
+    set_aside: int = 0,
 ) -> Calibration:
     """The conformal threshold for a false-reject rate.
 
@@ -88,19 +114,24 @@ def calibrate(
         false_reject_rate: a, the share of good frames that may be rejected, in (0, 1).
         groups: int32 (n,), the group of each frame; each its own where it is None.
         proved: the rate that is proved, where one is.
+        set_aside: further groups, which count as above every score.
 
     Raises:
-        CalibrationError: the groups are too few to aim at a; the message names the rate that they can.
+        CalibrationError: there are no scores, or the groups are too few to aim at a; the message names the rate that
+            they can.
     """
     if groups is not None and len(np.unique(groups)) == len(groups):
         groups = None
-    count = len(scores) if groups is None else len(np.unique(groups))
+    others = len(scores) if groups is None else len(np.unique(groups))
+    if not others:
+        raise CalibrationError("no good frames were held out: a threshold needs at least one")
+    count = others + set_aside
     check_rate(count, false_reject_rate)
     order = np.argsort(scores, kind="stable")
     ordered = np.asarray(scores, dtype=np.float64)[order]
     if not np.isfinite(ordered).all():
         raise CalibrationError("the scores of held-out good frames must be finite")
-    needed = (count + 1) * (1 - _exact(false_reject_rate))
+    needed = min((count + 1) * (1 - _exact(false_reject_rate)), Fraction(others))
     if groups is None:
         rank = max(ceil(needed), 1) - 1
     else:
@@ -112,6 +143,7 @@ def calibrate(
         threshold=float(ordered[rank]),
         groups=groups,
         proved=proved,
+        set_aside=set_aside,
     )
 
 
@@ -121,6 +153,7 @@ def calibrate_with_stream(
     confirmed: Doubles,
     false_reject_rate: float,
     groups: NDArray[np.int32] | None = None,
+    set_aside: int = 0,
 ) -> Calibration:
     """The threshold that also rests on good frames of the stream, each as it was scored when first seen.
 
@@ -130,6 +163,7 @@ def calibrate_with_stream(
         confirmed: float64 (c,), of frames that were rejected and confirmed as good.
         false_reject_rate: the share of good frames to reject, in (0, 1).
         groups: int32 (n,), of the held-out frames; each its own where it is None. A frame of the stream is its own.
+        set_aside: groups that the fit set aside, which count as above every score.
 
     Raises:
         CalibrationError: all frames together are too few for the rate.
@@ -139,13 +173,14 @@ def calibrate_with_stream(
     if groups is not None:
         first = int(groups.max(initial=0)) + 1
         of_all = np.concatenate([groups, first + np.arange(len(everything) - len(groups))]).astype(np.int32)
-    pooled = calibrate(everything, false_reject_rate, of_all)
+    pooled = calibrate(everything, false_reject_rate, of_all, set_aside=set_aside)
     order = np.argsort(scores, kind="stable")
     return Calibration(
         false_reject_rate=false_reject_rate,
         scores=scores[order],
         threshold=pooled.threshold,
         groups=None if groups is None else groups[order],
+        set_aside=set_aside,
     )
 
 

@@ -112,7 +112,8 @@ def calibration_of(
     No confirmed frame vouches for itself: a calibration frame that is learned leaves, and where the recipe adds the
     scores of the stream, they are those as first seen. Otherwise, where the rows are those of the fit and no frame has
     left, so is the calibration: where frames were given for the threshold alone, the fit scored them before they were
-    rounded to stored integers. Where too few frames are left for the rate, the best that they can aim at is taken.
+    rounded to stored integers. Where too few frames are left for the rate, the best that they can aim at is taken. What
+    the fit set aside counts ever after.
 
     Args:
         first: generation 1.
@@ -124,14 +125,15 @@ def calibration_of(
     Raises:
         CalibrationError: no frame is left.
     """
-    recipe = first.recipe
+    recipe, set_aside = first.recipe, first.calibration.set_aside
     groups = np.array(first.calibration_groups, dtype=np.int32)[vouches] if first.calibration_groups else None
     if not vouches.all():
         scores = scores[vouches]
     if recipe.stream_scores and (chain.passed or chain.scores):
         confirmed = np.array(list(chain.scores.values()), dtype=np.float64)
-        return calibrate_with_stream(scores, np.array(chain.passed), confirmed, recipe.false_reject_rate, groups)
+        passed = np.array(chain.passed)
+        return calibrate_with_stream(scores, passed, confirmed, recipe.false_reject_rate, groups, set_aside)
     if vouches.all() and len(state.rows) == len(first.rows) and np.array_equal(state.rows, first.rows):
         return first.calibration
-    count = len(scores) if groups is None else len(np.unique(groups))
-    return calibrate(scores, rate_in_reach(count, recipe.false_reject_rate), groups)
+    count = set_aside + (len(scores) if groups is None else len(np.unique(groups)))
+    return calibrate(scores, rate_in_reach(count, recipe.false_reject_rate), groups, set_aside=set_aside)
