@@ -11,7 +11,7 @@ from patchline.engine.bank.calibration import frames_needed
 from patchline.engine.bank.figures import Figures
 from patchline.engine.fitting.fit import FitReport
 from patchline.ops.offline.findings import count_groups
-from patchline.ops.offline.image_folder import printable, sample
+from patchline.ops.offline.image_folder import plural, printable, sample
 from patchline.ops.offline.look_first import share_of
 
 NAMED = 3
@@ -83,15 +83,17 @@ def set_aside_warning(fitted: FitReport, out: str, arguments: Sequence[str]) -> 
     rates = ""
     if fitted.figures.rates:
         good, defects = fitted.figures.rates
-        rates = f" The threshold is the largest score of the others: it rejects {good:.2g} of good frames if they are "
-        rates += f"good, {defects:.2g} if they are defects."
-    images, give, count = ("image", "gives", "counts") if len(aside) == 1 else ("images", "give", "count")
+        rates = (
+            f" The threshold is the largest score of the others: it rejects {good:.2g} of good frames if what was set "
+            f"aside is good, {defects:.2g} if it is defects."
+        )
     return (
-        f"{len(aside)} {images} SET ASIDE, as they look like defects: {', '.join(named)}{more}. They {give} no rows and "
-        f"{count} as above the threshold until you say what they are.{rates} If they are defects, or if they are good:\n"
+        f"{plural(len(aside), 'image')} SET ASIDE, as defects look: {', '.join(named)}{more}. What is set aside gives "
+        f"no rows, and counts as above the threshold, until you say what it is.{rates} The fit if it is defects, and "
+        f"if it is good:\n"
         f"  {_again(out, arguments, 'without', '--exclude', 'all')}\n"
         f"  {_again(out, arguments, 'with', '--keep', 'all')}"
-    ).replace("They gives", "It gives")
+    )
 
 
 def _again(out: str, arguments: Sequence[str], suffix: str, *more: str) -> str:

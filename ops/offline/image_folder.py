@@ -69,11 +69,12 @@ def without(folder: ImageFolder, exclude: Collection[str], keep: Collection[str]
     """
     names = folder.names
     if both := sorted(set(exclude) & set(keep)):
-        raise InputError(f"{both[0]}: in --exclude and in --keep; expected it in one of them")
+        raise InputError(f"{printable(both[0])}: in --exclude and in --keep; expected it in one of them")
     for option, given in (("--exclude", exclude), ("--keep", keep)):
         if unknown := sorted(set(given) - set(names) - {"all"}):
             raise InputError(
-                f"{option}: {unknown[0]}: no such image in {folder.root}; expected all, or names such as {sample(names)}"
+                f"{option}: {printable(unknown[0])}: no such image in {folder.root}; expected all, or a name such as "
+                f"{sample(names)}"
             )
     paths = [path for path, name in zip(folder.paths, names, strict=True) if name not in set(exclude)]
     if not paths:
