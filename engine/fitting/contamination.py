@@ -12,7 +12,7 @@ for mining outliers from large data sets"), here with images for neighbours. Wha
 of the good part of the scores, which contamination hardly moves: with l the score that a tenth of the images stay
 below, and m the one that four tenths do, an image is odd above m * max(1.5, (m / l)^4), which is four spreads in
 logarithms. What is odd is taken away, its rows and itself as a neighbour, and the others are scored again, until
-nothing more is found.
+nothing more is found. It takes several rows an image to tell: with few, scores spread, and little is named.
 
 Copies of one image are one: distances are to groups, and a group is odd as a whole. Squared distances are exact
 integers, and what follows from them is square roots and products alone, so that any machine finds the same images.

@@ -1,7 +1,7 @@
 """The oddest images of a fit as pictures in a folder: a defect among the good images is seen at a glance."""
 
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from PIL import Image as PillowImage
 
@@ -61,7 +61,7 @@ def write_look_first(fitted: FitReport, good: ImageFolder, folder: Path) -> str 
             )
             title = f"{odd.name}{', set aside' if odd.set_aside else ''}"
             sheet = overlay_sheet(load_image(paths[odd.name]), odd.anomaly_map, result, title)
-            stem = odd.name.replace("/", "_")[-NAME_LETTERS:]
+            stem = PurePosixPath(odd.name).with_suffix("").as_posix().replace("/", "_")[-NAME_LETTERS:]
             PillowImage.fromarray(sheet).save(folder / f"{rank:02d}-{share}{word}-{stem}.png", compress_level=4)
     except (OSError, InputError) as error:
         return f"{folder}: the oddest images could not be drawn there: {error}"
