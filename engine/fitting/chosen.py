@@ -9,7 +9,7 @@ from patchline.engine.fitting.scratch import ImageSpool
 
 ALL = "all"
 """In place of names: whatever looks contaminated."""
-SHOWN = 3
+EXAMPLES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,6 @@ def stay(names: Sequence[str], exclude: Collection[str], trusted: Collection[str
     if both := sorted(set(exclude) & set(trusted)):
         raise EngineError(f"{both[0]!r}: found among what to exclude and among what to keep, expected one of the two")
     if unknown := sorted((set(exclude) | set(trusted)) - set(names) - {ALL}):
-        some = ", ".join(names[:SHOWN])
+        some = ", ".join(names[:EXAMPLES])
         raise EngineError(f"{unknown[0]!r}: no image of the fit has this name; expected names such as {some}, or {ALL}")
     return [position for position, name in enumerate(names) if name not in exclude]

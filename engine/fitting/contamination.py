@@ -43,7 +43,7 @@ MOST = 0.35
 """The share of the groups that may be odd; where more are, those of the last round are another kind of good image."""
 REFERENCES = 100
 """Images that rows are compared with, spread evenly; with all images only the rows that are odd are."""
-ROW_BLOCK = 2048
+ASKED_BLOCK = 2048
 """Rows compared at a time, as float64."""
 
 
@@ -66,7 +66,7 @@ def contaminated(
     total = len(by_position)
     references = np.unique(np.linspace(0, total - 1, min(REFERENCES, total)).astype(np.int64))
     columns, column_of = np.unique(unit_of[references], return_inverse=True)
-    near = _distances(rows, [by_position[p] for p in references], column_of, len(columns))
+    near = _to_groups(rows, [by_position[p] for p in references], column_of, len(columns))
     good = np.zeros(len(units), dtype=bool)
     good[unit_of[list(trusted)]] = True
     unit_fold = np.empty(len(units), dtype=np.int64)
@@ -79,7 +79,7 @@ def contaminated(
         bar = _bar(scores[~out])
         new = [row for row in np.flatnonzero(oddness > bar).tolist() if row not in everywhere]
         if new and len(references) < total:  # who else has what is odd about these rows?
-            found = _distances(rows[new], by_position, unit_of, len(units))
+            found = _to_groups(rows[new], by_position, unit_of, len(units))
             everywhere |= dict(zip(new, found, strict=True))
             scores = _scores(oddness, near, columns, row_unit, everywhere, len(units))
         odd = out | ((scores > bar) & ~good & ~out)
@@ -107,11 +107,11 @@ def _all_images(embedded: EmbeddedImages) -> list[tuple[int, Rows]]:
     return [image for fold in range(len(embedded.files)) for image in embedded.images(fold)]
 
 
-def _distances(rows: Rows, images: Sequence[Rows], column_of: Indices, columns: int) -> Doubles:
+def _to_groups(rows: Rows, images: Sequence[Rows], column_of: Indices, columns: int) -> Doubles:
     """The distance of each row to the nearest patch of each group of images, float64 (M, columns)."""
     sq = np.full((len(rows), columns), np.inf)
-    for start in range(0, len(rows), ROW_BLOCK):
-        block = rows[start : start + ROW_BLOCK]
+    for start in range(0, len(rows), ASKED_BLOCK):
+        block = rows[start : start + ASKED_BLOCK]
         X, norms = -2 * block.astype(np.float64), sq_norms(block)
         for image, column in zip(images, column_of.tolist(), strict=True):
             Y = np.asarray(image).astype(np.float64)

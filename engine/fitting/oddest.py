@@ -17,7 +17,7 @@ from patchline.engine.numerics.integer_distances import sq_to_nearest
 from patchline.engine.recipe import Recipe
 from patchline.engine.types import AnomalyMap, Doubles
 
-SHOWN = 12
+ODDEST = 12
 """As many as a person looks at in a minute."""
 
 
@@ -47,7 +47,7 @@ def oddest(
         scores: float64 (n,), theirs.
         recipe: the size of the maps, and how they are smoothed.
     """
-    first = sorted(zip((-scores).tolist(), positions, strict=True))[:SHOWN]
+    first = sorted(zip((-scores).tolist(), positions, strict=True))[:ODDEST]
     wanted = {position for _, position in first}
     maps: dict[int, AnomalyMap] = {}
     for fold in sorted({plan.fold_of[position] for position in wanted}):

@@ -264,7 +264,7 @@ def fit(
         from patchline.engine.fitting.fit import fit as fit_bank
         from patchline.engine.fitting.lowest import fit_lowest
         from patchline.ops.offline.fit_report import fit_table, fit_warnings, set_aside_warning
-        from patchline.ops.offline.look_first import look_first_folder, write_look_first
+        from patchline.ops.offline.look_first import write_look_first
 
         passed_over: list[str] = []
         with progress_bars(STAGES) as report:
@@ -294,7 +294,7 @@ def fit(
                 fitted = fit_in(recipe)
     save_bank(fitted.bank, out, fitted.calibration)
     Console(highlight=False).print(fit_table(fitted, out, look.groups, look.seconds))
-    pictures = look_first_folder(out, overlays)
+    pictures = overlays or (None if is_url(out) else Path(out.rstrip("/") + "-look-first"))
     if pictures and fitted.oddest:
         if trouble := write_look_first(fitted, good, pictures):
             typer.echo(f"Warning: {trouble}", err=True)

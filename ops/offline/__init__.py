@@ -11,6 +11,7 @@
 | `mvtec` | the layout of a labelled data set: what is learned from, and what is judged by, with its masks |
 | `evaluation` | scores and figures of a data set by a bank |
 | `fit_report` | what is said of a fit, and what must not be overlooked of it |
+| `look_first` | the oddest images of a fit as pictures |
 | `charts` | the ROC curve and the scores, as PNG |
 | `overlay` | an image beside its anomaly map |
 

@@ -11,18 +11,10 @@ from patchline.ops.errors import InputError
 from patchline.ops.offline.image_files import load_image
 from patchline.ops.offline.image_folder import ImageFolder
 from patchline.ops.offline.overlay import overlay_sheet
-from patchline.ops.settings.locations import is_url
 from patchline.stream.model.result import GenerationRef, Result
 
 NAME_LETTERS = 80
 """Of an image's name in that of its picture: file systems take 255 bytes."""
-
-
-def look_first_folder(out: str, overlays: Path | None) -> Path | None:
-    """Where the pictures go: the folder that was named, else one beside a bank that is no URL."""
-    if overlays is not None:
-        return overlays
-    return None if is_url(out) else Path(out.rstrip("/") + "-look-first")
 
 
 def write_look_first(fitted: FitReport, good: ImageFolder, folder: Path) -> str | None:
