@@ -43,8 +43,10 @@ MOST = 0.35
 """The share of the groups that may be odd; where more are, those of the last round are another kind of good image."""
 REFERENCES = 100
 """Images that rows are compared with, spread evenly; with all images only the rows that are odd are."""
+ASKED, LEAST_ASKED = 16, 1500
+"""Rows that are asked for each image, and in all at least: those that their folds chose first."""
 ASKED_BLOCK = 2048
-"""Rows compared at a time, as float64."""
+"""Rows, and patches, that are compared at a time, as float64."""
 
 
 def contaminated(
@@ -94,12 +96,14 @@ def contaminated(
 
 
 def _rows_of(embedded: EmbeddedImages, coresets: Sequence[Coreset], unit_of: Indices) -> tuple[Rows, Indices]:
-    """The rows of all folds, and the group that each came from."""
+    """The rows of all folds that are asked, and the group that each came from."""
+    asked = ceil(max(ASKED * len(unit_of), LEAST_ASKED) / len(coresets))
     per_image = embedded.grid[0] * embedded.grid[1]
     rows, owners = [], []
     for fold, coreset in enumerate(coresets):
-        rows.append(embedded.files[fold].rows()[coreset.indices])
-        owners.append(unit_of[np.array(embedded.positions[fold])[coreset.indices // per_image]])
+        indices = coreset.indices[:asked]
+        rows.append(embedded.files[fold].rows()[indices])
+        owners.append(unit_of[np.array(embedded.positions[fold])[indices // per_image]])
     return np.concatenate(rows), np.concatenate(owners)
 
 
@@ -114,11 +118,12 @@ def _to_groups(rows: Rows, images: Sequence[Rows], column_of: Indices, columns: 
         block = rows[start : start + ASKED_BLOCK]
         X, norms = -2 * block.astype(np.float64), sq_norms(block)
         for image, column in zip(images, column_of.tolist(), strict=True):
-            Y = np.asarray(image).astype(np.float64)
-            found = product(Y, X.T)
-            found += np.einsum("pd,pd->p", Y, Y)[:, None]
             into = sq[start : start + len(block), column]
-            np.minimum(into, found.min(axis=0) + norms, out=into)
+            for first in range(0, len(image), ASKED_BLOCK):
+                Y = np.asarray(image[first : first + ASKED_BLOCK]).astype(np.float64)
+                found = product(Y, X.T)
+                found += np.einsum("pd,pd->p", Y, Y)[:, None]
+                np.minimum(into, found.min(axis=0) + norms, out=into)
     distances: Doubles = np.sqrt(sq)
     return distances
 

@@ -67,6 +67,8 @@ class EmbeddedImages:
         """
         stay = [[position for position in own if position not in aside] for own in self.positions]
         left = list(self.files)
+        affected = [of for of, own in zip(stay, self.positions, strict=True) if len(of) < len(own)]
+        _check_room(folder, sum(map(len, affected)) * self.grid[0] * self.grid[1] * self.dimensions * 2)
         for fold, own in enumerate(self.positions):
             if len(stay[fold]) < len(own):
                 left[fold] = files.enter_context(EmbeddingFile(folder / f"left-{fold}", self.dimensions))
@@ -84,6 +86,7 @@ class EmbeddedImages:
             files: closes the new files.
             folder: where they are made.
         """
+        _check_room(folder, len(stay) * self.grid[0] * self.grid[1] * self.dimensions * 2)
         new = _no_images(plan, self.dimensions, self.grid, files, folder)
         of_position = {position: patches for fold in range(len(self.files)) for position, patches in self.images(fold)}
         for number, position in enumerate(stay):
