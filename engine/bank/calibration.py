@@ -11,6 +11,10 @@ and a rate that can be aimed at is taken instead. `bank.figures` says what eithe
 Images that are copies of one another are a group: together they weigh as one image. Frame i weighs
 1 / (frames of its group), and n is the number of groups.
 
+Groups that a fit has set aside, as they look like defects, have no score that could be trusted, but count: as q of the
+n, above every score. Where k exceeds n - q, the threshold is the largest score of the others. It then rejects
+(q + 1) / (n + 1) of good frames if the q are good, and 1 / (n - q + 1) if they are defects.
+
 A bank that learns may also rest its threshold on frames of the stream. Those are a selected sample, so that threshold
 aims at the rate and promises nothing.
 """
@@ -34,7 +38,7 @@ class Calibration:
     `scores` is float64 (n,), ascending; `threshold` is one of them, unless frames of the stream were added. `groups`,
     int32 (n,), is the group of each; None: each frame is its own. `proved` is the rate that a fit by folds proved.
     `fixed`: a person chose the threshold itself; it follows no score, and `false_reject_rate` is then no aim but the
-    share of the scores above it.
+    share of good frames above it. `set_aside` groups count beside these, above every score.
     """
 
     false_reject_rate: float
@@ -43,20 +47,22 @@ class Calibration:
     groups: NDArray[np.int32] | None = None
     proved: float | None = None
     fixed: bool = False
+    set_aside: int = 0
     _p_values: Doubles = field(init=False, repr=False)
     """Float64 (n + 1,): the p-value of a score that is above so many of `scores`."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_p_values", _p_values(self.frames, self.groups))
+        object.__setattr__(self, "_p_values", _p_values(self.frames, self.groups, self.set_aside))
 
     def p_value(self, score: float) -> float:
         """How usual a score is among good frames: (1 + weight of the held-out ones that score as high) / (n + 1).
 
-        Frames weigh 1 / (frames of their group), n is the number of groups; the result lies in [1 / (n + 1), 1], and
-        frames of any camera and generation compare by it. It is conservative: good frames get too high a value rather
-        than too low a one, as held-out scores lack the rows of their own fold and so lie above those of the line.
-        Unless the threshold follows the stream or was chosen, a frame is rejected exactly where this is at most the
-        false-reject rate.
+        Frames weigh 1 / (frames of their group), n is the number of groups; what was set aside scores higher than any
+        frame. The result lies in [1 / (n + 1), 1], and frames of any camera and generation compare by it. It is
+        conservative: good frames get too high a value rather than too low a one, as held-out scores lack the rows of
+        their own fold and so lie above those of the line. A frame is rejected exactly where this is at most the
+        false-reject rate, unless the threshold follows the stream, was chosen, or is the largest score for want of
+        others (`rates_if_good_or_defects`).
         """
         return float(self._p_values[np.searchsorted(self.scores, score, side="left")])
 
@@ -70,6 +76,17 @@ class Calibration:
         """How many groups they make."""
         return self.frames if self.groups is None else len(np.unique(self.groups))
 
+    @property
+    def rates_if_good_or_defects(self) -> tuple[float, float] | None:
+        """The rates that the largest score stands for, if what was set aside is good and if it is defects.
+
+        None where the k-th smallest score is one of those that are left, and so the threshold is as it was asked for.
+        """
+        others, q = self.group_count, self.set_aside
+        if q == 0 or self.fixed or rank_of_groups(others + q, self.false_reject_rate) <= others:
+            return None
+        return (q + 1) / (others + q + 1), 1 / (others + 1)
+
     def promise(self, follows_stream: bool = False, folds: int = 1) -> str:
         """What the threshold promises, in one sentence.
 
@@ -80,6 +97,8 @@ class Calibration:
         frames = f"{self.frames} held-out good frames"
         if self.group_count < self.frames:
             frames += f" in {self.group_count} groups"
+        if self.set_aside:
+            frames += f" and {self.set_aside} set aside"
         if self.fixed:
             scored = "" if folds == 1 else " (each scored without the rows of its own fold)"
             return (
@@ -97,14 +116,21 @@ class Calibration:
                 f"on average over calibrations; it rests on {frames}"
             )
         proved = "aimed, not proved" if self.proved is None else f"proved: at most {self.proved:.2g}"
+        aimed = f"{self.false_reject_rate:g} of good frames"
+        if rates := self.rates_if_good_or_defects:
+            aimed = f"{rates[0]:.2g} of good frames if what was set aside is good, {rates[1]:.2g} if it is defects"
         return (
-            f"{self.threshold:.6g} aims to reject {self.false_reject_rate:g} of good frames ({proved}); it rests on "
-            f"{frames}, each scored without the rows of its own fold"
+            f"{self.threshold:.6g} aims to reject {aimed} ({proved}); it rests on {frames}, each scored without the "
+            f"rows of its own fold"
         )
 
 
 def calibrate(
-    scores: Doubles, false_reject_rate: float, groups: NDArray[np.int32] | None = None, proved: float | None = None
+    scores: Doubles,
+    false_reject_rate: float,
+    groups: NDArray[np.int32] | None = None,
+    proved: float | None = None,
+    set_aside: int = 0,
 ) -> Calibration:
     """The conformal threshold for a false-reject rate.
 
@@ -113,19 +139,24 @@ def calibrate(
         false_reject_rate: a, the share of good frames that may be rejected, in (0, 1).
         groups: int32 (n,), the group of each frame; each its own where it is None.
         proved: the rate that is proved, where one is.
+        set_aside: further groups, which count as above every score.
 
     Raises:
-        CalibrationError: the groups are too few to aim at a; the message names the rate that they can.
+        CalibrationError: there are no scores, or the groups are too few to aim at a; the message names the rate that
+            they can.
     """
     if groups is not None and len(np.unique(groups)) == len(groups):
         groups = None
-    count = len(scores) if groups is None else len(np.unique(groups))
+    others = len(scores) if groups is None else len(np.unique(groups))
+    if not others:
+        raise CalibrationError("no good frames were held out: a threshold needs at least one")
+    count = others + set_aside
     check_rate(count, false_reject_rate)
     order = np.argsort(scores, kind="stable")
     ordered = np.asarray(scores, dtype=np.float64)[order]
     if not np.isfinite(ordered).all():
         raise CalibrationError("the scores of held-out good frames must be finite")
-    needed = (count + 1) * (1 - _exact(false_reject_rate))
+    needed = min((count + 1) * (1 - _exact(false_reject_rate)), Fraction(others))
     if groups is None:
         rank = max(ceil(needed), 1) - 1
     else:
@@ -137,6 +168,7 @@ def calibrate(
         threshold=float(ordered[rank]),
         groups=groups,
         proved=proved,
+        set_aside=set_aside,
     )
 
 
@@ -146,6 +178,7 @@ def calibrate_with_stream(
     confirmed: Doubles,
     false_reject_rate: float,
     groups: NDArray[np.int32] | None = None,
+    set_aside: int = 0,
 ) -> Calibration:
     """The threshold that also rests on good frames of the stream, each as it was scored when first seen.
 
@@ -155,6 +188,7 @@ def calibrate_with_stream(
         confirmed: float64 (c,), of frames that were rejected and confirmed as good.
         false_reject_rate: the share of good frames to reject, in (0, 1).
         groups: int32 (n,), of the held-out frames; each its own where it is None. A frame of the stream is its own.
+        set_aside: groups that the fit set aside, which count as above every score.
 
     Raises:
         CalibrationError: all frames together are too few for the rate.
@@ -164,34 +198,40 @@ def calibrate_with_stream(
     if groups is not None:
         first = int(groups.max(initial=0)) + 1
         of_all = np.concatenate([groups, first + np.arange(len(everything) - len(groups))]).astype(np.int32)
-    pooled = calibrate(everything, false_reject_rate, of_all)
+    pooled = calibrate(everything, false_reject_rate, of_all, set_aside=set_aside)
     order = np.argsort(scores, kind="stable")
     return Calibration(
         false_reject_rate=false_reject_rate,
         scores=scores[order],
         threshold=pooled.threshold,
         groups=None if groups is None else groups[order],
+        set_aside=set_aside,
     )
 
 
-def calibrate_at(scores: Doubles, threshold: float, groups: NDArray[np.int32] | None = None) -> Calibration:
+def calibrate_at(
+    scores: Doubles, threshold: float, groups: NDArray[np.int32] | None = None, set_aside: int = 0
+) -> Calibration:
     """A threshold that a person chose, beside the scores of good frames.
 
     Args:
         scores: float64 (n,), anomaly scores of good frames by rows that do not know them, in any order.
         threshold: it stays what it is.
         groups: int32 (n,), the group of each frame; each its own where it is None.
+        set_aside: further groups, which count as above every score.
 
     Raises:
         CalibrationError: there is no frame.
     """
-    held_out = calibrate(scores, 0.5, groups)  # the scores in order: a rate that one frame alone can aim at
+    held_out = calibrate(
+        scores, 0.5, groups, set_aside=set_aside
+    )  # the scores in order: a rate that one frame alone can aim at
     is_above = held_out.scores > threshold
     above = Fraction(int(is_above.sum()))
     if held_out.groups is not None:
         _, which, sizes = np.unique(held_out.groups, return_inverse=True, return_counts=True)
         above = sum((Fraction(1, size) for size in sizes[which][is_above].tolist()), Fraction(0))
-    share = float(above / held_out.group_count)
+    share = float((above + set_aside) / (held_out.group_count + set_aside))
     return replace(held_out, threshold=threshold, false_reject_rate=share, fixed=True)
 
 
@@ -260,15 +300,16 @@ def _weighted_rank(groups: NDArray[np.int32], needed: Fraction) -> int:
     return next(rank for rank, weight in enumerate(accumulate(weights)) if weight >= needed * whole)
 
 
-def _p_values(frames: int, groups: NDArray[np.int32] | None) -> Doubles:
+def _p_values(frames: int, groups: NDArray[np.int32] | None, set_aside: int) -> Doubles:
     """The p-value of a score above none, one, ... all of the frames by rising score, float64 (n + 1,), each rounded
     once.
     """
+    above = 1 + set_aside
     if groups is None:
-        return (1 + np.arange(frames, -1.0, -1.0)) / (frames + 1)
+        return (above + np.arange(frames, -1.0, -1.0)) / (above + frames)
     weights, whole = _whole_weights(groups)
-    as_high = list(accumulate(reversed(weights), initial=0))[::-1]
-    return np.array([(whole + weight) / (whole + as_high[0]) for weight in as_high], dtype=np.float64)
+    as_high = [whole * above + weight for weight in list(accumulate(reversed(weights), initial=0))[::-1]]
+    return np.array([weight / as_high[0] for weight in as_high], dtype=np.float64)
 
 
 def _whole_weights(groups: NDArray[np.int32]) -> tuple[list[int], int]:

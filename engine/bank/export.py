@@ -56,6 +56,7 @@ def export(
         frames=tuple(msgspec.structs.replace(f, generation=1) for f in bank.frames),
         calibration_folds=_staying(first_bank.calibration_folds, vouches),
         calibration_groups=_staying(first_bank.calibration_groups, vouches),
+        set_aside=first_bank.set_aside,
     )
     what = f"export of {store.where} generation {generation}" + (f": {reason}" if reason else "")
     written = out.create(

@@ -10,7 +10,8 @@
 - The *uncertainty*: where the rate of this one threshold lies with probability 95 %, as if the scores were independent:
   it is then Beta(n + 1 - k, k).
 
-Groups of copies count as one image each, in all three.
+Groups of copies count as one image each, in all three. So do groups that the fit has set aside: they are good or they
+are defects, and where the threshold hangs on that, both rates are told.
 """
 
 from dataclasses import dataclass
@@ -26,7 +27,9 @@ class Figures:
     """The figures of a threshold at its fit.
 
     `asked` is the rate asked for, `aimed` the one taken. `proved` is None where nothing is proved, and `unproved` says
-    why; `low` to `high` is the uncertainty. `smallest`, `median` and `largest` are of the held-out scores.
+    why; `low` to `high` is the uncertainty. `smallest`, `median` and `largest` are of the held-out scores. `set_aside`
+    groups have none; `rates` are those of the threshold if they are good and if they are defects, where it hangs on
+    that.
     """
 
     asked: float
@@ -42,6 +45,8 @@ class Figures:
     smallest: float
     median: float
     largest: float
+    set_aside: int = 0
+    rates: tuple[float, float] | None = None
 
     @property
     def one_decides(self) -> bool:
@@ -53,6 +58,8 @@ class Figures:
         held_out = f"{self.frames} good frames"
         if self.groups < self.frames:
             held_out += f" in {self.groups} groups"
+        if self.set_aside:
+            held_out += f" and {self.set_aside} set aside, which count as above the threshold"
         how = (
             "further images, for it alone"
             if self.folds == 1
@@ -64,10 +71,18 @@ class Figures:
             proved = f"at most {self.proved:.3g} of good frames are rejected, on average over draws of the good images"
             if self.folds > 1:
                 proved += ", if the recipe was not chosen by them"
+        aimed = f"{self.aimed:g} of good frames rejected"
+        if self.rates:
+            good, defects = self.rates
+            aimed += f" is out of reach: {good:.2g} if what was set aside is good, {defects:.2g} if it is defects"
         return (
-            ("aimed", f"{self.aimed:g} of good frames rejected, by {held_out} ({how})"),
+            ("aimed", f"{aimed}, by {held_out} ({how})"),
             ("proved", proved),
-            ("uncertainty", f"{self.low:.2g} to {self.high:.2g} with 95 %, as if the scores were independent"),
+            (
+                "uncertainty",
+                f"{self.low:.2g} to {self.high:.2g} with 95 %, as if the scores were independent"
+                + (", and whether what was set aside is good or not" if self.set_aside else ""),
+            ),
             ("held-out", f"scores {self.smallest:.4g} to {self.largest:.4g}, median {self.median:.4g}"),
         )
 
@@ -92,10 +107,11 @@ def figures_of(calibration: Calibration, *, asked: float, folds: int, unproved: 
     """
     from scipy.stats import beta  # slow to import, and only a fit needs it
 
-    n, scores = calibration.group_count, calibration.scores
-    k = min(n, rank_of_groups(n, calibration.false_reject_rate))
+    n, q, scores = calibration.group_count, calibration.set_aside, calibration.scores
+    k = min(n, rank_of_groups(n + q, calibration.false_reject_rate))
     tail = (1 - LIKELY) / 2
-    low, high = beta(n + 1 - k, k).ppf([tail, 1 - tail])
+    # The same score is the k-th smallest of n + q good ones, or, if the q are defects, of n.
+    low, high = beta(n + 1 - k, k).ppf(tail), beta(n + q + 1 - k, k).ppf(1 - tail)
     return Figures(
         asked=asked,
         aimed=calibration.false_reject_rate,
@@ -110,6 +126,8 @@ def figures_of(calibration: Calibration, *, asked: float, folds: int, unproved: 
         smallest=float(scores[0]),
         median=float(scores[len(scores) // 2]),
         largest=float(scores[-1]),
+        set_aside=q,
+        rates=calibration.rates_if_good_or_defects,
     )
 
 
@@ -119,7 +137,7 @@ def proved_rate(false_reject_rate: float, frames: int, folds: int) -> float:
     return min(1.0, 2 * false_reject_rate + min(2 * (1 - 1 / K) / (n / K + 1), (1 - K / n) / (K + 1)))
 
 
-def why_unproved(recipe: Recipe, fold_sizes: list[int], groups: int, calibrated: int) -> str:
+def why_unproved(recipe: Recipe, fold_sizes: list[int], groups: int, calibrated: int, set_aside: int = 0) -> str:
     """Why the bound does not hold of a fit by folds, or nothing where it does.
 
     Args:
@@ -127,7 +145,10 @@ def why_unproved(recipe: Recipe, fold_sizes: list[int], groups: int, calibrated:
         fold_sizes: images of each fold.
         groups: of all images.
         calibrated: images whose scores carry the threshold.
+        set_aside: images whose rows were left out by what they look like.
     """
+    if set_aside:
+        return f"{set_aside} of {sum(fold_sizes)} images were set aside by what they look like"
     images = sum(fold_sizes)
     if recipe.score_patches == 1 and recipe.neighbours > 1:
         return "Eq. 7 may raise a score as rows join; with score_patches above 1, or neighbours 1, the bound can hold"

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from patchline.engine.bank.events import Event, Fitted, StoredFrame
-from patchline.engine.bank.memory_bank import FrameOrigin
+from patchline.engine.bank.memory_bank import FrameOrigin, SetAside
 from patchline.engine.coreset.online_state import OnlineCoreset
 from patchline.engine.errors import BankFileError
 from patchline.engine.recipe import Recipe, stated
@@ -91,9 +91,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     proved: float | None = None
     calibration_folds: tuple[int, ...] = ()
     calibration_groups: tuple[int, ...] = ()
-    """As `MemoryBank` has them."""
     threshold_fixed: bool = False
     """Whether a person chose the threshold itself; `false_reject_rate` is then no aim. See `Calibration`."""
+    calibration_set_aside: int = 0
+    """`Calibration.set_aside`."""
+    set_aside: tuple[SetAside, ...] = ()
+    """All as `MemoryBank` has them."""
     checksum: str = ""
     """SHA-256 of this manifest with `checksum` empty, as compact JSON."""
 

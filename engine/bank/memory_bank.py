@@ -29,6 +29,16 @@ class FrameOrigin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """The fold that the fit dealt it to; None where it was learned, or there is one fold."""
 
 
+class SetAside(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An image that a fit set aside, as it looks like a defect: no row came from it."""
+
+    name: str
+    group: int
+    """In the numbers of the fit's groups; a group is set aside as a whole."""
+    counts: bool
+    """Whether it is one of the calibration frames, and so counts as above the threshold."""
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class MemoryBank:
     """One immutable generation of a recipe's memory bank: M rows of D values, and all that judging with them needs.
@@ -65,6 +75,8 @@ class MemoryBank:
     """
     calibration_groups: tuple[int, ...] = ()
     """Of generation 1: the group of each calibration frame, in that order; empty where each is its own."""
+    set_aside: tuple[SetAside, ...] = ()
+    """Of generation 1: what the fit set aside. `calibration.set_aside` is how many groups of it count, ever after."""
 
     def __post_init__(self) -> None:
         flaw = _flaw(self)
@@ -111,6 +123,8 @@ class MemoryBank:
         if self.folds > 1:
             of_frame = [frame.fold for frame in self.frames]
             header |= {"folds": self.folds, "frame_folds": of_frame, "fold_radius": self.fold_radius}
+        if self.calibration.set_aside:
+            header["set_aside"] = self.calibration.set_aside
         if self.calibration.groups is not None:
             scores.append(self.calibration.groups)
         digest.update(msgspec.json.encode(header, order="deterministic"))

@@ -183,12 +183,14 @@ class GenerationReader:
                     groups=tensors.get("calibration_groups"),
                     proved=manifest.proved,
                     fixed=manifest.threshold_fixed,
+                    set_aside=manifest.calibration_set_aside,
                 ),
                 folds=manifest.folds,
                 fold_radius=manifest.fold_radius,
                 created=manifest.created,
                 calibration_folds=manifest.calibration_folds,
                 calibration_groups=manifest.calibration_groups,
+                set_aside=manifest.set_aside,
             )
         except EngineError as error:
             raise BankFileError(f"{path}: altered: {error}") from error

@@ -120,7 +120,8 @@ def calibration_of(
     scores of the stream, they are those as first seen. Otherwise, where the rows are those of the fit and no frame has
     left, the scores are the fit's too: where frames were given for the threshold alone, the fit scored them before they
     were rounded to stored integers. The rate is the one last chosen, and else the recipe's; where too few frames are
-    left for it, the best that they can aim at is taken. A value that was chosen stays.
+    left for it, the best that they can aim at is taken. A value that was chosen stays. What the fit set aside counts
+    ever after.
 
     Args:
         first: generation 1.
@@ -132,7 +133,7 @@ def calibration_of(
     Raises:
         CalibrationError: no frame is left.
     """
-    recipe, chosen = first.recipe, chain.chosen
+    recipe, chosen, set_aside = first.recipe, chain.chosen, first.calibration.set_aside
     groups = np.array(first.calibration_groups, dtype=np.int32)[vouches] if first.calibration_groups else None
     if not vouches.all():
         scores = scores[vouches]
@@ -141,7 +142,7 @@ def calibration_of(
     if value is None and recipe.stream_scores and (chain.passed or chain.scores):
         confirmed = np.array(list(chain.scores.values()), dtype=np.float64)
         in_reach = rate_in_reach(groups_that_count(first, chain, vouches), rate)
-        return calibrate_with_stream(scores, np.array(chain.passed), confirmed, in_reach, groups)
+        return calibrate_with_stream(scores, np.array(chain.passed), confirmed, in_reach, groups, set_aside)
     proved = None
     if vouches.all() and len(state.rows) == len(first.rows) and np.array_equal(state.rows, first.rows):
         if chosen == chain.chosen_first:
@@ -150,12 +151,13 @@ def calibration_of(
         if first.calibration.proved is not None:  # its conditions do not hang on the rate
             proved = proved_rate(rate, first.calibration.frames, first.folds)
     if value is not None:
-        return calibrate_at(scores, value, groups)
-    return calibrate(scores, rate_in_reach(groups_that_count(first, chain, vouches), rate), groups, proved)
+        return calibrate_at(scores, value, groups, set_aside)
+    return calibrate(scores, rate_in_reach(groups_that_count(first, chain, vouches), rate), groups, proved, set_aside)
 
 
 def groups_that_count(first: MemoryBank, chain: Chain, vouches: NDArray[np.bool_]) -> int:
-    """How many groups of good frames a threshold rests on, those of the stream included where the recipe adds them.
+    """How many groups of good frames a threshold rests on: those set aside included, and those of the stream where the
+    recipe adds them.
 
     Args:
         first: generation 1.
@@ -168,4 +170,5 @@ def groups_that_count(first: MemoryBank, chain: Chain, vouches: NDArray[np.bool_
         held_out = len(np.unique(np.array(first.calibration_groups)[vouches]))
     else:
         held_out = int(vouches.sum())
-    return held_out + (len(chain.passed) + len(chain.scores) if first.recipe.stream_scores else 0)
+    stream = len(chain.passed) + len(chain.scores) if first.recipe.stream_scores else 0
+    return held_out + first.calibration.set_aside + stream

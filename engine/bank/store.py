@@ -131,6 +131,8 @@ class GenerationStore(GenerationReader):
                     threshold_fixed=bank.calibration.fixed,
                     calibration_folds=bank.calibration_folds if number == 1 else (),
                     calibration_groups=bank.calibration_groups if number == 1 else (),
+                    calibration_set_aside=bank.calibration.set_aside,
+                    set_aside=bank.set_aside if number == 1 else (),
                 )
             )
             self._write(manifest.tensors, tensors)

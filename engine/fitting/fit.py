@@ -5,7 +5,7 @@ of its fold. The coresets of the folds together are the bank, and each image is 
 So every image gives rows, every image carries the threshold, and memory does not grow with the number of images.
 """
 
-from collections.abc import Callable, Iterable, Sequence, Sized
+from collections.abc import Callable, Collection, Iterable, Sequence, Sized
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,12 +18,14 @@ from msgspec import structs
 from patchline.engine.bank.calibration import Calibration, calibrate
 from patchline.engine.bank.events import StoredFrame
 from patchline.engine.bank.figures import Figures, figures_of, proved_rate, why_unproved
-from patchline.engine.bank.memory_bank import FrameOrigin, MemoryBank
+from patchline.engine.bank.memory_bank import FrameOrigin, MemoryBank, SetAside
 from patchline.engine.errors import EngineError, PrecisionError
 from patchline.engine.features.extractor import Runtime, load_backbone
 from patchline.engine.features.quantisation import processor
 from patchline.engine.features.tiling import TiledExtractor
+from patchline.engine.fitting.chosen import ALL, Chosen, stay
 from patchline.engine.fitting.folds import Plan, plan_folds, plan_split
+from patchline.engine.fitting.oddest import OddImage, oddest
 from patchline.engine.fitting.precision import (
     PrecisionCheck,
     compare,
@@ -35,6 +37,7 @@ from patchline.engine.fitting.precision import (
 )
 from patchline.engine.fitting.reading import NamedImage, Reading, StageProgress, refuse_the_same
 from patchline.engine.fitting.scratch import ImageSpool, KeptPatches
+from patchline.engine.fitting.setting_aside import settle
 from patchline.engine.fitting.stages import EmbeddedImages, FitStages, ignore_progress
 from patchline.engine.fitting.union import Union, score_by_other_folds, union_of
 from patchline.engine.numerics.compiled import load_ahead
@@ -64,6 +67,10 @@ class FitReport:
     """The calibration frames as `keep` has stored them; empty where they stay with the bank."""
     precision: PrecisionCheck | None = None
     """What the recipe's precision does to scores, measured beside float32; None for float32."""
+    oddest: tuple[OddImage, ...] = ()
+    """The images to look at first, by their held-out scores; none where the fit has one fold."""
+    left_out: tuple[str, ...] = ()
+    """Images that looked contaminated and were left out of the fit, as it was asked to."""
 
 
 def fit(
@@ -80,6 +87,8 @@ def fit(
     created: str = "",
     scratch: Path | None = None,
     keep: Keep | None = None,
+    exclude: Collection[str] = (),
+    trusted: Collection[str] = (),
 ) -> FitReport:
     """Fit a memory bank to images of good parts.
 
@@ -91,6 +100,10 @@ def fit(
     Images are dealt into five folds, or as many as there are groups. Where they are too few for the recipe's
     false-reject rate, the lowest that they can aim at is taken: the bank's recipe states it, and `FitReport.figures`
     has both.
+
+    Images that look contaminated (`fitting.contamination`) are set aside: they give no rows, and count as above the
+    threshold, until a person says that they are good or not. With `calibration` nothing is: no image that gives rows
+    has a score by rows that do not know it, and what is for the threshold alone is taken as good.
 
     A recipe whose backbone states less than float32 is fitted in it, and beside it in float32 for the rows alone: what
     the precision does to the scores of good images is measured (`fitting.precision`), and refused beyond a margin.
@@ -113,6 +126,9 @@ def fit(
         keep: stores the calibration frames' patch embeddings at once, as `GenerationStore.keep` does, and the report
             names what it has stored. By default they wait with the bank (`MemoryBank.calibration_patches`), on a
             temporary file that lasts as long as it does, for `save_bank` to store them.
+        exclude: names of images that leave the fit before anything is dealt; `all` are those that look contaminated,
+            and the bank is then fitted to the others.
+        trusted: names of images that are good, and never set aside; `all` are all.
 
     Returns:
         The bank, which is generation 1, and its vital figures.
@@ -121,7 +137,8 @@ def fit(
         CalibrationError: there are no images, one group alone, or images of the fit among those for calibration; before
             a backbone is loaded.
         PrecisionError: in the recipe's precision a held-out score moves farther than the margin.
-        EngineError: the temporary files do not fit on the disk, or the groups are not one an image.
+        EngineError: the temporary files do not fit on the disk, the groups are not one an image, or a name to exclude
+            or to trust is that of no image, or in both.
         RecipeError, WeightsError, DeviceError, ImageError: as their names say.
 
     Example:
@@ -159,24 +176,34 @@ def fit(
         kept = files.enter_context(closing(KeptPatches(scratch)))
         if calibration is not None:
             reading.spool(calibration, held_out)
-        if lower or calibration is not None or not isinstance(images, Sized):
+        source: ImageSpool | Chosen = everything
+        if lower or calibration is not None or exclude or trusted or not isinstance(images, Sized):
             reading.spool(images, everything)
             images = everything
+        of_each = _each_its_own(groups, len(images), "groups")
+        if exclude or trusted:
+            left = stay(everything.names, exclude, trusted)
+            images = source = Chosen(everything, left)
+            of_each = _each_its_own([of_each[position] for position in left], len(left), "groups")
         if calibration is None:
-            plan = plan_folds(_each_its_own(groups, len(images), "groups"), recipe)
+            plan = plan_folds(of_each, recipe)
         else:
             of_each = _each_its_own(calibration_groups, len(held_out), "calibration_groups")
             plan = plan_split(len(images), of_each, recipe)
-            refuse_the_same(recipe, everything, held_out)
-        asked, recipe = recipe.false_reject_rate, structs.replace(recipe, false_reject_rate=plan.rate)
+            refuse_the_same(recipe, source, held_out)
         work = float32 = stages(in_float32(recipe))
         if lower:
             if recipe.backbone.precision == "int8" and not recipe.backbone.ranges:
-                looked_at = spread_evenly(range(len(everything)))
-                recipe = observe(recipe, (im for p, (_, im) in enumerate(everything) if p in looked_at), float32)
+                looked_at = spread_evenly(range(len(source)))
+                recipe = observe(recipe, (im for p, (_, im) in enumerate(source) if p in looked_at), float32)
             work = stages(recipe)
         embedded = work.embed(images, plan, len(plan.groups), files, folder)
-        union = union_of(embedded, work.choose(embedded, folder))
+        settled = settle(
+            work, recipe, plan, embedded, files, folder, leave_out=ALL in exclude, trusted=frozenset(trusted)
+        )
+        plan, embedded, source = settled.plan, settled.embedded, Chosen(source, settled.stay)
+        asked, recipe = recipe.false_reject_rate, structs.replace(recipe, false_reject_rate=plan.rate)
+        union = union_of(embedded, settled.coresets)
         stored: list[StoredFrame] = []
 
         def put_by(name: str, patches: Rows) -> None:
@@ -185,17 +212,22 @@ def fit(
             else:
                 stored.append(keep(name, patches))
 
+        odd: tuple[OddImage, ...] = ()
         if plan.folds == 1:
             scores = np.array(work.scores(held_out, len(held_out), union.rows, embedded.scale, put_by))
         else:
-            scores = score_by_other_folds(embedded, union, plan, reading, put_by)
-        unproved = why_unproved(recipe, plan.fold_sizes, plan.group_count, len(plan.groups)) if plan.folds > 1 else ""
+            scores = score_by_other_folds(embedded, union, plan, plan.calibrated, reading, put_by)
+            all_scores = [scores, score_by_other_folds(settled.everything, union, plan, plan.set_aside, reading)]
+            positions = (*plan.calibrated, *plan.set_aside)
+            odd = oddest(settled.everything, union, plan, positions, np.concatenate(all_scores), recipe)
+        unproved = _unproved(recipe, plan) if plan.folds > 1 else ""
         calibrated = _calibrated(scores, plan, unproved)
         check = None
         if lower:
-            in_full = score_in_float32(float32, everything, held_out, union, plan)
-            speed = speed_over(float32, work, next(image for _, image in everything))
-            check = compare(recipe, scores, in_full, speed, np.array(plan.groups, dtype=np.int32))
+            in_full = score_in_float32(float32, source, held_out, union, plan)
+            speed = speed_over(float32, work, next(image for _, image in source))
+            groups_of = np.array(plan.groups, dtype=np.int32)
+            check = compare(recipe, scores, in_full, speed, groups_of, plan.counted_groups)
             if not check.holds:
                 raise PrecisionError(f"recipe {recipe.name!r}: {check}; expected a fit in float32")
         calibration_patches = kept.frames()
@@ -208,7 +240,7 @@ def fit(
     return FitReport(
         bank=bank,
         rows=len(bank.rows),
-        patches=len(embedded.names) * embedded.grid[0] * embedded.grid[1],
+        patches=sum(len(of_fold) for of_fold in embedded.positions) * embedded.grid[0] * embedded.grid[1],
         radius=bank.covering_radius,
         threshold=bank.threshold,
         promise=bank.promise,
@@ -216,6 +248,8 @@ def fit(
         seconds=reading.seconds,
         calibration=tuple(stored),
         precision=check,
+        oddest=odd,
+        left_out=settled.left_out,
     )
 
 
@@ -231,7 +265,11 @@ def _each_its_own(groups: Sequence[int] | None, count: int, argument: str) -> Se
 
 def _calibrated(scores: Doubles, plan: Plan, unproved: str) -> Calibration:
     proved = None if plan.folds == 1 or unproved else proved_rate(plan.rate, len(plan.fold_of), plan.folds)
-    return calibrate(scores, plan.rate, np.array(plan.groups, dtype=np.int32), proved)
+    return calibrate(scores, plan.rate, np.array(plan.groups, dtype=np.int32), proved, plan.counted_groups)
+
+
+def _unproved(recipe: Recipe, plan: Plan) -> str:
+    return why_unproved(recipe, plan.fold_sizes, plan.group_count, len(plan.groups), len(plan.set_aside))
 
 
 def _bank(recipe: Recipe, embedded: EmbeddedImages, union: Union, plan: Plan, calibration: Calibration) -> MemoryBank:
@@ -256,4 +294,8 @@ def _bank(recipe: Recipe, embedded: EmbeddedImages, union: Union, plan: Plan, ca
         fold_radius=union.fold_radius if by_folds else None,
         calibration_folds=tuple(plan.fold_of[position] for position in plan.calibrated),
         calibration_groups=plan.groups if len(set(plan.groups)) < len(plan.groups) else (),
+        set_aside=tuple(
+            SetAside(name=embedded.names[position], group=plan.group_of[position], counts=position in plan.counted)
+            for position in plan.set_aside
+        ),
     )

@@ -3,8 +3,8 @@
 All of it hangs on the number of images and their groups alone, and is known before any image is read.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -25,7 +25,9 @@ class Plan:
 
     `fold_of` is each image's fold, 0 to `folds` - 1, by its position. `calibrated` are the positions, ascending, of the
     images whose scores carry the threshold; none where others were given for it. `groups` are the groups of the
-    calibrated images, or of those given. `rate` is the false-reject rate that they aim at.
+    calibrated images, or of those given, `group_of` those of all images that give rows. `rate` is the false-reject rate
+    that they aim at. `set_aside` are the positions of images that give no rows, `counted` those of them that would have
+    carried the threshold.
     """
 
     folds: int
@@ -33,12 +35,32 @@ class Plan:
     calibrated: tuple[int, ...]
     groups: tuple[int, ...]
     group_count: int
+    group_of: tuple[int, ...]
     rate: float
+    set_aside: tuple[int, ...] = ()
+    counted: tuple[int, ...] = ()
 
     @property
     def fold_sizes(self) -> list[int]:
         """Images of each fold."""
         return [self.fold_of.count(fold) for fold in range(self.folds)]
+
+    def without(self, positions: Collection[int]) -> "Plan":
+        """The same folds with images set aside: whole groups, and not all images that calibrate."""
+        aside = set(positions)
+        own = [(p, group) for p, group in zip(self.calibrated, self.groups, strict=True) if p not in aside]
+        return replace(
+            self,
+            calibrated=tuple(position for position, _ in own),
+            groups=tuple(group for _, group in own),
+            set_aside=tuple(sorted(aside)),
+            counted=tuple(position for position in self.calibrated if position in aside),
+        )
+
+    @property
+    def counted_groups(self) -> int:
+        """How many groups count as above the threshold."""
+        return len({self.group_of[position] for position in self.counted})
 
 
 def plan_folds(groups: Sequence[int], recipe: Recipe) -> Plan:
@@ -71,6 +93,7 @@ def plan_folds(groups: Sequence[int], recipe: Recipe) -> Plan:
         calibrated=calibrated,
         groups=own_groups,
         group_count=count,
+        group_of=tuple(groups),
         rate=rate_in_reach(len(set(own_groups)), recipe.false_reject_rate),
     )
 
@@ -94,6 +117,7 @@ def plan_split(images: int, calibration_groups: Sequence[int], recipe: Recipe) -
         calibrated=(),
         groups=tuple(calibration_groups),
         group_count=images,
+        group_of=tuple(range(images)),
         rate=rate_in_reach(len(set(calibration_groups)), recipe.false_reject_rate),
     )
 

@@ -21,6 +21,7 @@ from patchline.engine.bank.calibration import calibrate
 from patchline.engine.features import batch_norm, network
 from patchline.engine.features.quantisation import int8
 from patchline.engine.fitting.folds import Plan
+from patchline.engine.fitting.reading import NamedImage
 from patchline.engine.fitting.scratch import ImageSpool
 from patchline.engine.fitting.stages import FitStages, batches
 from patchline.engine.fitting.union import Union
@@ -89,12 +90,14 @@ def spread_evenly(positions: Sequence[int], count: int = OBSERVED) -> frozenset[
     return frozenset(positions[i] for i in np.linspace(0, len(positions) - 1, min(count, len(positions)), dtype=int))
 
 
-def score_in_float32(float32: FitStages, images: ImageSpool, held_out: ImageSpool, union: Union, plan: Plan) -> Doubles:
+def score_in_float32(
+    float32: FitStages, images: Iterable[NamedImage], held_out: ImageSpool, union: Union, plan: Plan
+) -> Doubles:
     """Scores of good images, float64 (n,), by a float32 bank of the patches that another bank is made of.
 
     Args:
         float32: the stages of the recipe in float32.
-        images: the images of the fit in order.
+        images: the images of the fit in order, as often as they are asked for.
         held_out: those that carry the threshold where the plan names none of the fit's.
         union: the other bank's rows.
         plan: the fold of each image, and which of them carry the threshold.
@@ -133,6 +136,7 @@ def compare(
     float32: Doubles,
     speed: float = 1.0,
     groups: NDArray[np.int32] | None = None,
+    set_aside: int = 0,
 ) -> PrecisionCheck:
     """What a recipe's precision does to the scores of the same held-out good frames.
 
@@ -142,8 +146,10 @@ def compare(
         float32: float64 (n,), in float32.
         speed: how many times as fast as in float32 a frame is embedded.
         groups: int32 (n,), of the frames; each its own where it is None.
+        set_aside: further groups, which the fit has set aside.
     """
-    here, there = (_places(s, calibrate(s, recipe.false_reject_rate, groups).threshold) for s in (scores, float32))
+    rate = recipe.false_reject_rate
+    here, there = (_places(s, calibrate(s, rate, groups, set_aside=set_aside).threshold) for s in (scores, float32))
     return PrecisionCheck(
         precision=recipe.backbone.precision,
         moved=float(np.nan_to_num(np.abs(here - there), nan=np.inf).max()),

@@ -58,7 +58,7 @@ class Reading:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
 
 
-def refuse_the_same(recipe: Recipe, images: ImageSpool, calibration: ImageSpool) -> None:
+def refuse_the_same(recipe: Recipe, images: Iterable[NamedImage], calibration: ImageSpool) -> None:
     """Raise CalibrationError where an image is among those of the fit and among those for the threshold, by pixels.
 
     It would be scored by its own rows: the threshold would lie too low, and reject nearly all that is new.

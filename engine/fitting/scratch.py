@@ -60,6 +60,11 @@ class ImageSpool(ScratchFile):
     def __len__(self) -> int:
         return len(self._names)
 
+    @property
+    def names(self) -> list[str]:
+        """The images' names, in order."""
+        return list(self._names)
+
     def append(self, name: str, image: Image) -> None:
         """Add an image, RGB uint8 (H, W, 3). Raises ValueError for another shape or type."""
         if image.shape != self._shape or image.dtype != np.uint8:
@@ -111,6 +116,12 @@ class EmbeddingFile(ScratchFile):
         self.raise_scale(needed)
         self._file.write(quantise(values, self.scale).tobytes())
         self._count += len(values)
+
+    def append_stored(self, patches: Rows, scale: float) -> None:
+        """Add patches, int16 (n, D), as another file stores them at a scale: that of all that is on file here."""
+        self._scale = scale
+        self._file.write(np.ascontiguousarray(patches).data)
+        self._count += len(patches)
 
     def raise_scale(self, scale: float) -> None:
         """Bring what is on file to a scale, a power of two no smaller than the file's, as a larger image does."""

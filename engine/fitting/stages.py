@@ -4,7 +4,7 @@
 """
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
@@ -56,6 +56,49 @@ class EmbeddedImages:
         """The images of a fold, in order: position, and patch embeddings, int16 (P, D), memory-mapped."""
         patches = self.files[fold].rows().reshape(len(self.positions[fold]), self.grid[0] * self.grid[1], -1)
         yield from zip(self.positions[fold], patches, strict=True)
+
+    def without(self, aside: Collection[int], files: ExitStack, folder: Path) -> "EmbeddedImages":
+        """The images that stay, each in its fold; the folds that lose none keep their file.
+
+        Args:
+            aside: positions of the others.
+            files: closes the new files.
+            folder: where they are made; it holds none of an earlier call.
+        """
+        stay = [[position for position in own if position not in aside] for own in self.positions]
+        left = list(self.files)
+        affected = [of for of, own in zip(stay, self.positions, strict=True) if len(of) < len(own)]
+        _check_room(folder, sum(map(len, affected)) * self.grid[0] * self.grid[1] * self.dimensions * 2)
+        for fold, own in enumerate(self.positions):
+            if len(stay[fold]) < len(own):
+                left[fold] = files.enter_context(EmbeddingFile(folder / f"left-{fold}", self.dimensions))
+                for position, patches in self.images(fold):
+                    if position not in aside:
+                        left[fold].append_stored(patches, self.scale)
+        return EmbeddedImages(left, self.grid, self.names, stay)
+
+    def dealt(self, stay: Sequence[int], plan: Plan, files: ExitStack, folder: Path) -> "EmbeddedImages":
+        """The images that stay as a fit of their own, dealt into other folds.
+
+        Args:
+            stay: their positions, ascending; the first becomes position 0.
+            plan: of them alone.
+            files: closes the new files.
+            folder: where they are made.
+        """
+        _check_room(folder, len(stay) * self.grid[0] * self.grid[1] * self.dimensions * 2)
+        new = _no_images(plan, self.dimensions, self.grid, files, folder)
+        of_position = {position: patches for fold in range(len(self.files)) for position, patches in self.images(fold)}
+        for number, position in enumerate(stay):
+            new.files[plan.fold_of[number]].append_stored(of_position[position], self.scale)
+            new.positions[plan.fold_of[number]].append(number)
+            new.names.append(self.names[position])
+        return new
+
+    @property
+    def dimensions(self) -> int:
+        """Values of a patch embedding."""
+        return int(self.files[0].rows().shape[1])
 
 
 @dataclass(slots=True)
@@ -125,16 +168,28 @@ class FitStages:
         else:
             yield from ((band.cpu().numpy() for band in self.tiled.bands(image)) for image in images)
 
-    def choose(self, embedded: EmbeddedImages, folder: Path) -> list[Coreset]:
-        """The coreset of each fold's patches; temporary files go to `folder`."""
+    def choose(
+        self, embedded: EmbeddedImages, folder: Path, before: Sequence[Coreset] = (), of: EmbeddedImages | None = None
+    ) -> list[Coreset]:
+        """The coreset of each fold's patches.
+
+        Args:
+            embedded: the images.
+            folder: for temporary files; made here.
+            before: the coresets of other images, `of`: a fold that lies on the same file keeps its own.
+        """
+        folder.mkdir()
         sizes = [len(file) for file in embedded.files]
         wanted = [rows_wanted(size, self.recipe, len(sizes)) for size in sizes]
         chosen: list[Coreset] = []
         with self.reading.timed("coreset"):
             for fold, (file, count) in enumerate(zip(embedded.files, wanted, strict=True)):
+                if of is not None and of.files[fold] is file:
+                    chosen.append(before[fold])
+                    continue
                 scratch = folder / f"coreset-{fold}"
                 scratch.mkdir()
-                before = sum(wanted[:fold])
+                chosen_before = sum(wanted[:fold])
                 chosen.append(
                     greedy_coreset(
                         file.rows(),
@@ -144,7 +199,7 @@ class FitStages:
                         projection=self.recipe.projection,
                         scratch=scratch,
                         device=str(self.extractor.device),
-                        progress=lambda done, _, before=before: self.reading.report(  # type: ignore[misc]
+                        progress=lambda done, _, before=chosen_before: self.reading.report(  # type: ignore[misc]
                             "coreset", before + done, sum(wanted)
                         ),
                     )
@@ -203,6 +258,10 @@ def batches(items: Iterable[Item], size: int) -> Iterator[Sequence[Item]]:
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
+
+
+def ignore_patches(_name: str, _patches: Rows) -> None:
+    """Patch embeddings that nobody keeps."""
 
 
 def ignore_progress(_stage: str, _done: int, _total: int) -> None:

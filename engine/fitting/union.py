@@ -13,7 +13,7 @@ import numpy as np
 from patchline.engine.coreset.greedy import Coreset
 from patchline.engine.fitting.folds import Plan
 from patchline.engine.fitting.reading import Reading
-from patchline.engine.fitting.stages import EmbeddedImages, KeepPatches
+from patchline.engine.fitting.stages import EmbeddedImages, KeepPatches, ignore_patches
 from patchline.engine.inspection.stored_scores import stored_scores
 from patchline.engine.numerics.integer_distances import ScreenedRows, sq_norms
 from patchline.engine.types import Doubles, Indices, Rows
@@ -71,19 +71,24 @@ def union_of(embedded: EmbeddedImages, coresets: Sequence[Coreset]) -> Union:
 
 
 def score_by_other_folds(
-    embedded: EmbeddedImages, union: Union, plan: Plan, reading: Reading, keep: KeepPatches
+    embedded: EmbeddedImages,
+    union: Union,
+    plan: Plan,
+    positions: Sequence[int],
+    reading: Reading,
+    keep: KeepPatches = ignore_patches,
 ) -> Doubles:
-    """Anomaly scores of the images that calibrate, float64 (n,), by their positions, without the rows of their own
-    fold.
+    """Anomaly scores of images, float64 (n,), without the rows of their own fold.
 
     Args:
-        embedded: all images.
+        embedded: images, these among them.
         union: the rows.
-        plan: which images calibrate, and the fold of each.
+        plan: the fold of each image.
+        positions: of the images to score.
         reading: the recipe, and what hears of progress.
-        keep: is given each image's patch embeddings, by their positions.
+        keep: is given each image's patch embeddings, in the order of `positions`.
     """
-    recipe, wanted = reading.recipe, set(plan.calibrated)
+    recipe, wanted = reading.recipe, set(positions)
     measured: dict[int, _FarPatches] = {}
     with reading.timed("calibrate"):
         for fold in range(plan.folds):
@@ -97,7 +102,7 @@ def score_by_other_folds(
                 measured[position] = _FarPatches(np.array(patches[found]), sq, others[nearest], fold)
                 reading.report("calibrate", len(measured), len(wanted))
         scores = stored_scores(
-            [measured[position] for position in plan.calibrated],
+            [measured[position] for position in positions],
             union.rows,
             union.fold.astype(np.int32),
             embedded.scale,
@@ -105,6 +110,6 @@ def score_by_other_folds(
             recipe.score_patches,
         )
         all_patches = [dict(embedded.images(fold)) for fold in range(plan.folds)]
-        for position in plan.calibrated:
+        for position in positions:
             keep(embedded.names[position], all_patches[plan.fold_of[position]][position])
     return scores

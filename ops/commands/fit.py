@@ -29,6 +29,7 @@ FIT_EXAMPLES = examples(
     "patchline fit good/ --out banks/tile --backbone efficientnet_lite0 --coreset 0.02 --false-reject-rate 0.02",
     "patchline fit good/ --out banks/tile --calibration good-next-week/ --size 320x224",
     r"patchline fit good/ --out banks/tile --group '^(\d+)_'",
+    "patchline fit good/ --out banks/tile --exclude 017.png --keep 004.png",
     "patchline fit good/ --out banks/tile --backbone resnet50 --weights weights/resnet50.pth --stages layer2,layer3",
     "patchline fit good/ --out banks/tile --backbone efficientnet_lite0 --levelling --centring --score-patches 5",
     "patchline fit good/ --out banks/tile --precision int8",
@@ -110,6 +111,28 @@ def fit(
             show_default="copies of one picture do",
         ),
     ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Image to leave out of the fit; [b]all[/] leaves out what looks contaminated. Repeatable.",
+            metavar="NAME|all",
+            show_default=False,
+        ),
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Image that is good, and is never set aside; [b]all[/] are. Repeatable.",
+            metavar="NAME|all",
+            show_default=False,
+        ),
+    ] = None,
+    overlays: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for the oddest images with their maps.", show_default="OUT-look-first, beside a local bank"
+        ),
+    ] = None,
     levelling: Annotated[
         bool, typer.Option("--levelling", help="Bring every frame to one median grey first: exposure may change.")
     ] = False,
@@ -169,7 +192,8 @@ def fit(
 
     Looks at the images first, and says what is odd about them. All of them give rows, and each is scored by the rows
     of the other folds for the threshold. Prints what the bank holds, and what its threshold aims at, proves and leaves
-    open. An existing bank is never overwritten.
+    open. Images that look like defects are set aside: they give no rows, and count as above the threshold until
+    --exclude or --keep says what they are; with --calibration none are. An existing bank is never overwritten.
     """
     from patchline.engine.bank.store import generations
 
@@ -190,9 +214,9 @@ def fit(
     if scratch is not None and not scratch.is_dir():
         raise InputError(f"--scratch: {scratch}: no such folder")
 
-    from patchline.ops.offline.image_folder import choose_images
+    from patchline.ops.offline.image_folder import choose_images, without
 
-    good = choose_images(images, recursive=recursive)
+    good = without(choose_images(images, recursive=recursive), exclude or (), keep or ())
     held_out = choose_images(calibration, recursive=recursive) if calibration else None
 
     from datetime import UTC, datetime
@@ -239,7 +263,8 @@ def fit(
         from patchline.engine.bank.store import GenerationStore, save_bank
         from patchline.engine.fitting.fit import fit as fit_bank
         from patchline.engine.fitting.lowest import fit_lowest
-        from patchline.ops.offline.fit_report import fit_table, fit_warnings
+        from patchline.ops.offline.fit_report import fit_table, fit_warnings, set_aside_warning
+        from patchline.ops.offline.look_first import write_look_first
 
         passed_over: list[str] = []
         with progress_bars(STAGES) as report:
@@ -259,6 +284,8 @@ def fit(
                     keep=None if precision == "lowest" else GenerationStore(out).keep,
                     created=datetime.now(UTC).isoformat(timespec="seconds"),
                     scratch=scratch,
+                    exclude=[name for name in exclude or () if name == "all"],
+                    trusted=keep or (),
                 )
 
             if precision == "lowest":
@@ -267,6 +294,14 @@ def fit(
                 fitted = fit_in(recipe)
     save_bank(fitted.bank, out, fitted.calibration)
     Console(highlight=False).print(fit_table(fitted, out, look.groups, look.seconds))
+    pictures = overlays or (None if is_url(out) else Path(out.rstrip("/") + "-look-first"))
+    if pictures and fitted.oddest:
+        if trouble := write_look_first(fitted, good, pictures):
+            typer.echo(f"Warning: {trouble}", err=True)
+        else:
+            typer.echo(f"Look at these first: {pictures}")
+    if aside := set_aside_warning(fitted, out, sys.argv[1:]):
+        typer.echo(f"Warning: {aside}", err=True)
     for why in passed_over:
         typer.echo(f"Not taken: {why}", err=True)
     for warning in fit_warnings(fitted.figures, out, calibration, sys.argv[1:]):

@@ -12,6 +12,7 @@
 | `best_f1` | the threshold of an evaluation's best F1, and whether it is this bank's |
 | `evaluation` | scores and figures of a data set by a bank |
 | `fit_report` | what is said of a fit, and what must not be overlooked of it |
+| `look_first` | the oddest images of a fit as pictures |
 | `charts` | the ROC curve and the scores, as PNG |
 | `overlay` | an image beside its anomaly map |
 

@@ -11,6 +11,11 @@ from patchline.engine.bank.calibration import frames_needed
 from patchline.engine.bank.figures import Figures
 from patchline.engine.fitting.fit import FitReport
 from patchline.ops.offline.findings import count_groups
+from patchline.ops.offline.image_folder import plural, printable, sample
+from patchline.ops.offline.look_first import share_of
+
+NAMED = 3
+"""Images that are named before the others are counted only."""
 
 
 def fit_table(fitted: FitReport, out: str, groups: Sequence[int], look_s: float) -> Table:
@@ -39,10 +44,63 @@ def fit_table(fitted: FitReport, out: str, groups: Sequence[int], look_s: float)
         *fitted.figures.lines(),
         ("promise", fitted.promise),
         ("precision", "float32" if fitted.precision is None else str(fitted.precision)),
+        *_look_first(fitted),
         ("time", f"{sum(stages_s.values()):.1f} s ({seconds})"),
     ):
         table.add_row(label, Text(value))  # as text: a name in brackets is no markup
     return table
+
+
+def _look_first(fitted: FitReport) -> Iterator[tuple[str, str]]:
+    """The oddest few images, each with its score as a share of the threshold."""
+    if fitted.oddest:
+        yield "look first", ", ".join(_odd(fitted)[:NAMED])
+    if fitted.left_out:
+        yield "left out", f"{len(fitted.left_out)} that looked contaminated: {sample(fitted.left_out, NAMED)}"
+
+
+def _odd(fitted: FitReport, *, set_aside: bool = False) -> list[str]:
+    return [
+        f"{printable(odd.name)} ({share_of(odd.score, fitted.threshold)} the threshold)"
+        for odd in fitted.oddest
+        if odd.set_aside or not set_aside
+    ]
+
+
+def set_aside_warning(fitted: FitReport, out: str, arguments: Sequence[str]) -> str | None:
+    """What the fit has set aside, and the commands for a person who has looked; None where nothing was.
+
+    Args:
+        fitted: what was fitted.
+        out: where the bank lies; another fit needs another place.
+        arguments: of the command that made the fit.
+    """
+    aside = fitted.bank.set_aside
+    if not aside:
+        return None
+    named = _odd(fitted, set_aside=True)[:NAMED] or [printable(image.name) for image in aside[:NAMED]]
+    more = f" and {len(aside) - len(named):,} more" if len(aside) > len(named) else ""
+    rates = ""
+    if fitted.figures.rates:
+        good, defects = fitted.figures.rates
+        rates = (
+            f" The threshold is the largest score of the others: it rejects {good:.2g} of good frames if what was set "
+            f"aside is good, {defects:.2g} if it is defects."
+        )
+    return (
+        f"{plural(len(aside), 'image')} SET ASIDE, as defects look: {', '.join(named)}{more}. What is set aside gives "
+        f"no rows, and counts as above the threshold, until you say what it is.{rates} The fit if it is defects, and "
+        f"if it is good:\n"
+        f"  {_again(out, arguments, 'without', '--exclude', 'all')}\n"
+        f"  {_again(out, arguments, 'with', '--keep', 'all')}"
+    )
+
+
+def _again(out: str, arguments: Sequence[str], suffix: str, *more: str) -> str:
+    """The command of another fit, to another place."""
+    place = (out, f"--out={out}")
+    other = [f"{argument.rstrip('/')}-{suffix}" if argument in place else argument for argument in arguments]
+    return shlex.join(["patchline", *other, *more])
 
 
 def fit_warnings(figures: Figures, out: str, calibration: Path | None, arguments: Sequence[str]) -> Iterator[str]:
@@ -56,20 +114,22 @@ def fit_warnings(figures: Figures, out: str, calibration: Path | None, arguments
     """
     if figures.asked != figures.aimed:
         needed = frames_needed(figures.asked)
-        had = f"{figures.groups} good images"
+        counted = figures.groups + figures.set_aside
+        had = f"{counted} good images"
         if figures.groups < figures.frames:
             had = f"{figures.frames} good images in {figures.groups} groups"
-        place = (out, f"--out={out}")
-        again = [f"{argument}-{figures.asked:g}" if argument in place else argument for argument in arguments]
-        more = needed - figures.groups
+        if figures.set_aside:
+            had += f", {figures.set_aside} of them set aside"
+        more = needed - counted
+        added = []
         if calibration is None:
-            again += ["--calibration", "FOLDER"]
+            added = ["--calibration", "FOLDER"]
             ways = f"{more} more than these, or {needed} further ones in FOLDER, for the threshold alone"
         else:
             ways = f"{more} more in {calibration}"
         yield (
             f"A FALSE-REJECT RATE OF {figures.asked:g} CANNOT BE AIMED AT with {had}: the threshold aims at "
             f"{figures.aimed:g}, the lowest that they can. {figures.asked:g} takes {needed} images: {ways}:\n"
-            f"  {shlex.join(['patchline', *again])}"
+            f"  {_again(out, arguments, f'{figures.asked:g}', *added)}"
         )
     yield from figures.warnings()

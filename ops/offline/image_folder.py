@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -76,6 +76,27 @@ def left_out(folder: Path, *, recursive: bool = False, deeper: str = DEEPER) -> 
     found = _LeftOut()
     found.look(folder, recursive)
     return list(found.remarks(deeper))
+
+
+def without(folder: ImageFolder, exclude: Collection[str], keep: Collection[str]) -> ImageFolder:
+    """The images that are not excluded by name; `all`, which is no name, excludes none here.
+
+    Raises:
+        InputError: a name is that of no image, or both to exclude and to keep; or no image is left.
+    """
+    names = folder.names
+    if both := sorted(set(exclude) & set(keep)):
+        raise InputError(f"{printable(both[0])}: in --exclude and in --keep; expected it in one of them")
+    for option, given in (("--exclude", exclude), ("--keep", keep)):
+        if unknown := sorted(set(given) - set(names) - {"all"}):
+            raise InputError(
+                f"{option}: {printable(unknown[0])}: no such image in {folder.root}; expected all, or a name such as "
+                f"{sample(names)}"
+            )
+    paths = [path for path, name in zip(folder.paths, names, strict=True) if name not in set(exclude)]
+    if not paths:
+        raise InputError(f"--exclude: leaves none of {plural(len(names), 'image')}; expected some to learn from")
+    return ImageFolder(folder.root, paths, folder.remarks)
 
 
 @dataclass(slots=True)

@@ -33,6 +33,8 @@ FIGURES = {
     "learning": "learning:learning",
     "guard": "guard:guard",
     "calibration": "calibration:calibration",
+    "contamination": "contamination:contamination",
+    "contamination_tile": "contamination:contamination_tile",
     "pipeline": "pipeline:pipeline",
     "exactly_once": "pipeline:exactly_once",
     "stream": "stream_alone:stream",

@@ -200,6 +200,16 @@ def test_p_values_count_what_scores_as_high() -> None:
     assert found == [1.0, 1.0, 0.8, 0.8, 0.4, 0.4, 0.2, 0.2]
 
 
+def test_what_was_set_aside_scores_above_all() -> None:
+    """In p-values, alone and among groups, and in the share above a threshold that a person chose."""
+    scores, groups = np.array([1.0, 2.0, 3.0, 4.0]), np.array([7, 7, 7, 9], dtype=np.int32)
+    assert [calibrate(scores, 0.5, set_aside=3).p_value(score) for score in (0.0, 2.5, 9.0)] == [1.0, 0.75, 0.5]
+    assert [calibrate(scores, 0.5, groups, set_aside=2).p_value(score) for score in (0.0, 3.5, 9.0)] == [1.0, 0.8, 0.6]
+    chosen = calibrate_at(scores, 3.0, set_aside=2)
+    assert (chosen.false_reject_rate, chosen.rates_if_good_or_defects) == (0.5, None)
+    assert "50 % of 4 held-out good frames and 2 set aside score above it" in chosen.promise()
+
+
 def test_frames_of_a_group_weigh_as_one_in_p_values() -> None:
     """Three copies and one frame are two groups: each copy weighs a third, and the sums are rounded once."""
     groups = np.array([7, 7, 7, 9], dtype=np.int32)
@@ -242,3 +252,31 @@ def test_stream_scores_leave_p_values_to_the_held_out_frames() -> None:
 def test_the_ratio_of_a_score_is_a_number_or_none(score: float, threshold: float, ratio: float | None) -> None:
     """Where the threshold is 0, or so small that the ratio is beyond all numbers, there is none."""
     assert score_ratio(score, threshold) == ratio
+
+
+@pytest.mark.parametrize(("set_aside", "rank"), [(0, 19), (1, 20), (2, 20), (10, 25), (19, 30), (20, 30), (60, 30)])
+def test_groups_set_aside_count_as_above_every_score(set_aside: int, rank: int) -> None:
+    """k of all n, as far as there are scores; beyond it the largest, with the rates that this is."""
+    found = calibrate(np.arange(1.0, 31.0), 0.4, set_aside=set_aside)
+    everything = np.concatenate([np.arange(1.0, 31.0), np.full(set_aside, 1e9)])
+    assert found.threshold == min(calibrate(everything, 0.4).threshold, 30.0) == rank
+    n = 30 + set_aside
+    beyond = rank_of_groups(n, 0.4) > 30
+    assert found.rates_if_good_or_defects == (((set_aside + 1) / (n + 1), 1 / 31) if beyond else None)
+    assert found.set_aside == set_aside
+
+
+def test_groups_set_aside_weigh_as_groups() -> None:
+    """Among groups of copies too, and beside frames of the stream; with nothing else there is no threshold."""
+    groups = np.repeat(np.arange(10, dtype=np.int32), 3)
+    scores = np.repeat(np.arange(10.0), 3)
+    assert (
+        calibrate(scores, 0.2, groups, set_aside=2).threshold == calibrate(np.arange(10.0), 0.2, set_aside=2).threshold
+    )
+    stream = calibrate_with_stream(np.arange(10.0), NONE, np.array([20.0, 21.0]), 0.2, set_aside=2)
+    assert (stream.threshold, stream.set_aside) == (21.0, 2)  # k = ceil(15 * 0.8) = 12, of 14
+    assert "beside 10 held-out good frames and 2 set aside it" in stream.promise(follows_stream=True)
+    said = calibrate(np.arange(10.0), 0.2, set_aside=2).promise(folds=5)
+    assert "aims to reject 0.23 of good frames if what was set aside is good, 0.091 if it is defects" in said
+    with pytest.raises(CalibrationError, match="no good frames were held out"):
+        calibrate(NONE, 0.2, set_aside=9)

@@ -79,3 +79,22 @@ def test_words_keep_the_three_apart() -> None:
     assert "further images, for it alone" in dict(split.lines())["aimed"]
     assert dict(split.lines())["held-out"] == "scores 0 to 59, median 30"
     assert "as if the scores were independent" in dict(split.lines())["uncertainty"]
+
+
+def test_what_was_set_aside_is_told_with_both_rates() -> None:
+    """Where the threshold hangs on it; the uncertainty spans both, and the bound of folds does not hold."""
+    found = figures_of(calibrate(np.arange(90.0), 0.05, set_aside=10), asked=0.05, folds=5, unproved="10 set aside")
+    good, defects = found.rates or (0, 0)
+    assert (good, defects) == (11 / 101, 1 / 91)
+    told = dict(found.lines())
+    assert (
+        "out of reach: 0.11 if what was set aside is good, 0.011 if it is defects, by 90 good frames and 10"
+        in (told["aimed"])
+    )
+    assert "whether what was set aside is good or not" in told["uncertainty"]
+    alone = figures_of(calibrate(np.arange(90.0), 0.05), asked=0.05, folds=5, unproved="")
+    assert found.low < alone.low < alone.high < found.high
+    reached = figures_of(calibrate(np.arange(90.0), 0.2, set_aside=10), asked=0.2, folds=5, unproved="")
+    assert reached.rates is None
+    assert dict(reached.lines())["aimed"].startswith("0.2 of good frames rejected, by 90 good frames and 10 set aside")
+    assert why_unproved(RECIPE, [20] * 5, 100, 100, 3) == "3 of 100 images were set aside by what they look like"
