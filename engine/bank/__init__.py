@@ -2,7 +2,8 @@
 
 - `memory_bank.MemoryBank`: one immutable generation: rows, where each came from, radius and threshold. Its SHA-256
   covers all that it judges by.
-- `calibration`: the threshold as a quantile of good frames' scores; `figures`: what it aims at, proves and leaves open.
+- `calibration`: the threshold as a quantile of good frames' scores; `rates`: which rates so many of them can aim at;
+  `figures`: what it aims at, proves and leaves open.
 - `store.GenerationStore` writes generations and `reader.GenerationReader` reads them; `save_bank` and `load_bank` are
   their short forms. A generation is a JSON `manifest` and a `tensor_file`; `blobs` puts both on a disk or in S3, and
   `atomic_files` makes a local file appear whole or not at all.

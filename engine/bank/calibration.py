@@ -27,6 +27,7 @@ from math import ceil, isfinite, lcm
 import numpy as np
 from numpy.typing import NDArray
 
+from patchline.engine.bank.rates import check_rate, exact_rate, rank_of_groups
 from patchline.engine.errors import CalibrationError
 from patchline.engine.types import Doubles
 
@@ -156,7 +157,7 @@ def calibrate(
     ordered = np.asarray(scores, dtype=np.float64)[order]
     if not np.isfinite(ordered).all():
         raise CalibrationError("the scores of held-out good frames must be finite")
-    needed = min((count + 1) * (1 - _exact(false_reject_rate)), Fraction(others))
+    needed = min((count + 1) * (1 - exact_rate(false_reject_rate)), Fraction(others))
     if groups is None:
         rank = max(ceil(needed), 1) - 1
     else:
@@ -235,52 +236,6 @@ def calibrate_at(
     return replace(held_out, threshold=threshold, false_reject_rate=share, fixed=True)
 
 
-def check_rate(groups: int, false_reject_rate: float) -> None:
-    """Raise CalibrationError unless a threshold by so many groups of good frames can aim at the rate."""
-    if not 0 < false_reject_rate < 1:
-        raise CalibrationError(f"false_reject_rate must lie between 0 and 1, got {false_reject_rate:g}")
-    if groups < 1:
-        raise CalibrationError("no good frames were held out: a threshold needs at least one")
-    if _exact(false_reject_rate) * (groups + 1) < 1:
-        raise CalibrationError(
-            f"a false-reject rate of {false_reject_rate:g} cannot be aimed at with {groups} held-out good frames: "
-            f"they can aim at {lowest_rate(groups):g} or more, "
-            f"and {false_reject_rate:g} needs {frames_needed(false_reject_rate)}"
-        )
-
-
-def frames_needed(false_reject_rate: float) -> int:
-    """The fewest good frames, or groups of them, that can aim at the rate: ceil(1 / a) - 1."""
-    return max(1, ceil(1 / _exact(false_reject_rate)) - 1)
-
-
-def lowest_rate(groups: int) -> float:
-    """The lowest rate that so many groups of good frames can aim at: 1 / (groups + 1), rounded up.
-
-    In four decimals, or six where it is at most 0.01.
-    """
-    rate = Fraction(1, groups + 1)
-    digits = 4 if rate > Fraction(1, 100) else 6
-    return float(ceil(rate * 10**digits) / 10**digits)
-
-
-def rate_in_reach(groups: int, false_reject_rate: float) -> float:
-    """The rate itself where so many groups can aim at it, and else the lowest that they can.
-
-    Raises:
-        CalibrationError: there is no group, or the rate lies outside (0, 1).
-    """
-    if groups >= 1 and 0 < false_reject_rate < 1 and _exact(false_reject_rate) * (groups + 1) < 1:
-        return lowest_rate(groups)
-    check_rate(groups, false_reject_rate)
-    return false_reject_rate
-
-
-def rank_of_groups(groups: int, false_reject_rate: float) -> int:
-    """k: the threshold is the k-th smallest score of so many frames, each its own group."""
-    return max(1, ceil((groups + 1) * (1 - _exact(false_reject_rate))))
-
-
 def score_ratio(score: float, threshold: float) -> float | None:
     """How often the threshold fits into a score: above 1 where the frame is rejected. None where no number says it, as
     with a threshold of 0.
@@ -317,8 +272,3 @@ def _whole_weights(groups: NDArray[np.int32]) -> tuple[list[int], int]:
     _, which, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     whole = lcm(*sizes.tolist())
     return [whole // size for size in sizes[which].tolist()], whole
-
-
-def _exact(rate: float) -> Fraction:
-    # The decimal that the user wrote: 0.05 is 1/20, while the float 0.05 is a little more.
-    return Fraction(repr(float(rate)))

@@ -16,7 +16,8 @@ are defects, and where the threshold hangs on that, both rates are told.
 
 from dataclasses import dataclass
 
-from patchline.engine.bank.calibration import Calibration, rank_of_groups
+from patchline.engine.bank.calibration import Calibration
+from patchline.engine.bank.rates import rank_of_groups
 from patchline.engine.recipe import Recipe
 
 LIKELY = 0.95

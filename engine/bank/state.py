@@ -5,17 +5,12 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from patchline.engine.bank.calibration import (
-    Calibration,
-    calibrate,
-    calibrate_at,
-    calibrate_with_stream,
-    rate_in_reach,
-)
+from patchline.engine.bank.calibration import Calibration, calibrate, calibrate_at, calibrate_with_stream
 from patchline.engine.bank.events import Chain
 from patchline.engine.bank.figures import proved_rate
 from patchline.engine.bank.manifest import LearningState, Manifest
 from patchline.engine.bank.memory_bank import FrameOrigin, MemoryBank
+from patchline.engine.bank.rates import rate_in_reach
 from patchline.engine.coreset.online_state import OnlineCoreset, begin, resume, sq_integer
 
 BUDGET, BUDGET_AT_LEAST = 4, 10_000

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from patchline.engine.bank.calibration import rate_in_reach
+from patchline.engine.bank.rates import rate_in_reach
 from patchline.engine.coreset.thinning import shared
 from patchline.engine.errors import CalibrationError
 from patchline.engine.recipe import Recipe

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from patchline.engine.bank.calibration import Calibration, check_rate
+from patchline.engine.bank.calibration import Calibration
 from patchline.engine.bank.events import Chain, Event, Held, StoredFrame, chain_after
 from patchline.engine.bank.manifest import Manifest
 from patchline.engine.bank.memory_bank import MemoryBank
+from patchline.engine.bank.rates import check_rate
 from patchline.engine.bank.state import bank_of, calibration_of, groups_that_count, vouching
 from patchline.engine.bank.store import GenerationStore
 from patchline.engine.coreset.event_log import Learning

@@ -7,8 +7,8 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from patchline.engine.bank.calibration import frames_needed
 from patchline.engine.bank.figures import Figures
+from patchline.engine.bank.rates import frames_needed
 from patchline.engine.fitting.fit import FitReport
 from patchline.ops.offline.findings import count_groups
 from patchline.ops.offline.image_folder import plural, printable, sample
