@@ -1,6 +1,7 @@
 """A threshold that a person chose, through all that is done to the bank afterwards."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -46,8 +47,10 @@ def take(learner: Learner, steps: Iterator[None]) -> MemoryBank:
     return learner.commit()
 
 
-def by_folds(folder: Path) -> Learner:
-    save_bank(fitted_by_folds(SMALL)[0], folder)
+def by_folds(folder: Path, set_aside: int = 0) -> Learner:
+    bank, _ = fitted_by_folds(SMALL)
+    rate = SMALL.false_reject_rate
+    save_bank(replace(bank, calibration=calibrate(bank.calibration.scores, rate, set_aside=set_aside)), folder)
     return Learner.open(GenerationStore(folder))
 
 
@@ -57,18 +60,26 @@ def everywhere(number: int, shift: int) -> Confirmation:
 
 @pytest.mark.parametrize("what", [{"rate": 0.4}, {"value": 24.9}])
 @pytest.mark.parametrize("first", [True, False], ids=["chosen before the frame", "chosen after it"])
-def test_a_life_without_a_frame_is_the_life_that_forgot_it(tmp_path: Path, what: dict[str, float], first: bool) -> None:
+@pytest.mark.parametrize("set_aside", [0, 2])
+def test_a_life_without_a_frame_is_the_life_that_forgot_it(
+    tmp_path: Path, what: dict[str, float], first: bool, set_aside: int
+) -> None:
     """Learned, aged, thinned, rolled back, unlearned: rows, scores and threshold are those of the bank that never saw
-    the frame, the threshold is at each step the one chosen, and a replay gives every generation.
+    the frame, the threshold is at each step the one chosen, and a replay gives every generation. So it is with frames
+    that the fit has set aside.
     """
-    learner, never_saw = by_folds(tmp_path / "saw"), by_folds(tmp_path / "never")
+    learner, never_saw = by_folds(tmp_path / "saw", set_aside), by_folds(tmp_path / "never", set_aside)
     half = [row for rows, least in fit_rows_kept(learner.bank) for row in sorted(rows)[: len(rows) - least]]
 
     def looked_at(bank: MemoryBank) -> MemoryBank:
         scores = bank.calibration.scores
         rate = what.get("rate")
-        expected = calibrate_at(scores, what["value"]) if rate is None else calibrate(scores, rate)
+        if rate is None:
+            expected = calibrate_at(scores, what["value"], set_aside=set_aside)
+        else:
+            expected = calibrate(scores, rate, set_aside=set_aside)
         found = bank.calibration
+        assert found.set_aside == set_aside
         assert (found.threshold, found.false_reject_rate, found.fixed) == (
             expected.threshold,
             expected.false_reject_rate,
