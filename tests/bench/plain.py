@@ -25,17 +25,16 @@ def plain_coresets(patches: NDArray[np.float32], count: int, seeds: Sequence[int
         For each seed the numbers of the chosen patches, int64 (count,), in the order of choice.
     """
     X = torch.from_numpy(patches)
-    sq_norms = (X * X).sum(1)
-    newest = torch.tensor([int(np.random.default_rng(seed).integers(len(X))) for seed in seeds])
+    columns, sq_norms = X.T.contiguous(), (X * X).sum(1)
+    newest = np.array([int(np.random.default_rng(seed).integers(len(X))) for seed in seeds])
     sq = torch.full((len(seeds), len(X)), torch.inf)
     chosen = [newest]
     while len(chosen) < count:
-        # Less the squared length of the patch, which moves no maximum as long as it is taken out of all distances.
-        to_newest = torch.addmm(sq_norms[newest, None], X[newest], X.T, alpha=-2)
-        sq = torch.minimum(sq, to_newest)
-        newest = (sq + sq_norms).argmax(1)
+        to_newest = torch.addmm(sq_norms[newest, None], X[newest], columns, alpha=-2)
+        torch.minimum(sq, to_newest.add_(sq_norms), out=sq)
+        newest = sq.numpy().argmax(1)
         chosen.append(newest)
-    return list(torch.stack(chosen, dim=1).numpy())
+    return list(np.stack(chosen, axis=1))
 
 
 def plain_scores(frames: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.float64]:
