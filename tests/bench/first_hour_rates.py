@@ -9,9 +9,9 @@ scores would in 97.5 % of draws: beta-binomial of the frames judged, the upper e
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean, stdev
 from tempfile import TemporaryDirectory
@@ -20,6 +20,7 @@ from typing import cast
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.console import Console
 from scipy.stats import betabinom
 
 from patchline.engine.bank.calibration import calibrate, frames_needed, lowest_rate, rank_of_groups
@@ -43,9 +44,11 @@ from tests.bench.first_hour_sets import Set, embedded
 from tests.bench.row import Row, from_values
 
 DRAWS = 100
-DRAWS_REPORTED = 25
 REPORTED = (10, 15)
 """Images too few for a goal."""
+DRAWS_OF = dict.fromkeys(REPORTED, 25)
+SPLITS = 40
+"""Draws of each number of images that have a split beside them."""
 IMAGES = {"magnetic_tile": (30, 60, 90), "mvtec_bottle": (30, 60, 120)}
 AIMED = (0.10, 0.05)
 UPPER = 0.975
@@ -87,7 +90,7 @@ class InMemory:
 @dataclass(frozen=True)
 class Draw:
     """At one rate: good frames rejected and whether that is above the interval, and the share of defects rejected;
-    `split` is that share by a split, None where none can aim at the rate.
+    `split` is that share by a split, None where none can aim at the rate, or none was made.
     """
 
     rejected: float
@@ -101,12 +104,12 @@ def rates(bench: Bench, of: Set) -> list[Row]:
     stored = _stored(bench, of)
     sizes = (15, 30) if bench.quick else (*REPORTED, *IMAGES[of.name])
     cells: dict[tuple[int, float], list[Draw]] = {}
-    with ThreadPoolExecutor(bench.threads) as pool:
-        for n in sizes:
-            draws = 3 if bench.quick else DRAWS_REPORTED if n in REPORTED else DRAWS
-            for draw in range(draws):
-                for rate, found in _draw(stored, n, draw, pool.map).items():
-                    cells.setdefault((n, rate), []).append(found)
+    drawn = [(n, draw) for n in sizes for draw in range(3 if bench.quick else DRAWS_OF.get(n, DRAWS))]
+    spawn = get_context("spawn")
+    with spawn.Pool(bench.threads, _begin, (of, bench.quick)) as pool:
+        for (n, _), at_rates in zip(drawn, pool.imap(_draw, drawn), strict=True):
+            for rate, found in at_rates.items():
+                cells.setdefault((n, rate), []).append(found)
     bench.say(
         f"{of.name}: {len(stored.good)} good images, of which n are drawn and the others judged, with "
         f"{len(stored.defects)} defects; least rows {recipe_of(0).least_rows}"
@@ -117,8 +120,12 @@ def rates(bench: Bench, of: Set) -> list[Row]:
 
 
 def _said(n: int, rate: float, found: Sequence[Draw]) -> str:
-    rejected, splits = [draw.rejected for draw in found], _splits(found)
-    recall, split = fmean(draw.recall for draw in found), f"by a split {fmean(splits):.3f}" if splits else "no split"
+    rejected, beside = [draw.rejected for draw in found], _beside_split(found)
+    recall = fmean(draw.recall for draw in found)
+    split = "no split"
+    if beside:
+        split = f"{fmean(ours for ours, _ in beside):.3f} of {len(beside)} draws with a split, which rejects "
+        split += f"{fmean(theirs for _, theirs in beside):.3f}"
     return (
         f"  n {n:3}, aimed {rate:.4f}: {fmean(rejected):.4f} of good frames rejected (standard error "
         f"{_error(rejected):.4f}, worst {max(rejected):.3f}), {sum(draw.above for draw in found)} of {len(found)} "
@@ -134,9 +141,9 @@ def _rows(name: str, cells: dict[tuple[int, float], list[Draw]]) -> list[Row]:
     worst = max((limit(rate, found) for (_, rate), found in cells.items()), key=lambda pair: pair[0] / pair[1])
     above = max(fmean(draw.above for draw in found) for found in cells.values())
     recalls = [
-        (fmean(draw.recall for draw in found), fmean(splits) - LESS_RECALL)
+        (fmean(ours for ours, _ in beside), fmean(theirs for _, theirs in beside) - LESS_RECALL)
         for found in cells.values()
-        if (splits := _splits(found))
+        if (beside := _beside_split(found))
     ]
     recall = min(recalls, key=lambda pair: pair[0] - pair[1])
     return [
@@ -146,22 +153,34 @@ def _rows(name: str, cells: dict[tuple[int, float], list[Draw]]) -> list[Row]:
     ]
 
 
-def _splits(found: Sequence[Draw]) -> list[float]:
-    return [draw.split for draw in found if draw.split is not None]
+def _beside_split(found: Sequence[Draw]) -> list[tuple[float, float]]:
+    """Shares of defects rejected, ours and a split's, of the draws that have one."""
+    return [(draw.recall, draw.split) for draw in found if draw.split is not None]
 
 
 def _error(values: Sequence[float]) -> float:
     return stdev(values) / math.sqrt(len(values))
 
 
-def _draw(stored: Stored, n: int, draw: int, spread: Callable[..., Iterator[float]]) -> dict[float, Draw]:
-    """One draw of n good images, at every rate that they can aim at."""
+def _begin(of: Set, quick: bool) -> None:
+    """Prepare a process that makes draws, on one core."""
+    torch.set_num_threads(1)
+    _here.append(_stored(Bench(console=Console(), quick=quick), of))
+
+
+_here: list[Stored] = []
+"""What the draws of this process are made of."""
+
+
+def _draw(which: tuple[int, int]) -> dict[float, Draw]:
+    """One draw of n good images, by its number, at every rate that they can aim at."""
+    (stored,), (n, draw) = _here, which
     order = np.random.default_rng((n, draw)).permutation(len(stored.good))
     used, left = order[:n], stored.good[order[n:]]
     recipe = recipe_of(draw)
     scores, union = by_folds(stored, used, recipe)
     judge = _judge(union, stored.scale, recipe)
-    good, defects = (np.fromiter(spread(judge, frames), np.float64) for frames in (left, stored.defects))
+    good, defects = judge(left), judge(stored.defects)
     found = {}
     for rate in sorted({rate for rate in AIMED if rate >= lowest_rate(n)} | {lowest_rate(n)}, reverse=True):
         threshold = calibrate(scores, rate).threshold
@@ -170,7 +189,7 @@ def _draw(stored: Stored, n: int, draw: int, spread: Callable[..., Iterator[floa
             rejected=rejected / len(left),
             above=rejected > betabinom(len(left), n + 1 - k, k).ppf(UPPER),
             recall=float((defects > threshold).mean()),
-            split=_split_recall(stored, used, recipe, rate, spread),
+            split=_split_recall(stored, used, recipe, rate) if draw < SPLITS else None,
         )
     return found
 
@@ -183,18 +202,15 @@ def by_folds(stored: Stored, used: NDArray[np.int64], recipe: Recipe) -> tuple[S
     return score_by_other_folds(images, union, plan, reading, lambda _name, _patches: None), union
 
 
-def _split_recall(
-    stored: Stored, used: NDArray[np.int64], recipe: Recipe, rate: float, spread: Callable[..., Iterator[float]]
-) -> float | None:
+def _split_recall(stored: Stored, used: NDArray[np.int64], recipe: Recipe, rate: float) -> float | None:
     """The share of defects rejected where as many images are held out as the rate wants; None: none would be left."""
     held = frames_needed(rate)
     if held >= len(used):
         return None
     _, union = _fitted(stored, used[held:], plan_split(len(used) - held, range(held), recipe), recipe)
     judge = _judge(union, stored.scale, recipe)
-    scores = np.fromiter(spread(judge, stored.good[used[:held]]), np.float64)
-    defects = np.fromiter(spread(judge, stored.defects), np.float64)
-    return float((defects > calibrate(scores, rate).threshold).mean())
+    threshold = calibrate(judge(stored.good[used[:held]]), rate).threshold
+    return float((judge(stored.defects) > threshold).mean())
 
 
 def _fitted(stored: Stored, used: NDArray[np.int64], plan: Plan, recipe: Recipe) -> tuple[EmbeddedImages, Union]:
@@ -210,12 +226,12 @@ def _fitted(stored: Stored, used: NDArray[np.int64], plan: Plan, recipe: Recipe)
         return images, union_of(images, stages.choose(images, Path(folder)))
 
 
-def _judge(union: Union, scale: float, recipe: Recipe) -> Callable[[NDArray[np.float32]], float]:
-    """Scores a frame, float32 (P, D), as the inspector does."""
+def _judge(union: Union, scale: float, recipe: Recipe) -> Callable[[NDArray[np.float32]], Scores]:
+    """Scores frames, float32 (F, P, D), as the inspector does."""
     rows = dequantise(union.rows, scale)
-    index = make_search("auto", rows)
+    index = make_search("pruned", rows)
     scorer = Scorer(rows, index, recipe.neighbours, recipe.score_patches)
-    return lambda frame: score_of(index, scorer, [frame]).value
+    return lambda frames: np.array([score_of(index, scorer, [frame]).value for frame in frames])
 
 
 def recipe_of(seed: int) -> Recipe:

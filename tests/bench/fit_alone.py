@@ -19,7 +19,7 @@ from patchline.engine.recipe import Recipe
 RECIPE = Recipe(
     name="cost", backbone=EFFICIENTNET_LITE0, image_size_px=(224, 224), coreset_fraction=0.01, false_reject_rate=0.05
 )
-WARM_UP = 24
+WARM_UP = 64
 """Images of the fit before: it loads libraries, and measures what runs the network best."""
 
 
