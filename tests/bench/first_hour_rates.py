@@ -108,8 +108,8 @@ def rates(bench: Bench, of: Set) -> list[Row]:
     spawn = get_context("spawn")
     with spawn.Pool(bench.threads, _begin, (of, bench.quick)) as pool:
         for (n, _), at_rates in zip(drawn, pool.imap(_draw, drawn), strict=True):
-            for rate, found in at_rates.items():
-                cells.setdefault((n, rate), []).append(found)
+            for rate, one in at_rates.items():
+                cells.setdefault((n, rate), []).append(one)
     bench.say(
         f"{of.name}: {len(stored.good)} good images, of which n are drawn and the others judged, with "
         f"{len(stored.defects)} defects; least rows {recipe_of(0).least_rows}"

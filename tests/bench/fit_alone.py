@@ -8,14 +8,16 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from patchline.engine.features.weights import EFFICIENTNET_LITE0
-from patchline.engine.fitting import fit as fitting
 from patchline.engine.recipe import Recipe
+
+fitting: Any = import_module("patchline.engine.fitting.fit")
 
 RECIPE = Recipe(
     name="cost", backbone=EFFICIENTNET_LITE0, image_size_px=(224, 224), coreset_fraction=0.01, false_reject_rate=0.05

@@ -15,8 +15,8 @@ ENLARGED = 3
 """The defects are those of the demo's web, whose cameras look closer: a third of their size is small at 224 px."""
 CELL_PX = 240
 """Side of the place for a defect, in pixels of the enlarged image."""
-MARGIN = 1 / 6
-"""Of a side, where no place lies: the part may end before the image does."""
+MARGIN_PX = 112
+"""At the edges of that image no place lies: the part may end before the image does."""
 CONTRAST = 0.3
 
 
@@ -37,7 +37,8 @@ def planted(path: Path, kind: Kind, seed: int) -> Image:
     before = prepare(np.asarray(pixels, dtype=np.uint8), (height, width))
     after = before.copy()
     rng = np.random.default_rng(seed)
-    top, left = (int(rng.integers(side * MARGIN, side * (1 - MARGIN) - CELL_PX)) for side in (height, width))
+    top, left = (int(rng.integers(MARGIN_PX, side - MARGIN_PX - CELL_PX)) for side in (height, width))
     plant(after, kind, CONTRAST, (top, left, CELL_PX, CELL_PX), rng)
     change = cv2.resize(after.astype(np.float32) - before, SIZE_PX[::-1], interpolation=cv2.INTER_AREA)
-    return np.clip(np.rint(read(path) + change), 0, 255).astype(np.uint8)
+    result: Image = np.clip(np.rint(read(path) + change), 0, 255).astype(np.uint8)
+    return result
