@@ -104,18 +104,19 @@ def rates(bench: Bench, of: Set) -> list[Row]:
     stored = _stored(bench, of)
     sizes = (15, 30) if bench.quick else (*REPORTED, *IMAGES[of.name])
     cells: dict[tuple[int, float], list[Draw]] = {}
-    drawn = [(n, draw) for n in sizes for draw in range(3 if bench.quick else DRAWS_OF.get(n, DRAWS))]
-    spawn = get_context("spawn")
-    with spawn.Pool(bench.threads, _begin, (of, bench.quick)) as pool:
-        for (n, _), at_rates in zip(drawn, pool.imap(_draw, drawn), strict=True):
-            for rate, one in at_rates.items():
-                cells.setdefault((n, rate), []).append(one)
     bench.say(
         f"{of.name}: {len(stored.good)} good images, of which n are drawn and the others judged, with "
         f"{len(stored.defects)} defects; least rows {recipe_of(0).least_rows}"
     )
-    for (n, rate), found in cells.items():
-        bench.say(_said(n, rate, found))
+    with get_context("spawn").Pool(bench.threads, _begin, (of, bench.quick)) as pool:
+        for n in sizes:
+            draws = range(3 if bench.quick else DRAWS_OF.get(n, DRAWS))
+            for at_rates in pool.imap(_draw, [(n, draw) for draw in draws]):
+                for rate, one in at_rates.items():
+                    cells.setdefault((n, rate), []).append(one)
+            for (size, rate), found in cells.items():
+                if size == n:
+                    bench.say(_said(n, rate, found))
     return _rows(of.name, {cell: found for cell, found in cells.items() if cell[0] not in REPORTED})
 
 
