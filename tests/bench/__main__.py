@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -35,6 +36,9 @@ FIGURES = {
     "calibration": "calibration:calibration",
     "contamination": "contamination:contamination",
     "contamination_tile": "contamination:contamination_tile",
+    "first_hour": "first_hour:first_hour",
+    "fit_cost": "fit_cost:fit_cost",
+    "calibrated_update": "calibrated_update:calibrated_update",
     "pipeline": "pipeline:pipeline",
     "exactly_once": "pipeline:exactly_once",
     "stream": "stream_alone:stream",
@@ -54,6 +58,7 @@ def main() -> int:
     parser.add_argument("figures", nargs="*", metavar="FIGURE", help=f"one of {', '.join(FIGURES)}; default: all")
     parser.add_argument("--repeats", type=int, default=5, help="how often each side runs (default 5)")
     parser.add_argument("--quick", action="store_true", help="less work, to try the harness: figures mean nothing")
+    parser.add_argument("--before", type=Path, metavar="DIR", help="a checkout of an earlier version, for `fit_cost`")
     options = parser.parse_args()
     if unknown := sorted(set(options.figures) - FIGURES.keys()):
         parser.error(f"no figure {', '.join(unknown)}: expected {', '.join(FIGURES)}")
@@ -65,7 +70,9 @@ def main() -> int:
     console = Console()
     console.width = max(console.width, 120)
     processor = played.play_along()
-    bench = Bench(console=console, repeats=options.repeats, quick=options.quick, processor=processor)
+    bench = Bench(
+        console=console, repeats=options.repeats, quick=options.quick, processor=processor, before=options.before
+    )
     bench.say(f"{processor}; {bench.threads} threads, Python {platform.python_version()}, torch {torch.__version__}")
     if said := played.stated():
         bench.say(said)

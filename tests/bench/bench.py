@@ -23,12 +23,16 @@ class FigureUnavailableError(Exception):
 
 @dataclass
 class Bench:
-    """One run of the bench. `repeats` is how often each side runs; `quick` asks for less work, to try the harness."""
+    """One run of the bench. `repeats` is how often each side runs; `quick` asks for less work, to try the harness.
+
+    `before` is a checkout of an earlier version, which some figures compare with.
+    """
 
     console: Console
     repeats: int = 5
     quick: bool = False
     processor: Processor = field(default_factory=this_processor)
+    before: Path | None = None
     _stack: ExitStack = field(default_factory=ExitStack)
 
     @property

@@ -29,6 +29,10 @@ from tests.services.kafka import KafkaBroker
 
 RECIPE = "tile"
 FRAME_BYTES = 2**20
+FITTED = 360
+"""Tiles of the bank, beside those that `fitted_paths` sets aside: by folds as many calibrate as ever do
+(`fitting.folds.MOST_CALIBRATED`).
+"""
 WAITING = 64
 """Frames for each worker that wait or are in flight while capacity is measured: some batches, and a commit of them."""
 
@@ -110,7 +114,7 @@ class LearningLine:
 @asynccontextmanager
 async def learning_line(bench: Bench, *, workers: int) -> AsyncIterator[tuple[LearningLine, AIOKafkaProducer]]:
     """A fitted bank of about 3,000 rows, a broker, and workers that take frames."""
-    fitted, held = fitted_paths(bench, "magnetic_tile")
+    fitted, held = fitted_paths(bench, "magnetic_tile", FITTED)
     bank = _bank(bench, fitted + held)
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="learning-", dir=bench.build)))
@@ -138,7 +142,7 @@ async def learning_line(bench: Bench, *, workers: int) -> AsyncIterator[tuple[Le
 
 def _bank(bench: Bench, paths: list[Path]) -> Path:
     """A bank fitted to these images, made once and kept; what learns from it takes a copy."""
-    options = ["--backbone", "efficientnet_lite0", "--coreset", "0.02", "--false-reject-rate", "0.05"]
+    options = ["--backbone", "efficientnet_lite0"]
     what = "|".join([*options, *map(str, paths)])
     kept = bench.build / f"learning-bank-{hashlib.sha256(what.encode()).hexdigest()[:12]}"
     if not kept.exists():

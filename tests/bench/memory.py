@@ -8,16 +8,14 @@ import json
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
 from tests.bench import workload
 from tests.bench.bench import Bench, FigureUnavailableError
 from tests.bench.peer import REPOSITORY
+from tests.bench.private_memory import PrivateMemory
 from tests.bench.row import Row, from_values
 
 IMAGES = 2000
@@ -29,7 +27,7 @@ def memory(bench: Bench) -> list[Row]:
     """Peak private memory, in GiB, and beside it peak resident memory."""
     count = 100 if bench.quick else IMAGES
     frames = bench.build / f"frames-{count}.npy"
-    sources = _write_frames(bench, count)
+    sources = write_frames(bench, count)
     weights = workload.efficientnet_lite0()
     state = workload.state_file(bench, weights)
     bench.say(
@@ -41,7 +39,7 @@ def memory(bench: Bench) -> list[Row]:
         f"files, {frames.stat().st_size / 2**30:.2f} GiB of frames among them on both sides"
     )
     ours, our_private = _ours(frames)
-    with bench.new_peer() as peer, _Private(peer.pid) as watched:
+    with bench.new_peer() as peer, PrivateMemory(peer.pid) as watched:
         before = peer.ask("memory")
         peer.ask(
             "load_model",
@@ -71,41 +69,11 @@ def memory(bench: Bench) -> list[Row]:
     ]
 
 
-class _Private:
-    """Watches the private memory of a process from outside until the context is left, or the process has ended."""
-
-    def __init__(self, pid: int) -> None:
-        self.peak_bytes = 0
-        self._status = Path(f"/proc/{pid}/status")
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._done.wait(0.01):
-            try:
-                status = self._status.read_text().split()
-            except (FileNotFoundError, ProcessLookupError):
-                return
-            if "RssAnon:" not in status:  # it has ended, and its memory is gone
-                return
-            self.peak_bytes = max(self.peak_bytes, int(status[status.index("RssAnon:") + 1]) * 1024)
-
-
 def _ours(frames: Path) -> tuple[dict[str, float], int]:
     """What the worker says, and its peak of private memory."""
     command = [sys.executable, "-m", "tests.bench.fit_worker", os.fspath(frames), str(FRACTION)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
-    with process, _Private(process.pid) as watched:
+    with process, PrivateMemory(process.pid) as watched:
         printed, _ = process.communicate()
     if process.returncode:
         raise FigureUnavailableError(f"the fit ended with {process.returncode}")
@@ -113,7 +81,7 @@ def _ours(frames: Path) -> tuple[dict[str, float], int]:
     return said, watched.peak_bytes
 
 
-def _write_frames(bench: Bench, count: int) -> int:
+def write_frames(bench: Bench, count: int) -> int:
     """Write `count` different images, uint8 (N, H, W, 3), and return how many files they come from."""
     path = bench.build / f"frames-{count}.npy"
     sources = sorted((bench.data / "magnetic_tile" / "train" / "good").iterdir())

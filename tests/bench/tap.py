@@ -57,6 +57,8 @@ async def _tap(bench: Bench, *, taps: int, workers: int) -> list[Row]:
             seconds.append(await line.active(reply.generation.number) - at)
         load.cancel()
     p50, p99 = np.percentile(seconds, [50, 99])
+    slowest = sorted(range(taps), key=lambda tap: -seconds[tap])[:5]
+    bench.say("slowest: " + ", ".join(f"tap {tap} with {added[tap]} rows {seconds[tap]:.3f} s" for tap in slowest))
     bench.say(
         f"{taps} taps, {sum(added)} rows: median {p50:.3f} s, p99 {p99:.3f} s, worst {max(seconds):.3f} s; "
         f"judged by it where it was learned after {np.median(answered):.3f} s"
