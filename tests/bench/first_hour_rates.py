@@ -10,6 +10,7 @@ scores would in 97.5 % of draws: beta-binomial of the frames judged, the upper e
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -23,13 +24,15 @@ from numpy.typing import NDArray
 from rich.console import Console
 from scipy.stats import betabinom
 
-from patchline.engine.bank.calibration import calibrate, frames_needed, lowest_rate, rank_of_groups
+from patchline.engine.bank.calibration import calibrate
+from patchline.engine.bank.rates import frames_needed, lowest_rate, rank_of_groups
 from patchline.engine.features.extractor import FeatureExtractor, load_backbone
 from patchline.engine.features.tiling import TiledExtractor
 from patchline.engine.features.weights import EFFICIENTNET_LITE0, pinned
 from patchline.engine.fitting.folds import Plan, plan_folds, plan_split
 from patchline.engine.fitting.reading import Reading
 from patchline.engine.fitting.scratch import EmbeddingFile
+from patchline.engine.fitting.setting_aside import settle
 from patchline.engine.fitting.stages import EmbeddedImages, FitStages, ignore_progress
 from patchline.engine.fitting.union import Union, score_by_other_folds, union_of
 from patchline.engine.inspection.judge import score_of
@@ -179,12 +182,12 @@ def _draw(which: tuple[int, int]) -> dict[float, Draw]:
     order = np.random.default_rng((n, draw)).permutation(len(stored.good))
     used, left = order[:n], stored.good[order[n:]]
     recipe = recipe_of(draw)
-    scores, union = by_folds(stored, used, recipe)
+    scores, set_aside, union = by_folds(stored, used, recipe)
     judge = _judge(union, stored.scale, recipe)
     good, defects = judge(left), judge(stored.defects)
     found = {}
     for rate in sorted({rate for rate in AIMED if rate >= lowest_rate(n)} | {lowest_rate(n)}, reverse=True):
-        threshold = calibrate(scores, rate).threshold
+        threshold = calibrate(scores, rate, set_aside=set_aside).threshold
         rejected, k = int((good > threshold).sum()), rank_of_groups(n, rate)
         found[rate] = Draw(
             rejected=rejected / len(left),
@@ -195,12 +198,12 @@ def _draw(which: tuple[int, int]) -> dict[float, Draw]:
     return found
 
 
-def by_folds(stored: Stored, used: NDArray[np.int64], recipe: Recipe) -> tuple[Scores, Union]:
-    """Scores of the images without their own folds, and the bank of all."""
-    plan = plan_folds(range(len(used)), recipe)
-    images, union = _fitted(stored, used, plan, recipe)
-    reading = Reading(recipe, ignore_progress)
-    return score_by_other_folds(images, union, plan, reading, lambda _name, _patches: None), union
+def by_folds(stored: Stored, used: NDArray[np.int64], recipe: Recipe) -> tuple[Scores, int, Union]:
+    """Scores of the images without their own folds, how many others were set aside, and the bank of the former."""
+    with ExitStack() as files:
+        plan, images, union = _fitted(stored, used, plan_folds(range(len(used)), recipe), recipe, files)
+        scores = score_by_other_folds(images, union, plan, plan.calibrated, Reading(recipe, ignore_progress))
+    return scores, plan.counted_groups, union
 
 
 def _split_recall(stored: Stored, used: NDArray[np.int64], recipe: Recipe, rate: float) -> float | None:
@@ -208,23 +211,27 @@ def _split_recall(stored: Stored, used: NDArray[np.int64], recipe: Recipe, rate:
     held = frames_needed(rate)
     if held >= len(used):
         return None
-    _, union = _fitted(stored, used[held:], plan_split(len(used) - held, range(held), recipe), recipe)
+    with ExitStack() as files:
+        *_, union = _fitted(stored, used[held:], plan_split(len(used) - held, range(held), recipe), recipe, files)
     judge = _judge(union, stored.scale, recipe)
     threshold = calibrate(judge(stored.good[used[:held]]), rate).threshold
     return float((judge(stored.defects) > threshold).mean())
 
 
-def _fitted(stored: Stored, used: NDArray[np.int64], plan: Plan, recipe: Recipe) -> tuple[EmbeddedImages, Union]:
+def _fitted(
+    stored: Stored, used: NDArray[np.int64], plan: Plan, recipe: Recipe, files: ExitStack
+) -> tuple[Plan, EmbeddedImages, Union]:
     positions: list[list[int]] = [[] for _ in range(plan.folds)]
     for position, fold in enumerate(plan.fold_of):
         positions[fold].append(position)
-    files = [InMemory(np.concatenate(stored.rows[used[own]]), stored.scale) for own in positions]
+    in_memory = [InMemory(np.concatenate(stored.rows[used[own]]), stored.scale) for own in positions]
     names = [str(number) for number in used]
-    images = EmbeddedImages(cast(list[EmbeddingFile], files), stored.grid, names, positions)
+    images = EmbeddedImages(cast(list[EmbeddingFile], in_memory), stored.grid, names, positions)
     tiled = TiledExtractor(recipe, stored.extractor)
     stages = FitStages(recipe, stored.extractor, tiled, Reading(recipe, ignore_progress))
-    with TemporaryDirectory() as folder:
-        return images, union_of(images, stages.choose(images, Path(folder)))
+    folder = Path(files.enter_context(TemporaryDirectory()))
+    settled = settle(stages, recipe, plan, images, files, folder, leave_out=False, trusted=())
+    return settled.plan, settled.embedded, union_of(settled.embedded, settled.coresets)
 
 
 def _judge(union: Union, scale: float, recipe: Recipe) -> Callable[[NDArray[np.float32]], Scores]:

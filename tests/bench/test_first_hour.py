@@ -56,6 +56,6 @@ def test_draws_take_the_steps_of_a_fit() -> None:
     good = extractor.embed(images)[0].numpy()
     rows = quantise(good.reshape(-1, good.shape[2]), report.bank.scale).reshape(good.shape)
     stored = Stored(good, good, rows, report.bank.scale, report.bank.grid, extractor)
-    scores, union = by_folds(stored, np.arange(6), recipe)
+    scores, set_aside, union = by_folds(stored, np.arange(6), recipe)
     np.testing.assert_allclose(np.sort(scores), report.bank.calibration.scores, rtol=1e-4)
-    assert len(union.rows) == report.rows
+    assert (len(union.rows), set_aside) == (report.rows, report.bank.calibration.set_aside)
