@@ -9,7 +9,7 @@ from PIL import Image as PillowImage
 from tests.ops.conftest import FIT as FEW_ROWS
 from tests.ops.conftest import patchline, texture, write_images
 
-FIT = (*FEW_ROWS, "--coreset", "0.1")
+FIT = (*FEW_ROWS, "--coreset", "0.1", "--name", "part")
 """What is odd is told by the rows of the folds: several an image."""
 COUNT = 24
 
