@@ -127,7 +127,7 @@ def fit(
             names what it has stored. By default they wait with the bank (`MemoryBank.calibration_patches`), on a
             temporary file that lasts as long as it does, for `save_bank` to store them.
         exclude: names of images that leave the fit before anything is dealt; `all` are those that look contaminated,
-            and the bank is then fitted to the others.
+            and the bank is then fitted to the others, at the scale of all.
         trusted: names of images that are good, and never set aside; `all` are all.
 
     Returns:

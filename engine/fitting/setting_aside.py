@@ -2,7 +2,8 @@
 
 `fitting.contamination` says which they are. To set them aside, the coresets of their folds are chosen again without
 their patches, in the same folds: the bank is the union of the coresets of the images that stay. To leave them out, the
-others are dealt anew, as if they alone had been given, and looked at again, until nothing more is found.
+others are dealt anew, as if they alone had been given, and looked at again, until nothing more is found; only the scale
+of the stored integers stays that of all images.
 """
 
 from collections.abc import Collection, Sequence
