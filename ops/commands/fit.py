@@ -18,11 +18,11 @@ from patchline.ops.commands._backbone import (
 )
 from patchline.ops.commands._options import examples
 from patchline.ops.errors import InputError
+from patchline.ops.offline.fit_options import check_numbers, parse_size, tiles
 from patchline.ops.settings.locations import is_url, last_name
 
 if TYPE_CHECKING:
     from patchline.engine.fitting.fit import FitReport
-    from patchline.engine.recipe import Tiling
 
 FIT_EXAMPLES = examples(
     "patchline fit images/bottle/train/good --out banks/bottle",
@@ -202,18 +202,10 @@ def fit(
     if not is_url(out) and Path(out).is_file():
         raise InputError(f"{out}: is a file; expected a folder, or a name for a new one")
     height, width = parse_size(size)
-    tiling = _tiling(tile, overlap)
-    if projection is not None and projection < 1:
-        raise InputError(f"--projection: {projection}; expected 1 or more dimensions, such as 128")
-    if least_rows < 0:
-        raise InputError(f"--least-rows: {least_rows}; expected 0 or more rows, such as 1500")
-    for option, value in (("--coreset", coreset), ("--false-reject-rate", false_reject_rate)):
-        if not 0 < value < 1 and not (option == "--coreset" and value == 1):
-            raise InputError(f"{option}: {value:g}; expected a share above 0 and below 1, such as 0.01")
-
+    tiling = tiles(tile, overlap)
+    check_numbers(coreset, least_rows, projection, false_reject_rate)
     if scratch is not None and not scratch.is_dir():
         raise InputError(f"--scratch: {scratch}: no such folder")
-
     from patchline.ops.offline.image_folder import choose_images, without
 
     good = without(choose_images(images, recursive=recursive), exclude or (), keep or ())
@@ -306,27 +298,3 @@ def fit(
         typer.echo(f"Not taken: {why}", err=True)
     for warning in fit_warnings(fitted.figures, out, calibration, sys.argv[1:]):
         typer.echo(f"Warning: {warning}", err=True)
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """`224` or `320x224` (H x W) as (H, W); raises InputError."""
-    parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.isdecimal() for part in parts) or not all(32 <= int(p) <= 4096 for p in parts):
-        raise InputError(f"--size: {text!r}; expected pixels from 32 to 4096, one number or HEIGHTxWIDTH")
-    return int(parts[0]), int(parts[-1])
-
-
-def _tiling(tile: int | None, overlap: int | None) -> "Tiling | None":
-    """The tiles that were asked for; how they fit the backbone is the engine's to say."""
-    from patchline.engine.recipe import Tiling
-
-    if tile is None:
-        if overlap is not None:
-            raise InputError(f"--overlap: {overlap}; tiles overlap only where there are some: give --tile")
-        return None
-    if tile < 32:
-        raise InputError(f"--tile: {tile}; expected 32 pixels or more, such as 512")
-    overlap = tile // 4 if overlap is None else overlap
-    if not 0 <= overlap <= tile // 2:
-        raise InputError(f"--overlap: {overlap}; expected pixels from 0 to {tile // 2}, half of --tile")
-    return Tiling(tile_px=tile, overlap_px=overlap)

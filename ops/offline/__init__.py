@@ -7,7 +7,7 @@
 | `first_look` | every image read once before a fit: sizes, greys, copies |
 | `findings` | what a first look tells, and what it refuses |
 | `name_groups` | images that belong together by their names |
-| `fit_report` | what a fit has made, as a table |
+| `fit_options` | sizes, tiles and shares as a person writes them |
 | `mvtec` | the layout of a labelled data set: what is learned from, and what is judged by, with its masks |
 | `best_f1` | the threshold of an evaluation's best F1, and whether it is this bank's |
 | `evaluation` | scores and figures of a data set by a bank |
