@@ -1,6 +1,7 @@
 """What a demo inspects: the simulated line, a folder of the user's images, or the user's camera."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from time import monotonic
 
 import numpy as np
 
+from patchline.engine.bank.rates import lowest_rate
 from patchline.engine.features.weights import preset
 from patchline.engine.recipe import Recipe
 from patchline.engine.types import Image
@@ -28,8 +30,8 @@ from patchline.stream.support.redaction import redact_url
 BACKBONE = "efficientnet_lite0"
 FIT_FRAMES = 96
 FEWEST_IMAGES = 10
-SHARES = (0.4, 0.3)
-"""Of the user's images: for the fit, for calibration; the rest is the stream."""
+FITTED = 0.7
+"""Share of the user's images that the fit takes; the rest is the stream."""
 OWN = "own"
 __all__ = ["MATERIALS", "Feed", "Job", "own_images", "own_stream", "simulated"]
 
@@ -38,13 +40,17 @@ NamedImages = Iterable[tuple[str, Image]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One recipe to fit: its good images and those to calibrate on."""
+    """One recipe to fit: its good images, and those to calibrate on; None: by the former, in folds.
+
+    `groups` are those of the good images; None: each is its own.
+    """
 
     recipe: Recipe
     good: NamedImages
     good_count: int
-    calibration: NamedImages
-    calibration_count: int
+    groups: Sequence[int] | None = None
+    calibration: NamedImages | None = None
+    calibration_count: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,14 +121,14 @@ def simulated(
 
 
 def own_images(folder: Path, *, frames: int | None, rate: float, seed: int, false_reject_rate: float) -> Feed:
-    """The user's good images: some to fit, some to calibrate, the rest streamed once.
+    """The user's good images: most are fitted, the rest is streamed once.
 
     Args:
         folder: searched for images, its subfolders too.
         frames: how many of the rest are streamed; None: all.
         rate: frames a second; 0: as fast as they are taken.
         seed: of the order in which images are shared out, and of the fit.
-        false_reject_rate: asked for; where the calibration images cannot promise it, the least that they can is taken.
+        false_reject_rate: asked for; where the images cannot aim at it, the least that they can is taken.
 
     Raises:
         InputError: the folder holds fewer than `FEWEST_IMAGES`.
@@ -131,21 +137,23 @@ def own_images(folder: Path, *, frames: int | None, rate: float, seed: int, fals
     if len(paths) < FEWEST_IMAGES:
         raise InputError(f"{folder}: found {len(paths)} images, expected at least {FEWEST_IMAGES} of good parts")
     order = [paths[index] for index in np.random.default_rng(seed).permutation(len(paths))]
-    first, second = (round(len(paths) * share) for share in (SHARES[0], sum(SHARES)))
-    good, calibration, rest = order[:first], order[first:second], order[second:]
+    fitted = round(len(paths) * FITTED)
+    good, rest = order[:fitted], order[fitted:]
     rest = rest if frames is None else rest[:frames]
-    promised = max(false_reject_rate, ceil(1e4 / (len(calibration) + 1)) / 1e4)
-    remarks = [f"{len(good)} images to fit, {len(calibration)} to calibrate, {len(rest)} to inspect."]
-    if promised > false_reject_rate:
-        remarks.append(
-            f"{len(calibration)} calibration images can promise a false-reject rate of {promised:.2%} at best."
-        )
+    groups = _alike(path.read_bytes() for path in good)
+    images = (
+        f"{len(good)} images"
+        if max(groups) + 1 == len(good)
+        else f"{len(good)} images, {max(groups) + 1} of them different,"
+    )
+    remarks = [f"{images} to fit, {len(rest)} to inspect."]
+    if (lowest := lowest_rate(max(groups) + 1)) > false_reject_rate:
+        remarks.append(f"They can aim at a false-reject rate of {lowest:.2%} at best.")
     job = Job(
-        recipe=_own_recipe(promised, seed),
+        recipe=_own_recipe(false_reject_rate, seed),
         good=((utf8_name(path.name), load_image(path)) for path in good),
         good_count=len(good),
-        calibration=((utf8_name(path.name), load_image(path)) for path in calibration),
-        calibration_count=len(calibration),
+        groups=groups,
     )
     return Feed(
         heading=f"Images of {utf8_name(folder.name)}",
@@ -173,8 +181,7 @@ async def own_stream(
         InputError: the stream ends before enough frames came.
     """
     camera = CameraConfig(name=OWN, recipe=OWN, url=url)
-    calibration = _calibration_frames(false_reject_rate)
-    wanted = FIT_FRAMES + calibration
+    wanted = FIT_FRAMES + _calibration_frames(false_reject_rate)
     tell(f"Taking the first {wanted} frames of {redact_url(url)} for good parts.")
     source = VideoSource(camera)
     await source.open()
@@ -193,10 +200,9 @@ async def own_stream(
         )
     job = Job(
         recipe=_own_recipe(false_reject_rate, seed),
-        good=taken[:FIT_FRAMES],
-        good_count=FIT_FRAMES,
-        calibration=taken[FIT_FRAMES:],
-        calibration_count=calibration,
+        good=taken,
+        good_count=wanted,
+        groups=_alike(image.tobytes() for _, image in taken),
     )
     return Feed(
         heading="Your camera" if camera.is_live else "Your video",
@@ -214,6 +220,12 @@ async def own_stream(
 def _calibration_frames(false_reject_rate: float) -> int:
     """Twice as many as the rate needs at least, so that the threshold is not the highest score of all."""
     return ceil(2 / false_reject_rate) - 1
+
+
+def _alike(contents: Iterable[bytes]) -> list[int]:
+    """Group numbers of what is equal byte by byte: a camera that stands still, a clip that begins anew."""
+    numbers: dict[bytes, int] = {}
+    return [numbers.setdefault(hashlib.sha256(content).digest(), len(numbers)) for content in contents]
 
 
 def _own_recipe(false_reject_rate: float, seed: int) -> Recipe:

@@ -173,6 +173,7 @@ async def _fit_all(feed: Feed, board: Board, console: Console, folder: Path) -> 
                 fit,
                 job.good,
                 job.recipe,
+                groups=job.groups,
                 calibration=job.calibration,
                 progress=report,
                 created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -45,7 +45,7 @@ def fit_banks(
             typer.echo(f"{name}: a bank is there")
             continue
         store = GenerationStore(folder / name)
-        report = fit(job.good, job.recipe, calibration=job.calibration, keep=store.keep)
+        report = fit(job.good, job.recipe, groups=job.groups, calibration=job.calibration, keep=store.keep)
         save_bank(report.bank, folder / name, report.calibration)
         typer.echo(f"{name}: {report.rows} rows, threshold {report.threshold:.4g}; {report.promise}")
 
