@@ -141,13 +141,10 @@ def own_images(folder: Path, *, frames: int | None, rate: float, seed: int, fals
     good, rest = order[:fitted], order[fitted:]
     rest = rest if frames is None else rest[:frames]
     groups = _alike(path.read_bytes() for path in good)
-    images = (
-        f"{len(good)} images"
-        if max(groups) + 1 == len(good)
-        else f"{len(good)} images, {max(groups) + 1} of them different,"
-    )
-    remarks = [f"{images} to fit, {len(rest)} to inspect."]
-    if (lowest := lowest_rate(max(groups) + 1)) > false_reject_rate:
+    different = max(groups) + 1
+    copies = "" if different == len(good) else f" ({different} of them different)"
+    remarks = [f"{len(good)} images{copies} to fit, {len(rest)} to inspect."]
+    if (lowest := lowest_rate(different)) > false_reject_rate:
         remarks.append(f"They can aim at a false-reject rate of {lowest:.2%} at best.")
     job = Job(
         recipe=_own_recipe(false_reject_rate, seed),
