@@ -12,8 +12,8 @@ from patchline.engine.types import Doubles, Indices, Rows
 
 ROW_BLOCK = 2048
 """Rows compared at a time, as float64."""
-PATCH_BLOCK = 256
-"""Patches compared at a time, so that what one step leaves to the next stays in the cache."""
+PATCH_BLOCK, BLOCK_BOUNDS = 256, 2**16
+"""Patches compared at a time, or as many as have so many bounds: what one step leaves to the next stays in cache."""
 
 
 def sq_to_nearest(patches: Rows, rows: Rows, norms: Doubles | None = None) -> tuple[Doubles, Indices]:
@@ -121,12 +121,13 @@ class ScreenedRows:
         """
         limit = (sq - sq_patches + self._slack(patches.shape[1], sq_patches)).astype(np.float32)
         flat = []
-        for start in range(0, len(patches), PATCH_BLOCK):
-            queries = patches[start : start + PATCH_BLOCK].astype(np.float32)
+        step = max(PATCH_BLOCK, BLOCK_BOUNDS // len(self._rows))
+        for start in range(0, len(patches), step):
+            queries = patches[start : start + step].astype(np.float32)
             queries *= -2
             bounds = product(queries, self._floats.T)
             bounds += self._norms
-            near = np.flatnonzero(bounds <= limit[start : start + PATCH_BLOCK, None])
+            near = np.flatnonzero(bounds <= limit[start : start + step, None])
             flat.append(near + start * len(self._rows))
         patch_of, row_of = np.divmod(np.concatenate(flat) if flat else np.empty(0, np.int64), len(self._rows))
         return patch_of, row_of

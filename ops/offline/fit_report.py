@@ -10,6 +10,7 @@ from rich.text import Text
 from patchline.engine.bank.figures import Figures
 from patchline.engine.bank.rates import frames_needed
 from patchline.engine.fitting.fit import FitReport
+from patchline.engine.fitting.folds import MOST_CALIBRATED
 from patchline.ops.offline.findings import count_groups
 from patchline.ops.offline.image_folder import plural, printable, sample
 from patchline.ops.offline.look_first import share_of
@@ -120,13 +121,16 @@ def fit_warnings(figures: Figures, out: str, calibration: Path | None, arguments
             had = f"{figures.frames} good images in {figures.groups} groups"
         if figures.set_aside:
             had += f", {figures.set_aside} of them set aside"
-        more = needed - counted
         added = []
         if calibration is None:
             added = ["--calibration", "FOLDER"]
-            ways = f"{more} more than these, or {needed} further ones in FOLDER, for the threshold alone"
+            ways = f"{needed} further ones in FOLDER, for the threshold alone"
+            if needed <= MOST_CALIBRATED:
+                ways = f"{needed - counted} more than these, or {ways}"
+            else:
+                ways += f"; of those of the fit, {MOST_CALIBRATED} carry the threshold at most"
         else:
-            ways = f"{more} more in {calibration}"
+            ways = f"{needed - counted} more in {calibration}"
         yield (
             f"A FALSE-REJECT RATE OF {figures.asked:g} CANNOT BE AIMED AT with {had}: the threshold aims at "
             f"{figures.aimed:g}, the lowest that they can. {figures.asked:g} takes {needed} images: {ways}:\n"

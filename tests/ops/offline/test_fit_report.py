@@ -38,3 +38,10 @@ def test_a_rate_out_of_reach_comes_with_a_command() -> None:
     assert said.endswith("  patchline fit 'good parts' --out=banks/tile-0.01 --calibration more")
     grouped = replace(figures(0.0164, 0.01), frames=180)
     assert "with 180 good images in 60 groups" in next(fit_warnings(grouped, "banks/tile", None, ARGUMENTS))
+
+
+def test_a_rate_beyond_what_a_fits_own_images_carry_takes_further_ones() -> None:
+    """More images in the fit would not help, and are not asked for."""
+    said, _ = fit_warnings(figures(0.0164, 0.005), "banks/tile", None, ARGUMENTS)
+    assert "199 further ones in FOLDER, for the threshold alone; of those of the fit, 100 carry the threshold" in said
+    assert "more than these" not in said
