@@ -29,7 +29,7 @@ from patchline.engine.bank.rates import frames_needed, lowest_rate, rank_of_grou
 from patchline.engine.features.extractor import FeatureExtractor, load_backbone
 from patchline.engine.features.tiling import TiledExtractor
 from patchline.engine.features.weights import EFFICIENTNET_LITE0, pinned
-from patchline.engine.fitting.folds import Plan, plan_folds, plan_split
+from patchline.engine.fitting.folds import MOST_CALIBRATED, Plan, plan_folds, plan_split
 from patchline.engine.fitting.reading import Reading
 from patchline.engine.fitting.scratch import EmbeddingFile
 from patchline.engine.fitting.setting_aside import settle
@@ -185,13 +185,14 @@ def _draw(which: tuple[int, int]) -> dict[float, Draw]:
     scores, set_aside, union = by_folds(stored, used, recipe)
     judge = _judge(union, stored.scale, recipe)
     good, defects = judge(left), judge(stored.defects)
-    found = {}
-    for rate in sorted({rate for rate in AIMED if rate >= lowest_rate(n)} | {lowest_rate(n)}, reverse=True):
+    found, carry = {}, min(n, MOST_CALIBRATED)
+    lowest = lowest_rate(carry)
+    for rate in sorted({rate for rate in AIMED if rate >= lowest} | {lowest}, reverse=True):
         threshold = calibrate(scores, rate, set_aside=set_aside).threshold
-        rejected, k = int((good > threshold).sum()), rank_of_groups(n, rate)
+        rejected, k = int((good > threshold).sum()), rank_of_groups(carry, rate)
         found[rate] = Draw(
             rejected=rejected / len(left),
-            above=rejected > betabinom(len(left), n + 1 - k, k).ppf(UPPER),
+            above=rejected > betabinom(len(left), carry + 1 - k, k).ppf(UPPER),
             recall=float((defects > threshold).mean()),
             split=_split_recall(stored, used, recipe, rate) if draw < SPLITS else None,
         )
