@@ -163,7 +163,8 @@ def test_images_of_ones_own_are_fitted_and_streamed(tmp_path: Path) -> None:
     assert told["truth_known"] is False
     assert told["escapes"] is None
     assert "No truth is known" in output
-    assert "2.78%" in output  # what 35 images can aim at
+    assert "35 images to fit, 15 to inspect." in output
+    assert "aims to reject 0.05 of good frames" in output
 
 
 def gravel_video(path: Path, frames: int) -> None:
