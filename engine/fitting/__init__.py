@@ -6,7 +6,8 @@
   images, by their names. `oddest`: the images to look at first, each with its map.
 - `precision`: what less than float32 does to the scores of good images, measured before it is taken.
 - `lowest`: the least precision that holds, tried from int8 upwards.
-- `groups`: which images are copies of one picture, told by their `thumbnails`; neither file needs PyTorch.
+- `groups`: which images are copies of one picture, told by their `thumbnails`; `numbering` numbers them. None of
+  these files needs PyTorch.
 - `scratch`: the temporary files that keep memory bounded, however many images there are. `reading` brings images to the
   recipe's size, and refuses some; `prefetch`: they are read on a thread of their own while the backbone works.
 

@@ -64,7 +64,7 @@ def contaminated(
     if len(units) < FEWEST:
         return ()
     rows, row_unit = _rows_of(embedded, coresets, unit_of)
-    by_position = [patches for _, patches in sorted(_all_images(embedded), key=lambda item: item[0])]
+    by_position = [patches for _, patches in sorted(embedded.by_position().items())]
     total = len(by_position)
     references = np.unique(np.linspace(0, total - 1, min(REFERENCES, total)).astype(np.int64))
     columns, column_of = np.unique(unit_of[references], return_inverse=True)
@@ -105,10 +105,6 @@ def _rows_of(embedded: EmbeddedImages, coresets: Sequence[Coreset], unit_of: Ind
         rows.append(embedded.files[fold].rows()[indices])
         owners.append(unit_of[np.array(embedded.positions[fold])[indices // per_image]])
     return np.concatenate(rows), np.concatenate(owners)
-
-
-def _all_images(embedded: EmbeddedImages) -> list[tuple[int, Rows]]:
-    return [image for fold in range(len(embedded.files)) for image in embedded.images(fold)]
 
 
 def _to_groups(rows: Rows, images: Sequence[Rows], column_of: Indices, columns: int) -> Doubles:

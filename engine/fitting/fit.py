@@ -25,6 +25,7 @@ from patchline.engine.features.quantisation import processor
 from patchline.engine.features.tiling import TiledExtractor
 from patchline.engine.fitting.chosen import ALL, Chosen, stay
 from patchline.engine.fitting.folds import Plan, plan_folds, plan_split
+from patchline.engine.fitting.numbering import numbered
 from patchline.engine.fitting.oddest import OddImage, oddest
 from patchline.engine.fitting.precision import (
     PrecisionCheck,
@@ -259,8 +260,7 @@ def _each_its_own(groups: Sequence[int] | None, count: int, argument: str) -> Se
         return range(count)
     if len(groups) != count:
         raise EngineError(f"{argument}: found {len(groups)}, expected one for each of {count} images")
-    numbers: dict[int, int] = {}
-    return [numbers.setdefault(group, len(numbers)) for group in groups]
+    return numbered(groups)
 
 
 def _calibrated(scores: Doubles, plan: Plan, unproved: str) -> Calibration:

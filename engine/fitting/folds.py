@@ -36,7 +36,6 @@ class Plan:
     fold_of: tuple[int, ...]
     calibrated: tuple[int, ...]
     groups: tuple[int, ...]
-    group_count: int
     group_of: tuple[int, ...]
     rate: float
     set_aside: tuple[int, ...] = ()
@@ -58,6 +57,11 @@ class Plan:
             set_aside=tuple(sorted(aside)),
             counted=tuple(position for position in self.calibrated if position in aside),
         )
+
+    @property
+    def group_count(self) -> int:
+        """How many groups give rows, or were set aside."""
+        return len(set(self.group_of))
 
     @property
     def counted_groups(self) -> int:
@@ -94,7 +98,6 @@ def plan_folds(groups: Sequence[int], recipe: Recipe) -> Plan:
         fold_of=fold_of,
         calibrated=calibrated,
         groups=own_groups,
-        group_count=count,
         group_of=tuple(groups),
         rate=rate_in_reach(len(set(own_groups)), recipe.false_reject_rate),
     )
@@ -118,7 +121,6 @@ def plan_split(images: int, calibration_groups: Sequence[int], recipe: Recipe) -
         fold_of=(0,) * images,
         calibrated=(),
         groups=tuple(calibration_groups),
-        group_count=images,
         group_of=tuple(range(images)),
         rate=rate_in_reach(len(set(calibration_groups)), recipe.false_reject_rate),
     )

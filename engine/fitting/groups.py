@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from patchline.engine.fitting.numbering import numbered
 from patchline.engine.fitting.thumbnails import SIDE_PX, Thumbnail
 from patchline.engine.types import Doubles, Indices
 
@@ -173,6 +174,4 @@ def merge_groups(*partitions: Sequence[Hashable]) -> list[int]:
     ends: Indices = np.array(edges, dtype=np.int64).reshape(-1, 2)
     size = images + len(nodes)
     graph = coo_array((np.ones(len(ends)), (ends[:, 0], ends[:, 1])), shape=(size, size))
-    labels = connected_components(graph, directed=False)[1][:images]
-    numbers: dict[int, int] = {}
-    return [numbers.setdefault(int(label), len(numbers)) for label in labels]
+    return numbered(connected_components(graph, directed=False)[1][:images].tolist())

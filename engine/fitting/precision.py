@@ -2,10 +2,10 @@
 
 With int8, images of the fit show the range of each tensor first (`observe`). Once the bank is fitted, the same patches
 are kept in float32 too, and the images that carry the threshold are scored by both banks, each without the rows of its
-own fold (`compare`). The
-rows are the same patches on purpose: another choice of rows alone moves scores, whatever the precision.
+own fold (`compare`). The rows are the same patches on purpose: another choice of rows alone moves scores, whatever the
+precision.
 
-Doubles of two precisions are compared by where they lie between the median of their own bank's scores, 0, and its
+Scores of two precisions are compared by where they lie between the median of their own bank's scores, 0, and its
 threshold, 1. What good images show is how much good frames move; how far defects do, nobody can measure who has none.
 """
 

@@ -15,6 +15,7 @@ from patchline.engine.coreset.greedy import Coreset
 from patchline.engine.fitting.chosen import ALL
 from patchline.engine.fitting.contamination import contaminated
 from patchline.engine.fitting.folds import Plan, plan_folds
+from patchline.engine.fitting.numbering import numbered
 from patchline.engine.fitting.stages import EmbeddedImages, FitStages
 from patchline.engine.recipe import Recipe
 
@@ -82,8 +83,7 @@ def settle(
             )
         others = [position for position in range(len(plan.fold_of)) if position not in found]
         left_out += [embedded.names[position] for position in sorted(found)]
-        numbers: dict[int, int] = {}
-        plan = plan_folds([numbers.setdefault(plan.group_of[p], len(numbers)) for p in others], recipe)
+        plan = plan_folds(numbered(plan.group_of[position] for position in others), recipe)
         again = folder / f"dealt-{len(left_out)}"
         again.mkdir()
         embedded = embedded.dealt(others, plan, files, again)

@@ -57,6 +57,10 @@ class EmbeddedImages:
         patches = self.files[fold].rows().reshape(len(self.positions[fold]), self.grid[0] * self.grid[1], -1)
         yield from zip(self.positions[fold], patches, strict=True)
 
+    def by_position(self) -> dict[int, Rows]:
+        """Each image's patch embeddings, int16 (P, D), memory-mapped, by its position."""
+        return dict(image for fold in range(len(self.files)) for image in self.images(fold))
+
     def without(self, aside: Collection[int], files: ExitStack, folder: Path) -> "EmbeddedImages":
         """The images that stay, each in its fold; the folds that lose none keep their file.
 
@@ -88,7 +92,7 @@ class EmbeddedImages:
         """
         _check_room(folder, len(stay) * self.grid[0] * self.grid[1] * self.dimensions * 2)
         new = _no_images(plan, self.dimensions, self.grid, files, folder)
-        of_position = {position: patches for fold in range(len(self.files)) for position, patches in self.images(fold)}
+        of_position = self.by_position()
         for number, position in enumerate(stay):
             new.files[plan.fold_of[number]].append_stored(of_position[position], self.scale)
             new.positions[plan.fold_of[number]].append(number)

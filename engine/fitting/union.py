@@ -109,7 +109,7 @@ def score_by_other_folds(
             recipe.neighbours,
             recipe.score_patches,
         )
-        all_patches = [dict(embedded.images(fold)) for fold in range(plan.folds)]
+        patches_of = embedded.by_position()
         for position in positions:
-            keep(embedded.names[position], all_patches[plan.fold_of[position]][position])
+            keep(embedded.names[position], patches_of[position])
     return scores

@@ -16,7 +16,7 @@ from patchline.ops.commands._backbone import (
     of_device,
     of_recipe,
 )
-from patchline.ops.commands._options import examples
+from patchline.ops.commands._options import examples, plain_console
 from patchline.ops.errors import InputError
 from patchline.ops.offline.fit_options import check_numbers, parse_size, tiles
 from patchline.ops.settings.locations import is_url, last_name
@@ -250,8 +250,6 @@ def fit(
             typer.echo(f"note: {remark}", err=True)
 
         # PyTorch is loaded only now: what the images are like is told before.
-        from rich.console import Console
-
         from patchline.engine.bank.store import GenerationStore, save_bank
         from patchline.engine.fitting.fit import fit as fit_bank
         from patchline.engine.fitting.lowest import fit_lowest
@@ -285,7 +283,7 @@ def fit(
             else:
                 fitted = fit_in(recipe)
     save_bank(fitted.bank, out, fitted.calibration)
-    Console(highlight=False).print(fit_table(fitted, out, look.groups, look.seconds))
+    plain_console().print(fit_table(fitted, out, look.groups, look.seconds))
     pictures = overlays or (None if is_url(out) else Path(out.rstrip("/") + "-look-first"))
     if pictures and fitted.oddest:
         if trouble := write_look_first(fitted, good, pictures):

@@ -13,6 +13,7 @@ import numpy as np
 
 from patchline.engine.bank.rates import lowest_rate
 from patchline.engine.features.weights import preset
+from patchline.engine.fitting.numbering import numbered
 from patchline.engine.recipe import Recipe
 from patchline.engine.types import Image
 from patchline.ops.demo.line import SimulatedLine, Station, Truths
@@ -221,8 +222,7 @@ def _calibration_frames(false_reject_rate: float) -> int:
 
 def _alike(contents: Iterable[bytes]) -> list[int]:
     """Group numbers of what is equal byte by byte: a camera that stands still, a clip that begins anew."""
-    numbers: dict[bytes, int] = {}
-    return [numbers.setdefault(hashlib.sha256(content).digest(), len(numbers)) for content in contents]
+    return numbered(hashlib.sha256(content).digest() for content in contents)
 
 
 def _own_recipe(false_reject_rate: float, seed: int) -> Recipe:

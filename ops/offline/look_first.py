@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 
 from PIL import Image as PillowImage
 
+from patchline.engine.bank.calibration import score_ratio
 from patchline.engine.fitting.fit import FitReport
 from patchline.engine.types import Verdict
 from patchline.ops.errors import InputError
@@ -61,5 +62,6 @@ def write_look_first(fitted: FitReport, good: ImageFolder, folder: Path) -> str 
 
 
 def share_of(score: float, threshold: float) -> str:
-    """A score as a share of the threshold, `1.42x`."""
-    return f"{score / max(threshold, 1e-12):.2f}x"
+    """A score as a share of the threshold, `1.42x`; `beyond` where no number says it, as with a threshold of 0."""
+    ratio = score_ratio(score, threshold)
+    return "beyond" if ratio is None else f"{ratio:.2f}x"

@@ -1,5 +1,6 @@
 """A small recipe's store to learn in: random patches on a grid, calibration frames near them, frames that lie apart."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +29,8 @@ RECIPE = Recipe(
     neighbours=3,
     row_budget=400,
 )
+SMALL = msgspec.structs.replace(RECIPE, row_budget=60)
+"""The same with a budget that a few frames exceed."""
 
 
 def patches(seed: int, *, shift: int = 0, spread: int = 40) -> Rows:
@@ -129,22 +132,28 @@ def confirmation(number: int, *, operator: str = "kim", shift: int = 90, **given
     return msgspec.structs.replace(asked, **given)
 
 
-def confirm(learner: Learner, request: Confirmation) -> MemoryBank:
-    """Learn at once."""
-    for _ in learner.confirm_good(request):
+def take(learner: Learner, steps: Iterator[None]) -> MemoryBank:
+    """Take what steps propose."""
+    for _ in steps:
         pass
     return learner.commit()
+
+
+def everywhere(number: int, shift: int) -> Confirmation:
+    """A confirmation of a frame that is another one throughout, the more so the larger the shift."""
+    return confirmation(number, shift=shift, patches=patches(1000 + number, shift=shift, spread=40 + shift // 2))
+
+
+def confirm(learner: Learner, request: Confirmation) -> MemoryBank:
+    """Learn at once."""
+    return take(learner, learner.confirm_good(request))
 
 
 def unlearn(learner: Learner, frame: str, feedback_id: str = "back") -> MemoryBank:
     """Unlearn at once."""
-    for _ in learner.unlearn(Unlearning(feedback_id=feedback_id, operator="kim", frame=frame)):
-        pass
-    return learner.commit()
+    return take(learner, learner.unlearn(Unlearning(feedback_id=feedback_id, operator="kim", frame=frame)))
 
 
 def choose(learner: Learner, request: ThresholdChoice) -> MemoryBank:
     """Take a threshold at once."""
-    for _ in learner.choose_threshold(request):
-        pass
-    return learner.commit()
+    return take(learner, learner.choose_threshold(request))

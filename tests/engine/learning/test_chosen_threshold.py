@@ -1,6 +1,5 @@
 """A threshold that a person chose, through all that is done to the bank afterwards."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,22 +16,22 @@ from patchline.engine.fitting.fit import fit
 from patchline.engine.learning.ageing import fit_rows_kept
 from patchline.engine.learning.learner import Learner
 from patchline.engine.learning.replay import replayed
-from patchline.engine.learning.requests import Ageing, Confirmation, Rollback, ThresholdChoice
+from patchline.engine.learning.requests import Ageing, Rollback, ThresholdChoice
 from patchline.engine.recipe import Recipe
 from tests.engine.conftest import textures
 from tests.engine.learning_worlds import (
-    RECIPE,
+    SMALL,
     choose,
     confirm,
     confirmation,
+    everywhere,
     fitted,
     fitted_by_folds,
     new_store,
     patches,
+    take,
     unlearn,
 )
-
-SMALL = msgspec.structs.replace(RECIPE, row_budget=60)
 
 
 def by(number: int = 1, /, *, rate: float | None = None, value: float | None = None) -> ThresholdChoice:
@@ -41,21 +40,11 @@ def by(number: int = 1, /, *, rate: float | None = None, value: float | None = N
     )
 
 
-def take(learner: Learner, steps: Iterator[None]) -> MemoryBank:
-    for _ in steps:
-        pass
-    return learner.commit()
-
-
 def by_folds(folder: Path, set_aside: int = 0) -> Learner:
     bank, _ = fitted_by_folds(SMALL)
     rate = SMALL.false_reject_rate
     save_bank(replace(bank, calibration=calibrate(bank.calibration.scores, rate, set_aside=set_aside)), folder)
     return Learner.open(GenerationStore(folder))
-
-
-def everywhere(number: int, shift: int) -> Confirmation:
-    return confirmation(number, shift=shift, patches=patches(1000 + number, shift=shift, spread=40 + shift // 2))
 
 
 @pytest.mark.parametrize("what", [{"rate": 0.4}, {"value": 24.9}])

@@ -2,7 +2,7 @@
 rows.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,23 +21,26 @@ from patchline.engine.learning.ageing import fit_rows_kept
 from patchline.engine.learning.learner import Learner
 from patchline.engine.learning.reference_frames import ReferenceFrames
 from patchline.engine.learning.replay import replayed
-from patchline.engine.learning.requests import Ageing, Confirmation, Rollback
+from patchline.engine.learning.requests import Ageing, Rollback
 from patchline.engine.types import Rows
-from tests.engine.learning_worlds import RECIPE, SCALE, confirm, confirmation, fitted_by_folds, patches, unlearn
+from tests.engine.learning_worlds import (
+    SCALE,
+    SMALL,
+    confirm,
+    confirmation,
+    everywhere,
+    fitted_by_folds,
+    patches,
+    take,
+    unlearn,
+)
 
-SMALL = msgspec.structs.replace(RECIPE, row_budget=60)
 Row = tuple[str, int]
 
 
 def opened(folder: Path) -> Learner:
     save_bank(fitted_by_folds(SMALL)[0], folder)
     return Learner.open(GenerationStore(folder))
-
-
-def take(learner: Learner, steps: Iterator[None]) -> MemoryBank:
-    for _ in steps:
-        pass
-    return learner.commit()
 
 
 def of(bank: MemoryBank) -> list[Row]:
@@ -81,28 +84,25 @@ def test_a_life_without_a_frame_is_the_life_that_forgot_it(tmp_path: Path) -> No
         assert set(range(5)) <= set(bank.row_fold.tolist())
         doublings.add(state_of_newest(learner).sq_admission)
 
-    def everywhere(shift: int, number: int) -> Confirmation:
-        return confirmation(number, shift=shift, patches=patches(1000 + number, shift=shift, spread=40 + shift // 2))
-
     looked_at(first)
     half = [row for rows, least in fit_rows_kept(first) for row in sorted(rows)[: len(rows) - least]]
-    looked_at(confirm(learner, everywhere(20, 1)))
-    looked_at(confirm(learner, everywhere(30, 2)))
-    confirm(never_saw, everywhere(20, 1))
+    looked_at(confirm(learner, everywhere(1, 20)))
+    looked_at(confirm(learner, everywhere(2, 30)))
+    confirm(never_saw, everywhere(1, 20))
     for other in (learner, never_saw):
         bank = age(other, half)
         assert sum(row in set(of(bank)) for row in of(first)) == len(first.rows) // 2
     looked_at(learner.bank)
     for number, shift in ((3, 120), (4, 400), (5, 900), (6, 2000)):
-        looked_at(confirm(learner, everywhere(shift, number)))
-        confirm(never_saw, everywhere(shift, number))
+        looked_at(confirm(learner, everywhere(number, shift)))
+        confirm(never_saw, everywhere(number, shift))
     back = learner.bank.generation
-    looked_at(confirm(learner, everywhere(4000, 7)))
+    looked_at(confirm(learner, everywhere(7, 4000)))
     rolled_back = take(learner, learner.rollback(Rollback(feedback_id="r", operator="kim", generation=back)))
     assert rolled_back.sha256 == learner._head.store.bank(back).sha256
     looked_at(rolled_back)
-    looked_at(confirm(learner, everywhere(3000, 8)))
-    confirm(never_saw, everywhere(3000, 8))
+    looked_at(confirm(learner, everywhere(8, 3000)))
+    confirm(never_saw, everywhere(8, 3000))
     assert len(doublings) >= 4
     assert max(doublings) >= 16 * min(doublings)
     unlearned = unlearn(learner, "f2")
@@ -115,7 +115,7 @@ def test_a_life_without_a_frame_is_the_life_that_forgot_it(tmp_path: Path) -> No
     assert list(replayed(learner._head.store)) == [(number, None) for number in range(1, generations + 1)]
     again = Learner.open(GenerationStore(tmp_path / "saw"))
     assert again.bank.sha256 == unlearned.sha256
-    assert confirm(again, everywhere(50, 9)).sha256 == confirm(learner_of(tmp_path / "never"), everywhere(50, 9)).sha256
+    assert confirm(again, everywhere(9, 50)).sha256 == confirm(learner_of(tmp_path / "never"), everywhere(9, 50)).sha256
 
 
 def learner_of(folder: Path) -> Learner:

@@ -1,6 +1,5 @@
 """What a fit has set aside counts as above the threshold, whatever becomes of the rows."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,10 +12,9 @@ from patchline.engine.bank.store import GenerationStore, load_bank, save_bank
 from patchline.engine.learning.ageing import fit_rows_kept
 from patchline.engine.learning.learner import Learner
 from patchline.engine.learning.replay import replayed
-from patchline.engine.learning.requests import Ageing, Confirmation, Rollback
-from tests.engine.learning_worlds import RECIPE, confirm, confirmation, fitted_by_folds, patches, unlearn
+from patchline.engine.learning.requests import Ageing, Rollback
+from tests.engine.learning_worlds import SMALL, confirm, confirmation, everywhere, fitted_by_folds, take, unlearn
 
-SMALL = msgspec.structs.replace(RECIPE, row_budget=60)
 ASIDE = tuple(SetAside(name=f"odd-{n}", group=10 + n, counts=n < 2) for n in range(3))
 
 
@@ -26,16 +24,6 @@ def opened(folder: Path) -> Learner:
     calibration = calibrate(bank.calibration.scores, SMALL.false_reject_rate, set_aside=2)
     save_bank(replace(bank, calibration=calibration, set_aside=ASIDE), folder)
     return Learner.open(GenerationStore(folder))
-
-
-def take(learner: Learner, steps: Iterator[None]) -> MemoryBank:
-    for _ in steps:
-        pass
-    return learner.commit()
-
-
-def wide(number: int, shift: int) -> Confirmation:
-    return confirmation(number, shift=shift, patches=patches(1000 + number, shift=shift, spread=40 + shift // 2))
 
 
 def test_a_life_with_frames_set_aside_is_the_life_that_forgot_the_frame(tmp_path: Path) -> None:
@@ -49,16 +37,16 @@ def test_a_life_with_frames_set_aside_is_the_life_that_forgot_the_frame(tmp_path
         assert bank.calibration.rates_if_good_or_defects == (3 / 13, 1 / 11)
         return bank
 
-    looked_at(confirm(learner, wide(1, 20)))
-    looked_at(confirm(learner, wide(2, 30)))
-    confirm(never_saw, wide(1, 20))
+    looked_at(confirm(learner, everywhere(1, 20)))
+    looked_at(confirm(learner, everywhere(2, 30)))
+    confirm(never_saw, everywhere(1, 20))
     for other in (learner, never_saw):
         looked_at(take(other, other.age(Ageing(feedback_id="a", operator="policy", rows=tuple(half)))))
     for number, shift in ((3, 400), (4, 2000)):
-        looked_at(confirm(learner, wide(number, shift)))
-        confirm(never_saw, wide(number, shift))
+        looked_at(confirm(learner, everywhere(number, shift)))
+        confirm(never_saw, everywhere(number, shift))
     back = learner.bank.generation
-    looked_at(confirm(learner, wide(5, 4000)))
+    looked_at(confirm(learner, everywhere(5, 4000)))
     looked_at(take(learner, learner.rollback(Rollback(feedback_id="r", operator="kim", generation=back))))
     unlearned = looked_at(unlearn(learner, "f2"))
     assert unlearned.sha256 == never_saw.bank.sha256
