@@ -14,6 +14,7 @@ squared differences of the stored float32 values decide. An index grows in place
 - `torch`: `flat.TorchSearch`, on any device. Torch does the same.
 - `pruned` on a CPU: `pruned.PrunedSearch`. Products of codes of 8 bits (`int8_codes`), of a width chosen for the bank
   (`code_width`), bound distances from below and rule out most rows; compiled loops pass over them (`code_passes`).
+  Where 8-bit products are slow, 16-bit ones are compiled (`word_products`).
 - `pruned` on a GPU: `device.DeviceSearch`. Products in half precision bound distances from below; queries that are in
   half precision themselves go through Triton kernels where these can be compiled.
 - `auto`: `pruned` on a GPU; on a CPU `faiss` for banks of fewer than 1,024 rows, else whichever of the three is

@@ -16,7 +16,7 @@ for all pairs: the larger, the nearer. A query outside the box that the rows' co
 it nearer to each of them by at least the way it moved, as the sides of an obtuse triangle have it.
 
 8-bit products are exact and quick where the processor sums in 32 bits (AVX-512 VNNI, AVX-VNNI, AMX, the dot products of
-arm64); elsewhere float32 gives the same integers. What a processor has is measured (`exact_int8`).
+arm64); elsewhere 16-bit products (`word_products`) or float32 give the same integers. What pays is measured.
 """
 
 import os
@@ -36,6 +36,7 @@ from patchline.engine.numerics.compiled import compiled
 from patchline.engine.numerics.matmul import FixedProduct
 from patchline.engine.numerics.rounding import UNIT
 from patchline.engine.numerics.timing import quickest_s
+from patchline.engine.search.word_products import word_products, words_pay
 from patchline.engine.types import Codes, Doubles, Floats, Indices
 
 LARGEST = 127
@@ -227,8 +228,10 @@ def _least_of_each(
 
 
 def code_dtype() -> torch.dtype:
-    """The type in which this machine multiplies codes soonest: int8 or float32, which holds the same whole numbers."""
-    return torch.int8 if exact_int8() else torch.float32
+    """The type in which this machine multiplies codes soonest: int8, int16 or float32, with the same whole numbers."""
+    if exact_int8():
+        return torch.int8
+    return torch.int16 if words_pay() else torch.float32
 
 
 def code_products(queries: Codes, rows: torch.Tensor) -> NDArray[Any]:
@@ -240,6 +243,10 @@ def code_products(queries: Codes, rows: torch.Tensor) -> NDArray[Any]:
     asked = torch.from_numpy(queries)
     if rows.dtype == torch.int8:
         return torch._int_mm(asked, rows.T, out=room).numpy()
+    if rows.dtype == torch.int16:
+        products: NDArray[np.int32] = room.numpy()
+        word_products(queries, rows.numpy(), products)
+        return products
     return torch.mm(asked.float(), rows.T, out=room.view(torch.float32)).numpy()
 
 
