@@ -8,8 +8,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from patchline.engine.numerics.projection import principal_axes
 from patchline.engine.numerics.processor import AVX2, this_processor
+from patchline.engine.numerics.projection import principal_axes
 from patchline.engine.search.int8_codes import CodeSpace, code_dtype, code_products, exact_int8
 
 
