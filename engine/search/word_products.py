@@ -7,15 +7,14 @@ here: queries are broadcast in pairs of values, rows are packed so that a regist
 the inner kernel).
 """
 
+import os
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from llvmlite import ir
-from numba import config, types
-from numba.core.base import BaseContext
-from numba.core.typing import Signature
+from numba import types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -67,12 +66,11 @@ def words_pay() -> bool:
 
 def _can_be_compiled() -> bool:
     """Whether LLVM compiles for a processor with AVX2. It ends the process where it is asked for what that has not."""
-    told = config.CPU_NAME not in (None, "", "haswell") or config.CPU_FEATURES is not None
+    told = os.environ.get("NUMBA_CPU_NAME", "haswell") != "haswell" or "NUMBA_CPU_FEATURES" in os.environ
     return this_processor().has(AVX2) and not told
 
 
-@intrinsic  # type: ignore[untyped-decorator] # numba has no types
-def _tile(_context: Any, _queries: Any, _step: Any, _rows: Any, _pairs: Any, _out: Any, _out_step: Any) -> Any:
+def _typed_tile(_context: Any, _queries: Any, _step: Any, _rows: Any, _pairs: Any, _out: Any, _out_step: Any) -> Any:
     """Compute `TILE_QUERIES` x `TILE_ROWS` products.
 
     It is given addresses and steps in bytes: of queries, int16 (q, 2 p), and their step; of packed rows, int16
@@ -81,7 +79,7 @@ def _tile(_context: Any, _queries: Any, _step: Any, _rows: Any, _pairs: Any, _ou
     return types.void(*[types.intp] * 6), _write_tile
 
 
-def _write_tile(context: BaseContext, builder: ir.IRBuilder, _signature: Signature, given: Any) -> Any:
+def _write_tile(context: Any, builder: Any, _signature: Any, given: Any) -> Any:
     queries, step, rows, pairs, out, out_step = given
     i32, i64 = ir.IntType(32), ir.IntType(64)
     sums, words = ir.VectorType(i32, _LANES), ir.VectorType(ir.IntType(16), 2 * _LANES)
@@ -124,6 +122,9 @@ def _write_tile(context: BaseContext, builder: ir.IRBuilder, _signature: Signatu
         for register, total in enumerate(of_query):
             builder.store(total, address(start, ir.Constant(i64, 4 * _LANES * register), sums), align=4)
     return context.get_dummy_value()
+
+
+_tile: Any = intrinsic(_typed_tile)
 
 
 @compiled

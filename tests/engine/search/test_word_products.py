@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from numba import config
 
 from patchline.engine.numerics.core_pool import computing_with
 from patchline.engine.numerics.processor import AVX2, this_processor
@@ -35,10 +34,10 @@ def test_products_are_exact(n: int, m: int, width: int, threads: int) -> None:
 def test_they_pay_only_where_they_can_be_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     """LLVM ends the process where the processor that it was told of lacks the instruction."""
     assert isinstance(words_pay(), bool)
-    monkeypatch.setattr(config, "CPU_NAME", "nocona")
+    monkeypatch.setenv("NUMBA_CPU_NAME", "nocona")
     assert not words_pay.__wrapped__()
-    monkeypatch.setattr(config, "CPU_NAME", None)
-    monkeypatch.setattr(config, "CPU_FEATURES", "-avx2")
+    monkeypatch.setenv("NUMBA_CPU_NAME", "haswell")
+    monkeypatch.setenv("NUMBA_CPU_FEATURES", "-avx2")
     assert not words_pay.__wrapped__()
 
 
