@@ -22,6 +22,7 @@ from patchline.ops.settings.model import Settings
 from patchline.ops.settings.process import AlarmSettings, SinkSettings
 from patchline.ops.settings.servers import KafkaSettings, RedisSettings
 from patchline.ops.web.tls import tls_of
+from patchline.stream.kafka.batches.decompression import missing_package
 
 Value = TypeVar("Value")
 
@@ -70,6 +71,7 @@ def check_settings(file: Path, *, connect: bool = False) -> CheckReport:
         *_banks(parts, reading, summary),
         *_files(parts, reading),
         *_tls(reading),
+        *_compression(parts, reading),
         *_nothing_to_do(parts, reading),
     ]
     if connect and reading.settings is not None:
@@ -192,6 +194,14 @@ def _tls(reading: Reading) -> Iterator[Problem]:
     except OpsError as error:
         path = ("http", "tls_certificate")
         yield Problem(reading.place(path), ".".join(path), str(error), "a certificate and its key, in PEM files")
+
+
+def _compression(parts: _Parts, reading: Reading) -> Iterator[Problem]:
+    compression = parts.kafka.compression if parts.kafka else "none"
+    if (package := missing_package(compression)) is not None:
+        path = ("kafka", "compression")
+        expected = f"{package} to be installed, or none or gzip"
+        yield Problem(reading.place(path), ".".join(path), f"{compression}, whose library is not installed", expected)
 
 
 def _nothing_to_do(parts: _Parts, reading: Reading) -> Iterator[Problem]:

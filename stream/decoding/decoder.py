@@ -54,10 +54,10 @@ class Decoder:
         """Look at all but the image.
 
         Raises:
-            UnreadableError: MALFORMED_RECORD or UNKNOWN_RECIPE.
+            UnreadableError: MALFORMED_RECORD, UNDECODABLE_RECORD or UNKNOWN_RECIPE.
         """
         if frame.flaw is not None:
-            raise UnreadableError(Reason.MALFORMED_RECORD, frame.flaw)
+            raise UnreadableError(frame.flaw_reason, frame.flaw)
         if frame.recipe not in self._recipes:
             known = ", ".join(sorted(self._recipes)) or "none"
             raise UnreadableError(

@@ -5,6 +5,7 @@
 | `config` | `KafkaConfig`: brokers, topics, group, login |
 | `connection` | every client is made, connected and closed here, and its errors are translated here |
 | `topics` | `ensure_topics` creates what is missing, with room for the largest frame |
+| `batches/` | record batches that cannot be decoded: they never reach the client library |
 | `records` | outcomes as records: results and dead letters |
 | `source` | `KafkaSource`: polls the partitions that this worker holds |
 | `partitions` | `PartitionOwnership`: the membership of the group, and how partitions change hands |

@@ -33,6 +33,7 @@ from aiokafka.errors import (
 )
 from aiokafka.helpers import create_ssl_context
 
+from patchline.stream.kafka.batches.guarded_fetch import guard_fetches
 from patchline.stream.kafka.config import RECORD_HEADROOM_BYTES, KafkaConfig
 from patchline.stream.model.errors import (
     ConfigError,
@@ -78,7 +79,7 @@ def _client_options(config: KafkaConfig) -> dict[str, Any]:
 
 
 def new_consumer(config: KafkaConfig, *topics: str, **options: Any) -> AIOKafkaConsumer:
-    """A consumer that is not connected yet.
+    """A consumer that is not connected yet. Of records that cannot be decoded it has placeholders: see `batches`.
 
     Args:
         config: the brokers and the login.
@@ -88,7 +89,7 @@ def new_consumer(config: KafkaConfig, *topics: str, **options: Any) -> AIOKafkaC
     Raises:
         ConfigError: `ca_file` cannot be read.
     """
-    return AIOKafkaConsumer(*topics, **_client_options(config), **options)
+    return guard_fetches(AIOKafkaConsumer(*topics, **_client_options(config), check_crcs=False, **options))
 
 
 def new_producer(config: KafkaConfig, max_frame_bytes: int, **options: Any) -> AIOKafkaProducer:

@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from aiokafka.structs import OffsetAndMetadata
 
+from patchline.stream.kafka.batches.placeholders import decoded_headers
 from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.connection import (
     close,
@@ -117,7 +118,7 @@ class KafkaFeedback:
             for record in await self._poll(self._reader, "Kafka feedback", most=1):
                 place = TopicPartition(record.topic, record.partition), record.offset + 1
                 try:
-                    found = read_feedback(record.headers, record.value)
+                    found = read_feedback(decoded_headers(record), record.value)
                 except RecordError as error:
                     await self._publish(self._config.feedback_replies_topic, reply_record(_refused(record, error)))
                     await self._commit(*place)
@@ -149,9 +150,9 @@ class KafkaFeedback:
             for record in await self._poll(self._follower, "Kafka generations", most=500):
                 try:
                     if record.topic == self._config.generations_topic:
-                        yield read_announcement(record.headers, record.value)
+                        yield read_announcement(decoded_headers(record), record.value)
                     else:
-                        self._replies.keep(read_reply(record.headers, record.value))
+                        self._replies.keep(read_reply(decoded_headers(record), record.value))
                 except RecordError as error:
                     self._observer.retrying(record.topic, error, 1)
 

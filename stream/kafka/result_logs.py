@@ -14,6 +14,7 @@ from aiokafka.errors import IllegalStateError, KafkaError
 
 from patchline.engine.types import Verdict
 from patchline.stream.alarms.logs import Follower, Run
+from patchline.stream.kafka.batches.placeholders import decoded_headers
 from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.connection import close, connect, describe, new_consumer, sink_error, sink_errors
 from patchline.stream.model.alarm import Observation, observation_of
@@ -168,7 +169,7 @@ class _PartitionLog:
         run: list[Observation] = []
         for record in records:
             try:
-                result = read_result(record.headers, record.value)
+                result = read_result(decoded_headers(record), record.value)
             except RecordError:
                 continue  # what is no result says nothing to an alarm
             if result.verdict is not Verdict.NOT_INSPECTED:

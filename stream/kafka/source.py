@@ -17,6 +17,7 @@ from typing import TypeAlias
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
+from patchline.stream.kafka.batches.placeholders import own_headers, undecodable
 from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.connection import is_passing
 from patchline.stream.kafka.exactly_once import ExactlyOnceSink
@@ -28,7 +29,7 @@ from patchline.stream.model.frame import Frame, Position
 from patchline.stream.model.limits import Limits
 from patchline.stream.model.observer import Observer
 from patchline.stream.ports import Release
-from patchline.stream.wire.frames import read_frame
+from patchline.stream.wire.frames import read_frame, unread_frame
 
 _POLL_MS = 50
 _IDLE_POLL_MS = 1000
@@ -164,13 +165,18 @@ class KafkaSource:
         self._observer.queue_depth("kafka_buffer", self._frames.waiting)
 
     def _frame(self, record: ConsumerRecord, crashes: int | None) -> Frame:
-        return read_frame(
-            crashes=crashes,
-            position=Position(record.topic, record.partition, record.offset),
-            timestamp_ms=record.timestamp,
-            key=record.key,
-            value=record.value,
-            headers=record.headers,
-            default_recipe=self._config.default_recipe,
-            camera_recipes=self._config.camera_recipes,
-        )
+        position = Position(record.topic, record.partition, record.offset)
+        try:
+            return read_frame(
+                crashes=crashes,
+                position=position,
+                timestamp_ms=record.timestamp,
+                key=record.key,
+                value=record.value,
+                headers=own_headers(record.headers),
+                default_recipe=self._config.default_recipe,
+                camera_recipes=self._config.camera_recipes,
+                undecodable=undecodable(record.headers),
+            )
+        except Exception as error:  # a record can cost itself, never the worker
+            return unread_frame(position, record.value, error, crashes=crashes)

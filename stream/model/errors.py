@@ -48,6 +48,8 @@ class Reason(StrEnum):
     """The decoder refuses the bytes."""
     MALFORMED_RECORD = "malformed_record"
     """The CloudEvents headers are missing or wrong."""
+    UNDECODABLE_RECORD = "undecodable_record"
+    """The record itself cannot be decoded: how it is compressed, damaged or laid out. Its bytes are not to be had."""
     UNKNOWN_RECIPE = "unknown_recipe"
     REFERENCE_REFUSED = "reference_refused"
     """The frame comes by reference, and settings or storage do not let it be read."""

@@ -6,6 +6,7 @@ from time import monotonic
 from typing import Self, TypeAlias
 
 from patchline.engine.types import Image
+from patchline.stream.model.errors import Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +24,8 @@ class Frame:
 
     `payload` is the encoded image; `image` is RGB uint8 (H, W, 3); exactly one of them is set. `received_s` is the
     monotonic clock when the frame was read, in seconds. `content_sha256` is what the producer claims of `payload`.
-    `flaw` is set where the record itself is unusable (no camera, unknown recipe): such a frame is not inspected, for
-    that reason.
+    `flaw` is set where the record itself is unusable (no camera, cannot be decoded): such a frame is not inspected, for
+    `flaw_reason`. Of a record that cannot be decoded there are no bytes: `payload` is empty.
     """
 
     frame_id: str
@@ -38,6 +39,7 @@ class Frame:
     content_type: str | None = None
     position: Position | None = None
     flaw: str | None = None
+    flaw_reason: Reason = Reason.MALFORMED_RECORD
     headers: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
     """The record's headers as they came; a dead letter repeats them."""
     reference: str | None = None

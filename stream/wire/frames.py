@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import Final
 
+from patchline.stream.model.errors import Reason
 from patchline.stream.model.frame import Frame, Position
 from patchline.stream.wire.cloudevents import Headers, attributes_of, encode_attributes, rfc3339
 
@@ -54,13 +55,14 @@ def frame_headers(
 def read_frame(
     *,
     position: Position,
-    timestamp_ms: int,
+    timestamp_ms: int | None,
     key: bytes | None,
     value: bytes | None,
     headers: Headers,
     default_recipe: str | None = None,
     camera_recipes: Mapping[str, str] | None = None,
     crashes: int | None = None,
+    undecodable: str | None = None,
 ) -> Frame:
     """The frame in a record. It always is one: what is wrong with the record becomes the frame's `flaw`.
 
@@ -69,13 +71,14 @@ def read_frame(
 
     Args:
         position: where the record is.
-        timestamp_ms: the record's timestamp, in milliseconds since 1970; any number.
+        timestamp_ms: the record's timestamp, in milliseconds since 1970; any number. None: it has none.
         key: the record's key.
         value: the record's value: the encoded image.
         headers: the record's headers.
         default_recipe: the recipe of a frame that names none, and whose camera has none.
         camera_recipes: the recipe of each camera whose frames name none.
         crashes: see `Frame.crashes`.
+        undecodable: why the record could not be decoded; what else is given of it is as much as could be.
     """
     flaws: list[str] = []
     attributes = attributes_of(headers, flaws)
@@ -110,7 +113,7 @@ def read_frame(
     if recipe is None:
         flaws.append("the header ce_recipe is missing, and there is no default recipe")
     return Frame(
-        frame_id=attributes.get("ce_id") or f"{position.topic}/{position.partition}/{position.offset}",
+        frame_id=attributes.get("ce_id") or _named(position),
         camera=camera,
         recipe=recipe or "unknown",
         time=time,
@@ -119,11 +122,38 @@ def read_frame(
         content_sha256=sha256,
         content_type=attributes.get("content-type"),
         position=position,
-        flaw="; ".join(flaws) or None,
+        flaw=undecodable or "; ".join(flaws) or None,
+        flaw_reason=Reason.UNDECODABLE_RECORD if undecodable else Reason.MALFORMED_RECORD,
         headers=tuple((name, bytes(header or b"")) for name, header in headers),
-        reference=reference,
+        reference=None if undecodable else reference,
         crashes=crashes,
     )
+
+
+def unread_frame(position: Position, value: bytes | None, error: Exception, *, crashes: int | None = None) -> Frame:
+    """The frame in a record that `read_frame` failed at, which it never should: not inspected, as any with a flaw.
+
+    Args:
+        position: where the record is.
+        value: the record's value.
+        error: what was raised.
+        crashes: see `Frame.crashes`.
+    """
+    return Frame(
+        frame_id=_named(position),
+        camera="unknown",
+        recipe="unknown",
+        time=datetime.now(UTC),
+        received_s=monotonic(),
+        payload=value or b"",
+        position=position,
+        flaw=f"the record cannot be read: {type(error).__name__}: {error}",
+        crashes=crashes,
+    )
+
+
+def _named(position: Position) -> str:
+    return f"{position.topic}/{position.partition}/{position.offset}"
 
 
 def _parse_time(text: str) -> datetime:
@@ -136,7 +166,9 @@ def _parse_time(text: str) -> datetime:
         raise ValueError("before the year 1 or after 9999") from error
 
 
-def _time_of(timestamp_ms: int) -> datetime:
+def _time_of(timestamp_ms: int | None) -> datetime:
+    if timestamp_ms is None:  # brokers before Kafka 0.10
+        return datetime.now(UTC)
     try:
         return datetime.fromtimestamp(max(0, timestamp_ms) / 1000, UTC)
     except (ValueError, OverflowError, OSError):  # a producer may send any number

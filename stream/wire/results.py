@@ -65,14 +65,15 @@ def read_frame_position(headers: Headers) -> Position | None:
 def dead_letter_record(outcome: Outcome, max_value_bytes: int) -> Record | None:
     """A frame that was not inspected, with its bytes; None where it has none (a live camera's).
 
-    A value above `max_value_bytes`, or one that came by reference, stays where it is: the dead letter is empty and
-    `ce_dataref` says where to find it.
+    A value above `max_value_bytes`, one that came by reference, and one of a record that cannot be decoded stay where they
+    are: the dead letter is empty and `ce_dataref` says where to find it.
     """
     frame, result = outcome.frame, outcome.result
     if frame.payload is None:
         return None
     where = frame.position
     too_large = len(frame.payload) > max_value_bytes
+    is_lost = frame.flaw is not None and frame.flaw_reason is Reason.UNDECODABLE_RECORD
     referenced = frame.reference is not None and not frame.payload
     where_it_is = f"kafka:{where.topic}/{where.partition}/{where.offset}" if where else None
     attributes = {
@@ -86,9 +87,9 @@ def dead_letter_record(outcome: Outcome, max_value_bytes: int) -> Record | None:
         "ce_reason": result.reason or Reason.CORRUPT.value,
         "ce_detail": result.detail,
         **_position_attributes(where),
-        "ce_framebytes": None if referenced else str(len(frame.payload)),
-        "ce_sha256": frame.content_sha256 if referenced else outcome.payload_sha256,
-        "ce_dataref": frame.reference or (where_it_is if too_large else None),
+        "ce_framebytes": None if referenced or is_lost else str(len(frame.payload)),
+        "ce_sha256": frame.content_sha256 if referenced or is_lost else outcome.payload_sha256,
+        "ce_dataref": frame.reference or (where_it_is if too_large or is_lost else None),
     }
     return frame.camera.encode(), b"" if too_large else frame.payload, encode_attributes(attributes) + _originals(frame)
 

@@ -1,0 +1,166 @@
+"""Every answer to a consumer's fetches is looked at before the client library has it: see `answer`.
+
+Where a batch cannot be trusted in where it ends, the brokers are asked what follows it. And where a broker cannot find
+its own way through a batch, it answers that the log is corrupt, for ever: then what lies behind it is searched for.
+"""
+
+import asyncio
+from time import time
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import CorruptRecordException, KafkaTimeoutError, for_code
+from aiokafka.protocol.fetch import FetchRequest
+
+from patchline.stream.kafka.batches.answer import checked_answer, is_quick
+from patchline.stream.kafka.batches.checked_batch import Unbounded
+from patchline.stream.kafka.batches.layout import BEFORE_LENGTH_BYTES, HEADER_BYTES, begin_of, blank_header
+from patchline.stream.kafka.batches.placeholders import placeholders
+
+_STABLE_SINCE = 4
+"""The version of answers from which on they say how far transactions are decided."""
+_LOOKS, _LOOK_AGAIN_S = 20, 0.05
+_CORRUPT = CorruptRecordException.errno
+
+
+def guard_fetches(consumer: AIOKafkaConsumer) -> AIOKafkaConsumer:
+    """Let a consumer have only what it can decode; it must not be connected yet, and need not check CRCs itself.
+
+    The library has no place for this: it decodes what its client was sent, so the client's `send` is stood in for.
+    """
+    client = consumer._client
+    client.send = _GuardedFetches(client.send, reads_committed=consumer._isolation_level == "read_committed")
+    return consumer
+
+
+class _GuardedFetches:
+    """Sends requests, and looks at the answers to those that fetch.
+
+    Args:
+        send: sends a request to a broker by its number, and returns the answer.
+        reads_committed: whether the consumer reads no further than transactions are decided.
+    """
+
+    def __init__(self, send: Any, *, reads_committed: bool) -> None:
+        self._send, self._reads_committed = send, reads_committed
+
+    async def __call__(self, node: int, request: Any, **options: Any) -> Any:
+        answer = await self._send(node, request, **options)
+        if isinstance(request, FetchRequest):
+            asked = {(topic, number): at for topic, partitions in request.topics for number, at, _ in partitions}
+            for place, (topic, partitions) in enumerate(answer.topics or []):
+                checked = [
+                    await _Partition(self, node, topic, found[0], asked[topic, found[0]]).checked(found)
+                    for found in partitions
+                ]
+                answer.topics[place] = (topic, checked)
+        return answer
+
+    async def fetch(self, node: int, topic: str, number: int, offset: int, size: int) -> tuple[int, int, bytes]:
+        """The batches from an offset on.
+
+        Args:
+            node: the broker.
+            topic: the topic.
+            number: the partition.
+            offset: the first batch has it, or begins behind it.
+            size: about so many bytes, and at least one batch.
+
+        Returns:
+            The error, 0 where there is none; the offset behind all that a consumer may read now; the batches.
+
+        Raises:
+            KafkaError: the broker cannot be asked.
+        """
+        request = FetchRequest(0, 1, size, int(self._reads_committed), [(topic, [(number, offset, size)])])
+        answer = await self._send(node, request)
+        ((_, ((_, error, end, *more, batches),)),) = answer.topics
+        if self._reads_committed and more and answer.API_VERSION >= _STABLE_SINCE:
+            end = more[0]
+        return error, end, batches or b""
+
+
+class _Partition:
+    """A partition in an answer, and who to ask more of it.
+
+    Args:
+        fetches: asks the brokers.
+        node: the broker that answered.
+        topic: the topic.
+        number: the partition.
+        position: the offset that was asked for.
+    """
+
+    def __init__(self, fetches: _GuardedFetches, node: int, topic: str, number: int, position: int) -> None:
+        self._fetches, self._where, self._position = fetches, (node, topic, number), position
+
+    async def checked(self, found: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The partition's part of an answer, with batches that can be decoded. Raises KafkaError."""
+        number, error, *more, batches = found
+        if error == _CORRUPT:
+            batches = await self._beyond()
+            if not batches:
+                await asyncio.sleep(_LOOK_AGAIN_S)  # the library asks again at once
+            return (number, 0 if batches else error, *more, batches)
+        if not batches or error:
+            return found
+        if is_quick(batches):
+            checked = checked_answer(batches, self._position)
+        else:
+            checked = await asyncio.to_thread(checked_answer, batches, self._position)
+        data = checked.data
+        if checked.left is not None:
+            end = await self._end_of(checked.left, checked.left_bytes)
+            data = checked.left.until(end, self._position).data
+        return (number, error, *more, data)
+
+    async def _end_of(self, left: Unbounded, size: int) -> int:
+        """The offset of what follows a batch whose own word on it cannot be trusted.
+
+        It is the base offset of the next batch, and where there is none the log's end. An answer never goes beyond a
+        file of the log: where the batch is the last in one, the next file is asked for by offsets that may be in it.
+        """
+        for _ in range(_LOOKS):
+            error, end, batches = await self._fetch(self._position, size + HEADER_BYTES)
+            if error:
+                raise for_code(error)(f"{self._where}: what follows a record batch cannot be asked for")
+            if len(batches) >= size + BEFORE_LENGTH_BYTES:
+                return begin_of(batches, size)[0]
+            if end > self._position:
+                break
+            await asyncio.sleep(_LOOK_AGAIN_S)  # it was just written, and the broker had not yet counted it
+        else:
+            raise KafkaTimeoutError(f"{self._where}: the log ends before a record batch in it")
+        for offset in (left.header.next_offset, self._position + 1):
+            if self._position < offset < end:
+                base = await self._base_at(offset)
+                if base is not None and base > self._position:
+                    return base
+        return end
+
+    async def _beyond(self) -> bytes:
+        """Placeholders for what the broker cannot find its way through; nothing, where nothing is behind it yet."""
+        failing, step = self._position, 1
+        _, end, _ = await self._fetch(self._position, 1)
+        while (offset := self._position + step) < end and await self._base_at(offset) is None:
+            failing, step = offset, 2 * step
+        found = min(offset, end)
+        if found == end:
+            return b""
+        while found - failing > 1:
+            middle = (found + failing) // 2
+            if await self._base_at(middle) is None:
+                failing = middle
+            else:
+                found = middle
+        base = await self._base_at(found) or found
+        why = f"the broker finds the log corrupt at offset {self._position}, and reads on at {base}"
+        return placeholders(blank_header(self._position).dated(round(time() * 1000)), self._position, base, why)
+
+    async def _base_at(self, offset: int) -> int | None:
+        """The base offset of the batch that has an offset, or follows it; None where the broker has none to give."""
+        _, _, batches = await self._fetch(offset, HEADER_BYTES)
+        return begin_of(batches, 0)[0] if len(batches) >= BEFORE_LENGTH_BYTES else None
+
+    async def _fetch(self, offset: int, size: int) -> tuple[int, int, bytes]:
+        return await self._fetches.fetch(*self._where, offset, size)
