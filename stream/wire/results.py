@@ -65,8 +65,8 @@ def read_frame_position(headers: Headers) -> Position | None:
 def dead_letter_record(outcome: Outcome, max_value_bytes: int) -> Record | None:
     """A frame that was not inspected, with its bytes; None where it has none (a live camera's).
 
-    A value above `max_value_bytes`, one that came by reference, and one of a record that cannot be decoded stay where they
-    are: the dead letter is empty and `ce_dataref` says where to find it.
+    A value above `max_value_bytes`, one that came by reference, and one of a record that cannot be decoded stay where
+    they are: the dead letter is empty and `ce_dataref` says where to find it.
     """
     frame, result = outcome.frame, outcome.result
     if frame.payload is None:

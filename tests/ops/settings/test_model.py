@@ -15,6 +15,7 @@ from patchline.ops.settings.file import load_settings, read_settings
 from patchline.ops.settings.keys import ANY_NAME, all_keys
 from patchline.ops.settings.model import Settings
 from patchline.ops.settings.reference import example, rows
+from patchline.stream.kafka.batches import decompression
 from tests.ops.conftest import patchline
 
 LEAST = "recipes: {tile: {bank: tile}}\n"
@@ -125,6 +126,18 @@ def test_all_problems_are_named_at_once_with_their_places(tmp_path: Path) -> Non
     done = patchline("check", file)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+def test_a_compression_whose_library_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`run` would end at the first result; with the library every compression that is offered will do."""
+    for compression in ("none", "gzip", "snappy", "lz4", "zstd"):
+        file = write(tmp_path, f"{LEAST}kafka: {{compression: {compression}}}\n")
+        assert "kafka.compression" not in {problem.key for problem in check_settings(file).problems}
+    monkeypatch.setattr(decompression, "cramjam", None)
+    (found,) = [problem for problem in check_settings(file).problems if problem.key == "kafka.compression"]
+    assert found.place == f"{file}:2"
+    assert "zstd, whose library is not installed" in found.found
+    assert "aiokafka[snappy,lz4,zstd] to be installed" in found.expected
 
 
 def test_tls_and_journal_of_alarms_are_checked(tmp_path: Path) -> None:

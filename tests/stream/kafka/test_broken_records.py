@@ -56,18 +56,27 @@ def test_each_wrong_header_is_named(change: dict[str, bytes | None], flaw: str) 
     assert seen.camera
 
 
+times = st.one_of(st.datetimes().map(str), st.from_regex(r"[0-9TWZ:.+-]{1,40}", fullmatch=True)).map(str.encode)
 header = st.tuples(
-    st.sampled_from(["ce_id", "ce_source", "ce_type", "ce_time", "ce_recipe", "ce_sha256", "content-type", "x"]),
-    st.one_of(st.binary(max_size=40), st.none()),
+    st.one_of(
+        st.sampled_from(["ce_id", "ce_source", "ce_type", "ce_time", "ce_recipe", "ce_sha256", "content-type", "x"]),
+        st.text(st.characters(codec="utf-8"), max_size=10),
+    ),
+    st.one_of(st.binary(max_size=40), st.none(), times),
 )
 
 
-@given(st.lists(header, max_size=12), st.one_of(st.none(), st.binary(max_size=50)), st.one_of(st.none(), st.binary()))
+@given(
+    st.lists(header, max_size=12),
+    st.one_of(st.none(), st.binary(max_size=50)),
+    st.one_of(st.none(), st.binary()),
+    st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)),
+)
 def test_any_record_is_a_frame_and_any_frame_a_dead_letter(
-    headers: list[tuple[str, bytes | None]], value: bytes | None, key: bytes | None
+    headers: list[tuple[str, bytes | None]], value: bytes | None, key: bytes | None, timestamp_ms: int | None
 ) -> None:
     """Whatever arrives is a frame with an id and a camera, and can be dead-lettered and reported."""
-    seen = read(headers, value, key=key, timestamp_ms=-1)
+    seen = read(headers, value, key=key, timestamp_ms=timestamp_ms)
     assert seen.frame_id
     assert seen.camera
     outcome = not_inspected(seen, UnreadableError(Reason.CORRUPT, "x"), None)

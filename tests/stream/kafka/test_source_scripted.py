@@ -16,8 +16,8 @@ from patchline.stream.kafka.assignor import Terms
 from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.source import KafkaSource
 from patchline.stream.model.errors import SourceError, SourceUnavailableError
-from patchline.stream.model.frame import LaneKey, Position
-from patchline.stream.wire.frames import frame_headers
+from patchline.stream.model.frame import Frame, LaneKey, Position
+from patchline.stream.wire.frames import frame_headers, read_frame
 from tests.stream.kafka.scripted_clients import ScriptedAssignor, ScriptedConsumer
 from tests.stream.scripted import Recorder
 from tests.stream.waiting import until
@@ -131,6 +131,23 @@ async def test_records_become_frames_with_their_place_and_recipe(opened: Opened)
     assert by_id["0/1"].position == Position("frames", 0, 1)
     assert (by_id["0/0"].recipe, by_id["1/0"].recipe, by_id["0/0"].payload) == ("plate", "cup", b"image")
     assert {frame.crashes for frame in frames} == {None}
+
+
+async def test_a_record_that_cannot_be_read_costs_itself(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever `read_frame` raises: the record is a frame that is not inspected, and those behind it are read."""
+
+    def failing(**given: Any) -> Frame:
+        if given["position"].offset == 1:
+            raise RuntimeError("scripted")
+        return read_frame(**given)
+
+    monkeypatch.setattr(module, "read_frame", failing)
+    opened.log.produce(P[0], 3)
+    await opened.begin(P[0])
+    async with asyncio.timeout(20):
+        frames = [await anext(opened.source) for _ in range(3)]
+    assert [frame.frame_id for frame in frames] == ["0/0", "frames/0/1", "0/2"]
+    assert [frame.flaw for frame in frames] == [None, "the record cannot be read: RuntimeError: scripted", None]
 
 
 async def test_a_partition_whose_buffer_is_full_is_not_polled(opened: Opened) -> None:

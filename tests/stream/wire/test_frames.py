@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from patchline.stream.model.errors import Reason
 from patchline.stream.model.frame import Frame, Position
-from patchline.stream.wire.frames import FRAME, frame_headers, read_frame
+from patchline.stream.wire.frames import FRAME, frame_headers, read_frame, unread_frame
 
 NOW = datetime(2026, 3, 2, 8, 15, 30, tzinfo=UTC)
 POSITION = Position("frames", 2, 7)
@@ -31,6 +32,29 @@ def test_a_frame_comes_back_from_its_headers() -> None:
     assert (found.position, found.reference, found.crashes) == (POSITION, None, 1)
     assert ("ce_id", b"f") in found.headers
     assert before_s <= found.received_s <= monotonic()
+
+
+def test_a_record_that_cannot_be_decoded_is_a_frame_without_bytes() -> None:
+    """With what is known of it; nothing that its headers say of a reference is followed."""
+    found = read(headers(reference="s3://b/f", sha256="a" * 64), None, undecodable="it is broken")
+    assert (found.flaw, found.flaw_reason, found.payload) == ("it is broken", Reason.UNDECODABLE_RECORD, b"")
+    assert (found.frame_id, found.camera, found.reference) == ("f", "cam", None)
+    nothing = read({}, None, key=None, undecodable="it is broken")
+    assert (nothing.frame_id, nothing.camera, nothing.flaw) == ("frames/2/7", "unknown", "it is broken")
+
+
+def test_a_record_without_a_time_has_the_present() -> None:
+    """Brokers before Kafka 0.10 keep none."""
+    found = read({}, timestamp_ms=None)
+    assert abs((datetime.now(UTC) - found.time).total_seconds()) < 60
+
+
+def test_a_record_that_cannot_be_read_is_a_frame_with_its_bytes() -> None:
+    """Whatever went wrong costs this record, and is said."""
+    found = unread_frame(POSITION, b"image", KeyError("x"), crashes=1)
+    assert (found.frame_id, found.payload, found.position, found.crashes) == ("frames/2/7", b"image", POSITION, 1)
+    assert (found.flaw, found.flaw_reason) == ("the record cannot be read: KeyError: 'x'", Reason.MALFORMED_RECORD)
+    assert unread_frame(POSITION, None, KeyError("x")).payload == b""
 
 
 def test_the_headers_of_a_frame() -> None:

@@ -162,6 +162,18 @@ def test_a_frame_that_came_by_reference_is_named_by_it() -> None:
     assert (value, headers["ce_framebytes"], headers["ce_sha256"]) == (b"bytes", b"5", b"b" * 64)
 
 
+def test_a_record_that_cannot_be_decoded_is_named_by_its_position() -> None:
+    """Bytes it has none: neither their size nor their hash is known, but for what the producer sent."""
+    given = frame("f", b"", position=POSITION, flaw="broken", flaw_reason=Reason.UNDECODABLE_RECORD)
+    _, value, headers = letter(unread(given))
+    assert (value, headers["ce_dataref"]) == (b"", b"kafka:frames/2/7")
+    assert not {"ce_framebytes", "ce_sha256"} & headers.keys()
+    _, _, headers = letter(unread(replace(given, content_sha256="c" * 64)))
+    assert headers["ce_sha256"] == b"c" * 64
+    _, value, headers = letter(unread(frame("f", b"", position=POSITION, flaw="no camera")))
+    assert (headers["ce_framebytes"], "ce_dataref" in headers) == (b"0", False)
+
+
 def test_pixels_have_no_dead_letter() -> None:
     """A live camera's frame has no bytes to keep."""
     assert dead_letter_record(unread(frame("f", image=picture(9))), 1000) is None

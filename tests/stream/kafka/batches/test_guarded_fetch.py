@@ -1,0 +1,170 @@
+"""What follows a batch that cannot be trusted is asked of the broker, here of one that answers as a test says.
+
+Real brokers: `test_undecodable.py`.
+"""
+
+import struct
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaTimeoutError, NotLeaderForPartitionError
+from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.metadata import MetadataRequest
+
+from patchline.stream.kafka.batches import guarded_fetch as module
+from patchline.stream.kafka.batches.guarded_fetch import guard_fetches
+from patchline.stream.kafka.batches.placeholders import undecodable
+from tests.stream.kafka.batches.crafted import LAST_DELTA_AT, good, read, with_bytes
+
+
+def damaged(batch: bytes) -> bytes:
+    return with_bytes(batch, len(batch) - 2, b"\xff", seal=False)
+
+
+class Broker:
+    """Answers fetches from files of a log, each a list of batches; some offsets it cannot find."""
+
+    def __init__(self, *files: Sequence[bytes], end: int, lost: Sequence[int] = ()) -> None:
+        self.files, self.end, self.lost = files, end, lost
+        self.asked: list[tuple[int, int]] = []
+        self.committed: int | None = None
+        self.ends: list[int] = []
+        """The log's end in the next answers, before `end`."""
+        self.error = 0
+        self.version = 11
+
+    async def send(self, node: int, request: Any, **options: Any) -> Any:
+        if not isinstance(request, FetchRequest):
+            return "other"
+        answers = []
+        for number, position, size in request.topics[0][1]:
+            self.asked.append((position, size))
+            error = self.error or (2 if position in self.lost else 0)
+            end = self.ends.pop(0) if self.ends else self.end
+            stable = [] if self.version < 4 else [end if self.committed is None else self.committed]
+            answers.append((number, error, end, *stable, None if error else self._batches(position, size)))
+        return SimpleNamespace(API_VERSION=self.version, topics=[("frames", answers)])
+
+    def _batches(self, position: int, size: int) -> bytes:
+        for file in reversed(self.files):
+            if struct.unpack_from(">q", file[0])[0] <= position:
+                break
+        rest = [batch for batch in file if struct.unpack_from(">qxxxxxxxxxxxxxxxi", batch)[0] >= 0]
+        while len(rest) > 1 and struct.unpack_from(">q", rest[1])[0] <= position:
+            rest.pop(0)
+        last = struct.unpack_from(">q", rest[0])[0] + struct.unpack_from(">i", rest[0], LAST_DELTA_AT)[0]
+        if last < position:
+            files = self.files[self.files.index(file) + 1 :]
+            rest = list(files[0]) if files else []
+        return b"".join(rest)[: max(size, len(rest[0]) if rest else 0)]
+
+
+async def fetched(
+    broker: Broker, *positions: int, committed: bool = False, size: int = 2**20
+) -> list[dict[int, bytes | str | None]]:
+    """What a consumer reads of partitions 0, 1, ... from these positions on: values, or why there is none."""
+    level = "read_committed" if committed else "read_uncommitted"
+    consumer = SimpleNamespace(_client=SimpleNamespace(send=broker.send), _isolation_level=level)
+    guard_fetches(cast(AIOKafkaConsumer, consumer))
+    partitions = [(number, position, size) for number, position in enumerate(positions)]
+    answer = await consumer._client.send(1, FetchRequest(500, 1, 2**20, int(committed), [("frames", partitions)]))
+    return [
+        {r.offset: r.value or undecodable(r.headers) for r in read(found[-1], positions[found[0]]).records}
+        for found in answer.topics[0][1]
+    ]
+
+
+async def test_other_requests_pass() -> None:
+    """With their answers."""
+    consumer = SimpleNamespace(_client=SimpleNamespace(send=Broker([], end=0).send), _isolation_level="")
+    guard_fetches(cast(AIOKafkaConsumer, consumer))
+    assert await consumer._client.send(1, MetadataRequest([])) == "other"
+
+
+async def test_sound_answers_cost_no_other_request() -> None:
+    """Small ones, and those that a thread looks at."""
+    broker = Broker([good(0, b"a", b"b"), good(2, b"c" * 300, codec=4)], end=3)
+    assert await fetched(broker, 0, 2) == [{0: b"a", 1: b"b", 2: b"c" * 300}, {2: b"c" * 300}]
+    assert broker.asked == [(0, 2**20), (2, 2**20)]
+
+
+@pytest.mark.parametrize("files", [1, 2])
+async def test_the_end_of_a_bad_batch_is_asked_for(files: int) -> None:
+    """The next one is in the same file of the log, or begins the next file."""
+    batches = [damaged(good(0, b"a", b"b", b"c")), good(3, b"d")]
+    broker = Broker(batches, end=4) if files == 1 else Broker(batches[:1], batches[1:], end=4)
+    (found,) = await fetched(broker, 0, size=10)
+    assert list(found) == [0, 1, 2]
+    assert "has the CRC" in str(found[2])
+
+
+@pytest.mark.parametrize("says", [0, 9999])
+async def test_what_a_bad_batch_says_of_its_end_is_not_relied_on(says: int) -> None:
+    """Its next file may begin anywhere."""
+    lying = with_bytes(good(0, b"a", b"b", b"c"), LAST_DELTA_AT, struct.pack(">i", says), seal=False)
+    (found,) = await fetched(Broker([lying], [good(3, b"d")], end=4), 0, size=10)
+    assert list(found) in ([0, 1, 2], [0, 1, 2, 3]), "what cannot be told apart is accounted for, never passed over"
+
+
+async def test_the_last_batch_ends_with_the_log() -> None:
+    """A consumer of committed records reads no further than transactions are decided, and sees no further."""
+    broker = Broker([damaged(good(0, b"a", b"b"))], end=7)
+    (found,) = await fetched(broker, 0)
+    assert list(found) == list(range(7))
+    broker.committed = 2
+    (found,) = await fetched(broker, 1, committed=True)
+    assert list(found) == [1]
+    broker.version = 3
+    (found,) = await fetched(broker, 0)
+    assert list(found) == list(range(7))
+
+
+async def test_a_log_that_ends_before_what_it_holds_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record may have come between the two; one that never counts is a fetch that failed."""
+    monkeypatch.setattr(module, "_LOOK_AGAIN_S", 0.001)
+    broker = Broker([damaged(good(0, b"a", b"b"))], end=2)
+    broker.ends = [0, 0, 0]
+    (found,) = await fetched(broker, 0)
+    assert list(found) == [0, 1]
+    broker.end = 0
+    with pytest.raises(KafkaTimeoutError, match="the log ends before"):
+        await fetched(broker, 0)
+
+
+async def test_a_broker_that_cannot_tell_is_a_fetch_that_failed() -> None:
+    """The library makes it again."""
+    broker = Broker([damaged(good(0, b"a"))], end=1)
+    answered = broker.send
+
+    async def moved(node: int, request: Any, **options: Any) -> Any:
+        answer = await answered(node, request)
+        broker.error = NotLeaderForPartitionError.errno
+        return answer
+
+    broker.send = moved  # type: ignore[method-assign]
+    with pytest.raises(NotLeaderForPartitionError):
+        await fetched(broker, 0)
+
+
+async def test_what_a_broker_cannot_find_its_way_through_is_passed() -> None:
+    """The first batch behind it is searched for; every offset before that counts."""
+    broker = Broker([good(0, b"a"), good(1, *[b"x"] * 20), good(21, b"b"), good(22, b"c")], end=23, lost=range(1, 21))
+    (found,) = await fetched(broker, 1)
+    assert list(found) == list(range(1, 21))
+    assert found[7] == "the broker finds the log corrupt at offset 1, and reads on at 21"
+    assert len(broker.asked) < 15
+    (found,) = await fetched(broker, 15)
+    assert list(found) == list(range(15, 21))
+
+
+async def test_where_nothing_is_behind_it_the_brokers_error_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until something is."""
+    monkeypatch.setattr(module, "_LOOK_AGAIN_S", 0.001)
+    broker = Broker([good(0, b"a"), good(1, b"x")], end=2, lost=[1])
+    consumer = SimpleNamespace(_client=SimpleNamespace(send=broker.send), _isolation_level="")
+    guard_fetches(cast(AIOKafkaConsumer, consumer))
+    answer = await consumer._client.send(1, FetchRequest(0, 1, 2**20, 0, [("frames", [(0, 1, 100)])]))
+    assert answer.topics[0][1][0][1] == 2
