@@ -28,10 +28,10 @@ class CheckedAnswer:
     """The batches of one partition, all of which can be decoded."""
 
     data: bytes
+    passed_bytes: int = 0
+    """Where nothing of the answer can be read: behind so many bytes of it reading goes on. `data` is empty then."""
     left: Unbounded | None = None
-    """The first batch, where nothing can be told of it before its end is known; `data` is empty then."""
-    left_bytes: int = 0
-    """How many bytes that batch has."""
+    """The batch that ends there, where it has something for the consumer, which needs to know what follows it."""
 
 
 def is_quick(batches: bytes) -> bool:
@@ -61,14 +61,21 @@ def checked_answer(batches: bytes, position: int) -> CheckedAnswer:
     checked: list[bytes] = []
     at, as_it_was = 0, True
     while at + MAGIC_AT < len(batches):
-        length = begin_of(batches, at)[1]
+        base, length = begin_of(batches, at)
         end = at + BEFORE_LENGTH_BYTES + length
-        if length >= LEAST_LENGTH and end > len(batches):
+        if length < LEAST_LENGTH:
+            as_it_was = False
+            break
+        if end > len(batches):
             break  # the beginning of a batch
+        following = _following(batches, end)
+        if following is not None and base < following <= position:
+            at, as_it_was = end, False  # the broker believed it that it reaches the position
+            continue
         batch = batches if at == 0 and end == len(batches) else batches[at:end]
-        found = None if length < LEAST_LENGTH else _looked_at(batches, batch, at, end, position)
+        found = _looked_at(batch, position, following, is_first=not checked)
         if isinstance(found, Unbounded) and not checked:
-            return CheckedAnswer(b"", found, end - at)
+            return CheckedAnswer(b"", end, found)
         # What cannot be told of yet comes again, first in its answer. And the library takes every batch of an answer to
         # be of the format of the first.
         if not isinstance(found, Checked) or (checked and found.data[MAGIC_AT] != checked[0][MAGIC_AT]):
@@ -80,13 +87,15 @@ def checked_answer(batches: bytes, position: int) -> CheckedAnswer:
         if found.ends_answer:
             as_it_was = False
             break
+    if not checked and at:
+        return CheckedAnswer(b"", at)
     return CheckedAnswer(batches if as_it_was or not checked else b"".join(checked))
 
 
-def _looked_at(batches: bytes, batch: bytes, at: int, end: int, position: int) -> Checked | Unbounded:
-    """Look at one batch, from `at` to `end`; what is before the offset `position` is done."""
-    base, following = begin_of(batch, 0)[0], _following(batches, end)
-    if (at and base < position) or (following is not None and position < following <= base):
+def _looked_at(batch: bytes, position: int, following: int | None, *, is_first: bool) -> Checked | Unbounded:
+    """Look at one batch; what is before the offset `position` is done, and the next batch says that it begins there."""
+    base = begin_of(batch, 0)[0]
+    if (not is_first and base < position) or (following is not None and position < following <= base):
         # Neither is the base offset covered by the CRC; and a batch that is elsewhere would make the library jump.
         return _displaced(position, base, following)
     if following is not None and following <= max(base, position):

@@ -5,21 +5,23 @@ its own way through a batch, it answers that the log is corrupt, for ever: then 
 """
 
 import asyncio
+from collections.abc import Sequence
 from time import time
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import CorruptRecordException, KafkaTimeoutError, for_code
 from aiokafka.protocol.fetch import FetchRequest
+from aiokafka.protocol.offset import OffsetRequest
 
 from patchline.stream.kafka.batches.answer import checked_answer, is_quick
 from patchline.stream.kafka.batches.checked_batch import Unbounded
 from patchline.stream.kafka.batches.layout import BEFORE_LENGTH_BYTES, HEADER_BYTES, begin_of, blank_header
 from patchline.stream.kafka.batches.placeholders import placeholders
+from patchline.stream.model.checks import MIB
 
-_STABLE_SINCE = 4
-"""The version of answers from which on they say how far transactions are decided."""
 _LOOKS, _LOOK_AGAIN_S = 20, 0.05
+_MANY_BYTES = 64 * MIB
 _CORRUPT = CorruptRecordException.errno
 
 
@@ -73,11 +75,22 @@ class _GuardedFetches:
             KafkaError: the broker cannot be asked.
         """
         request = FetchRequest(0, 1, size, int(self._reads_committed), [(topic, [(number, offset, size)])])
-        answer = await self._send(node, request)
-        ((_, ((_, error, end, *more, batches),)),) = answer.topics
-        if self._reads_committed and more and answer.API_VERSION >= _STABLE_SINCE:
-            end = more[0]
-        return error, end, batches or b""
+        for _, partitions in (await self._send(node, request)).topics or []:
+            for _, error, end, *more, batches in partitions:
+                return error, self.end_in(end, more), batches or b""
+        raise KafkaTimeoutError(f"broker {node} holds answers back")  # by its quotas
+
+    def end_in(self, high_watermark: int, more: Sequence[Any]) -> int:
+        """The offset behind all that a consumer may read, by what an answer says of a partition behind its error."""
+        return int(more[0]) if self._reads_committed and more else high_watermark
+
+    async def log_end(self, node: int, topic: str, number: int) -> int:
+        """The offset behind all that a consumer may read; 0 where the broker does not say. Raises KafkaError."""
+        request = OffsetRequest(-1, int(self._reads_committed), [(topic, [(number, -1)])])
+        for _, partitions in (await self._send(node, request)).topics:
+            for _, error, *_, offset in partitions:
+                return 0 if error else int(offset)
+        return 0
 
 
 class _Partition:
@@ -96,34 +109,43 @@ class _Partition:
 
     async def checked(self, found: tuple[Any, ...]) -> tuple[Any, ...]:
         """The partition's part of an answer, with batches that can be decoded. Raises KafkaError."""
-        number, error, *more, batches = found
-        if error == _CORRUPT:
+        number, error, end, *more, batches = found
+        if batches and not error:
+            return (number, error, end, *more, await self._readable(batches))
+        if error == _CORRUPT or (not error and await self._is_stuck(self._fetches.end_in(end, more))):
             batches = await self._beyond()
-            if not batches:
-                await asyncio.sleep(_LOOK_AGAIN_S)  # the library asks again at once
-            return (number, 0 if batches else error, *more, batches)
-        if not batches or error:
-            return found
-        if is_quick(batches):
-            checked = checked_answer(batches, self._position)
-        else:
-            checked = await asyncio.to_thread(checked_answer, batches, self._position)
-        data = checked.data
-        if checked.left is not None:
-            end = await self._end_of(checked.left, checked.left_bytes)
-            data = checked.left.until(end, self._position).data
-        return (number, error, *more, data)
+            if batches:
+                return (number, 0, end, *more, batches)
+            await asyncio.sleep(_LOOK_AGAIN_S)  # the library asks again at once
+        return found
+
+    async def _readable(self, batches: bytes) -> bytes:
+        passed = 0
+        while batches:
+            if is_quick(batches):
+                checked = checked_answer(batches, self._position)
+            else:
+                checked = await asyncio.to_thread(checked_answer, batches, self._position)
+            if checked.data:
+                return checked.data
+            passed += checked.passed_bytes
+            if checked.left is not None:
+                end = await self._end_of(checked.left, passed)
+                if end > self._position:
+                    return checked.left.until(end, self._position).data
+            # The broker believes a batch that it reaches the position, where another is.
+            _, _, answered = await self._fetch(self._position, passed + _MANY_BYTES)
+            batches = answered[passed:]
+        return b""
 
     async def _end_of(self, left: Unbounded, size: int) -> int:
-        """The offset of what follows a batch whose own word on it cannot be trusted.
+        """The offset of what follows a batch, behind `size` bytes, whose own word on it cannot be trusted.
 
         It is the base offset of the next batch, and where there is none the log's end. An answer never goes beyond a
         file of the log: where the batch is the last in one, the next file is asked for by offsets that may be in it.
         """
         for _ in range(_LOOKS):
-            error, end, batches = await self._fetch(self._position, size + HEADER_BYTES)
-            if error:
-                raise for_code(error)(f"{self._where}: what follows a record batch cannot be asked for")
+            _, end, batches = await self._fetch(self._position, size + HEADER_BYTES)
             if len(batches) >= size + BEFORE_LENGTH_BYTES:
                 return begin_of(batches, size)[0]
             if end > self._position:
@@ -138,23 +160,34 @@ class _Partition:
                     return base
         return end
 
+    async def _is_stuck(self, end: int) -> bool:
+        """Whether the broker has nothing to give of a log that goes on, also where nothing else takes up the answer."""
+        for _ in range(2):
+            if end <= self._position:
+                return False
+            error, end, batches = await self._fetch(self._position, 1)
+            if batches or error:
+                return bool(error)
+        return True
+
     async def _beyond(self) -> bytes:
         """Placeholders for what the broker cannot find its way through; nothing, where nothing is behind it yet."""
+        end = await self._fetches.log_end(*self._where)
         failing, step = self._position, 1
-        _, end, _ = await self._fetch(self._position, 1)
-        while (offset := self._position + step) < end and await self._base_at(offset) is None:
-            failing, step = offset, 2 * step
-        found = min(offset, end)
-        if found == end:
-            return b""
+        while (found := self._position + step) < end and await self._base_at(found) is None:
+            failing, step = found, 2 * step
+        if found >= end:
+            found = end - 1
+            if found <= failing or await self._base_at(found) is None:
+                return b""
         while found - failing > 1:
             middle = (found + failing) // 2
             if await self._base_at(middle) is None:
                 failing = middle
             else:
                 found = middle
-        base = await self._base_at(found) or found
-        why = f"the broker finds the log corrupt at offset {self._position}, and reads on at {base}"
+        base = max(await self._base_at(found) or 0, self._position + 1)
+        why = f"the broker finds no way through its log at offset {self._position}, and reads on at {base}"
         return placeholders(blank_header(self._position).dated(round(time() * 1000)), self._position, base, why)
 
     async def _base_at(self, offset: int) -> int | None:
@@ -163,4 +196,7 @@ class _Partition:
         return begin_of(batches, 0)[0] if len(batches) >= BEFORE_LENGTH_BYTES else None
 
     async def _fetch(self, offset: int, size: int) -> tuple[int, int, bytes]:
-        return await self._fetches.fetch(*self._where, offset, size)
+        error, end, batches = await self._fetches.fetch(*self._where, offset, size)
+        if error not in (0, _CORRUPT):
+            raise for_code(error)(f"{self._where}: offset {offset} cannot be asked for")
+        return error, end, batches

@@ -87,6 +87,14 @@ def test_a_bad_batch_ends_where_the_next_begins_whatever_it_says() -> None:
     assert Log(lying, good(2, b"c")).consumed(3) == {0: None, 1: None, 2: b"c"}
 
 
+def test_a_batch_that_the_broker_takes_for_a_later_one_is_passed() -> None:
+    """It says that it reaches the position, and the next one begins there."""
+    lying = with_bytes(good(0, b"a", b"b"), LAST_DELTA_AT, struct.pack(">i", 999), seal=False)
+    assert [r.value for r in read(checked_answer(lying + good(2, b"c"), 2).data, 2).records] == [b"c"]
+    cut = checked_answer(lying + good(2, b"c")[:20], 2)
+    assert (cut.data, cut.passed_bytes, cut.left) == (b"", len(lying), None)
+
+
 def test_a_batch_in_the_wrong_place_costs_itself() -> None:
     """No CRC covers where a batch begins, and the library would jump there, or go back for ever."""
     for base in (1, 10**12):

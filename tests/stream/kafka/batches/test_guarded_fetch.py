@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaTimeoutError, NotLeaderForPartitionError
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.protocol.offset import OffsetRequest
 
 from patchline.stream.kafka.batches import guarded_fetch as module
 from patchline.stream.kafka.batches.guarded_fetch import guard_fetches
@@ -27,8 +28,12 @@ def damaged(batch: bytes) -> bytes:
 class Broker:
     """Answers fetches from files of a log, each a list of batches; some offsets it cannot find."""
 
-    def __init__(self, *files: Sequence[bytes], end: int, lost: Sequence[int] = ()) -> None:
-        self.files, self.end, self.lost = files, end, lost
+    def __init__(self, *files: Sequence[bytes], end: int, lost: Sequence[int] = (), silent: Sequence[int] = ()) -> None:
+        self.files, self.end, self.lost, self.silent = files, end, lost, silent
+        self.believes = False
+        """Whether it believes what batches say of their ends."""
+        self.full = 0
+        """How many answers have no room."""
         self.asked: list[tuple[int, int]] = []
         self.committed: int | None = None
         self.ends: list[int] = []
@@ -37,6 +42,9 @@ class Broker:
         self.version = 11
 
     async def send(self, node: int, request: Any, **options: Any) -> Any:
+        if isinstance(request, OffsetRequest):
+            end = self.end if self.committed is None else self.committed
+            return SimpleNamespace(topics=[("frames", [(0, 0, -1, end)])])
         if not isinstance(request, FetchRequest):
             return "other"
         answers = []
@@ -44,19 +52,23 @@ class Broker:
             self.asked.append((position, size))
             error = self.error or (2 if position in self.lost else 0)
             end = self.ends.pop(0) if self.ends else self.end
+            end = -1 if error else end
             stable = [] if self.version < 4 else [end if self.committed is None else self.committed]
             answers.append((number, error, end, *stable, None if error else self._batches(position, size)))
         return SimpleNamespace(API_VERSION=self.version, topics=[("frames", answers)])
 
     def _batches(self, position: int, size: int) -> bytes:
+        if position in self.silent or position >= self.end or self.full:
+            self.full = max(0, self.full - 1)
+            return b""
         for file in reversed(self.files):
             if struct.unpack_from(">q", file[0])[0] <= position:
                 break
-        rest = [batch for batch in file if struct.unpack_from(">qxxxxxxxxxxxxxxxi", batch)[0] >= 0]
-        while len(rest) > 1 and struct.unpack_from(">q", rest[1])[0] <= position:
+        rest = list(file)
+        while len(rest) > 1 and not self.believes and struct.unpack_from(">q", rest[1])[0] <= position:
             rest.pop(0)
         last = struct.unpack_from(">q", rest[0])[0] + struct.unpack_from(">i", rest[0], LAST_DELTA_AT)[0]
-        if last < position:
+        if last < position and not self.believes:
             files = self.files[self.files.index(file) + 1 :]
             rest = list(files[0]) if files else []
         return b"".join(rest)[: max(size, len(rest[0]) if rest else 0)]
@@ -109,6 +121,47 @@ async def test_what_a_bad_batch_says_of_its_end_is_not_relied_on(says: int) -> N
     assert list(found) in ([0, 1, 2], [0, 1, 2, 3]), "what cannot be told apart is accounted for, never passed over"
 
 
+@pytest.mark.parametrize("size", [10, 2**20])
+async def test_a_batch_that_the_broker_takes_for_a_later_one_is_passed(size: int) -> None:
+    """However little of an answer it leaves for the one that was asked for."""
+    lying = with_bytes(good(0, b"a", b"b"), LAST_DELTA_AT, struct.pack(">i", 999), seal=False)
+    broker = Broker([lying, damaged(good(2, b"c", b"d")), good(4, b"e")], end=5)
+    broker.believes = True
+    assert list((await fetched(broker, 0, size=size))[0])[:2] == [0, 1]
+    assert "CRC" in str((await fetched(broker, 2, size=size))[0][3])
+    assert (await fetched(broker, 4, size=size))[0] == {4: b"e"}
+
+
+async def test_a_broker_that_holds_its_answers_back_is_a_fetch_that_failed() -> None:
+    """It does so by its quotas, and the library asks again."""
+    broker = Broker([damaged(good(0, b"a"))], end=1)
+    answered = broker.send
+
+    async def throttled(node: int, request: Any, **options: Any) -> Any:
+        broker.send = nothing  # type: ignore[method-assign]
+        return await answered(node, request)
+
+    async def nothing(node: int, request: Any, **options: Any) -> Any:
+        return SimpleNamespace(API_VERSION=11, topics=[])
+
+    broker.send = throttled  # type: ignore[method-assign]
+    with pytest.raises(KafkaTimeoutError, match="holds answers back"):
+        await fetched(broker, 0)
+
+
+async def test_a_broker_that_gives_nothing_of_a_log_that_goes_on_is_helped() -> None:
+    """It has no way through; but where it only had no room in its answer, or there is nothing yet, it is not."""
+    broker = Broker([good(0, b"a"), good(1, b"x", b"y"), good(3, b"b")], end=4, silent=[1, 2])
+    (found,) = await fetched(broker, 1)
+    assert list(found) == [1, 2]
+    assert "no way through its log at offset 1, and reads on at 3" in str(found[1])
+    for broker in (Broker([good(0, b"a"), good(1, b"x")], end=1, silent=[1]), Broker([good(0, b"a")], end=1)):
+        assert await fetched(broker, 1) == [{}]
+    broker = Broker([good(0, b"a"), good(1, b"x")], end=2)
+    broker.full = 1
+    assert await fetched(broker, 1) == [{}]
+
+
 async def test_the_last_batch_ends_with_the_log() -> None:
     """A consumer of committed records reads no further than transactions are decided, and sees no further."""
     broker = Broker([damaged(good(0, b"a", b"b"))], end=7)
@@ -154,7 +207,7 @@ async def test_what_a_broker_cannot_find_its_way_through_is_passed() -> None:
     broker = Broker([good(0, b"a"), good(1, *[b"x"] * 20), good(21, b"b"), good(22, b"c")], end=23, lost=range(1, 21))
     (found,) = await fetched(broker, 1)
     assert list(found) == list(range(1, 21))
-    assert found[7] == "the broker finds the log corrupt at offset 1, and reads on at 21"
+    assert found[7] == "the broker finds no way through its log at offset 1, and reads on at 21"
     assert len(broker.asked) < 15
     (found,) = await fetched(broker, 15)
     assert list(found) == list(range(15, 21))
