@@ -75,7 +75,9 @@ def checked_batch(batch: bytes, position: int, following: int | None) -> Checked
         return Unbounded(header, f"the record batch has the CRC {found:08x}, expected {header.crc:08x}: it is damaged")
     if header.last_offset_delta < 0:
         return Unbounded(header, f"the record batch has {header.last_offset_delta + 1} offsets, expected 1 or more")
-    end = header.next_offset if following is None else min(header.next_offset, following)
+    end = header.next_offset
+    if following is not None and header.count != header.last_offset_delta + 1:
+        end = min(end, following)  # else its word is the better one: no CRC covers where the next begins
     if header.is_control and header.count == 0:  # as compaction leaves it
         return Checked(hole(header, end), end)
     try:

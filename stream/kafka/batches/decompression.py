@@ -84,13 +84,13 @@ def _unsnap(compressed: bytes, most: int) -> bytes:
         at += 4
         if not 0 <= size <= len(compressed) - at:
             raise DecompressionError(f"it is compressed with snappy, and a block of it has {size} bytes")
-        out += _unsnap_block(compressed[at : at + size], most - len(out))
+        out += _unsnap_block(compressed[at : at + size], most, len(out))
         at += size
     return bytes(out)
 
 
-def _unsnap_block(compressed: bytes, most: int) -> bytes:
-    if cramjam.snappy.decompress_raw_len(compressed) > most:
+def _unsnap_block(compressed: bytes, most: int, before: int = 0) -> bytes:
+    if before + cramjam.snappy.decompress_raw_len(compressed) > most:
         raise _too_much("snappy", most)
     return bytes(cramjam.snappy.decompress_raw(compressed))
 

@@ -33,11 +33,18 @@ from tests.stream.scripted import Recorder, jpeg
 from tests.stream.waiting import until
 
 
+class FindingBroker(KafkaBroker):
+    """A broker that can find each batch by itself, as it can batches of 4 KiB."""
+
+    def properties(self) -> dict[str, object]:
+        return super().properties() | {"log.index.interval.bytes": 1}
+
+
 @pytest.fixture(scope="module")
 def broker(unavailable: Callable[[ServiceUnavailableError], NoReturn]) -> Iterator[KafkaBroker]:
     """A broker whose files can be damaged."""
     try:
-        with KafkaBroker() as started:
+        with FindingBroker() as started:
             started.start_broker()
             yield started
     except ServiceUnavailableError as error:

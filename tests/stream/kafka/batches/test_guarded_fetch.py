@@ -58,7 +58,7 @@ class Broker:
         return SimpleNamespace(API_VERSION=self.version, topics=[("frames", answers)])
 
     def _batches(self, position: int, size: int) -> bytes:
-        if position in self.silent or position >= self.end or self.full:
+        if position in self.silent or self.full:
             self.full = max(0, self.full - 1)
             return b""
         for file in reversed(self.files):
@@ -138,11 +138,8 @@ async def test_a_broker_that_holds_its_answers_back_is_a_fetch_that_failed() -> 
     answered = broker.send
 
     async def throttled(node: int, request: Any, **options: Any) -> Any:
-        broker.send = nothing  # type: ignore[method-assign]
-        return await answered(node, request)
-
-    async def nothing(node: int, request: Any, **options: Any) -> Any:
-        return SimpleNamespace(API_VERSION=11, topics=[])
+        answer = await answered(node, request)
+        return answer if len(broker.asked) == 1 else SimpleNamespace(API_VERSION=11, topics=[])
 
     broker.send = throttled  # type: ignore[method-assign]
     with pytest.raises(KafkaTimeoutError, match="holds answers back"):
