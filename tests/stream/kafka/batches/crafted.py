@@ -1,5 +1,6 @@
 """Record batches as producers write them, as no producer would, and as a consumer reads them."""
 
+import asyncio
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,7 +9,12 @@ from typing import Any, TypeAlias
 from aiokafka import TopicPartition
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.fetcher import READ_COMMITTED, READ_UNCOMMITTED, PartitionRecords
-from aiokafka.errors import for_code
+from aiokafka.errors import (
+    LeaderNotAvailableError,
+    NotLeaderForPartitionError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
@@ -17,6 +23,9 @@ from aiokafka.record.util import calc_crc32c
 
 HEADER_BYTES = 61
 CRC_AT, ATTRIBUTES_AT, LAST_DELTA_AT, COUNT_AT = 17, 21, 23, 57
+_NOT_YET_THERE = [
+    error.errno for error in (LeaderNotAvailableError, NotLeaderForPartitionError, UnknownTopicOrPartitionError)
+]
 PARTITION = TopicPartition("frames", 0)
 RawHeaders: TypeAlias = Sequence[tuple[str, bytes | None]]
 
@@ -114,13 +123,19 @@ class RawProducer:
         await client.bootstrap()
         try:
             await client.set_topics([self._topic])
-            node = client.cluster.leader_for_partition(TopicPartition(self._topic, partition))
             for batch in batches:
-                answer = await client.send(
-                    node, ProduceRequest(None, -1, 10_000, [(self._topic, [(partition, at_base(batch, 0))])])
-                )
-                ((_, ((_, code, *_),)),) = answer.topics
+                while (code := await self._sent(client, partition, at_base(batch, 0))) in _NOT_YET_THERE:
+                    await client.force_metadata_update()
+                    await asyncio.sleep(0.02)
                 if code:
                     raise for_code(code)(f"the broker refuses the batch: {code}")
         finally:
             await client.close()
+
+    async def _sent(self, client: Any, partition: int, batch: bytes) -> int:
+        node = client.cluster.leader_for_partition(TopicPartition(self._topic, partition))
+        if node in (None, -1):
+            return LeaderNotAvailableError.errno
+        answer = await client.send(node, ProduceRequest(None, -1, 10_000, [(self._topic, [(partition, batch)])]))
+        ((_, ((_, code, *_),)),) = answer.topics
+        return int(code)
