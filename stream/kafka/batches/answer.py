@@ -43,7 +43,7 @@ def is_quick(batches: bytes) -> bool:
         if at + HEADER_BYTES > len(batches):
             break
         header = read_header(batches[at : at + HEADER_BYTES])
-        records += header.count
+        records += header.record_count
         if header.magic != 2 or header.codec or records > _QUICK_RECORDS:
             return False
         at += BEFORE_LENGTH_BYTES + max(LEAST_LENGTH, header.length)

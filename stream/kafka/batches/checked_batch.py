@@ -76,9 +76,9 @@ def checked_batch(batch: bytes, position: int, following: int | None) -> Checked
     if header.last_offset_delta < 0:
         return Unbounded(header, f"the record batch has {header.last_offset_delta + 1} offsets, expected 1 or more")
     end = header.next_offset
-    if following is not None and header.count != header.last_offset_delta + 1:
+    if following is not None and header.record_count != header.last_offset_delta + 1:
         end = min(end, following)  # else its word is the better one: no CRC covers where the next begins
-    if header.is_control and header.count == 0:  # as compaction leaves it
+    if header.is_control and header.record_count == 0:  # as compaction leaves it
         return Checked(hole(header, end), end)
     try:
         records = decompressed(header.codec, batch[HEADER_BYTES:]) if header.codec else None
@@ -94,7 +94,7 @@ def checked_batch(batch: bytes, position: int, following: int | None) -> Checked
     why = f"the record batch cannot be decoded: {fault}"
     if header.is_control:
         return _passed_over(header, end)
-    if header.count > MOST_SALVAGED:
+    if header.record_count > MOST_SALVAGED:
         return _all_unread(header, position, end, why)
     data, done = salvaged(header.uncompressed(), plain[HEADER_BYTES:], position, end, why)
     return Checked(data, done, ends_answer=done < end)

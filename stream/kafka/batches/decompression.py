@@ -16,7 +16,7 @@ from patchline.stream.model.checks import MIB
 try:
     import cramjam
 except ImportError:  # an environment that was put together by hand
-    cramjam = None
+    cramjam = None  # type: ignore[assignment]
 
 Compression: TypeAlias = Literal["none", "gzip", "snappy", "lz4", "zstd"]
 

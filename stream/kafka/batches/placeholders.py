@@ -65,11 +65,11 @@ def placeholders(header: BatchHeader, first: int, end: int, why: str) -> bytes:
     """
     count = min(end - first, MOST_PLACEHOLDERS)
     records = b"".join(placeholder(why, delta) for delta in range(count))
-    shown = header.uncompressed()._replace(base_offset=first, magic=2, last_offset_delta=count - 1, count=count)
+    shown = header.uncompressed()._replace(base_offset=first, magic=2, last_offset_delta=count - 1, record_count=count)
     return batch_of(shown, records)
 
 
 def hole(header: BatchHeader, end: int) -> bytes:
     """A batch without records that ends before the offset `end`: what is there is for no consumer."""
     last = end - header.base_offset - 1
-    return batch_of(header._replace(magic=2, attributes=0, last_offset_delta=last, count=0), b"")
+    return batch_of(header._replace(magic=2, attributes=0, last_offset_delta=last, record_count=0), b"")

@@ -44,7 +44,7 @@ def salvaged(header: BatchHeader, records: bytes, position: int, end: int, why: 
         if made == MOST_PLACEHOLDERS:
             done = delta + 1
             break
-    return batch_of(header._replace(last_offset_delta=done - 1, count=count), kept), header.base_offset + done
+    return batch_of(header._replace(last_offset_delta=done - 1, record_count=count), kept), header.base_offset + done
 
 
 def _told_apart(header: BatchHeader, records: bytes, end: int, why: str) -> Iterator[tuple[int, bytes, bool]]:
@@ -53,9 +53,9 @@ def _told_apart(header: BatchHeader, records: bytes, end: int, why: str) -> Iter
     Where compaction removed nothing, the n-th record has the offset n: so one that is nonsense costs itself. From where
     records cannot be told apart, every offset up to `end` is one that cannot be decoded.
     """
-    is_dense = header.count == header.last_offset_delta + 1
+    is_dense = header.record_count == header.last_offset_delta + 1
     at = done = 0
-    for number in range(header.count):
+    for number in range(header.record_count):
         body, stop = _span(records, at)
         if stop == 0:
             break

@@ -67,6 +67,7 @@ class Made:
 def made(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AIOKafkaConsumer", "AIOKafkaProducer", "AIOKafkaAdminClient"):
         monkeypatch.setattr(connection, name, Made)
+    monkeypatch.setattr(connection, "guard_fetches", lambda consumer: consumer)
 
 
 def test_every_client_has_the_brokers_and_the_login(made: None) -> None:
@@ -77,7 +78,7 @@ def test_every_client_has_the_brokers_and_the_login(made: None) -> None:
         "security_protocol": "PLAINTEXT",
     }
     consumer: Any = new_consumer(CONFIG, "a", "b", group_id="g")
-    assert (consumer.topics, consumer.options) == (("a", "b"), plain | {"group_id": "g"})
+    assert (consumer.topics, consumer.options) == (("a", "b"), plain | {"group_id": "g", "check_crcs": False})
     admin: Any = new_admin(CONFIG)
     assert admin.options == plain
     guarded: Any = new_admin(KafkaConfig(**LOGIN))

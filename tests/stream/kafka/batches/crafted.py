@@ -135,7 +135,7 @@ class RawProducer:
     async def _sent(self, client: Any, partition: int, batch: bytes) -> int:
         node = client.cluster.leader_for_partition(TopicPartition(self._topic, partition))
         if node in (None, -1):
-            return LeaderNotAvailableError.errno
+            return int(LeaderNotAvailableError.errno)
         answer = await client.send(node, ProduceRequest(None, -1, 10_000, [(self._topic, [(partition, batch)])]))
         ((_, ((_, code, *_),)),) = answer.topics
         return int(code)

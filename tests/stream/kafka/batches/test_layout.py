@@ -65,7 +65,7 @@ def test_the_library_reads_what_is_written() -> None:
         BatchRecord(5, 0, b"key", b"value", [(b"name", b"x"), (b"none", None)]),
         BatchRecord(-3, 2, None, None, []),
     ]
-    header = blank_header(40)._replace(last_offset_delta=2, first_timestamp=1000, max_timestamp=1005, count=2)
+    header = blank_header(40)._replace(last_offset_delta=2, first_timestamp=1000, max_timestamp=1005, record_count=2)
     batch = batch_of(header, b"".join(map(record_of, wanted)))
     read = DefaultRecordBatch(batch)
     assert read.validate_crc()
@@ -80,7 +80,7 @@ def test_the_library_reads_what_is_written() -> None:
 def test_a_header_tells_of_its_batch() -> None:
     """Compression, transactions; a batch that is shorter than a header has none."""
     header = read_header(good(7, b"a", b"b", codec=1, producer=5))
-    assert (header.base_offset, header.codec, header.producer_id, header.count) == (7, 1, 5, 2)
+    assert (header.base_offset, header.codec, header.producer_id, header.record_count) == (7, 1, 5, 2)
     assert not header.is_control
     assert header.uncompressed().codec == 0
     assert read_header(with_bytes(good(7, b"a"), 21, b"\0\x28")).is_control

@@ -42,14 +42,14 @@ def test_what_is_known_of_a_record_is_in_it() -> None:
     odd = placeholder(
         "why", 0, timestamp_delta=3, key=b"cam", headers=[(b"caf\xe9", b"x"), (b"ce_id", b"7"), (b"n", None)]
     )
-    (found,) = read(batch_of(blank_header(0)._replace(count=1, first_timestamp=1000), odd), 0).records
+    (found,) = read(batch_of(blank_header(0)._replace(record_count=1, first_timestamp=1000), odd), 0).records
     assert (found.key, found.timestamp) == (b"cam", 1003)
     assert own_headers(found.headers) == [("caf\\xe9", b"x"), ("ce_id", b"7"), ("n", None)]
 
 
 def test_a_long_reason_is_cut() -> None:
     """It goes into a header."""
-    (found,) = read(batch_of(blank_header(0)._replace(count=1), placeholder("é" * 5000, 0)), 0).records
+    (found,) = read(batch_of(blank_header(0)._replace(record_count=1), placeholder("é" * 5000, 0)), 0).records
     assert len(undecodable(found.headers) or "") == 500
 
 

@@ -14,7 +14,9 @@ def record(delta: int, value: bytes | None = b"x", name: bytes = b"ce_id") -> by
 
 
 def header(count: int, last: int) -> BatchHeader:
-    return blank_header(100)._replace(count=count, last_offset_delta=last, first_timestamp=1000, max_timestamp=2000)
+    return blank_header(100)._replace(
+        record_count=count, last_offset_delta=last, first_timestamp=1000, max_timestamp=2000
+    )
 
 
 def kept(head: BatchHeader, records: bytes, *, position: int = 100, end: int | None = None) -> dict[int, bytes | None]:
