@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import NoReturn
 
 import pytest
-from aiokafka import ConsumerRecord
+from aiokafka import AIOKafkaProducer, ConsumerRecord
 
 from patchline.engine.types import Verdict
 from patchline.stream.kafka.batches import decompression
@@ -59,16 +59,16 @@ def batch(name: str, count: int = 1, *, codec: int = 0) -> bytes:
 
 def damage(broker: KafkaBroker, topic: str, base: int, at: int, found: bytes, *, partition: int = 0) -> None:
     """Write other bytes into the batch with a base offset, in the broker's file."""
-    (log,) = (broker.directory / "data" / f"{topic}-{partition}").glob("*.log")
-    with log.open("r+b") as file:
-        while len(head := file.read(12)) == 12:
-            found_base, length = struct.unpack(">qi", head)
-            if found_base == base:
-                file.seek(file.tell() - 12 + (at if at >= 0 else 12 + length + at))
-                file.write(found)
-                return
-            file.seek(length, 1)
-    raise AssertionError(f"no batch at {base} in {log}")
+    for log in (broker.directory / "data" / f"{topic}-{partition}").glob("*.log"):
+        with log.open("r+b") as file:
+            while len(head := file.read(12)) == 12:
+                found_base, length = struct.unpack(">qi", head)
+                if found_base == base:
+                    file.seek(file.tell() - 12 + (at if at >= 0 else 12 + length + at))
+                    file.write(found)
+                    return
+                file.seek(length, 1)
+    raise AssertionError(f"no batch at {base} in partition {partition} of {topic}")
 
 
 async def judged(config: KafkaConfig, offsets: dict[int, int]) -> dict[tuple[int, int], Result]:
@@ -163,6 +163,33 @@ async def test_a_damaged_batch_costs_itself(
     async with later(raw, batch("e"), after_s=2.0):
         results = await judged(config, {0: 4 if is_last else 5, 1: 1})
     assert set(unread(results)) == {(0, n) for n in counted}
+
+
+@pytest.mark.parametrize("damaged", [(), (1,), (2,), (1, 2), (3,)], ids=str)
+async def test_what_was_aborted_is_no_frame(
+    broker: KafkaBroker, unique_name: Callable[[str], str], damaged: tuple[int, ...]
+) -> None:
+    """Nor is the end of a transaction, damaged or not; and the producer's next transaction counts again."""
+    config = await new_topics(broker.bootstrap, unique_name)
+    raw = RawProducer(broker.bootstrap, config.frames_topic)
+    await raw.send(0, batch("a"))
+    headers = frame_headers(frame_id="b", camera="cam-0", time=datetime.now(UTC), recipe="plate")
+    producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap, transactional_id=unique_name("producer"))
+    async with producer:
+        for ends in (producer.abort_transaction, producer.commit_transaction):
+            await producer.begin_transaction()
+            await producer.send_and_wait(config.frames_topic, jpeg(50), headers=headers, partition=0)
+            await ends()
+    await raw.send(0, batch("e"))
+    for base in damaged:
+        damage(broker, config.frames_topic, base, -5, b"MARK")
+    seen = Recorder()
+    async with running(worker(config, seen)):
+        await until(lambda: len(seen.results) >= 3, seconds=40)
+        await asyncio.sleep(0.3)
+    found = [positioned(record) for record in await read_topic(config, config.results_topic)]
+    assert [at for at, _ in found] == [(0, 0), (0, 3), (0, 5)]
+    assert set(unread(dict(found))) == ({(0, 3)} if 3 in damaged else set())
 
 
 @asynccontextmanager
