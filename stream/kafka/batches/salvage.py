@@ -74,7 +74,8 @@ def _told_apart(header: BatchHeader, records: bytes, end: int, why: str) -> Iter
         yield delta, records[at:stop] if flaw is None else flaw, flaw is None
         at, done = stop, delta + 1
     else:
-        return
+        if at == len(records):  # else there are more than it says
+            return
     for delta in range(done, end):
         yield delta, placeholder(why, delta), False
 

@@ -55,6 +55,13 @@ def test_from_where_lengths_are_nonsense_every_offset_counts(length: bytes) -> N
     assert kept(header(4, 3), record(0)) == {100: b"x", 101: None, 102: None, 103: None}
 
 
+@pytest.mark.parametrize("count", [-1, 0, 1, 2, 3, 1000])
+def test_a_number_of_records_that_is_wrong_costs_what_it_hides(count: int) -> None:
+    """Every offset is accounted for; those that are read are kept."""
+    found = kept(header(count, 1), record(0) + record(1))
+    assert found == {100: b"x" if count > 0 else None, 101: b"x" if count > 1 else None}
+
+
 def test_offsets_that_compaction_removed_are_none() -> None:
     """Unless records cannot be told apart: then nobody knows which they are."""
     assert kept(header(2, 5), record(1) + record(4, name=b"\xff")) == {101: b"x", 104: None}
