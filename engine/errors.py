@@ -63,3 +63,15 @@ class DeviceError(EngineError):
 
 class EvaluationError(EngineError):
     """A figure of an evaluation that the frames at hand cannot give, or scores and masks that do not fit together."""
+
+
+SHOWN_CHARACTERS = 80
+
+
+def shown(value: object) -> str:
+    """What was found, as an error shows it: on one line and no longer than 80 characters, whatever it is."""
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of more digits than Python writes out
+        text = f"a {type(value).__name__} that cannot be written out"
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 1]}…"
