@@ -34,6 +34,7 @@ def inspector_of(settings: EngineSettings, banks: Mapping[str, MemoryBank]) -> I
         search=settings.search,
         runtime=settings.backbone_runtime,
         precision=settings.precision,
+        fetch=settings.hub_weights,
     )
 
 
