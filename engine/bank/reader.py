@@ -83,6 +83,8 @@ class GenerationReader:
         number = self.newest() if generation is None else generation
         if number is None:
             raise BankFileError(f"{self.where}: holds no memory bank (no {manifest_name(1).replace('1', 'N')})")
+        if not 0 < number <= MOST_GENERATIONS:
+            raise BankFileError(f"{self.where}: has no generation {shown(number)}; expected 1 or a later one")
         path = self._path(manifest_name(number))
         try:
             content = self._blobs.read(manifest_name(number), MOST_MANIFEST_BYTES)

@@ -6,6 +6,7 @@
 import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Protocol
 
 from patchline.engine.bank.memory_bank import MemoryBank
@@ -27,6 +28,8 @@ from patchline.stream.support.retry import retry_until_done
 NOTE_REJECTS_EVERY_S = 10.0
 LOOK_EVERY_S = 2.0
 """How often the stores are asked for generations that nobody announced: `patchline bank` makes such."""
+REFUSED_FOR_S = 60.0
+"""How long a generation that cannot be judged with is left alone."""
 
 
 class Generations(Protocol):
@@ -70,6 +73,8 @@ class LearningLoop(Listener):
         self._active = dict(active)
         self._ageing = ageing
         self._observer = observer or Observer()
+        self._refused: dict[str, tuple[int, float]] = {}
+        """The generation of a recipe that was refused last, and until when it is left alone."""
         self._swapping = asyncio.Lock()
         self._thread: EngineThread | None = None
 
@@ -189,7 +194,13 @@ class LearningLoop(Listener):
         await self._take_stored(announced.recipe, wanted.number, thread, wanted.sha256)
 
     async def _take_stored(self, recipe: str, number: int, thread: EngineThread, sha256: str | None = None) -> None:
-        """Judge with a generation of the store; where it is not the one announced, the former judges on."""
+        """Judge with a generation of the store; where it is damaged, or not the one announced, the former judges on.
+
+        What was refused is looked at again a minute later: a store may be mended.
+        """
+        refused, until_s = self._refused.get(recipe, (0, 0.0))
+        if number == refused and monotonic() < until_s:
+            return
 
         async def load() -> MemoryBank:
             try:
@@ -197,14 +208,19 @@ class LearningLoop(Listener):
             except BankFileError as error:
                 raise _away(error) from error
 
-        name = f"generation {number} of {recipe}"
         try:
-            bank = await retry_until_done(name, load, self._observer)
+            bank = await retry_until_done(f"generations of {recipe}", load, self._observer)
             if sha256 is not None and bank.sha256 != sha256:
-                raise EngineError(f"{name} has SHA-256 {bank.sha256}, {sha256} was announced")
+                announced = f"{sha256[:64]} was announced"
+                error = EngineError(f"generation {number} of {recipe} has SHA-256 {bank.sha256}, {announced}")
+                self._observer.generation_refused(recipe, number, error)
+                return  # what is stored may be judged with all the same, once it is looked for
             await self._swap(recipe, bank, thread)
-        except EngineError as error:
-            self._observer.retrying(name, error, 1)
+        except StreamError:
+            raise
+        except Exception as error:  # whatever a stored generation is like, inspection goes on without it
+            self._refused[recipe] = (number, monotonic() + REFUSED_FOR_S)
+            self._observer.generation_refused(recipe, number, error)
 
     async def _look_all(self, thread: EngineThread) -> None:
         while True:
