@@ -10,7 +10,8 @@
         ├── CalibrationError    a false-reject rate that the good frames at hand cannot promise
         ├── PrecisionError      a precision in which verdicts do not hold
         ├── BankFileError       a bank file that is truncated, altered, foreign or already there
-        │   └── GenerationConflictError   a generation that another writer has created first
+        │   ├── GenerationConflictError   a generation that another writer has created first
+        │   └── BankFileMissingError      a file that a manifest names and that is not there
         ├── LearningError       a request to learn, unlearn or roll back that cannot be met
         ├── DeviceError         a device that this machine does not have
         └── EvaluationError     a figure that the frames at hand cannot give
@@ -51,6 +52,10 @@ class BankFileError(EngineError):
 
 class GenerationConflictError(BankFileError):
     """Another writer has created the generation first: what was proposed must be proposed anew."""
+
+
+class BankFileMissingError(BankFileError):
+    """A file that a manifest names is not there: it is lost, or another writer has removed it meanwhile."""
 
 
 class LearningError(EngineError):

@@ -31,7 +31,7 @@ from patchline.engine.bank.manifest_check import (
     check_manifest,
 )
 from patchline.engine.bank.memory_bank import MemoryBank
-from patchline.engine.errors import BankFileError, EngineError, shown
+from patchline.engine.errors import BankFileError, BankFileMissingError, EngineError, shown
 from patchline.engine.types import Rows
 
 FRAMES, REJECTS = "frames", "rejects"
@@ -168,7 +168,8 @@ class GenerationReader:
         """The patch embeddings of a stored frame, int16 (P, D).
 
         Raises:
-            BankFileError: the file is missing, truncated or altered, or its patches are not those of a frame of this
+            BankFileMissingError: the file is not there.
+            BankFileError: the file is truncated or altered, or its patches are not those of a frame of this
                 bank.
         """
         file = frame_file(frame, folder)
@@ -246,7 +247,7 @@ class GenerationReader:
                 content = self._blobs.read(name, stated.bytes)
         except FileNotFoundError:
             # Tensors are there before their manifest: what is missing is lost, and no later attempt finds it.
-            raise BankFileError(f"{path}: cannot be read, a manifest names it: no such file") from None
+            raise BankFileMissingError(f"{path}: cannot be read, a manifest names it: no such file") from None
         except OSError as error:
             raise BankFileError(f"{path}: cannot be read, a manifest names it: {error}") from error
         if len(content) != stated.bytes:

@@ -21,6 +21,7 @@ from patchline.engine.errors import LearningError
 from patchline.engine.learning import proposals
 from patchline.engine.learning.ageing import unused_rows
 from patchline.engine.learning.draft import Draft, Head
+from patchline.engine.learning.reference_frames import Kind
 from patchline.engine.learning.reference_store import KnownFrames
 from patchline.engine.learning.requests import (
     Ageing,
@@ -114,6 +115,14 @@ class Learner:
     def knows(self, feedback_id: str) -> bool:
         """Whether a request has been applied, by this process or any other."""
         return feedback_id in self.chain.feedback
+
+    def passed_over(self) -> list[tuple[Kind, str, str]]:
+        """Frames that updates are held against and whose files were passed over since the last call: what they are,
+        which one, and why.
+        """
+        noted = self._head.known.passed_over
+        told, noted[:] = list(noted), []
+        return told
 
     def note_reject(self, frame: str, patches: Rows) -> None:
         """Remember a rejected frame, int16 (P, D), for previews; it is stored with the next generation."""

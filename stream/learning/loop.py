@@ -107,10 +107,13 @@ class LearningLoop(Listener):
                 await learning.warm_up(thread)
             except EngineError as error:  # feedback will be told of it
                 self._observer.retrying(f"learning of {recipe}", error, 1)
+            self._tell_passed_over(learning)
 
     async def _answer_all(self, thread: EngineThread) -> None:
         async for feedback in self.inbox.feedback():
             reply = await self._answer(feedback, thread)
+            if feedback.recipe in self._recipes:
+                self._tell_passed_over(self._recipes[feedback.recipe])
             await self.inbox.answer(feedback, reply)
             self._observer.feedback(reply)
 
@@ -244,6 +247,10 @@ class LearningLoop(Listener):
                 except (EvidenceError, EngineError) as error:
                     self._observer.retrying(f"rejects of {recipe}", error, 1)
             await asyncio.sleep(NOTE_REJECTS_EVERY_S)
+
+    def _tell_passed_over(self, learning: RecipeLearning) -> None:
+        for what, where, why in learning.passed_over():
+            self._observer.damaged_file(what, where, why)
 
     async def preview(self, feedback: Feedback) -> UpdatePreview:
         """What feedback would do, without doing it.

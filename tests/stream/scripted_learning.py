@@ -12,6 +12,7 @@ import numpy as np
 
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.errors import GenerationConflictError
+from patchline.engine.learning.reference_frames import Kind
 from patchline.engine.learning.requests import Confirmation
 from patchline.engine.numerics.core_pool import finished
 from patchline.engine.types import Embedded, Image, Rows
@@ -63,6 +64,7 @@ class ScriptedLearner:
         self.world, self.bank = world, world.bank
         self.proposal: Any = None
         self.fail: Exception | None = None
+        self.damaged: list[tuple[Kind, str, str]] = []
 
     def reopen(self) -> "ScriptedLearner":
         return ScriptedLearner(self.world)
@@ -72,6 +74,10 @@ class ScriptedLearner:
 
     def warm_up(self) -> Iterator[None]:
         yield
+
+    def passed_over(self) -> list[tuple[Kind, str, str]]:
+        told, self.damaged = self.damaged, []
+        return told
 
     def note_pass(self, score: float) -> None:
         self.world.passed.append(score)
