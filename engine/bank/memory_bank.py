@@ -186,7 +186,9 @@ def _flaw(bank: MemoryBank) -> str | None:
     outside = [frame.name for frame in bank.frames if frame.fold is not None and not 0 <= frame.fold < bank.folds]
     if not 1 <= bank.folds <= MOST_FOLDS or outside:
         folds = shown(bank.folds)
-        return f"folds must be 1 or more, and each frame's one of them, found {folds} and {outside[:1]} outside"
+        return (
+            f"folds must be 1 to {MOST_FOLDS:,}, and each frame's one of them, found {folds} and {outside[:1]} outside"
+        )
     if bank.generation < 1:
         return f"generation must be 1 or more, found {bank.generation}"
     mantissa, exponent = math.frexp(bank.scale)
