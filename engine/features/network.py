@@ -4,6 +4,7 @@ A stage is tapped where the recipe asks for its output. What the tapped stages d
 never run.
 """
 
+import re
 import warnings
 from collections.abc import Collection
 from inspect import signature
@@ -20,6 +21,7 @@ from patchline.engine.features import weights
 from patchline.engine.features.feature_maps import channels_first
 from patchline.engine.recipe import Backbone
 
+SEED = re.compile(r"[0-9]{1,18}")
 SLOW_TO_INITIALISE = ("googlenet", "inception_v3")
 """torchvision's models that draw random weights slowly, and warn of it, unless told not to; theirs are replaced."""
 
@@ -128,8 +130,8 @@ def _state(spec: Backbone, model: nn.Module, graph: nn.Module, fetch: Collection
     needed = {name: tensor for name, tensor in graph.state_dict().items() if name in of_model}
     kind, _, value = spec.weights.partition(":")
     if kind == "random":
-        if not value.isdigit() or spec.weights_sha256 != weights.random_sha256(int(value)):
-            raise WeightsError(f"weights {spec.weights!r}: expected random:SEED and the SHA-256 of that text")
+        if not SEED.fullmatch(value) or spec.weights_sha256 != weights.random_sha256(int(value)):
+            raise WeightsError(f"weights {shown(spec.weights)}: expected random:SEED and the SHA-256 of that text")
         return constants | {name: weights.draw(name, tensor, int(value)) for name, tensor in needed.items()}
     path = weights.locate(spec, fetch)
     size = sum(tensor.nbytes for tensor in of_model.values())

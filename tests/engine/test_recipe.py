@@ -128,9 +128,9 @@ def test_a_backbone_s_numbers_are_numbers(changed_backbone: dict[str, object], s
 def test_a_tile_is_no_larger_than_what_goes_through_at_once(tile: int, overlap: int) -> None:
     """Large frames are cut; the frame itself is bounded as well."""
     check_recipe(changed(image_size_px=(2**13, 2**14), tiling=Tiling(tile_px=5792, overlap_px=2896)))
-    with pytest.raises(RecipeError, match="image_size_px is .* pixels at most"):
+    with pytest.raises(RecipeError, match=r"image_size_px is .* pixels at most"):
         check_recipe(changed(image_size_px=(2**13, 2**14 + 1), tiling=Tiling()))
-    with pytest.raises(RecipeError, match="tiling is .* px overlap; expected a tile of 32 to 5792 px"):
+    with pytest.raises(RecipeError, match=r"tiling is .* px overlap; expected a tile of 32 to 5792 px"):
         check_recipe(changed(tiling=Tiling(tile_px=tile, overlap_px=overlap)))
 
 
