@@ -19,7 +19,7 @@ from patchline.engine.types import Embedded, Image, Rows
 from patchline.stream.learning.inbox import LocalInbox
 from patchline.stream.learning.loop import LearningLoop
 from patchline.stream.model.feedback import Feedback, FeedbackReply, FeedbackVerdict, GenerationAnnounced
-from patchline.stream.model.observer import Observer
+from patchline.stream.model.observer import Observer, StoredKind
 from tests.stream.scripted import ScriptedEngine, jpeg
 
 PREVIEW = SimpleNamespace(
@@ -150,6 +150,8 @@ class Answers(Observer):
         self.replies: asyncio.Queue[FeedbackReply] = asyncio.Queue()
         self.taken: asyncio.Queue[int] = asyncio.Queue()
         self.retries: asyncio.Queue[str] = asyncio.Queue()
+        self.refused: asyncio.Queue[str] = asyncio.Queue()
+        self.damaged: list[tuple[str, str, str]] = []
 
     def feedback(self, reply: FeedbackReply) -> None:
         self.replies.put_nowait(reply)
@@ -159,6 +161,12 @@ class Answers(Observer):
 
     def retrying(self, what: str, error: BaseException, attempt: int) -> None:
         self.retries.put_nowait(str(error))
+
+    def generation_refused(self, recipe: str, number: int, error: Exception) -> None:
+        self.refused.put_nowait(f"{recipe} {number}: {error}")
+
+    def damaged_file(self, what: StoredKind, where: str, why: str) -> None:
+        self.damaged.append((what, where, why))
 
 
 @dataclass
