@@ -54,8 +54,19 @@ def check_follows(manifest: Manifest, before: Manifest, path: str) -> None:
     """Refuse a generation that is not made from the one before it, `before`.
 
     Raises:
-        BankFileError: another recipe, scale, grid, number of folds or of dimensions; frames or rows that the one before
-            does not have.
+        BankFileError: it is of another kind (`check_kind`), or larger than a change of that one can be.
+    """
+    check_kind(manifest, before, path)
+    if not manifest.whole:
+        most = _tensor_bytes(manifest) + 4 * (manifest.calibration_frames + before.rows) + OVERHEAD_BYTES
+        _refuse(_outside("tensors_bytes", manifest.tensors_bytes, 8, min(most, MOST_BYTES)), path)
+
+
+def check_kind(manifest: Manifest, before: Manifest, path: str) -> None:
+    """Refuse a generation that has not in common with an earlier one what all generations of a store have.
+
+    Raises:
+        BankFileError: another recipe, scale, grid, number of folds or of dimensions.
     """
     for field in ("recipe", "scale", "grid", "dimensions", "folds"):
         found, expected = getattr(manifest, field), getattr(before, field)
@@ -64,9 +75,6 @@ def check_follows(manifest: Manifest, before: Manifest, path: str) -> None:
                 f"{path}: altered or foreign: {field} is {shown(found)}, expected that of generation "
                 f"{before.generation}, {shown(expected)}"
             )
-    if not manifest.whole:
-        most = _tensor_bytes(manifest) + 4 * (manifest.calibration_frames + before.rows) + OVERHEAD_BYTES
-        _refuse(_outside("tensors_bytes", manifest.tensors_bytes, 8, min(most, MOST_BYTES)), path)
 
 
 def _refuse(flaws: Iterable[Flaw], path: str) -> None:

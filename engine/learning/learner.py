@@ -11,7 +11,8 @@ from typing import TypeVar
 import msgspec
 
 from patchline.engine.bank.events import Chain, ConfirmedDefect, ConfirmedGood, Held, chain_of
-from patchline.engine.bank.manifest import LearningState, Manifest
+from patchline.engine.bank.manifest import LearningState, Manifest, manifest_name
+from patchline.engine.bank.manifest_check import check_kind
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.bank.state import first_state, state_of
 from patchline.engine.bank.store import GenerationStore
@@ -228,6 +229,8 @@ def _read_head(
     known: KnownFrames,
 ) -> Head:
     bank, events = store.bank(manifest.generation), store.events(manifest.generation)
+    if manifest.generation > 1:  # a whole generation is read without those before it
+        check_kind(manifest, first_manifest, f"{store.where}/{manifest_name(manifest.generation)}")
     return Head(
         store=store,
         manifest=manifest,
