@@ -28,6 +28,7 @@ from patchline.stream.support.retry import retry_until_done
 NOTE_REJECTS_EVERY_S = 10.0
 LOOK_EVERY_S = 2.0
 """How often the stores are asked for generations that nobody announced: `patchline bank` makes such."""
+MOST_REFUSED = 100
 REFUSED_FOR_S = 60.0
 """How long a generation that cannot be judged with is left alone."""
 
@@ -73,8 +74,8 @@ class LearningLoop(Listener):
         self._active = dict(active)
         self._ageing = ageing
         self._observer = observer or Observer()
-        self._refused: dict[str, tuple[int, float]] = {}
-        """The generation of a recipe that was refused last, and until when it is left alone."""
+        self._refused: dict[tuple[str, int], float] = {}
+        """The generations of recipes that were refused last, and until when they are left alone."""
         self._swapping = asyncio.Lock()
         self._thread: EngineThread | None = None
 
@@ -201,8 +202,7 @@ class LearningLoop(Listener):
 
         What was refused is looked at again a minute later: a store may be mended.
         """
-        refused, until_s = self._refused.get(recipe, (0, 0.0))
-        if number == refused and monotonic() < until_s:
+        if monotonic() < self._refused.get((recipe, number), 0.0):
             return
 
         async def load() -> MemoryBank:
@@ -222,7 +222,9 @@ class LearningLoop(Listener):
         except StreamError:
             raise
         except Exception as error:  # whatever a stored generation is like, inspection goes on without it
-            self._refused[recipe] = (number, monotonic() + REFUSED_FOR_S)
+            if len(self._refused) >= MOST_REFUSED:  # whoever may announce may name any number
+                del self._refused[next(iter(self._refused))]
+            self._refused[recipe, number] = monotonic() + REFUSED_FOR_S
             self._observer.generation_refused(recipe, number, error)
 
     async def _look_all(self, thread: EngineThread) -> None:
