@@ -87,7 +87,8 @@ class GenerationReader:
             raise BankFileError(f"{self.where}: has no generation {shown(number)}; expected 1 or a later one")
         path = self._path(manifest_name(number))
         try:
-            content = self._blobs.read(manifest_name(number), MOST_MANIFEST_BYTES)
+            with _within_memory(path):
+                content = self._blobs.read(manifest_name(number), MOST_MANIFEST_BYTES)
         except FileNotFoundError:
             known = self.generations()
             if not known:

@@ -36,7 +36,8 @@ class KnownFrames:
     ) -> None:
         self._store = store
         self._calibration = calibration
-        self._folds: Sequence[int | None] = folds or [None] * len(calibration)
+        kept = len(calibration)  # all, or none
+        self._folds: Sequence[int | None] = folds[:kept] or [None] * kept
         self._rejects = list(rejects)
         self._noted: dict[str, Rows] = {}
         self.unread: dict[str, str] = {}

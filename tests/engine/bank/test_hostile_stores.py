@@ -10,7 +10,7 @@ import pytest
 
 from patchline.engine.bank.store import GenerationStore, load_bank, save_bank
 from patchline.engine.learning.learner import Learner
-from tests.engine.learning_worlds import RECIPE, confirm, confirmation, fitted_by_folds, new_store, take, unlearn
+from tests.engine.learning_worlds import RECIPE, confirm, confirmation, fitted_by_folds, take, unlearn
 from tests.services.process import REPOSITORY
 
 
@@ -18,7 +18,8 @@ from tests.services.process import REPOSITORY
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store of four generations: a fit, a frame learned, a known defect, a frame unlearned."""
     folder = tmp_path_factory.mktemp("store")
-    learner = Learner.open(new_store(folder))
+    save_bank(fitted_by_folds(RECIPE)[0], folder)
+    learner = Learner.open(GenerationStore(folder))
     confirm(learner, confirmation(0))
     take(learner, learner.confirm_defect(confirmation(1)))
     unlearn(learner, "f0")
