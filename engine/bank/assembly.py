@@ -32,9 +32,9 @@ def assemble(
         change = tensor_file.decode_tensors(content, tensor_file.CHANGE, tensors_path)
         tensors = tensor_file.apply_change(change, before, tensors_path)
         frames = (*_kept(manifest, before, path), *frames)
-    _check_counts(manifest, tensors, path, tensors_path)
+    _check_counts(manifest, tensors, path)
     try:
-        return MemoryBank(
+        bank = MemoryBank(
             recipe=manifest.recipe,
             generation=manifest.generation,
             rows=tensors["rows"],
@@ -62,6 +62,10 @@ def assemble(
         )
     except EngineError as error:
         raise BankFileError(f"{path}: altered: {error}") from error
+    origins = bank.row_frame.astype(np.int64) * (bank.grid[0] * bank.grid[1]) + bank.row_patch
+    if len(np.unique(origins)) != len(origins):
+        raise BankFileError(f"{tensors_path}: foreign: two rows came from one patch of one frame")
+    return bank
 
 
 def _kept(manifest: Manifest, before: MemoryBank, path: str) -> tuple[FrameOrigin, ...]:
@@ -74,8 +78,8 @@ def _kept(manifest: Manifest, before: MemoryBank, path: str) -> tuple[FrameOrigi
     return before.frames[: manifest.frames_kept]
 
 
-def _check_counts(manifest: Manifest, tensors: Tensors, path: str, tensors_path: str) -> None:
-    """Raise BankFileError where the tensors are not those that the manifest states, or name a patch twice."""
+def _check_counts(manifest: Manifest, tensors: Tensors, path: str) -> None:
+    """Raise BankFileError where the tensors are not as many as the manifest states."""
     stated = (manifest.rows, manifest.dimensions)
     if tensors["rows"].shape != stated:
         raise BankFileError(f"{path}: altered: states rows {stated}, the tensors hold {tensors['rows'].shape}")
@@ -84,6 +88,3 @@ def _check_counts(manifest: Manifest, tensors: Tensors, path: str, tensors_path:
         raise BankFileError(
             f"{path}: altered: states {manifest.calibration_frames} calibration frames, the tensors hold {held}"
         )
-    origins = tensors["row_frame"].astype(np.int64) << 32 | tensors["row_patch"].astype(np.int64)
-    if len(np.unique(origins)) != len(origins):
-        raise BankFileError(f"{tensors_path}: foreign: two rows came from one patch of one frame")

@@ -84,11 +84,11 @@ def _refuse(flaws: Iterable[Flaw], path: str) -> None:
 
 def _flaws(manifest: Manifest) -> Iterator[Flaw]:
     first, whole = manifest.generation == 1, manifest.whole
+    yield from _outside("generation", manifest.generation, 1, MOST_GENERATIONS)
     for field in ("sha256", "tensors_sha256"):
         yield from _no_sum(field, getattr(manifest, field))
     if manifest.version > 1 and not first:
         yield from _no_sum("before_sha256", manifest.before_sha256)
-    yield from _outside("generation", manifest.generation, 1, MOST_GENERATIONS)
     yield from _outside("rows", manifest.rows, 1, MOST_ROWS)
     yield from _outside("dimensions", manifest.dimensions, 1, DIMENSIONS - 1)
     yield from _outside("calibration_frames", manifest.calibration_frames, 1, MOST_ROWS)

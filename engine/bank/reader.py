@@ -114,7 +114,7 @@ class GenerationReader:
             self._check_before(changes[-1], before)
             bank = self._last.get(before.checksum)
             changes.append(before)
-            if len(changes) > MOST_CHANGES:
+            if len(changes) > MOST_CHANGES and not before.whole:
                 raise BankFileError(
                     f"{self._path(manifest_name(changes[0].generation))}: foreign: follows from {MOST_CHANGES:,} "
                     f"changes and more, expected a whole generation among them"

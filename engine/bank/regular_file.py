@@ -29,7 +29,10 @@ def read_regular_file(folder: Path, name: str, most_bytes: int) -> bytes:
         BankFileError: it is no regular file, lies elsewhere, or is larger.
     """
     path = folder / name
-    real = path.resolve()
+    try:
+        real = path.resolve()
+    except RuntimeError as error:
+        raise BankFileError(f"{path}: is a loop of links, expected a regular file") from error
     if not real.is_relative_to(folder.resolve()):
         raise BankFileError(f"{path}: leads to {real}, expected a file within {folder}")
     _size(path, real.stat(follow_symlinks=False), most_bytes)  # before it is opened: a device may notice that
@@ -53,6 +56,6 @@ def _kind(mode: int) -> str:
         stat.S_IFSOCK: "a socket",
         stat.S_IFCHR: "a device",
         stat.S_IFBLK: "a device",
-        stat.S_IFLNK: "a link that leads nowhere",
+        stat.S_IFLNK: "a link that has changed meanwhile",
     }
     return kinds.get(stat.S_IFMT(mode), "no file")

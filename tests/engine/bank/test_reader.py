@@ -236,7 +236,7 @@ def test_a_generation_made_from_another_recipe_is_refused(copy: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"[" * 100_000, "truncated or not JSON"),
+        (b"[" * 100_000, "foreign: its format is not"),
         (b'{"format":' + b"[" * 100_000, "truncated or not JSON"),
         (b'{"format": "patchline memory bank", "version": 3, "x": ' + b"[" * 100_000, "truncated or not JSON"),
         (b'{"format": "patchline memory bank", "version": ' + b"9" * 4000 + b"}", "version 999"),
@@ -276,7 +276,8 @@ def test_a_log_is_of_the_generation_that_names_it(tmp_path: Path) -> None:
         (msgspec.json.encode(events[:2]), "2 events, expected 3, the last of them that of generation 3"),
         (msgspec.json.encode((*events[:2], events[1])), "3 events, expected 3, the last of them that"),
         (b"[]", "0 events, expected 3"),
-        (b"[" * 100_000, "altered or foreign: maximum recursion"),
+        (b"[" * 100_000, "altered or foreign: Expected"),
+        (b'[{"event": "fitted", "passed": ' + b"[" * 100_000, "altered or foreign: "),
         (b'[{"event": "what"}]', "altered or foreign: "),
     ):
         stated = StoredFrame(name=manifest.log.name, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
