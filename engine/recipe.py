@@ -109,7 +109,8 @@ LARGEST_SIGMA = 224.0
 """A Gaussian as wide as the image (`Recipe.smoothing_sigma`)."""
 LARGEST_NUMBER = 2**53
 """Whole numbers up to here are exact wherever a recipe goes: in JSON, and in float64."""
-_SHA256 = re.compile(r"[0-9a-f]{64}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+"""A SHA-256 as text."""
 
 LATER_OPTIONS = frozenset(
     {
@@ -193,7 +194,7 @@ def _check_backbone(name: str, backbone: Backbone) -> None:
         raise RecipeError(f"{name}: mean is {backbone.mean}, expected finite numbers, one a channel")
     if not all(0 < spread < math.inf for spread in backbone.std):
         raise RecipeError(f"{name}: std is {backbone.std}, expected finite numbers above 0, one a channel")
-    if not _SHA256.fullmatch(backbone.weights_sha256):
+    if not SHA256.fullmatch(backbone.weights_sha256):
         raise RecipeError(
             f"{name}: weights_sha256 is {shown(backbone.weights_sha256)}, expected 64 hexadecimal digits in lower case"
         )

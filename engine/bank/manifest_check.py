@@ -4,7 +4,6 @@ A manifest's sums say that it is whole, not who wrote it. So nothing in it is ta
 would allocate, open, compare or index by is bounded here. `bank.store` asks the same of what it is about to write.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
@@ -13,7 +12,7 @@ from patchline.engine.bank.manifest import Manifest
 from patchline.engine.bank.memory_bank import MOST_FOLDS
 from patchline.engine.coreset.online_state import DIMENSIONS
 from patchline.engine.errors import BankFileError, RecipeError, shown
-from patchline.engine.recipe import check_recipe
+from patchline.engine.recipe import SHA256, check_recipe
 
 Flaw: TypeAlias = tuple[str, object, str]
 """A field, what was found there, and what was expected."""
@@ -26,7 +25,6 @@ OVERHEAD_BYTES = 2**16
 """What a tensor file may hold beside its tensors: its header, which is some hundred bytes."""
 LARGEST_SQ = 2**62
 """Squared radii lie below it, and so do doubled ones: int64 holds them."""
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _HEX = "64 hexadecimal digits in lower case"
 
 
@@ -59,7 +57,7 @@ def check_follows(manifest: Manifest, before: Manifest, path: str) -> None:
     check_kind(manifest, before, path)
     if not manifest.whole:
         most = _tensor_bytes(manifest) + 4 * (manifest.calibration_frames + before.rows) + OVERHEAD_BYTES
-        _refuse(_outside("tensors_bytes", manifest.tensors_bytes, 8, min(most, MOST_BYTES)), path)
+        _refuse(_beyond("tensors_bytes", manifest.tensors_bytes, 8, min(most, MOST_BYTES)), path)
 
 
 def check_kind(manifest: Manifest, before: Manifest, path: str) -> None:
@@ -84,19 +82,19 @@ def _refuse(flaws: Iterable[Flaw], path: str) -> None:
 
 def _flaws(manifest: Manifest) -> Iterator[Flaw]:
     first, whole = manifest.generation == 1, manifest.whole
-    yield from _outside("generation", manifest.generation, 1, MOST_GENERATIONS)
+    yield from _beyond("generation", manifest.generation, 1, MOST_GENERATIONS)
     for field in ("sha256", "tensors_sha256"):
         yield from _no_sum(field, getattr(manifest, field))
     if manifest.version > 1 and not first:
         yield from _no_sum("before_sha256", manifest.before_sha256)
-    yield from _outside("rows", manifest.rows, 1, MOST_ROWS)
-    yield from _outside("dimensions", manifest.dimensions, 1, DIMENSIONS - 1)
-    yield from _outside("calibration_frames", manifest.calibration_frames, 1, MOST_ROWS)
-    yield from _outside("calibration_set_aside", manifest.calibration_set_aside, 0, MOST_ROWS)
+    yield from _beyond("rows", manifest.rows, 1, MOST_ROWS)
+    yield from _beyond("dimensions", manifest.dimensions, 1, DIMENSIONS - 1)
+    yield from _beyond("calibration_frames", manifest.calibration_frames, 1, MOST_ROWS)
+    yield from _beyond("calibration_set_aside", manifest.calibration_set_aside, 0, MOST_ROWS)
     for cells, pixels in zip(manifest.grid, manifest.recipe.image_size_px, strict=True):
-        yield from _outside("grid", cells, 1, pixels)
-    yield from _outside("folds", manifest.folds, 1, MOST_FOLDS if manifest.version > 2 else 1)
-    yield from _outside("frames_kept", manifest.frames_kept, 0, 0 if whole else MOST_ROWS)
+        yield from _beyond("grid", cells, 1, pixels)
+    yield from _beyond("folds", manifest.folds, 1, MOST_FOLDS if manifest.version > 2 else 1)
+    yield from _beyond("frames_kept", manifest.frames_kept, 0, 0 if whole else MOST_ROWS)
     if not manifest.scale > 0:
         yield "scale", manifest.scale, "a power of two"
     for field in ("covering_radius", "threshold", "fold_radius"):
@@ -106,13 +104,13 @@ def _flaws(manifest: Manifest) -> Iterator[Flaw]:
         yield "whole", whole, "true, as nothing lies before it"
     patches = manifest.grid[0] * manifest.grid[1]
     if whole:
-        yield from _outside("rows", manifest.rows, 1, len(manifest.frames) * patches)
+        yield from _beyond("rows", manifest.rows, 1, len(manifest.frames) * patches)
         least = _tensor_bytes(manifest)
         most = least + 4 * manifest.calibration_frames + OVERHEAD_BYTES
-        yield from _outside("tensors_bytes", manifest.tensors_bytes, least, min(most, MOST_BYTES))
-    yield from _outside("tensors_bytes", manifest.tensors_bytes, 8, MOST_BYTES)
+        yield from _beyond("tensors_bytes", manifest.tensors_bytes, least, min(most, MOST_BYTES))
+    yield from _beyond("tensors_bytes", manifest.tensors_bytes, 8, MOST_BYTES)
     for n, frame in enumerate(manifest.frames):
-        yield from _outside(f"frames[{n}].generation", frame.generation, 1, manifest.generation)
+        yield from _beyond(f"frames[{n}].generation", frame.generation, 1, manifest.generation)
     yield from _flaws_of_learning(manifest)
     yield from _flaws_of_stored(manifest)
     yield from _flaws_of_event(manifest.event, "event", manifest.generation)
@@ -122,10 +120,10 @@ def _flaws_of_learning(manifest: Manifest) -> Iterator[Flaw]:
     learning = manifest.learning
     if learning is None:
         return
-    yield from _outside("learning.sq_first", learning.sq_first, 0, learning.sq_admission)
-    yield from _outside("learning.sq_admission", learning.sq_admission, 0, LARGEST_SQ)
-    yield from _outside("learning.sq_fit", learning.sq_fit, 0, LARGEST_SQ)
-    yield from _outside("learning.budget", learning.budget, 1, LARGEST_SQ)
+    yield from _beyond("learning.sq_first", learning.sq_first, 0, learning.sq_admission)
+    yield from _beyond("learning.sq_admission", learning.sq_admission, 0, LARGEST_SQ)
+    yield from _beyond("learning.sq_fit", learning.sq_fit, 0, LARGEST_SQ)
+    yield from _beyond("learning.budget", learning.budget, 1, LARGEST_SQ)
 
 
 def _flaws_of_stored(manifest: Manifest) -> Iterator[Flaw]:
@@ -135,7 +133,7 @@ def _flaws_of_stored(manifest: Manifest) -> Iterator[Flaw]:
         for n, frame in enumerate(getattr(manifest, field)):
             yield from _flaws_of_file(f"{field}[{n}]", frame, min(most, MOST_BYTES))
     if isinstance(frame := getattr(manifest.event, "frame", None), StoredFrame):
-        yield from _outside("event.frame.bytes", frame.bytes, 8, min(most, MOST_BYTES))
+        yield from _beyond("event.frame.bytes", frame.bytes, 8, min(most, MOST_BYTES))
     if manifest.log is not None:
         yield from _flaws_of_file("log", manifest.log, MOST_LOG_BYTES)
     if len(manifest.calibration) not in (0, manifest.calibration_frames):
@@ -152,10 +150,10 @@ def _flaws_of_event(event: Event, field: str, number: int) -> Iterator[Flaw]:
         yield from _flaws_of_file(f"{field}.frame", frame, MOST_BYTES)
     match event:
         case RolledBack(to=to):
-            yield from _outside(f"{field}.to", to, 1, number - 1)
+            yield from _beyond(f"{field}.to", to, 1, number - 1)
         case Aged(rows=rows):
             for _, patch in rows:
-                yield from _outside(f"{field}.rows", patch, 0, MOST_ROWS)
+                yield from _beyond(f"{field}.rows", patch, 0, MOST_ROWS)
         case ThresholdChosen(rate=rate, value=value):
             if (rate is None) == (value is None):
                 yield field, (rate, value), "a rate or a value, one of the two"
@@ -163,15 +161,15 @@ def _flaws_of_event(event: Event, field: str, number: int) -> Iterator[Flaw]:
 
 def _flaws_of_file(field: str, stored: StoredFrame, most_bytes: int) -> Iterator[Flaw]:
     yield from _no_sum(f"{field}.sha256", stored.sha256)
-    yield from _outside(f"{field}.bytes", stored.bytes, 2, most_bytes)
+    yield from _beyond(f"{field}.bytes", stored.bytes, 2, most_bytes)
 
 
 def _no_sum(field: str, found: str) -> Iterator[Flaw]:
-    if not _SHA256.fullmatch(found):
+    if not SHA256.fullmatch(found):
         yield field, found, _HEX
 
 
-def _outside(field: str, found: int, least: int, most: int) -> Iterator[Flaw]:
+def _beyond(field: str, found: int, least: int, most: int) -> Iterator[Flaw]:
     if not least <= found <= most:
         yield field, found, f"{least:,} to {most:,}" if least < most else f"{most:,}"
 

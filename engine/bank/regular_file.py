@@ -43,13 +43,13 @@ def read_regular_file(folder: Path, name: str, most_bytes: int) -> bytes:
 def _size(path: Path, found: os.stat_result, most_bytes: int) -> int:
     """Bytes of a regular file that is not too large; raises BankFileError for any other."""
     if not stat.S_ISREG(found.st_mode):
-        raise BankFileError(f"{path}: is {_kind(found.st_mode)}, expected a regular file")
+        raise BankFileError(f"{path}: is {_kind_of_file(found.st_mode)}, expected a regular file")
     if found.st_size > most_bytes:
         raise BankFileError(f"{path}: altered: {found.st_size:,} bytes, expected {most_bytes:,} at most")
     return found.st_size
 
 
-def _kind(mode: int) -> str:
+def _kind_of_file(mode: int) -> str:
     kinds = {
         stat.S_IFDIR: "a folder",
         stat.S_IFIFO: "a pipe",
