@@ -19,6 +19,7 @@ from torchvision.models import feature_extraction as torchvision_features
 from patchline.engine.errors import RecipeError, WeightsError, shown
 from patchline.engine.features import weights
 from patchline.engine.features.feature_maps import channels_first
+from patchline.engine.features.weight_files import locate
 from patchline.engine.recipe import Backbone
 
 SEED = re.compile(r"[0-9]{1,18}")
@@ -133,7 +134,7 @@ def _state(spec: Backbone, model: nn.Module, graph: nn.Module, fetch: Collection
         if not SEED.fullmatch(value) or spec.weights_sha256 != weights.random_sha256(int(value)):
             raise WeightsError(f"weights {shown(spec.weights)}: expected random:SEED and the SHA-256 of that text")
         return constants | {name: weights.draw(name, tensor, int(value)) for name, tensor in needed.items()}
-    path = weights.locate(spec, fetch)
+    path = locate(spec, fetch)
     size = sum(tensor.nbytes for tensor in of_model.values())
     state = weights.fit_names(weights.read_weights(path, spec.weights_sha256, size), of_model, str(path))
     taken = {name: state[name] for name in needed}

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -14,7 +15,7 @@ from patchline.engine.bank.reader import FRAMES, GenerationReader, frame_file
 from patchline.engine.bank.store import WHOLE_EVERY, GenerationStore, generations, load_bank
 from patchline.engine.errors import BankFileError
 from patchline.engine.learning.learner import Learner
-from tests.engine.bank.forging import forge
+from tests.engine.bank.forging import Json, forge
 from tests.engine.learning_worlds import confirm, confirmation, new_store, patches, unlearn
 
 
@@ -263,6 +264,10 @@ def test_patches_of_another_shape_are_refused(copy: Path) -> None:
         store.patches(large)
 
 
+def _updated(changed: Json, manifest: Json) -> None:
+    manifest.update(changed)
+
+
 def test_a_log_is_of_the_generation_that_names_it(tmp_path: Path) -> None:
     """As many events as generations, the last that of its own; anything else is refused, sums or not."""
     learner = Learner.open(new_store(tmp_path))
@@ -282,7 +287,7 @@ def test_a_log_is_of_the_generation_that_names_it(tmp_path: Path) -> None:
     ):
         stated = StoredFrame(name=manifest.log.name, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
         (tmp_path / manifest.log.name).write_bytes(content)
-        log = msgspec.to_builtins(stated)
-        forge(tmp_path, 3, lambda found, log=log: found.update(log=log))
+        log = {"log": msgspec.to_builtins(stated)}
+        forge(tmp_path, 3, partial(_updated, log))
         with pytest.raises(BankFileError, match=rf"{manifest.log.name}: .*{says}"):
             GenerationReader(tmp_path).events(3)
