@@ -200,21 +200,16 @@ class LearningLoop(Listener):
     async def _take_stored(self, recipe: str, number: int, thread: EngineThread, sha256: str | None = None) -> None:
         """Judge with a generation of the store; where it is damaged, or not the one announced, the former judges on.
 
-        What was refused is looked at again a minute later: a store may be mended.
+        It is tried once. A store that is away is looked into again soon (`_look_all`), and others announce what is in
+        no store: to wait for that would be to follow nothing any more. What was refused is looked at again a minute
+        later: a store may be mended.
         """
         if monotonic() < self._refused.get((recipe, number), 0.0):
             return
-
-        async def load() -> MemoryBank:
-            try:
-                return await asyncio.to_thread(self._stores[recipe].bank, number)
-            except BankFileError as error:
-                raise _away(error) from error
-
         try:
-            bank = await retry_until_done(f"generations of {recipe}", load, self._observer)
+            bank = await asyncio.to_thread(self._stores[recipe].bank, number)
             if sha256 is not None and bank.sha256 != sha256:
-                announced = f"{sha256[:64]} was announced"
+                announced = f"{sha256[:80]} was announced"
                 error = EngineError(f"generation {number} of {recipe} has SHA-256 {bank.sha256}, {announced}")
                 self._observer.generation_refused(recipe, number, error)
                 return  # what is stored may be judged with all the same, once it is looked for
@@ -222,6 +217,9 @@ class LearningLoop(Listener):
         except StreamError:
             raise
         except Exception as error:  # whatever a stored generation is like, inspection goes on without it
+            if isinstance(error, OSError) or isinstance(error.__cause__, OSError):
+                self._observer.retrying(f"generations of {recipe}", error, 1)
+                return
             if len(self._refused) >= MOST_REFUSED:  # whoever may announce may name any number
                 del self._refused[next(iter(self._refused))]
             self._refused[recipe, number] = monotonic() + REFUSED_FOR_S

@@ -293,3 +293,23 @@ async def test_what_the_learner_passes_over_is_told(running: Start) -> None:
             ("known_defect", "plate: scratch", "altered"),
             ("reject", "plate: f9", "truncated"),
         ]
+
+
+async def test_a_store_that_is_away_holds_up_nothing_and_is_looked_into_again(
+    running: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not a generation that is wrong: it is told as what is away, and taken once the store is there."""
+    monkeypatch.setattr("patchline.stream.learning.loop.LOOK_EVERY_S", 0.01)
+    load, away = ScriptedStore.bank, [BankFileError("away"), OSError("no route")]
+    away[0].__cause__ = OSError("no route")
+
+    def reached(store: ScriptedStore, generation: int) -> Bank:
+        if away:
+            raise away.pop()
+        return load(store, generation)
+
+    monkeypatch.setattr(ScriptedStore, "bank", reached)
+    async with running() as line:
+        line.world.bank = Bank(generation=3)
+        assert await asyncio.wait_for(line.answers.taken.get(), 60) == 3
+        assert (line.answers.retries.qsize(), line.answers.refused.qsize()) == (2, 0)
