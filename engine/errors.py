@@ -10,7 +10,8 @@
         ├── CalibrationError    a false-reject rate that the good frames at hand cannot promise
         ├── PrecisionError      a precision in which verdicts do not hold
         ├── BankFileError       a bank file that is truncated, altered, foreign or already there
-        │   └── GenerationConflictError   a generation that another writer has created first
+        │   ├── GenerationConflictError   a generation that another writer has created first
+        │   └── BankFileMissingError      a file that a manifest names and that is not there
         ├── LearningError       a request to learn, unlearn or roll back that cannot be met
         ├── DeviceError         a device that this machine does not have
         └── EvaluationError     a figure that the frames at hand cannot give
@@ -53,6 +54,10 @@ class GenerationConflictError(BankFileError):
     """Another writer has created the generation first: what was proposed must be proposed anew."""
 
 
+class BankFileMissingError(BankFileError):
+    """A file that a manifest names is not there: it is lost, or another writer has removed it meanwhile."""
+
+
 class LearningError(EngineError):
     """A request to learn, unlearn or roll back that cannot be met, whoever asks how often."""
 
@@ -63,3 +68,15 @@ class DeviceError(EngineError):
 
 class EvaluationError(EngineError):
     """A figure of an evaluation that the frames at hand cannot give, or scores and masks that do not fit together."""
+
+
+SHOWN_CHARACTERS = 80
+
+
+def shown(value: object) -> str:
+    """What was found, as an error shows it: on one line and no longer than 80 characters, whatever it is."""
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of more digits than Python writes out
+        text = f"a {type(value).__name__} that cannot be written out"
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[: SHOWN_CHARACTERS - 1]}…"

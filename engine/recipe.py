@@ -4,11 +4,12 @@ It travels inside the memory bank's manifest, so `stated` decides what a bank's 
 """
 
 import math
+import re
 from typing import Any, Literal
 
 import msgspec
 
-from patchline.engine.errors import RecipeError
+from patchline.engine.errors import RecipeError, shown
 
 
 class Backbone(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -102,6 +103,15 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Rows that were no frame's nearest on this many days of inspection age out (`learning.ageing`); None: never."""
 
 
+MOST_PIXELS, MOST_PIXELS_AT_ONCE = 2**27, 2**25
+"""Pixels of the recipe's image size, and of what goes through the backbone at once: the whole frame, or a tile."""
+LARGEST_SIGMA = 224.0
+"""A Gaussian as wide as the image (`Recipe.smoothing_sigma`)."""
+LARGEST_NUMBER = 2**53
+"""Whole numbers up to here are exact wherever a recipe goes: in JSON, and in float64."""
+SHA256 = re.compile(r"[0-9a-f]{64}")
+"""A SHA-256 as text."""
+
 LATER_OPTIONS = frozenset(
     {
         "tiling",
@@ -142,44 +152,80 @@ def _leave_out(content: dict[str, Any], stating: msgspec.Struct, later: frozense
 
 
 def check_recipe(recipe: Recipe) -> None:
-    """Raise RecipeError where an option lies outside its range, whatever the backbone."""
-    name = f"recipe {recipe.name!r}"
+    """Raise RecipeError where an option lies outside its range, whatever the backbone.
+
+    A fit asks it of what it is given, and a bank that is read is asked the same. Only names can be so wrong that
+    the machine at hand must be asked: `features.network` does.
+    """
+    name = f"recipe {shown(recipe.name)}"
     if not recipe.name.strip() or not recipe.name.isprintable():
         raise RecipeError(f"{name}: name is blank or not printable, expected letters or figures")
-    if recipe.seed < 0:
-        raise RecipeError(f"{name}: seed is {recipe.seed}, expected 0 or more")
+    _check_backbone(name, recipe.backbone)
+    _check_size(name, recipe)
+    if not 0 <= recipe.seed <= LARGEST_NUMBER:
+        raise RecipeError(f"{name}: seed is {shown(recipe.seed)}, expected 0 or more, at most 2^53")
     if not 0 < recipe.coreset_fraction <= 1:
         raise RecipeError(f"{name}: coreset_fraction is {recipe.coreset_fraction:g}, expected more than 0, at most 1")
-    if recipe.neighbours < 1:
-        raise RecipeError(f"{name}: neighbours is {recipe.neighbours}, expected 1 or more")
-    if recipe.smoothing_sigma < 0:
-        raise RecipeError(f"{name}: smoothing_sigma is {recipe.smoothing_sigma:g}, expected 0 or more")
-    if recipe.projection is not None and recipe.projection < 1:
-        raise RecipeError(f"{name}: projection is {recipe.projection}, expected 1 or more")
-    if recipe.score_patches < 1:
-        raise RecipeError(f"{name}: score_patches is {recipe.score_patches}, expected 1 or more")
+    if not 0 <= recipe.smoothing_sigma <= LARGEST_SIGMA:
+        raise RecipeError(
+            f"{name}: smoothing_sigma is {recipe.smoothing_sigma:g}, expected 0 or more, at most {LARGEST_SIGMA:g}"
+        )
+    for option in ("neighbours", "projection", "score_patches", "row_budget", "unused_days"):
+        number = getattr(recipe, option)
+        if number is not None and not 1 <= number <= LARGEST_NUMBER:
+            raise RecipeError(f"{name}: {option} is {shown(number)}, expected 1 or more, at most 2^53")
     if recipe.patch_stride_px is not None and not 1 <= recipe.patch_stride_px <= min(recipe.image_size_px):
-        raise RecipeError(f"{name}: patch_stride_px is {recipe.patch_stride_px}, expected 1 px to the image's size")
-    if recipe.least_rows < 0:
-        raise RecipeError(f"{name}: least_rows is {recipe.least_rows}, expected 0 or more")
-    if recipe.row_budget is not None and recipe.row_budget < 1:
-        raise RecipeError(f"{name}: row_budget is {recipe.row_budget}, expected 1 or more")
+        raise RecipeError(
+            f"{name}: patch_stride_px is {shown(recipe.patch_stride_px)}, expected 1 px to the image's size"
+        )
+    if not 0 <= recipe.least_rows <= LARGEST_NUMBER:
+        raise RecipeError(f"{name}: least_rows is {shown(recipe.least_rows)}, expected 0 or more, at most 2^53")
     if not 0.5 <= recipe.admission <= 1:
         raise RecipeError(f"{name}: admission is {recipe.admission:g}, expected 0.5 to 1")
     if recipe.hold_slips is not None and not 0 < recipe.hold_slips < 1:
         raise RecipeError(f"{name}: hold_slips is {recipe.hold_slips:g}, expected between 0 and 1")
-    if recipe.unused_days is not None and recipe.unused_days < 1:
-        raise RecipeError(f"{name}: unused_days is {recipe.unused_days}, expected 1 or more")
-    if min(recipe.image_size_px) < 32:
-        raise RecipeError(f"{name}: image_size_px is {recipe.image_size_px}, expected (H, W) of 32 or more each")
-    for tensor, low, high in recipe.backbone.ranges:
-        if recipe.backbone.precision != "int8" or not -math.inf < low <= high < math.inf:
-            raise RecipeError(
-                f"{name}: the range of {tensor!r} is {low:g} to {high:g} with precision {recipe.backbone.precision}, "
-                f"expected finite numbers that rise, and int8"
-            )
     if not 0 < recipe.false_reject_rate < 1:
         raise RecipeError(f"{name}: false_reject_rate is {recipe.false_reject_rate:g}, expected between 0 and 1")
+
+
+def _check_backbone(name: str, backbone: Backbone) -> None:
+    """Raise RecipeError where numbers of a backbone lie outside their range; `name` says whose it is."""
+    if not all(map(math.isfinite, backbone.mean)):
+        raise RecipeError(f"{name}: mean is {backbone.mean}, expected finite numbers, one a channel")
+    if not all(0 < spread < math.inf for spread in backbone.std):
+        raise RecipeError(f"{name}: std is {backbone.std}, expected finite numbers above 0, one a channel")
+    if not SHA256.fullmatch(backbone.weights_sha256):
+        raise RecipeError(
+            f"{name}: weights_sha256 is {shown(backbone.weights_sha256)}, expected 64 hexadecimal digits in lower case"
+        )
+    for tensor, low, high in backbone.ranges:
+        if backbone.precision != "int8" or not -math.inf < low <= high < math.inf:
+            raise RecipeError(
+                f"{name}: the range of {shown(tensor)} is {low:g} to {high:g} with precision {backbone.precision}, "
+                f"expected finite numbers that rise, and int8"
+            )
+
+
+def _check_size(name: str, recipe: Recipe) -> None:
+    """Raise RecipeError where frames would be too small or too large; `name` says whose they are."""
+    H, W = recipe.image_size_px
+    if min(H, W) < 32:
+        raise RecipeError(f"{name}: image_size_px is {shown(recipe.image_size_px)}, expected (H, W) of 32 or more each")
+    if max(H, W) > MOST_PIXELS or H * W > MOST_PIXELS:
+        raise RecipeError(
+            f"{name}: image_size_px is {shown(recipe.image_size_px)}, expected (H, W) of {MOST_PIXELS:,} pixels at most"
+        )
+    if recipe.tiling is None and H * W > MOST_PIXELS_AT_ONCE:
+        raise RecipeError(
+            f"{name}: image_size_px is {H} x {W}, expected {MOST_PIXELS_AT_ONCE:,} pixels at most, or tiling"
+        )
+    if (tiling := recipe.tiling) is not None:
+        tile, overlap = tiling.tile_px, tiling.overlap_px
+        if not 32 <= tile <= math.isqrt(MOST_PIXELS_AT_ONCE) or not 0 <= overlap <= tile // 2:
+            raise RecipeError(
+                f"{name}: tiling is {shown(tile)} px with {shown(overlap)} px overlap; expected a tile of 32 to "
+                f"{math.isqrt(MOST_PIXELS_AT_ONCE)} px and an overlap of at most half of it"
+            )
 
 
 def check_projection(recipe: Recipe, dimensions: int) -> None:

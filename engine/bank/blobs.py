@@ -16,10 +16,14 @@ import fsspec
 from fsspec.core import url_to_fs
 
 from patchline.engine.bank.atomic_files import remove_abandoned, temporary_for
+from patchline.engine.bank.regular_file import read_regular_file
 from patchline.engine.errors import BankFileError
 
 LOCAL, S3 = ("file", "local"), ("s3", "s3a")
 KINDS = (*LOCAL, *S3, "memory")
+MOST_READ_BYTES = 2**34
+"""Of a file of which nothing else says how large it may be."""
+LARGE_BYTES = 2**25
 
 
 class Blobs(Protocol):
@@ -27,8 +31,17 @@ class Blobs(Protocol):
 
     where: str
 
-    def read(self, name: str) -> bytes:
-        """The content of a file; raises FileNotFoundError, or another OSError where the store cannot be reached."""
+    def read(self, name: str, most_bytes: int = MOST_READ_BYTES) -> bytes:
+        """The content of a file of so many bytes at most; nothing is read of a larger one.
+
+        Raises:
+            FileNotFoundError: there is none.
+            OSError: the store cannot be reached.
+            BankFileError: the file is larger, no regular file, or one that lies elsewhere.
+        """
+
+    def exists(self, name: str) -> bool:
+        """Whether there is something of that name; OSError where the store cannot be reached."""
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file, in place of one that is there; durable when it returns."""
@@ -77,9 +90,13 @@ class LocalBlobs:
         self._swept: set[Path] = set()
         self.where = str(folder)
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most_bytes: int = MOST_READ_BYTES) -> bytes:
         """See `Blobs.read`."""
-        return (self._folder / name).read_bytes()
+        return read_regular_file(self._folder, name, most_bytes)
+
+    def exists(self, name: str) -> bool:
+        """See `Blobs.exists`."""
+        return (self._folder / name).exists()
 
     def write(self, name: str, content: bytes) -> None:
         """See `Blobs.write`."""
@@ -130,10 +147,29 @@ class _Remote:
         self._root = root.rstrip("/")
         self.where = where.rstrip("/")
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most_bytes: int = MOST_READ_BYTES) -> bytes:
         """See `Blobs.read`."""
-        content: bytes = self._fs.cat_file(self._path(name))
+        path = self._path(name)
+        found = self._fs.info(path)
+        if found["type"] != "file":
+            raise FileNotFoundError(path)
+        if found["size"] > most_bytes:
+            where = f"{self.where}/{name}"
+            raise BankFileError(f"{where}: altered: {found['size']:,} bytes, expected {most_bytes:,} at most")
+        if not found["size"]:
+            return b""
+        # A large one in parts side by side, which fsspec does of a whole file alone.
+        bounds = {} if found["size"] > LARGE_BYTES else {"start": 0, "end": found["size"]}
+        content: bytes = self._fs.cat_file(path, **bounds)
         return content
+
+    def exists(self, name: str) -> bool:
+        """See `Blobs.exists`."""
+        try:
+            self._fs.info(self._path(name))
+        except FileNotFoundError:
+            return False
+        return True
 
     def write(self, name: str, content: bytes) -> None:
         """See `Blobs.write`."""
@@ -179,10 +215,15 @@ class MemoryBlobs(_Remote):
 class S3Blobs(_Remote):
     """Objects of an S3-compatible store; it must honour `If-None-Match` on puts."""
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, most_bytes: int = MOST_READ_BYTES) -> bytes:
         """See `Blobs.read`."""
         with _as_os_errors(self._path(name)):
-            return super().read(name)
+            return super().read(name, most_bytes)
+
+    def exists(self, name: str) -> bool:
+        """See `Blobs.exists`."""
+        with _as_os_errors(self._path(name)):
+            return super().exists(name)
 
     def write(self, name: str, content: bytes) -> None:
         """See `Blobs.write`."""

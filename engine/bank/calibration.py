@@ -28,8 +28,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchline.engine.bank.rates import check_rate, exact_rate, rank_of_groups
-from patchline.engine.errors import CalibrationError
+from patchline.engine.errors import CalibrationError, shown
 from patchline.engine.types import Doubles
+
+MOST_SET_ASIDE = 2**31
+"""More images than any fit has."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -53,6 +56,9 @@ class Calibration:
     """Float64 (n + 1,): the p-value of a score that is above so many of `scores`."""
 
     def __post_init__(self) -> None:
+        """Raises CalibrationError where the values contradict each other, whoever made them."""
+        if flaw := _flaw_of_calibration(self):
+            raise CalibrationError(f"calibration: {flaw}")
         object.__setattr__(self, "_p_values", _p_values(self.frames, self.groups, self.set_aside))
 
     def p_value(self, score: float) -> float:
@@ -234,6 +240,26 @@ def calibrate_at(
         above = sum((Fraction(1, size) for size in sizes[which][is_above].tolist()), Fraction(0))
     share = float((above + set_aside) / (held_out.group_count + set_aside))
     return replace(held_out, threshold=threshold, false_reject_rate=share, fixed=True)
+
+
+def _flaw_of_calibration(found: Calibration) -> str | None:
+    """What no calibration has, or None."""
+    scores, groups, rate = found.scores, found.groups, found.false_reject_rate
+    if scores.dtype != np.float64 or scores.ndim != 1 or not len(scores):
+        return f"scores must be float64 (n,), n 1 or more, found {scores.dtype} {scores.shape}"
+    if not np.isfinite(scores).all() or (np.diff(scores) < 0).any():
+        return "scores must be finite and ascending"
+    if groups is not None and (groups.dtype != np.int32 or groups.shape != scores.shape or groups.min() < 0):
+        return f"groups must be int32 {scores.shape}, 0 or more each, found {groups.dtype} {groups.shape}"
+    if not isfinite(found.threshold):
+        return f"threshold must be finite, found {found.threshold}"
+    if not (0 <= rate <= 1 if found.fixed else 0 < rate < 1):
+        return f"false_reject_rate must lie between 0 and 1, found {rate:g}"
+    if found.proved is not None and not 0 <= found.proved <= 1:
+        return f"proved must lie between 0 and 1, found {found.proved:g}"
+    if not 0 <= found.set_aside < MOST_SET_ASIDE:
+        return f"set_aside must be 0 or more, less than {MOST_SET_ASIDE:,}, found {shown(found.set_aside)}"
+    return None
 
 
 def score_ratio(score: float, threshold: float) -> float | None:

@@ -4,17 +4,17 @@ The chain of generations is the log. A confirmation, a known defect, a quarantin
 where no row changes, so each is applied once, whoever delivers it how often.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from math import inf
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 import msgspec
 
 from patchline.engine.coreset import event_log
-from patchline.engine.errors import EngineError
+from patchline.engine.errors import EngineError, shown
 
-Entry = TypeVar("Entry")
 RECENT = 200
 """Scores of passed frames, as first seen, that are remembered."""
 
@@ -127,10 +127,14 @@ def chain_of(events: Sequence[Event]) -> Chain:
     Raises:
         EngineError: an event contradicts those before it.
     """
-    chain = Chain()
+    wanted = {event.to for event in events if isinstance(event, RolledBack)}
+    earlier: dict[int, Chain] = {}
+    growing = _Growing(Chain())
     for number, event in enumerate(events, start=1):
-        chain = chain_after(chain, event, events[: number - 1])
-    return chain
+        growing.take(event, number, earlier.__getitem__)
+        if number in wanted:
+            earlier[number] = growing.chain()
+    return growing.chain()
 
 
 def chain_after(before: Chain, event: Event, events: Sequence[Event]) -> Chain:
@@ -144,57 +148,71 @@ def chain_after(before: Chain, event: Event, events: Sequence[Event]) -> Chain:
     Raises:
         EngineError: the event goes back to a generation that is not there, or chooses a threshold that none can be.
     """
-    after = replace(
-        before,
-        passed=(*before.passed, *event.passed)[-RECENT:],
-        feedback=before.feedback | {event.feedback_id} if event.feedback_id else before.feedback,
-    )
-    match event:
-        case ConfirmedGood(frame=frame):
-            name = frame.name
-            after = replace(after, held=_less(before.held, name), defects=_less(before.defects, name))
-            if name in before.frames:
-                return after
-            return replace(
-                after,
-                log=(*before.log, event_log.Learned(frame=name)),
-                frames=before.frames | {name: frame},
-                scores=before.scores | {name: event.score},
-            )
-        case Held(frame=frame):
-            return replace(after, held=before.held | {frame.name: event})
-        case ConfirmedDefect(frame=frame):
-            defects = _less(before.defects, frame.name) | {frame.name: frame}
-            return replace(after, held=_less(before.held, frame.name), defects=defects)
-        case Unlearned(frame=name):
-            return replace(
-                after,
-                log=event_log.without(before.log, name),
-                frames=_less(before.frames, name),
-                scores=_less(before.scores, name),
-                defects=_less(before.defects, name),
-                held=_less(before.held, name),
-            )
-        case Aged(rows=rows):
-            return replace(after, log=(*before.log, event_log.AgedRows(rows=rows)))
-        case RolledBack(to=to):
-            if not 1 <= to <= len(events):
-                raise EngineError(f"generation {len(events) + 1} goes back to {to}, expected 1 to {len(events)}")
-            earlier = chain_of(events[:to])
-            return replace(
-                after,
-                log=earlier.log,
-                scores=earlier.scores,
-                passed=earlier.passed,
-                frames=earlier.frames,
-                chosen=earlier.chosen,
-            )
-        case ThresholdChosen():
-            return replace(after, chosen=_checked_choice(event, len(events) + 1))
-        case Fitted(chosen=None):
-            return after
-        case Fitted(chosen=chosen):
-            return replace(after, chosen=chosen, chosen_first=chosen)
+    growing = _Growing(before)
+    growing.take(event, len(events) + 1, lambda to: chain_of(events[:to]))
+    return growing.chain()
+
+
+class _Growing:
+    """A chain that events are added to in place: a copy for each would cost the square of their number."""
+
+    def __init__(self, before: Chain) -> None:
+        self._feedback, self._defects, self._held = set(before.feedback), dict(before.defects), dict(before.held)
+        self._chosen_first = before.chosen_first
+        self._go_on_from(before)
+
+    def _go_on_from(self, chain: Chain) -> None:
+        """What a rollback brings back of an earlier chain: all but feedback and what waits or is known."""
+        self._log, self._passed = list(chain.log), deque(chain.passed, maxlen=RECENT)
+        self._scores, self._frames, self._chosen = dict(chain.scores), dict(chain.frames), chain.chosen
+
+    def take(self, event: Event, number: int, chain_at: Callable[[int], Chain]) -> None:
+        """One more event, which made generation `number`; `chain_at` gives the chain of an earlier one."""
+        self._passed.extend(event.passed)
+        if event.feedback_id:
+            self._feedback.add(event.feedback_id)
+        match event:
+            case ConfirmedGood(frame=frame):
+                self._held.pop(frame.name, None)
+                self._defects.pop(frame.name, None)
+                if frame.name not in self._frames:
+                    self._log.append(event_log.Learned(frame=frame.name))
+                    self._frames[frame.name] = frame
+                    self._scores[frame.name] = event.score
+            case Held(frame=frame):
+                self._held[frame.name] = event
+            case ConfirmedDefect(frame=frame):
+                self._held.pop(frame.name, None)
+                self._defects.pop(frame.name, None)  # one confirmed again is the newest
+                self._defects[frame.name] = frame
+            case Unlearned(frame=name):
+                self._log = list(event_log.without(self._log, name))
+                for named in (self._frames, self._scores, self._defects, self._held):
+                    named.pop(name, None)
+            case Aged(rows=rows):
+                self._log.append(event_log.AgedRows(rows=rows))
+            case RolledBack(to=to):
+                if not 1 <= to < number:
+                    raise EngineError(f"generation {number} goes back to {shown(to)}, expected 1 to {number - 1}")
+                self._go_on_from(chain_at(to))
+            case ThresholdChosen():
+                self._chosen = _checked_choice(event, number)
+            case Fitted(chosen=chosen) if chosen is not None:
+                self._chosen = self._chosen_first = chosen
+
+    def chain(self) -> Chain:
+        """What has followed so far."""
+        return Chain(
+            log=tuple(self._log),
+            scores=dict(self._scores),
+            passed=tuple(self._passed),
+            frames=dict(self._frames),
+            defects=dict(self._defects),
+            held=dict(self._held),
+            feedback=frozenset(self._feedback),
+            chosen=self._chosen,
+            chosen_first=self._chosen_first,
+        )
 
 
 def _checked_choice(event: ThresholdChosen, number: int) -> ThresholdChosen:
@@ -207,7 +225,3 @@ def _checked_choice(event: ThresholdChosen, number: int) -> ThresholdChosen:
     if value is not None and not 0 < value < inf:
         raise EngineError(f"generation {number} chooses the threshold {value:g}, expected a finite value above 0")
     return event
-
-
-def _less(named: dict[str, Entry], name: str) -> dict[str, Entry]:
-    return {key: value for key, value in named.items() if key != name} if name in named else named

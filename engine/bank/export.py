@@ -79,5 +79,9 @@ def export(
 
 
 def _staying(numbers: tuple[int, ...], vouches: NDArray[np.bool_]) -> tuple[int, ...]:
-    """Of one number a calibration frame, if there are any, those of the frames that still vouch."""
+    """Of one number a calibration frame, if there are any, those of the frames that still vouch; all where no frame was
+    kept, as no row can have changed then.
+    """
+    if not len(vouches):
+        return numbers
     return tuple(n for n, stays in zip(numbers, vouches, strict=True) if stays) if numbers else ()

@@ -13,7 +13,7 @@ import msgspec
 from patchline.engine.bank.events import Event, Fitted, StoredFrame
 from patchline.engine.bank.memory_bank import FrameOrigin, SetAside
 from patchline.engine.coreset.online_state import OnlineCoreset
-from patchline.engine.errors import BankFileError
+from patchline.engine.errors import BankFileError, shown
 from patchline.engine.recipe import Recipe, stated
 
 FORMAT: Literal["patchline memory bank"] = "patchline memory bank"
@@ -22,7 +22,12 @@ READS = (1, 2, 3)
 """Version 1 knew no parents: each of its generations is a whole one. Up to version 2 there was one fold, and a
 calibration frame that was learned went on vouching for the threshold: a bank that began so goes on so.
 """
-MANIFEST_NAME = re.compile(r"generation-(\d{6,})\.json")
+MANIFEST_NAME = re.compile(r"generation-([0-9]{6,10})\.json")
+MOST_MANIFEST_BYTES = 2**25
+"""A fit of 250,000 images fits into it."""
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What decoding of JSON raises: a validation error is a decoding error, and lists in lists a thousand deep recurse."""
+_FILE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,200}")
 
 
 class LearningState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -126,26 +131,37 @@ def decode_manifest(content: bytes, path: str, number: int) -> Manifest:
         BankFileError: it is truncated, altered, foreign, or of another generation.
     """
     try:
-        head: Any = msgspec.json.decode(content)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        head = msgspec.json.decode(content, type=_Head)
+    except msgspec.ValidationError:
+        raise BankFileError(f"{path}: foreign: its format is not {FORMAT!r}") from None
+    except UNREADABLE as error:
         raise BankFileError(f"{path}: truncated or not JSON: {error}") from error
-    if not isinstance(head, dict) or head.get("format") != FORMAT:
-        raise BankFileError(f"{path}: foreign: its format is not {FORMAT!r}")
-    if head.get("version") not in READS:
-        raise BankFileError(f"{path}: version {head.get('version')!r}, this release reads {READS[0]} to {READS[-1]}")
+    if head.format != FORMAT:
+        raise BankFileError(f"{path}: foreign: its format is not {FORMAT!r}, found {shown(head.format)}")
+    if head.version not in READS:
+        found = shown(head.version)
+        raise BankFileError(f"{path}: version {found}, this release reads {READS[0]} to {READS[-1]}")
     try:
         manifest = msgspec.json.decode(content, type=Manifest)
-    except (msgspec.ValidationError, UnicodeDecodeError) as error:
+        actual = _checksum(msgspec.json.decode(content))
+    except (*UNREADABLE, OverflowError) as error:  # a whole number beyond 64 bits overflows
         raise BankFileError(f"{path}: altered or foreign: {error}") from error
     if manifest.generation != number:
-        raise BankFileError(f"{path}: describes generation {manifest.generation}, its name says {number}")
+        raise BankFileError(f"{path}: describes generation {shown(manifest.generation)}, its name says {number}")
     # Of what is in the file, not of what this release makes of it: it may know options that the file was made without.
-    if manifest.version > 1 and manifest.checksum != (actual := _checksum(head)):
-        raise BankFileError(f"{path}: altered: its content has SHA-256 {actual}, it states {manifest.checksum}")
+    if manifest.version > 1 and manifest.checksum != actual:
+        raise BankFileError(f"{path}: altered: its content has SHA-256 {actual}, it states {shown(manifest.checksum)}")
     for name in (manifest.tensors, manifest.log.name if manifest.log else "log"):
-        if "/" in name or name.startswith("."):
-            raise BankFileError(f"{path}: altered: it must name files beside it, found {name!r}")
+        if not _FILE_NAME.fullmatch(name):
+            raise BankFileError(f"{path}: altered: it must name files beside it, found {shown(name)}")
     return manifest
+
+
+class _Head(msgspec.Struct):
+    """What tells a manifest from any other JSON, whatever else is there."""
+
+    format: Any = None
+    version: Any = None
 
 
 def _checksum(content: dict[str, Any]) -> str:

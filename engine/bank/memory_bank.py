@@ -4,6 +4,7 @@
 """
 
 import hashlib
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,10 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from patchline.engine.bank.calibration import Calibration
-from patchline.engine.errors import EngineError
+from patchline.engine.errors import EngineError, shown
 from patchline.engine.numerics.quantise import dequantise
 from patchline.engine.recipe import Recipe, stated
 from patchline.engine.types import Rows
+
+MOST_FOLDS = 10_000
+SCALES = (-100, 37)
+"""Powers of two between which the scale lies: squared distances of any two rows are then finite in float32."""
+LARGEST_RADIUS = 2.0**45
+"""No radius is larger, in units of the scale: its square is a number that float64 holds with room to spare."""
 
 
 class FrameOrigin(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -172,13 +179,45 @@ def _flaw(bank: MemoryBank) -> str | None:
             return f"{name} must be int32 ({M},), found {array.dtype} {array.shape}"
     if bank.row_frame.min() < 0 or bank.row_frame.max() >= len(bank.frames):
         return f"row_frame must name one of {len(bank.frames)} frames"
+    if not all(1 <= cells <= pixels for cells, pixels in zip(bank.grid, bank.recipe.image_size_px, strict=True)):
+        return f"grid must be (h, w), 1 or more each and at most the image's size, found {shown(bank.grid)}"
     if bank.row_patch.min() < 0 or bank.row_patch.max() >= bank.grid[0] * bank.grid[1]:
         return f"row_patch must lie on the grid {bank.grid}"
     outside = [frame.name for frame in bank.frames if frame.fold is not None and not 0 <= frame.fold < bank.folds]
-    if bank.folds < 1 or outside:
-        return f"folds must be 1 or more, and each frame's one of them, found {bank.folds} and {outside[:1]} outside"
+    if not 1 <= bank.folds <= MOST_FOLDS or outside:
+        folds = shown(bank.folds)
+        return (
+            f"folds must be 1 to {MOST_FOLDS:,}, and each frame's one of them, found {folds} and {outside[:1]} outside"
+        )
     if bank.generation < 1:
         return f"generation must be 1 or more, found {bank.generation}"
+    mantissa, exponent = math.frexp(bank.scale)
+    if mantissa != 0.5 or not SCALES[0] < exponent <= SCALES[1] + 1:
+        return f"scale must be a power of two from 2^{SCALES[0]} to 2^{SCALES[1]}, found {bank.scale!r}"
+    for name, radius in (("covering_radius", bank.covering_radius), ("fold_radius", bank.fold_radius)):
+        if radius is not None and not 0 <= radius <= LARGEST_RADIUS * bank.scale:
+            return f"{name} must be 0 or more, and at most 2^45 of the scale, found {radius!r}"
+    if bank.threshold < 0:
+        return f"threshold must be 0 or more, found {bank.threshold!r}"
+    return _flaw_of_first(bank) if bank.generation == 1 else None
+
+
+def _flaw_of_first(bank: MemoryBank) -> str | None:
+    """What contradicts itself in what generation 1 says of the frames of its calibration, or None."""
+    frames, aside = bank.calibration.frames, bank.calibration.set_aside
+    for name, numbers, most in (
+        ("calibration_folds", bank.calibration_folds, bank.folds),
+        ("calibration_groups", bank.calibration_groups, 2**31),
+    ):
+        if numbers and len(numbers) != frames:
+            return f"{name} must be one for each of {frames} calibration frames, found {len(numbers)}"
+        if outside := [number for number in numbers if not 0 <= number < most]:
+            return f"{name} must be 0 or more, less than {most}, found {shown(outside[0])}"
+    if outside := [found.group for found in bank.set_aside if not 0 <= found.group < 2**31]:
+        return f"the group of what was set aside must be 0 or more, less than {2**31}, found {shown(outside[0])}"
+    groups = len({found.group for found in bank.set_aside if found.counts})
+    if bank.set_aside and groups != aside:
+        return f"{groups} groups that were set aside count, and the calibration counts {aside}"
     return None
 
 

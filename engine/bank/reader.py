@@ -5,20 +5,39 @@
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 import msgspec
 
 from patchline.engine.bank import tensor_file
+from patchline.engine.bank.assembly import assemble
 from patchline.engine.bank.blobs import Blobs, open_blobs
-from patchline.engine.bank.calibration import Calibration
 from patchline.engine.bank.events import Event, StoredFrame
-from patchline.engine.bank.manifest import MANIFEST_NAME, Manifest, decode_manifest, manifest_name
+from patchline.engine.bank.manifest import (
+    MANIFEST_NAME,
+    MOST_MANIFEST_BYTES,
+    UNREADABLE,
+    Manifest,
+    decode_manifest,
+    manifest_name,
+)
+from patchline.engine.bank.manifest_check import (
+    MOST_GENERATIONS,
+    OVERHEAD_BYTES,
+    check_events,
+    check_follows,
+    check_manifest,
+)
 from patchline.engine.bank.memory_bank import MemoryBank
-from patchline.engine.errors import BankFileError, EngineError
+from patchline.engine.errors import BankFileError, BankFileMissingError, EngineError, shown
 from patchline.engine.types import Rows
 
 FRAMES, REJECTS = "frames", "rejects"
+MOST_HEAD_BYTES = 64
+MOST_CHANGES = 1024
+"""Generations in a row that are changes of those before. `bank.store` writes a whole one every 32nd time."""
 
 
 class GenerationReader:
@@ -37,10 +56,10 @@ class GenerationReader:
     def newest(self) -> int | None:
         """The newest generation's number, or None where there is none."""
         try:
-            hint = int(self._blobs.read("HEAD"))
-        except (OSError, ValueError):
+            hint = int(self._blobs.read("HEAD", MOST_HEAD_BYTES))
+        except (OSError, ValueError, BankFileError):
             hint = 0
-        if hint > 0 and self._exists(hint):
+        if 0 < hint <= MOST_GENERATIONS and self._exists(hint):
             while self._exists(hint + 1):
                 hint += 1
             return hint
@@ -52,21 +71,24 @@ class GenerationReader:
             names = self._blobs.names()
         except OSError as error:
             raise BankFileError(f"{self.where}: cannot be listed: {error}") from error
-        matches = (MANIFEST_NAME.fullmatch(name) for name in names)
-        return sorted(int(match[1]) for match in matches if match)
+        numbers = {int(match[1]) for name in names if (match := MANIFEST_NAME.fullmatch(name))}
+        return sorted(number for number in numbers if 0 < number <= MOST_GENERATIONS)
 
     def manifest(self, generation: int | None = None) -> Manifest:
         """The manifest of a generation, the newest by default.
 
         Raises:
-            BankFileError: there is none such, or it is truncated, altered or foreign.
+            BankFileError: there is none such, or it is truncated, altered or foreign, or says what no manifest does.
         """
         number = self.newest() if generation is None else generation
         if number is None:
             raise BankFileError(f"{self.where}: holds no memory bank (no {manifest_name(1).replace('1', 'N')})")
+        if not 0 < number <= MOST_GENERATIONS:
+            raise BankFileError(f"{self.where}: has no generation {shown(number)}; expected 1 or a later one")
         path = self._path(manifest_name(number))
         try:
-            content = self._blobs.read(manifest_name(number))
+            with _within_memory(path):
+                content = self._blobs.read(manifest_name(number), MOST_MANIFEST_BYTES)
         except FileNotFoundError:
             known = self.generations()
             if not known:
@@ -75,7 +97,10 @@ class GenerationReader:
             raise BankFileError(f"{self.where}: has no generation {number}; it has {has}") from None
         except OSError as error:
             raise BankFileError(f"{path}: cannot be read: {error}") from error
-        return decode_manifest(content, path, number)
+        with _within_memory(path):
+            manifest = decode_manifest(content, path, number)
+            check_manifest(manifest, path)
+        return manifest
 
     def bank(self, generation: int | None = None) -> MemoryBank:
         """A generation's bank, the newest by default, checked against every sum that vouches for it.
@@ -89,6 +114,11 @@ class GenerationReader:
             self._check_before(changes[-1], before)
             bank = self._last.get(before.checksum)
             changes.append(before)
+            if len(changes) > MOST_CHANGES and not before.whole:
+                raise BankFileError(
+                    f"{self._path(manifest_name(changes[0].generation))}: foreign: follows from {MOST_CHANGES:,} "
+                    f"changes and more, expected a whole generation among them"
+                )
         for manifest in reversed(changes if bank is None else changes[:-1]):
             bank = self._assemble(manifest, bank)
         assert bank is not None  # noqa: S101 - there is at least one manifest
@@ -104,27 +134,63 @@ class GenerationReader:
             BankFileError: as for `manifest`, or the log of a whole generation is truncated or altered.
         """
         later: list[Event] = []
-        manifest = self.manifest(upto)
+        manifest = newest = self.manifest(upto)
         while manifest.log is None and manifest.generation > 1:
             later.append(manifest.event)
             before = self.manifest(manifest.generation - 1)
             self._check_before(manifest, before)
             manifest = before
+            if len(later) > MOST_CHANGES and newest.version > 1:
+                raise BankFileError(
+                    f"{self._path(manifest_name(upto))}: foreign: {MOST_CHANGES:,} generations and more without a log "
+                    f"of events, expected one among them"
+                )
         if manifest.log is None:
             return (manifest.event, *reversed(later))
-        content = self._checked(manifest.log.name, manifest.log)
-        return (*msgspec.json.decode(content, type=tuple[Event, ...]), *reversed(later))
+        return (*self._log(manifest, manifest.log), *reversed(later))
+
+    def _log(self, manifest: Manifest, log: StoredFrame) -> tuple[Event, ...]:
+        """The events of all generations up to a whole one, from its log."""
+        path, content = self._path(log.name), self._checked(log.name, log)
+        with _within_memory(path):
+            try:
+                events = msgspec.json.decode(content, type=tuple[Event, ...])
+            except UNREADABLE as error:
+                raise BankFileError(f"{path}: altered or foreign: {error}") from error
+            if len(events) != manifest.generation or events[-1] != manifest.event:
+                raise BankFileError(
+                    f"{path}: altered or foreign: {len(events)} events, expected {manifest.generation}, the last of "
+                    f"them that of generation {manifest.generation}"
+                )
+            check_events(events, path)
+        return events
 
     def patches(self, frame: StoredFrame, folder: str = FRAMES) -> Rows:
         """The patch embeddings of a stored frame, int16 (P, D).
 
         Raises:
-            BankFileError: the file is missing, truncated or altered.
+            BankFileMissingError: the file is not there.
+            BankFileError: the file is truncated or altered, or its patches are not those of a frame of this
+                bank.
         """
         file = frame_file(frame, folder)
-        tensors = tensor_file.decode_tensors(self._checked(file, frame), tensor_file.PATCHES, self._path(file))
-        patches: Rows = tensors["patches"]
+        P, D = self._patch_shape
+        if frame.bytes > (most := 2 * P * D + OVERHEAD_BYTES):
+            raise BankFileError(
+                f"{self._path(file)}: foreign: {frame.bytes:,} bytes are stated, expected {most:,} at most"
+            )
+        content = self._checked(file, frame)
+        with _within_memory(self._path(file)):
+            patches: Rows = tensor_file.decode_tensors(content, tensor_file.PATCHES, self._path(file))["patches"]
+        if patches.shape != (P, D):
+            raise BankFileError(f"{self._path(file)}: foreign: patches {patches.shape}, expected {(P, D)}")
         return patches
+
+    @cached_property
+    def _patch_shape(self) -> tuple[int, int]:
+        """Patches of a frame, and dimensions of each, as generation 1 has them."""
+        first = self.manifest(1)
+        return first.grid[0] * first.grid[1], first.dimensions
 
     def verify(self) -> Iterator[tuple[int, str | None]]:
         """Check every generation and every file that it names; yields its number and what is wrong, or None."""
@@ -143,76 +209,46 @@ class GenerationReader:
                 for frame in (*manifest.calibration, *_frames_of(manifest.event)):
                     self.patches(frame)
                 if manifest.log is not None:
-                    self._checked(manifest.log.name, manifest.log)
+                    self._log(manifest, manifest.log)
                 yield number, None
             except EngineError as error:
                 yield number, str(error)
 
     def _assemble(self, manifest: Manifest, before: MemoryBank | None) -> MemoryBank:
-        path = self._path(manifest_name(manifest.generation))
+        path, tensors_path = self._path(manifest_name(manifest.generation)), self._path(manifest.tensors)
         content = self._checked(
             manifest.tensors,
             StoredFrame(name=manifest.tensors, sha256=manifest.tensors_sha256, bytes=manifest.tensors_bytes),
         )
-        tensors_path = self._path(manifest.tensors)
-        frames = manifest.frames
-        if manifest.whole or before is None:
-            tensors = tensor_file.decode_tensors(content, tensor_file.WHOLE, tensors_path)
-        else:
-            change = tensor_file.decode_tensors(content, tensor_file.CHANGE, tensors_path)
-            tensors = tensor_file.apply_change(change, before, tensors_path)
-            frames = (*before.frames[: manifest.frames_kept], *frames)
-        shape = (manifest.rows, manifest.dimensions)
-        if tensors["rows"].shape != shape:
-            raise BankFileError(f"{path}: altered: states rows {shape}, the tensors hold {tensors['rows'].shape}")
-        try:
-            return MemoryBank(
-                recipe=manifest.recipe,
-                generation=manifest.generation,
-                rows=tensors["rows"],
-                scale=manifest.scale,
-                frames=frames,
-                row_frame=tensors["row_frame"],
-                row_patch=tensors["row_patch"],
-                grid=manifest.grid,
-                covering_radius=manifest.covering_radius,
-                calibration=Calibration(
-                    false_reject_rate=manifest.false_reject_rate,
-                    scores=tensors["calibration_scores"],
-                    threshold=manifest.threshold,
-                    groups=tensors.get("calibration_groups"),
-                    proved=manifest.proved,
-                    fixed=manifest.threshold_fixed,
-                    set_aside=manifest.calibration_set_aside,
-                ),
-                folds=manifest.folds,
-                fold_radius=manifest.fold_radius,
-                created=manifest.created,
-                calibration_folds=manifest.calibration_folds,
-                calibration_groups=manifest.calibration_groups,
-                set_aside=manifest.set_aside,
-            )
-        except EngineError as error:
-            raise BankFileError(f"{path}: altered: {error}") from error
+        with _within_memory(tensors_path):
+            return assemble(manifest, content, before, path=path, tensors_path=tensors_path)
 
     def _check_sum(self, bank: MemoryBank, manifest: Manifest) -> None:
-        if bank.sha256 != manifest.sha256:
-            path = self._path(manifest_name(manifest.generation))
-            raise BankFileError(f"{path}: altered: its bank has SHA-256 {bank.sha256}, it states {manifest.sha256}")
+        path = self._path(manifest_name(manifest.generation))
+        with _within_memory(path):
+            actual = bank.sha256
+        if actual != manifest.sha256:
+            raise BankFileError(f"{path}: altered: its bank has SHA-256 {actual}, it states {manifest.sha256}")
 
     def _check_before(self, manifest: Manifest, before: Manifest) -> None:
         if manifest.before_sha256 != before.checksum:
             raise BankFileError(
                 f"{self._path(manifest_name(before.generation))}: altered or foreign: generation "
-                f"{manifest.generation} was made from one with SHA-256 {manifest.before_sha256}, "
-                f"found {before.checksum}"
+                f"{manifest.generation} was made from one with SHA-256 {shown(manifest.before_sha256)}, "
+                f"found {shown(before.checksum)}"
             )
+        if manifest.version > 1:
+            check_follows(manifest, before, self._path(manifest_name(manifest.generation)))
 
     def _checked(self, name: str, stated: StoredFrame) -> bytes:
         """A file's content, which must be of the stated size and SHA-256."""
         path = self._path(name)
         try:
-            content = self._blobs.read(name)
+            with _within_memory(path):
+                content = self._blobs.read(name, stated.bytes)
+        except FileNotFoundError:
+            # Tensors are there before their manifest: what is missing is lost, and no later attempt finds it.
+            raise BankFileMissingError(f"{path}: cannot be read, a manifest names it: no such file") from None
         except OSError as error:
             raise BankFileError(f"{path}: cannot be read, a manifest names it: {error}") from error
         if len(content) != stated.bytes:
@@ -225,13 +261,21 @@ class GenerationReader:
 
     def _exists(self, number: int) -> bool:
         try:
-            self._blobs.read(manifest_name(number))
+            return self._blobs.exists(manifest_name(number))
         except OSError:
             return False
-        return True
 
     def _path(self, name: str) -> str:
         return f"{self.where}/{name}"
+
+
+@contextmanager
+def _within_memory(path: str) -> Iterator[None]:
+    """What does not fit into memory is said of its file."""
+    try:
+        yield
+    except MemoryError as error:
+        raise BankFileError(f"{path}: does not fit into the memory of this machine") from error
 
 
 def frame_file(frame: StoredFrame, folder: str) -> str:

@@ -129,7 +129,9 @@ def calibration_of(
         CalibrationError: no frame is left.
     """
     recipe, chosen, set_aside = first.recipe, chain.chosen, first.calibration.set_aside
-    groups = np.array(first.calibration_groups, dtype=np.int32)[vouches] if first.calibration_groups else None
+    groups = None
+    if first.calibration_groups and len(vouches):
+        groups = np.array(first.calibration_groups, dtype=np.int32)[vouches]
     if not vouches.all():
         scores = scores[vouches]
     value = None if chosen is None else chosen.value

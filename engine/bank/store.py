@@ -24,7 +24,14 @@ from numpy.typing import NDArray
 
 from patchline.engine.bank import tensor_file
 from patchline.engine.bank.events import Event, Fitted, StoredFrame
-from patchline.engine.bank.manifest import LearningState, Manifest, encode_manifest, manifest_name
+from patchline.engine.bank.manifest import (
+    MOST_MANIFEST_BYTES,
+    LearningState,
+    Manifest,
+    encode_manifest,
+    manifest_name,
+)
+from patchline.engine.bank.manifest_check import check_manifest
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.bank.reader import FRAMES, REJECTS, GenerationReader, frame_file
 from patchline.engine.errors import BankFileError, GenerationConflictError
@@ -135,6 +142,7 @@ class GenerationStore(GenerationReader):
                     set_aside=bank.set_aside if number == 1 else (),
                 )
             )
+            self._check_readable(manifest, text)
             self._write(manifest.tensors, tensors)
             self._blobs.create(name, text)
             self._blobs.hint("HEAD", f"{number}\n".encode())
@@ -146,6 +154,13 @@ class GenerationStore(GenerationReader):
             raise BankFileError(f"{self.where}: generation {number} cannot be written: {error}") from error
         self._forget_rejects(manifest)
         return manifest
+
+    def _check_readable(self, manifest: Manifest, text: bytes) -> None:
+        """Raise BankFileError for what a reader would refuse: nothing is written then."""
+        path = self._path(manifest_name(manifest.generation))
+        check_manifest(manifest, path)
+        if len(text) > MOST_MANIFEST_BYTES:
+            raise BankFileError(f"{path}: would be {len(text):,} bytes, expected {MOST_MANIFEST_BYTES:,} at most")
 
     def _write_log(self, number: int, events: tuple[Event, ...]) -> StoredFrame:
         content = msgspec.json.encode(events)

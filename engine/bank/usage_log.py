@@ -13,12 +13,14 @@ from typing import TypeAlias
 import msgspec
 
 from patchline.engine.bank.blobs import open_blobs
+from patchline.engine.bank.manifest import UNREADABLE
 from patchline.engine.errors import BankFileError
 
 UsedRows: TypeAlias = Mapping[str, AbstractSet[int]]
 """Rows, as the patches of each frame."""
 USAGE = "usage"
-_NAME = re.compile(r"(\d{4}-\d{2}-\d{2})\.[\w-]+\.json")
+MOST_USAGE_BYTES = 2**26
+_NAME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})\.[\w-]+\.json")
 
 
 class UsageLog:
@@ -30,6 +32,10 @@ class UsageLog:
 
     def __init__(self, url: str | Path) -> None:
         self._blobs = open_blobs(url)
+        self.damaged: dict[str, tuple[str, str]] = {}
+        """The days on which more was used than is known, as a file is damaged or foreign: which one, and why. As `read`
+        has found it.
+        """
 
     def write(self, day: str, worker: str, used: UsedRows) -> None:
         """Write all that a worker has used on a day (ISO 8601), in place of what it wrote before.
@@ -47,18 +53,24 @@ class UsageLog:
     def read(self) -> dict[str, dict[str, set[int]]]:
         """The rows used on each day by any worker, the oldest day first.
 
+        A day with a file that is none of these is one of them, with what the other files say; `damaged` names it, as
+        rows would seem unused that may have been used.
+
         Raises:
-            BankFileError: the store cannot be read, or a file is none of these; without it rows would seem unused.
+            BankFileError: the store cannot be read.
         """
         days: dict[str, dict[str, set[int]]] = {}
+        self.damaged = {}
         for day, name in self._files():
+            where, used = f"{self._blobs.where}/{name}", {}
             try:
-                used = msgspec.json.decode(self._blobs.read(name), type=dict[str, set[int]])
+                used = msgspec.json.decode(self._blobs.read(name, MOST_USAGE_BYTES), type=dict[str, set[int]])
             except FileNotFoundError:
                 continue  # another worker has forgotten it meanwhile
-            except (OSError, msgspec.DecodeError) as error:
-                where = f"{self._blobs.where}/{name}"
-                raise BankFileError(f"{where}: cannot be read: {error}; expected rows in use, by frame") from error
+            except OSError as error:
+                raise BankFileError(f"{where}: cannot be read: {error}") from error
+            except (*UNREADABLE, BankFileError) as error:
+                self.damaged[day] = (where, f"{error}; expected rows in use, by frame")
             rows = days.setdefault(day, {})
             for frame, patches in used.items():
                 rows.setdefault(frame, set()).update(patches)

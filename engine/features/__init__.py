@@ -12,8 +12,9 @@ The way of a frame:
 - `feature_maps` brings what stages give to one layout, and `patches` joins the maps into embeddings (on a GPU
   `patches_cuda`, which starts the kernels of `patch_kernels`).
 
-How a network is made: `weights` finds its weights and checks their SHA-256, `network` builds and traces it up to the
-last tapped stage, `batch_norm` folds normalisation into convolutions. `load_backbone` then dispatches by device:
+How a network is made: `weight_files` finds the file of its weights, and fetches or imports nothing that a bank from
+elsewhere names; `weights` reads and checks it, `network` builds and traces it up to the last tapped stage, `batch_norm`
+folds normalisation into convolutions. `load_backbone` then dispatches by device:
 
 - On a GPU `fusion_cuda` fuses each convolution with its activation and residual sum, by cuDNN. All is in half precision
   unless float32 is asked for.

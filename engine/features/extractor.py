@@ -4,7 +4,7 @@
 chooses what runs it; see the room's `__init__`. Tensors are channels-last throughout.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Literal, TypeAlias
 
@@ -231,7 +231,11 @@ class FeatureExtractor:
 
 
 def load_backbone(
-    spec: Backbone, device: torch.device, runtime: Runtime = "auto", precision: Precision = "auto"
+    spec: Backbone,
+    device: torch.device,
+    runtime: Runtime = "auto",
+    precision: Precision = "auto",
+    fetch: Collection[str] = (),
 ) -> FeatureExtractor:
     """Build a backbone up to its last tapped stage and load its weights.
 
@@ -240,14 +244,15 @@ def load_backbone(
         device: where it computes.
         runtime: what runs it on a CPU.
         precision: how the device computes a backbone in float32.
+        fetch: the weights that may be downloaded (`weights.locate`).
 
     Raises:
         DeviceError: OpenVINO is asked for and not installed, or the device cannot compute in the backbone's precision.
         RecipeError: the library has no such backbone, or the backbone no such stage, or no ranges in int8.
-        WeightsError: the weights are missing, altered or do not fit.
+        WeightsError: the weights are missing, altered, not finite or do not fit.
     """
     processor.check(spec, device, runtime, precision)
-    graph = batch_norm.fold(network.build(spec))
+    graph = batch_norm.fold(network.build(spec, fetch))
     dtype = backbone_dtype(device, precision)
     graph = graph.to(device, dtype)
     weight_bytes = sum(parameter.nbytes for parameter in graph.parameters())

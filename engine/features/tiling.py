@@ -90,8 +90,22 @@ class TiledExtractor:
     def grid(self) -> tuple[int, int]:
         """The patch grid (h, w) of a frame."""
         if self._tiling is None:
-            return self._extractor.grid(self._size_px, self.options)
+            return self._whole[1]
         return ceil(self._size_px[0] / self._fine), ceil(self._size_px[1] / self._fine)
+
+    @cached_property
+    def dimensions(self) -> int:
+        """D, the values of an embedding."""
+        if self._tiling is None:
+            return self._whole[0]
+        blank = np.zeros((*self.pass_size_px, 3), dtype=np.uint8)
+        return int(self._extractor.embed([blank], self._tile_options)[0].shape[2])
+
+    @cached_property
+    def _whole(self) -> tuple[int, tuple[int, int]]:
+        """D and the patch grid of a frame that is seen at once."""
+        embeddings, grid = self._extractor.embed([np.zeros((*self._size_px, 3), dtype=np.uint8)], self.options)
+        return int(embeddings.shape[2]), grid
 
     def bands(self, image: Image) -> Iterator[Tensor]:
         """Embeddings of a prepared image from top to bottom, float32 (rows * w, D), row-major on the grid."""

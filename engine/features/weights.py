@@ -1,25 +1,26 @@
-"""Where a backbone's weights come from, and the check that they are the ones the recipe names.
+"""A backbone's weights, and the check that they are the ones the recipe names.
 
-A recipe names weights in one of four ways. `file:PATH` is a state dict in safetensors or PyTorch's format, and
-`package:NAME` the one such file in an installed package. `random:SEED` are random numbers drawn from seed and tensor's
-name, for tests. Any other text is the library's own name for its weights. Nothing is unpickled but tensors.
+`features.weight_files` finds the file that a recipe names. Whatever is loaded has the SHA-256 that the recipe states, a
+size that its backbone explains, and finite values. Nothing is unpickled but tensors.
 """
 
 import hashlib
-import importlib.util
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-import torchvision
 from msgspec import structs
 from safetensors.torch import load_file
 from torch import Tensor
 
 from patchline.engine.errors import WeightsError
+from patchline.engine.features.weight_files import hub_name, locate
 from patchline.engine.recipe import Backbone
 
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+LARGER_BY, OVERHEAD = 8, 2**26
+"""A file of weights may be so many times as large as the backbone, and so many bytes more: a checkpoint holds the state
+of its optimiser as well, and perhaps all in double precision."""
 
 
 def preset(name: str) -> Backbone:
@@ -44,7 +45,7 @@ def pinned(spec: Backbone) -> Backbone:
     Raises:
         WeightsError: there are no such weights.
     """
-    path = locate(spec)
+    path = locate(spec, fetch=(hub_name(spec),))
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file")
     return structs.replace(spec, weights_sha256=sha256_of(path))
@@ -97,14 +98,25 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_weights(path: Path, expected_sha256: str) -> dict[str, Tensor]:
+def read_weights(path: Path, expected_sha256: str, backbone_bytes: int) -> dict[str, Tensor]:
     """Read a state dict whose file has the expected SHA-256.
 
+    Args:
+        path: of the file.
+        expected_sha256: what it must have.
+        backbone_bytes: of the backbone's own state dict; a file that is far larger is not read, nor unpacked.
+
     Raises:
-        WeightsError: the file is missing, has another SHA-256, or holds no state dict.
+        WeightsError: the file is missing or no regular file, too large, has another SHA-256, or holds no state dict.
     """
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file")
+    most = LARGER_BY * backbone_bytes + OVERHEAD
+    for size in (path.stat().st_size, _unpacked_bytes(path)):
+        if not 0 < size <= most:
+            raise WeightsError(
+                f"{path}: {size:,} bytes, expected 1 to {most:,}, as the backbone has {backbone_bytes:,}"
+            )
     actual = sha256_of(path)
     if actual != expected_sha256:
         raise WeightsError(f"{path}: its SHA-256 is {actual}, the recipe expects {expected_sha256}")
@@ -122,72 +134,15 @@ def read_weights(path: Path, expected_sha256: str) -> dict[str, Tensor]:
     return {str(key): value for key, value in state.items()}
 
 
-def locate(spec: Backbone) -> Path:
-    """The file that holds a backbone's weights; the library's named weights are downloaded at first use.
-
-    Raises:
-        WeightsError: there is no such file, package or name.
-    """
-    kind, _, value = spec.weights.partition(":")
-    if kind == "file":
-        return Path(value).expanduser()
-    if kind == "package":
-        return package_file(value)
-    if spec.library == "timm":
-        return _timm_file(spec)
-    return _torchvision_file(spec)
-
-
-def _torchvision_file(spec: Backbone) -> Path:
+def _unpacked_bytes(path: Path) -> int:
+    """Bytes of a file as it is read: PyTorch's format is a ZIP archive, whose members may be compressed."""
+    if not zipfile.is_zipfile(path):
+        return path.stat().st_size
     try:
-        url = str(torchvision.models.get_model_weights(spec.name)[spec.weights].url)
-    except (KeyError, ValueError) as error:
-        raise WeightsError(f"weights {spec.weights!r}: torchvision has none of that name for {spec.name}") from error
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            torch.hub.download_url_to_file(url, str(path), hash_prefix=path.stem.rpartition("-")[2], progress=False)
-        except (OSError, RuntimeError) as error:  # RuntimeError: the download has another hash than its name
-            raise WeightsError(f"weights {spec.weights!r} of {spec.name}: no download from {url}: {error}") from error
-    return path
-
-
-def _timm_file(spec: Backbone) -> Path:
-    from huggingface_hub import hf_hub_download
-    from timm.models import get_pretrained_cfg
-
-    name = f"{spec.name}.{spec.weights}"
-    config = get_pretrained_cfg(name)
-    if config is None or not config.hf_hub_id:
-        raise WeightsError(f"weights {spec.weights!r}: timm has none of that name for {spec.name}")
-    repository = config.hf_hub_id if config.hf_hub_id != "timm/" else f"timm/{name}"
-    try:
-        return Path(hf_hub_download(repository, "model.safetensors"))
-    except OSError as error:
-        raise WeightsError(f"weights {spec.weights!r} of {spec.name} cannot be downloaded: {error}") from error
-
-
-def package_file(package: str) -> Path:
-    """The one weights file inside an installed package.
-
-    Raises:
-        WeightsError: the package is not installed, or does not hold exactly one weights file.
-    """
-    spec = importlib.util.find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise WeightsError(
-            f"weights package:{package}: no such package is installed; install {package.replace('_', '-')}"
-        )
-    files = [
-        path
-        for folder in spec.submodule_search_locations
-        for path in sorted(Path(folder).rglob("*"))
-        if path.suffix in SUFFIXES
-    ]
-    if len(files) != 1:
-        raise WeightsError(f"weights package:{package}: expected one weights file, found {len(files)}")
-    return files[0]
+        with zipfile.ZipFile(path) as archive:
+            return sum(member.file_size for member in archive.infolist())
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise WeightsError(f"{path}: holds no weights that can be read: {error}") from error
 
 
 def fit_names(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
@@ -210,12 +165,39 @@ def fit_names(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], sourc
                 f"{source}: holds {len(state)} tensors, the backbone has {len(expected)} (differing: {', '.join(odd)})"
             )
         state = dict(zip(expected, state.values(), strict=True))
+    fitting = {}
     for name, tensor in expected.items():
-        if state[name].shape != tensor.shape:
+        found = state[name]
+        if found.shape != tensor.shape:
             raise WeightsError(
-                f"{source}: {name} has shape {tuple(state[name].shape)}, the backbone expects {tuple(tensor.shape)}"
+                f"{source}: {name} has shape {tuple(found.shape)}, the backbone expects {tuple(tensor.shape)}"
             )
-    return dict(state)
+        if found.layout is not torch.strided or found.is_floating_point() != tensor.is_floating_point():
+            raise WeightsError(f"{source}: {name} is {found.dtype}, the backbone expects {tensor.dtype}")
+        fitting[name] = found.to(tensor.dtype)
+    return fitting
+
+
+def check_finite(state: Mapping[str, Tensor], source: str) -> None:
+    """Refuse weights of which no features come: a network may hide a value that is no number behind its activations.
+
+    Args:
+        state: the tensors of a backbone.
+        source: what errors call the place that they were read from.
+
+    Raises:
+        WeightsError: a value is not finite, or a variance is below 0; the message names the first such tensor.
+    """
+    for name, tensor in state.items():
+        if not tensor.is_floating_point():
+            continue
+        if odd := tensor.numel() - int(torch.isfinite(tensor).sum()):
+            raise WeightsError(
+                f"{source}: {name} has {odd:,} of {tensor.numel():,} values that are not finite (NaN or infinite), as "
+                f"of a training that diverged; expected finite weights"
+            )
+        if name.endswith("running_var") and tensor.numel() and tensor.min() < 0:
+            raise WeightsError(f"{source}: {name} has a variance of {float(tensor.min()):g}, expected 0 or more")
 
 
 def draw(name: str, like: Tensor, seed: int) -> Tensor:

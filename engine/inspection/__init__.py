@@ -6,6 +6,7 @@
   waits for a batch, never for a frame.
 - `scoring` holds Eq. 6-7 for both; `stored_scores` for frames kept as integers, which may pass over the rows of a fold;
   `anomaly_map` the maps.
+- `matching`: whether a bank holds what its backbone makes, and what all generations have in common.
 - `drift` tells whether what a camera shows has moved away from the calibration.
 
 A new generation is made ready beside the old one (`Inspector.swap_steps`) and taken between two batches.

@@ -1,6 +1,6 @@
 """Judges frames: one backbone pass for all recipes that share it, then each recipe's own bank."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from threading import RLock
@@ -19,6 +19,7 @@ from patchline.engine.features.preprocess import prepare
 from patchline.engine.features.tiling import TiledExtractor
 from patchline.engine.inspection.batch_judge import Answer, BatchJudge
 from patchline.engine.inspection.judge import Judge, Maps
+from patchline.engine.inspection.matching import check_shapes, kind_of
 from patchline.engine.numerics.core_pool import finished, spread_runs_async, submit
 from patchline.engine.numerics.device import Precision, resolve_device
 from patchline.engine.numerics.quantise import quantise
@@ -46,9 +47,11 @@ class Inspector:
         search: how nearest rows are found; every kind gives the same distances.
         runtime: what runs the backbone on a CPU.
         precision: how the device computes what a recipe states in float32; less than that is computed as stated.
+        fetch: names of weights that a bank may have downloaded (`features.weights.locate`).
 
     Raises:
         RecipeError, WeightsError, DeviceError: as in `load_backbone` and `resolve_device`.
+        RecipeError: the backbone makes other embeddings than those in the bank.
 
     Example:
         With the bank of a recipe "part", and a photograph `image`, RGB uint8 (H, W, 3):
@@ -69,6 +72,7 @@ class Inspector:
         search: SearchKind = "auto",
         runtime: Runtime = "auto",
         precision: Precision = "auto",
+        fetch: Collection[str] = (),
     ) -> None:
         self._device = resolve_device(device)
         self._batched = self._device.type != "cpu"
@@ -83,8 +87,9 @@ class Inspector:
         for name, bank in banks.items():
             spec = bank.recipe.backbone
             if spec not in self._backbones:
-                self._backbones[spec] = load_backbone(spec, self._device, runtime, precision)
+                self._backbones[spec] = load_backbone(spec, self._device, runtime, precision, fetch)
             self._tiled[name] = TiledExtractor(bank.recipe, self._backbones[spec])
+            check_shapes(name, bank, self._tiled[name])
             self._judges[name] = Judge(name, bank, make_search(search, bank.values(), str(self._device)))
 
     @property
@@ -191,7 +196,7 @@ class Inspector:
             RecipeError: no bank of that recipe is loaded, or the bank was fitted by another recipe.
         """
         judge = self._judge(recipe)
-        if (bank.recipe, bank.scale, bank.grid) != (judge.bank.recipe, judge.bank.scale, judge.bank.grid):
+        if kind_of(bank) != kind_of(judge.bank):
             raise RecipeError(
                 f"recipe {recipe!r}: generation {bank.generation} was not fitted by the recipe that is loaded; "
                 f"expected a generation of the same store"

@@ -129,6 +129,15 @@ class Head:
             )
         )
 
+    def unread(self) -> str | None:
+        """Why nobody can say whether an update hides a known defect, or None: the embeddings of one are damaged."""
+        unread = self.known.unread
+        if not unread:
+            return None
+        return (
+            f"{len(unread)} known defects cannot be read, so nobody can say whether it hides them: {', '.join(unread)}"
+        )
+
     def doubt(self, references: ReferenceFrames, frame: str, patches: Rows) -> str | None:
         """Why a frame that is said to be good looks like a slip of the finger, or None; see `learning.doubt`.
 

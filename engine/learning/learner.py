@@ -11,7 +11,8 @@ from typing import TypeVar
 import msgspec
 
 from patchline.engine.bank.events import Chain, ConfirmedDefect, ConfirmedGood, Held, chain_of
-from patchline.engine.bank.manifest import LearningState, Manifest
+from patchline.engine.bank.manifest import LearningState, Manifest, manifest_name
+from patchline.engine.bank.manifest_check import check_kind
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.bank.state import first_state, state_of
 from patchline.engine.bank.store import GenerationStore
@@ -21,6 +22,7 @@ from patchline.engine.errors import LearningError
 from patchline.engine.learning import proposals
 from patchline.engine.learning.ageing import unused_rows
 from patchline.engine.learning.draft import Draft, Head
+from patchline.engine.learning.reference_frames import Kind
 from patchline.engine.learning.reference_store import KnownFrames
 from patchline.engine.learning.requests import (
     Ageing,
@@ -114,6 +116,14 @@ class Learner:
     def knows(self, feedback_id: str) -> bool:
         """Whether a request has been applied, by this process or any other."""
         return feedback_id in self.chain.feedback
+
+    def passed_over(self) -> list[tuple[Kind, str, str]]:
+        """Frames that updates are held against and whose files were passed over since the last call: what they are,
+        which one, and why.
+        """
+        noted = self._head.known.passed_over
+        told, noted[:] = list(noted), []
+        return told
 
     def note_reject(self, frame: str, patches: Rows) -> None:
         """Remember a rejected frame, int16 (P, D), for previews; it is stored with the next generation."""
@@ -219,6 +229,8 @@ def _read_head(
     known: KnownFrames,
 ) -> Head:
     bank, events = store.bank(manifest.generation), store.events(manifest.generation)
+    if manifest.generation > 1:  # a whole generation is read without those before it
+        check_kind(manifest, first_manifest, f"{store.where}/{manifest_name(manifest.generation)}")
     return Head(
         store=store,
         manifest=manifest,

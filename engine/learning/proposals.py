@@ -36,9 +36,9 @@ from patchline.engine.learning.requests import (
 def confirm_good(head: Head, request: Confirmation) -> Generator[None, None, Draft]:
     """Learn a frame, or hold it until a second person approves it.
 
-    It is held where it would hide a known defect, or where the recipe asks for doubt and it looks like a defect that
-    was confirmed by mistake. The second person may approve it later, or within the same request. A frame that has been
-    learned already changes no row.
+    It is held where it would hide a known defect, where nobody can say so as a known defect cannot be read, or where
+    the recipe asks for doubt and it looks like a defect that was confirmed by mistake. The second person may approve it
+    later, or within the same request. A frame that has been learned already changes no row.
 
     Raises:
         LearningError: there are no patches, or the one who confirmed a held frame asks again.
@@ -63,7 +63,7 @@ def confirm_good(head: Head, request: Confirmation) -> Generator[None, None, Dra
     yield
     why = None
     if approved_by is None:
-        why = preview.hold or head.doubt(references, request.frame, patches)
+        why = preview.hold or head.unread() or head.doubt(references, request.frame, patches)
     if why is None:
         return head.draft(event, state, preview, delta.kept, {request.frame: patches})
     held = Held(frame=event.frame, score=event.score, held=why, **head.by(request))

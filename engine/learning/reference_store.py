@@ -9,8 +9,8 @@ from patchline.engine.bank.events import StoredFrame
 from patchline.engine.bank.reader import REJECTS
 from patchline.engine.bank.store import GenerationStore
 from patchline.engine.coreset.online_state import OnlineCoreset
-from patchline.engine.errors import BankFileError
-from patchline.engine.learning.reference_frames import ReferenceFrames
+from patchline.engine.errors import BankFileError, BankFileMissingError
+from patchline.engine.learning.reference_frames import Kind, ReferenceFrames
 from patchline.engine.types import Rows
 
 RECENT_REJECTS = 20
@@ -36,9 +36,14 @@ class KnownFrames:
     ) -> None:
         self._store = store
         self._calibration = calibration
-        self._folds: Sequence[int | None] = folds or [None] * len(calibration)
+        kept = len(calibration)  # all, or none
+        self._folds: Sequence[int | None] = folds[:kept] or [None] * kept
         self._rejects = list(rejects)
         self._noted: dict[str, Rows] = {}
+        self.unread: dict[str, str] = {}
+        """Known defects whose embeddings are lost or damaged, and why: no update is held against them."""
+        self.passed_over: list[tuple[Kind, str, str]] = []
+        """Frames whose files were passed over: what they are, which one, and why; whoever tells of them empties it."""
         self._references: ReferenceFrames | None = None
         self._scored: list[tuple[ReferenceFrames, NDArray[np.float64]]] = []
 
@@ -77,8 +82,11 @@ class KnownFrames:
     ) -> Generator[None, None, ReferenceFrames]:
         """The reference frames, in step with a state of the rows, in slices.
 
+        A known defect or a reject whose embeddings are damaged is left out, and noted (`unread`, `passed_over`).
+
         Raises:
-            BankFileError: a calibration frame's or a known defect's embeddings are missing, truncated or altered.
+            BankFileError: a calibration frame's embeddings are missing, truncated or altered, so that no threshold
+                follows, or the store cannot be reached.
         """
         references = self._references
         if references is None:
@@ -91,10 +99,20 @@ class KnownFrames:
         known = {frame.name for frame in references.of("defect")}
         for gone in known - defects.keys():
             references = references.without_frame(gone, "defect")
+        self.unread = {name: why for name, why in self.unread.items() if name in defects}
         for name, frame in defects.items():
-            if name not in known:
+            if name in known:
+                continue
+            try:
                 references = references.with_frame(name, "defect", self._store.patches(frame))
-                yield
+                self.unread.pop(name, None)
+            except BankFileError as error:
+                if isinstance(error.__cause__, OSError):
+                    raise
+                if name not in self.unread:
+                    self.passed_over.append(("defect", name, str(error)))
+                self.unread[name] = str(error)
+            yield
         references = yield from self._with_rejects(references)
         self._references = references
         return references
@@ -108,8 +126,12 @@ class KnownFrames:
                 continue
             try:
                 references = references.with_frame(frame.name, "reject", self._store.patches(frame, REJECTS))
-            except BankFileError:
-                self._rejects.remove(frame)  # another writer has newer ones, and removed it
+            except BankFileError as error:
+                if isinstance(error.__cause__, OSError):
+                    raise
+                self._rejects.remove(frame)
+                if not isinstance(error, BankFileMissingError):  # else another writer has newer ones, and removed it
+                    self.passed_over.append(("reject", frame.name, str(error)))
             yield
         for name, patches in self._noted.items():
             references = references.with_frame(name, "reject", patches)

@@ -62,7 +62,8 @@ class _Replay:
         self._chain: Chain = chain_after(Chain(), self._events[0], ())
         self._calibrations = [self._first_bank.calibration]
         self._references = ReferenceFrames(self._first)
-        folds: Sequence[int | None] = self._first_bank.calibration_folds or [None] * len(first.calibration)
+        kept = len(first.calibration)  # all, or none
+        folds: Sequence[int | None] = self._first_bank.calibration_folds[:kept] or [None] * kept
         for frame, fold in zip(first.calibration, folds, strict=True):
             self._references = self._references.with_frame(frame.name, "calibration", store.patches(frame), fold)
 

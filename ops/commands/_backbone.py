@@ -37,7 +37,14 @@ def build_backbone(options: BackboneOptions) -> "Backbone":
         InputError: an option cannot be understood.
         WeightsError: the weights are not there.
     """
-    from patchline.engine.features.weights import IMAGENET_MEAN, IMAGENET_STD, PRESETS, locate, random_sha256, sha256_of
+    from patchline.engine.features.weight_files import hub_name, locate
+    from patchline.engine.features.weights import (
+        IMAGENET_MEAN,
+        IMAGENET_STD,
+        PRESETS,
+        random_sha256,
+        sha256_of,
+    )
     from patchline.engine.recipe import Backbone
 
     own = [
@@ -66,7 +73,7 @@ def build_backbone(options: BackboneOptions) -> "Backbone":
             raise InputError(f"--weights: {weights!r}; expected random:SEED with a whole number")
         sha256 = random_sha256(int(value))
     else:
-        path = locate(spec)
+        path = locate(spec, fetch=(hub_name(spec),))  # who fits names them himself
         if not path.is_file():
             raise InputError(f"--weights: {path}: no such file")
         sha256 = sha256_of(path)

@@ -41,7 +41,7 @@ def read_best_f1(file: Path) -> tuple[BestF1, str]:
         raise InputError(f"{file}: cannot be read: {error.strerror}; expected an evaluation.json") from error
     try:
         found = msgspec.json.decode(content, type=BestF1)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{file}: {error}; expected the evaluation.json that `patchline evaluate` writes") from error
     if found.f1_max_threshold is None or found.f1_max is None:
         why = found.undefined.get("f1_max", "none is stated")

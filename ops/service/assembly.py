@@ -2,10 +2,12 @@
 
 import sys
 from collections.abc import AsyncIterable, Callable, Mapping
+from contextlib import suppress
 from functools import partial
 
 from patchline.engine.bank.memory_bank import MemoryBank
-from patchline.engine.bank.store import load_bank
+from patchline.engine.bank.store import GenerationStore, load_bank
+from patchline.engine.errors import BankFileError
 from patchline.engine.inspection.inspector import Inspector
 from patchline.ops.settings.cameras import FolderCamera, RtspCamera, VideoCamera
 from patchline.ops.settings.model import Settings
@@ -34,16 +36,31 @@ def inspector_of(settings: EngineSettings, banks: Mapping[str, MemoryBank]) -> I
         search=settings.search,
         runtime=settings.backbone_runtime,
         precision=settings.precision,
+        fetch=settings.hub_weights,
     )
 
 
 def trial_engine_of(settings: Settings) -> EngineOf:
-    """What judges in another process: the newest generation of one recipe's bank. It holds no secrets."""
+    """What judges in another process: the newest generation of one recipe's bank that can be read, as a worker goes on
+    with the former one where a later one is damaged. It holds no secrets.
+    """
     return partial(_inspector, settings.engine, {name: recipe.bank for name, recipe in settings.recipes.items()})
 
 
 def _inspector(settings: EngineSettings, banks: Mapping[str, str], recipe: str) -> Inspector:
-    return inspector_of(settings, {recipe: load_bank(banks[recipe])})
+    return inspector_of(settings, {recipe: _newest_readable(banks[recipe])})
+
+
+def _newest_readable(url: str) -> MemoryBank:
+    """The newest generation that is whole; raises BankFileError where none is."""
+    store = GenerationStore(url)
+    try:
+        return store.bank()
+    except BankFileError:
+        for number in reversed(store.generations()):
+            with suppress(BankFileError):
+                return store.bank(number)
+        raise
 
 
 def load_banks(settings: Settings) -> dict[str, MemoryBank]:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from patchline.engine.errors import PatchlineError
+from patchline.engine.recipe import Backbone
 from patchline.ops.errors import OpsError, Problem, SettingsError
 from patchline.ops.settings.cameras import Camera, FolderCamera, KafkaCamera, RecipeSettings, RtspCamera, VideoCamera
 from patchline.ops.settings.file import Reading, read_settings
@@ -158,9 +159,23 @@ def _banks(parts: _Parts, reading: Reading, summary: list[str]) -> Iterator[Prob
             yield Problem(
                 place, key, f"its backbone's weights {weights} are not there", "the file that it was fitted with"
             )
+        if bank.recipe.backbone.library == "timm" and ":" not in weights:
+            yield from _weights_to_fetch(bank.recipe.backbone, reading, path)
         summary.append(
             f"recipe {name}: generation {bank.generation}, {len(bank.rows):,} rows, threshold {bank.threshold:.6g}"
         )
+
+
+def _weights_to_fetch(backbone: Backbone, reading: Reading, path: tuple[str, ...]) -> Iterator[Problem]:
+    """Weights that are not on this machine, and that the settings do not let be downloaded."""
+    from patchline.engine.features.weight_files import hub_name, locate
+
+    if reading.settings is None or hub_name(backbone) in reading.settings.engine.hub_weights:
+        return
+    try:
+        locate(backbone)
+    except PatchlineError as error:
+        yield Problem(reading.place(path), ".".join(path), str(error), "a bank whose weights are here")
 
 
 def _files(parts: _Parts, reading: Reading) -> Iterator[Problem]:

@@ -119,6 +119,11 @@ class EngineSettings(Section):
     precision: Literal["auto", "float32"] = "auto"
     """How float32 banks are computed; `auto` is half precision on a GPU, with the same verdicts but for scores within
     1e-3 of the threshold, and float32 on a CPU. Banks in int8 or bfloat16 need `auto`."""
+    hub_weights: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field(
+        default=[], max_length=100, examples=[["resnet18.a1_in1k"]]
+    )
+    """timm's weights that may be downloaded from the Hugging Face Hub where a bank names them and they are not on this
+    machine; unset: none may."""
 
 
 class HttpSettings(Section):

@@ -10,9 +10,11 @@ from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.stream.model.alarm import AlarmChange, AlarmEvent
 from patchline.stream.model.errors import AlarmGap, DropCause
 from patchline.stream.model.feedback import FeedbackReply
-from patchline.stream.model.observer import Observer
+from patchline.stream.model.observer import Observer, StoredKind
 from patchline.stream.model.result import Result
 
+LONGEST = 1_000
+"""Characters of what a stored file says of itself."""
 REPEAT_AFTER_S = 10.0
 """What repeats is logged again only after so long, with how often it happened meanwhile."""
 
@@ -100,6 +102,16 @@ class LogObserver(Observer):
         self._log.info(
             "generation taken", recipe=recipe, generation=bank.generation, rows=len(bank.rows), threshold=bank.threshold
         )
+
+    def generation_refused(self, recipe: str, number: int, error: Exception) -> None:
+        """See `Observer`."""
+        self._seldom(
+            "error", "generation refused", recipe, type(error).__name__, generation=number, error=str(error)[:LONGEST]
+        )
+
+    def damaged_file(self, what: StoredKind, where: str, why: str) -> None:
+        """See `Observer`."""
+        self._seldom("warning", "damaged file passed over", what, where[:LONGEST], why=why[:LONGEST])
 
     def _seldom(self, level: str, event: str, subject: str, cause: str, **more: Any) -> None:
         key, now = (event, f"{subject}/{cause}"), self._clock()

@@ -6,6 +6,7 @@ settings, and everything else is an enumeration.
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.gc_collector import GCCollector
@@ -19,7 +20,7 @@ from patchline.stream.model.alarm import AlarmEvent, AlarmState
 from patchline.stream.model.errors import AlarmGap, DropCause
 from patchline.stream.model.feedback import FeedbackReply
 from patchline.stream.model.frame import Frame
-from patchline.stream.model.observer import Observer, Queue, Stage
+from patchline.stream.model.observer import Observer, Queue, Stage, StoredKind
 from patchline.stream.model.result import Result
 
 OTHER = "other"
@@ -109,6 +110,20 @@ class Metrics(Observer):
         self._generations = Counter(
             "patchline_generations_taken", "Generations that this worker came to judge with", recipe, registry=at
         )
+        self._generations_refused = Counter(
+            "patchline_generations_refused",
+            "Stored generations that are damaged, foreign or not those announced; the former ones judge on",
+            recipe,
+            registry=at,
+        )
+        self._damaged = Counter(
+            "patchline_damaged_files",
+            "Stored files that are damaged or foreign and were passed over, by what they were to hold",
+            ["what"],
+            registry=at,
+        )
+        for what in get_args(StoredKind):
+            self._damaged.labels(what)
         self._feedback = Counter(
             "patchline_feedback", "Feedback answered, by outcome", ["recipe", "outcome"], registry=at
         )
@@ -159,6 +174,7 @@ class Metrics(Observer):
             self._generation.labels(recipe).set(bank.generation)
             self._radius.labels(recipe).set(bank.covering_radius)
             self._threshold.labels(recipe).set(bank.threshold)
+            self._generations_refused.labels(recipe)
 
     def _camera(self, camera: str) -> str:
         if camera not in self._cameras:
@@ -274,6 +290,14 @@ class Metrics(Observer):
         """See `Observer`."""
         self._generations.labels(recipe).inc()
         self.banks({recipe: bank})
+
+    def generation_refused(self, recipe: str, number: int, error: Exception) -> None:  # noqa: ARG002 - the log has them
+        """See `Observer`."""
+        self._generations_refused.labels(recipe).inc()
+
+    def damaged_file(self, what: StoredKind, where: str, why: str) -> None:  # noqa: ARG002 - the log has the rest
+        """See `Observer`."""
+        self._damaged.labels(what).inc()
 
     def retrying(self, what: str, error: BaseException, attempt: int) -> None:  # noqa: ARG002 - the log has the rest
         """See `Observer`."""

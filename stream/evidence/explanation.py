@@ -9,7 +9,7 @@ from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.types import Image
 from patchline.stream.decoding.image_file import read_image
 from patchline.stream.evidence.store import Evidence, EvidenceStore, encode_png
-from patchline.stream.model.errors import UnreadableError
+from patchline.stream.model.errors import FeedbackError, UnreadableError
 from patchline.stream.model.result import Box, GenerationRef, cell_box
 
 CONTEXT_CELLS = 2
@@ -60,12 +60,17 @@ def explain(evidence: Evidence, bank: MemoryBank, store: EvidenceStore, good_ima
 
     Raises:
         EvidenceError: the store cannot be read now.
+        FeedbackError: what was kept of the frame does not belong to this generation.
     """
     result = evidence.result
     assert result.generation is not None  # noqa: S101 - the result of a judged frame
     assert result.score is not None  # noqa: S101 - rejects and passes have all three
     assert result.threshold is not None  # noqa: S101 - see above
-    assert result.worst is not None  # noqa: S101 - see above
+    if result.worst is None or evidence.nearest_row >= len(bank.rows):
+        raise FeedbackError(
+            f"frame {result.frame_id!r}: its evidence names row {evidence.nearest_row} of generation "
+            f"{bank.generation}, which has {len(bank.rows)}, or not where it is worst; expected what a worker has kept"
+        )
     name, patch = bank.provenance(evidence.nearest_row)
     origin = bank.frames[int(bank.row_frame[evidence.nearest_row])]
     known = store.find(name, [result.recipe])

@@ -83,6 +83,7 @@ class EvidenceKeeper(Listener):
     async def run(self, thread: EngineThread) -> None:  # noqa: ARG002 - a `SideTask` that needs no engine
         """Write until cancelled; then what waits is written for a few seconds more."""
         self._loop = asyncio.get_running_loop()
+        self._store.damaged = self._tell_damaged
         self._thread.start()
         try:
             await asyncio.Event().wait()
@@ -137,6 +138,11 @@ class EvidenceKeeper(Listener):
             self._store.expire()
         except EvidenceError as error:
             self._tell("", "failed", error)
+
+    def _tell_damaged(self, where: str, why: str) -> None:
+        """Whichever thread has read the file."""
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._observer.damaged_file, "evidence", where, why)
 
     def _tell(self, recipe: str, outcome: str, error: EvidenceError | None = None) -> None:
         """Observers are told on the event loop."""

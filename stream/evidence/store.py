@@ -2,12 +2,13 @@
 
 Under its root each frame has, in `RECIPE/reject` or `RECIPE/pass`, objects named by the SHA-256 of its id: `.image`
 (the bytes as received, or PNG of a live camera's pixels), `.map.png` where there is an anomaly map, and, written last,
-`.json`. What is not complete is not there. All here is synchronous; `keeper.py` keeps it off the event loop.
+`.json`. What is not complete is not there, nor what is damaged or another's: it is passed over, and told. All here is
+synchronous; `keeper.py` keeps it off the event loop.
 """
 
 import hashlib
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from datetime import UTC, datetime
 from time import time
@@ -24,6 +25,11 @@ from patchline.stream.model.result import Result
 
 Kind: TypeAlias = Literal["reject", "pass"]
 KINDS: tuple[Kind, ...] = ("reject", "pass")
+MOST_RECORD_BYTES, MOST_IMAGE_BYTES = 2**20, 2**32
+MOST_CELLS, MOST_ROWS = 2**27, 2**31
+BEING_WRITTEN_S = 5.0
+MOST_TOLD = 1_000
+"""Files that were passed over and are remembered, so that each is told once."""
 _OURS = re.compile(r"/(reject|pass)/[0-9a-f]{64}\.(json|image|map\.png)$")
 
 
@@ -56,6 +62,9 @@ class EvidenceStore:
 
     def __init__(self, url: str, *, keep_s: float, keep_bytes: int) -> None:
         self.url = url
+        self.damaged: Callable[[str, str], None] = _tell_nobody
+        """Told of a file that is passed over, once: where it is, and why. On the thread that has read it."""
+        self._told: dict[str, None] = {}
         self._keep_s, self._keep_bytes = keep_s, keep_bytes
         try:
             self._fs, self._root = fsspec.url_to_fs(url, auto_mkdir=True)
@@ -85,12 +94,17 @@ class EvidenceStore:
 
     def image(self, evidence: Evidence) -> bytes | None:
         """The frame's encoded image; None where it is gone, or is not what was kept. Raises EvidenceError."""
-        found = self._read(f"{self._stem_of(evidence)}.image")
-        return found if found is not None and hashlib.sha256(found).hexdigest() == evidence.sha256 else None
+        path = f"{self._stem_of(evidence)}.image"
+        found = self._read(path, MOST_IMAGE_BYTES)
+        if found is not None and hashlib.sha256(found).hexdigest() != evidence.sha256:
+            self._pass_over(path, f"is not the image that was kept, whose SHA-256 is {evidence.sha256}")
+            return None
+        return found
 
     def map_png(self, evidence: Evidence) -> bytes | None:
         """The anomaly map as an 8-bit grey PNG, `map_max` at 255. Raises EvidenceError."""
-        return self._read(f"{self._stem_of(evidence)}.map.png") if evidence.map_max is not None else None
+        path = f"{self._stem_of(evidence)}.map.png"
+        return self._read(path, MOST_IMAGE_BYTES) if evidence.map_max is not None else None
 
     def recent_rejects(self, recipe: str, count: int) -> list[Evidence]:
         """The newest rejects of a recipe, oldest first. Raises EvidenceError."""
@@ -108,7 +122,8 @@ class EvidenceStore:
             frames[stem] = (max(since, at), total + size, [*paths, path])
         left = sum(size for _, size, _ in frames.values())
         gone = 0
-        for at, size, paths in sorted(frames.values()):
+        # What alone is more than all may be goes first: it must not take the others with it.
+        for at, size, paths in sorted(frames.values(), key=lambda frame: (frame[1] <= self._keep_bytes, frame)):
             if at >= time() - self._keep_s and left <= self._keep_bytes:
                 break
             for path in sorted(paths, key=lambda name: not name.endswith(".json")):  # what says it is there goes first
@@ -125,16 +140,65 @@ class EvidenceStore:
         return f"{self._root}/{recipe}/{kind}/{hashlib.sha256(frame_id.encode()).hexdigest()}"
 
     def _load(self, path: str) -> Evidence | None:
-        found = self._read(path)
+        found = self._read(path, MOST_RECORD_BYTES)
         if found is None:
             return None
-        with suppress(msgspec.DecodeError, UnicodeDecodeError):  # not written to its end: not there
-            return msgspec.json.decode(found, type=Evidence)
+        try:
+            evidence = msgspec.json.decode(found, type=Evidence)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            if not self._being_written(path):
+                self._pass_over(path, f"is no evidence, or not all of it: {error}")
+            return None
+        if why := self._flaw(evidence, path):
+            self._pass_over(path, why)
+            return None
+        return evidence
+
+    def _flaw(self, evidence: Evidence, path: str) -> str | None:
+        """What evidence says that none does, or None: other programs may write to the store as well."""
+        result, grid, patch = evidence.result, evidence.grid, evidence.worst_patch
+        name = self._stem_of(evidence).removeprefix(self._root)
+        if not path.endswith(f"{name}.json"):
+            whose = f"frame {result.frame_id[:200]!r} of recipe {result.recipe[:200]!r}"
+            return f"is of {whose}, expected the one that it is named by"
+        if result.generation is None or result.score is None or result.threshold is None:
+            return "is of a frame that was not judged"
+        if not all(0 <= cell < cells <= MOST_CELLS for cell, cells in zip(patch, grid, strict=True)):
+            return f"has its worst patch outside its grid of 1 to {MOST_CELLS} cells a side"
+        if not 0 <= evidence.nearest_row < MOST_ROWS:
+            return f"names no row, expected 0 to {MOST_ROWS - 1}"
+        if evidence.map_max is not None and not evidence.map_max >= 0:
+            return f"has a map up to {evidence.map_max}, expected 0 or more"
         return None
 
-    def _read(self, path: str) -> bytes | None:
+    def _being_written(self, path: str) -> bool:
+        """Whether a file may not be written to its end yet."""
         try:
-            found: bytes = self._fs.cat_file(path)
+            return time() - _written(self._fs.info(path)) < BEING_WRITTEN_S
+        except OSError:
+            return True
+
+    def _pass_over(self, path: str, why: str) -> None:
+        if path in self._told:
+            return
+        if len(self._told) >= MOST_TOLD:
+            del self._told[next(iter(self._told))]
+        self._told[path] = None
+        self.damaged(path, why)
+
+    def _read(self, path: str, most_bytes: int) -> bytes | None:
+        """The content of a file of so many bytes at most; nothing of a larger one, of a pipe or of a device."""
+        try:
+            known = self._fs.info(path)
+            size = int(known.get("size") or 0)
+            if known["type"] == "directory":
+                return None
+            if known["type"] != "file" or size > most_bytes:
+                self._pass_over(
+                    path, f"is no file of {most_bytes:,} bytes at most, but {known['type']}, {size:,} bytes"
+                )
+                return None
+            found: bytes = self._fs.cat_file(path, start=0, end=size) if size else b""
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -172,6 +236,10 @@ class EvidenceStore:
 
     def _error(self, error: OSError) -> EvidenceError:
         return EvidenceError(f"evidence store {self.url}: {error}")
+
+
+def _tell_nobody(where: str, why: str) -> None:
+    """Until a keeper listens."""
 
 
 def encode_png(image: Image) -> bytes:

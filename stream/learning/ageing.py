@@ -106,11 +106,17 @@ class RowAgeing:
         if recipe.decided == today:
             return
         usage = await asyncio.to_thread(recipe.usage.read)
+        over = [day for day in usage if day < today]
+        damaged = recipe.usage.damaged
+        for where, why in damaged.values():
+            self._observer.damaged_file("usage", where, why)
+        # Rows that seem unused on these days may have been used: none leaves until the window has passed them.
+        unknown = bool(over) and any(day >= over[-recipe.days :][0] for day in damaged)
         learning, asked = recipe.learning, f"ageing-{today}"
         async with learning.lock:
             while True:
                 learner = await learning.learner()
-                if learner.knows(asked):
+                if unknown or learner.knows(asked):
                     break
                 rows = await asyncio.to_thread(learner.unused, usage, days=recipe.days, today=today)
                 if not rows:
@@ -131,5 +137,5 @@ class RowAgeing:
                 await taken(name, bank, asked, OPERATOR)
                 break
         recipe.decided = today
-        if len(over := [day for day in usage if day < today]) > recipe.days:
+        if len(over) > recipe.days:
             await asyncio.to_thread(recipe.usage.forget_before, over[-recipe.days])

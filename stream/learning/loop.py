@@ -6,6 +6,7 @@
 import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Protocol
 
 from patchline.engine.bank.memory_bank import MemoryBank
@@ -27,6 +28,9 @@ from patchline.stream.support.retry import retry_until_done
 NOTE_REJECTS_EVERY_S = 10.0
 LOOK_EVERY_S = 2.0
 """How often the stores are asked for generations that nobody announced: `patchline bank` makes such."""
+MOST_REFUSED = 100
+REFUSED_FOR_S = 60.0
+"""How long a generation that cannot be judged with is left alone."""
 
 
 class Generations(Protocol):
@@ -70,6 +74,8 @@ class LearningLoop(Listener):
         self._active = dict(active)
         self._ageing = ageing
         self._observer = observer or Observer()
+        self._refused: dict[tuple[str, int], float] = {}
+        """The generations of recipes that were refused last, and until when they are left alone."""
         self._swapping = asyncio.Lock()
         self._thread: EngineThread | None = None
 
@@ -102,10 +108,13 @@ class LearningLoop(Listener):
                 await learning.warm_up(thread)
             except EngineError as error:  # feedback will be told of it
                 self._observer.retrying(f"learning of {recipe}", error, 1)
+            self._tell_passed_over(learning)
 
     async def _answer_all(self, thread: EngineThread) -> None:
         async for feedback in self.inbox.feedback():
             reply = await self._answer(feedback, thread)
+            if feedback.recipe in self._recipes:
+                self._tell_passed_over(self._recipes[feedback.recipe])
             await self.inbox.answer(feedback, reply)
             self._observer.feedback(reply)
 
@@ -189,22 +198,32 @@ class LearningLoop(Listener):
         await self._take_stored(announced.recipe, wanted.number, thread, wanted.sha256)
 
     async def _take_stored(self, recipe: str, number: int, thread: EngineThread, sha256: str | None = None) -> None:
-        """Judge with a generation of the store; where it is not the one announced, the former judges on."""
+        """Judge with a generation of the store; where it is damaged, or not the one announced, the former judges on.
 
-        async def load() -> MemoryBank:
-            try:
-                return await asyncio.to_thread(self._stores[recipe].bank, number)
-            except BankFileError as error:
-                raise _away(error) from error
-
-        name = f"generation {number} of {recipe}"
+        It is tried once. A store that is away is looked into again soon (`_look_all`), and others announce what is in
+        no store: to wait for that would be to follow nothing any more. What was refused is looked at again a minute
+        later: a store may be mended.
+        """
+        if monotonic() < self._refused.get((recipe, number), 0.0):
+            return
         try:
-            bank = await retry_until_done(name, load, self._observer)
+            bank = await asyncio.to_thread(self._stores[recipe].bank, number)
             if sha256 is not None and bank.sha256 != sha256:
-                raise EngineError(f"{name} has SHA-256 {bank.sha256}, {sha256} was announced")
+                announced = f"{sha256[:80]} was announced"
+                error = EngineError(f"generation {number} of {recipe} has SHA-256 {bank.sha256}, {announced}")
+                self._observer.generation_refused(recipe, number, error)
+                return  # what is stored may be judged with all the same, once it is looked for
             await self._swap(recipe, bank, thread)
-        except EngineError as error:
-            self._observer.retrying(name, error, 1)
+        except StreamError:
+            raise
+        except Exception as error:  # whatever a stored generation is like, inspection goes on without it
+            if isinstance(error, OSError) or isinstance(error.__cause__, OSError):
+                self._observer.retrying(f"generations of {recipe}", error, 1)
+                return
+            if len(self._refused) >= MOST_REFUSED:  # whoever may announce may name any number
+                del self._refused[next(iter(self._refused))]
+            self._refused[recipe, number] = monotonic() + REFUSED_FOR_S
+            self._observer.generation_refused(recipe, number, error)
 
     async def _look_all(self, thread: EngineThread) -> None:
         while True:
@@ -228,6 +247,10 @@ class LearningLoop(Listener):
                 except (EvidenceError, EngineError) as error:
                     self._observer.retrying(f"rejects of {recipe}", error, 1)
             await asyncio.sleep(NOTE_REJECTS_EVERY_S)
+
+    def _tell_passed_over(self, learning: RecipeLearning) -> None:
+        for what, where, why in learning.passed_over():
+            self._observer.damaged_file(what, where, why)
 
     async def preview(self, feedback: Feedback) -> UpdatePreview:
         """What feedback would do, without doing it.

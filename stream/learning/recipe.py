@@ -19,6 +19,7 @@ from patchline.stream.inspection.engine_thread import EngineThread
 from patchline.stream.model.errors import FeedbackError, UnreadableError
 from patchline.stream.model.feedback import Feedback, FeedbackVerdict
 from patchline.stream.model.frame import Frame
+from patchline.stream.model.observer import StoredKind
 
 PASSES_NOTED = 1000
 """Scores of passes that wait for the next update."""
@@ -121,6 +122,13 @@ class RecipeLearning:
     async def commit(self) -> MemoryBank:
         """Store what was proposed; raises GenerationConflictError where another writer was first."""
         return await asyncio.to_thread((await self.learner()).commit)
+
+    def passed_over(self) -> list[tuple[StoredKind, str, str]]:
+        """Stored frames that were passed over since the last call, as damaged: what they were, where, and why."""
+        return [
+            ("known_defect" if kind == "defect" else "reject", f"{self._recipe}: {frame}", why)
+            for kind, frame, why in self._learner.passed_over()
+        ]
 
     def forget(self) -> None:
         """Go on from what the store holds next time."""

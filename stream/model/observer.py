@@ -19,6 +19,9 @@ from patchline.stream.model.result import Result
 Stage: TypeAlias = Literal["queue", "decode", "inspect", "sinks", "end_to_end"]
 """queue: from decoded to the start of its batch; decode: hash, decoding and resizing; inspect: the engine, per batch;
 sinks: from judged to committed; end_to_end: from read to committed."""
+StoredKind: TypeAlias = Literal["evidence", "reject", "known_defect", "usage"]
+"""evidence: a frame in the evidence store; reject and known_defect: a frame that updates are held against; usage: which
+rows were in use on a day."""
 Queue: TypeAlias = Literal["in_flight", "batcher", "kafka_buffer", "alarm_log"]
 
 
@@ -94,6 +97,14 @@ class Observer:
 
     def generation(self, recipe: str, bank: MemoryBank) -> None:
         """This worker judges with another generation from now on."""
+
+    def generation_refused(self, recipe: str, number: int, error: Exception) -> None:
+        """A stored generation cannot be judged with: it is damaged, foreign or not the one announced. The former one
+        judges on.
+        """
+
+    def damaged_file(self, what: StoredKind, where: str, why: str) -> None:
+        """A stored file that is damaged, or not ours, was passed over: it costs what it held, and nothing else."""
 
 
 class Fan(Observer):

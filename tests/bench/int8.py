@@ -19,7 +19,8 @@ from patchline.engine.errors import WeightsError
 from patchline.engine.evaluation.metrics import image_auroc
 from patchline.engine.features.extractor import FeatureExtractor, load_backbone
 from patchline.engine.features.tiling import TiledExtractor
-from patchline.engine.features.weights import package_file, sha256_of
+from patchline.engine.features.weight_files import package_file
+from patchline.engine.features.weights import sha256_of
 from patchline.engine.fitting.precision import observe, spread_evenly
 from patchline.engine.fitting.reading import Reading
 from patchline.engine.fitting.stages import FitStages, ignore_progress

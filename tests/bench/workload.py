@@ -18,11 +18,11 @@ from patchline.engine.bank.store import load_bank, save_bank
 from patchline.engine.errors import BankFileError
 from patchline.engine.features.extractor import load_backbone
 from patchline.engine.features.preprocess import prepare
+from patchline.engine.features.weight_files import locate
 from patchline.engine.features.weights import (
     EFFICIENTNET_LITE0,
     draw,
     fit_names,
-    locate,
     pinned,
     random_backbone,
     read_weights,
@@ -79,7 +79,8 @@ def state_file(bench: Bench, weights: Weights) -> Path:
             state = {name: draw(name, tensor, SEED) for name, tensor in expected.items()}
         else:
             source = locate(weights.spec)
-            state = fit_names(read_weights(source, weights.spec.weights_sha256), expected, str(source))
+            read = read_weights(source, weights.spec.weights_sha256, source.stat().st_size)
+            state = fit_names(read, expected, str(source))
         save_file({name: tensor.contiguous() for name, tensor in state.items()}, path)
     return path
 

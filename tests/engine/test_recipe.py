@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from patchline.engine.errors import RecipeError
+from patchline.engine.errors import RecipeError, shown
 from patchline.engine.recipe import (
     LATER_OPTIONS,
     LATER_OPTIONS_OF_BACKBONES,
@@ -26,18 +26,19 @@ def changed(**options: object) -> Recipe:
     ("option", "good", "bad"),
     [
         ("coreset_fraction", [0.001, 1.0], [0.0, 1.001]),
-        ("neighbours", [1, 2], [0]),
-        ("smoothing_sigma", [0.0, 0.1], [-0.1]),
+        ("neighbours", [1, 2, 2**53], [0, 10**5000]),
+        ("smoothing_sigma", [0.0, 0.1, 224.0], [-0.1, 224.1, float("nan"), float("inf")]),
         ("projection", [1, None], [0]),
         ("score_patches", [1, 2], [0]),
         ("patch_stride_px", [1, 224, None], [0, 225]),
         ("row_budget", [1, None], [0]),
         ("admission", [0.5, 1.0], [0.49, 1.01]),
         ("hold_slips", [0.01, 0.99, None], [0.0, 1.0]),
-        ("unused_days", [1, None], [0]),
-        ("image_size_px", [(32, 32)], [(31, 64), (64, 31)]),
+        ("unused_days", [1, None], [0, 10**30]),
+        ("image_size_px", [(32, 32), (2**12, 2**13)], [(31, 64), (64, 31), (2**12, 2**13 + 1), (10**400, 64)]),
         ("false_reject_rate", [0.001, 0.999], [0.0, 1.0]),
-        ("seed", [0, 1], [-1]),
+        ("seed", [0, 1, 2**53], [-1, 2**53 + 1, 10**400]),
+        ("least_rows", [0, 2**53], [-1, 10**400]),
     ],
 )
 def test_each_option_has_its_range(option: str, good: list[object], bad: list[object]) -> None:
@@ -102,3 +103,40 @@ def test_a_range_rises_and_is_of_int8(precision: str, low: float, high: float) -
     backbone = msgspec.structs.replace(PLAIN.backbone, precision=precision, ranges=(("conv1", low, high),))
     with pytest.raises(RecipeError, match=f"the range of 'conv1' is {low:g} to {high:g} with precision {precision}"):
         check_recipe(changed(backbone=backbone))
+
+
+@pytest.mark.parametrize(
+    ("changed_backbone", "says"),
+    [
+        ({"mean": (0.0, float("nan"), 0.0)}, r"mean is \(0.0, nan, 0.0\), expected finite numbers"),
+        ({"std": (1.0, 0.0, 1.0)}, r"std is \(1.0, 0.0, 1.0\), expected finite numbers above 0"),
+        ({"std": (1.0, -1.0, 1.0)}, "std is"),
+        ({"std": (1.0, float("inf"), 1.0)}, "std is"),
+        ({"weights_sha256": ""}, "weights_sha256 is '', expected 64 hexadecimal digits in lower case"),
+        ({"weights_sha256": "A" * 64}, "weights_sha256 is 'AAA"),
+        ({"weights_sha256": "0" * 64 + "\n"}, "weights_sha256 is '000"),
+    ],
+)
+def test_a_backbone_s_numbers_are_numbers(changed_backbone: dict[str, object], says: str) -> None:
+    """No pixel is divided by nothing, and weights are told by a whole sum."""
+    backbone = msgspec.structs.replace(PLAIN.backbone, **changed_backbone)
+    with pytest.raises(RecipeError, match=f"recipe 'part': {says}"):
+        check_recipe(changed(backbone=backbone))
+
+
+@pytest.mark.parametrize(("tile", "overlap"), [(31, 0), (5793, 0), (64, 33), (64, -1), (10**400, 0)])
+def test_a_tile_is_no_larger_than_what_goes_through_at_once(tile: int, overlap: int) -> None:
+    """Large frames are cut; the frame itself is bounded as well."""
+    check_recipe(changed(image_size_px=(2**13, 2**14), tiling=Tiling(tile_px=5792, overlap_px=2896)))
+    with pytest.raises(RecipeError, match=r"image_size_px is .* pixels at most"):
+        check_recipe(changed(image_size_px=(2**13, 2**14 + 1), tiling=Tiling()))
+    with pytest.raises(RecipeError, match=r"tiling is .* px overlap; expected a tile of 32 to 5792 px"):
+        check_recipe(changed(tiling=Tiling(tile_px=tile, overlap_px=overlap)))
+
+
+def test_what_is_found_is_shown_in_a_line() -> None:
+    """Whatever it is: a long text, one of many lines, a number of more digits than Python writes."""
+    assert shown("a\nb") == r"'a\nb'"
+    assert shown("x" * 79) == "'" + "x" * 78 + "…"
+    assert shown(10**5000) == "a int that cannot be written out"
+    assert shown((1, 2)) == "(1, 2)"

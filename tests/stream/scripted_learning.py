@@ -12,13 +12,14 @@ import numpy as np
 
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.errors import GenerationConflictError
+from patchline.engine.learning.reference_frames import Kind
 from patchline.engine.learning.requests import Confirmation
 from patchline.engine.numerics.core_pool import finished
 from patchline.engine.types import Embedded, Image, Rows
 from patchline.stream.learning.inbox import LocalInbox
 from patchline.stream.learning.loop import LearningLoop
 from patchline.stream.model.feedback import Feedback, FeedbackReply, FeedbackVerdict, GenerationAnnounced
-from patchline.stream.model.observer import Observer
+from patchline.stream.model.observer import Observer, StoredKind
 from tests.stream.scripted import ScriptedEngine, jpeg
 
 PREVIEW = SimpleNamespace(
@@ -63,6 +64,7 @@ class ScriptedLearner:
         self.world, self.bank = world, world.bank
         self.proposal: Any = None
         self.fail: Exception | None = None
+        self.damaged: list[tuple[Kind, str, str]] = []
 
     def reopen(self) -> "ScriptedLearner":
         return ScriptedLearner(self.world)
@@ -72,6 +74,10 @@ class ScriptedLearner:
 
     def warm_up(self) -> Iterator[None]:
         yield
+
+    def passed_over(self) -> list[tuple[Kind, str, str]]:
+        told, self.damaged = self.damaged, []
+        return told
 
     def note_pass(self, score: float) -> None:
         self.world.passed.append(score)
@@ -144,6 +150,8 @@ class Answers(Observer):
         self.replies: asyncio.Queue[FeedbackReply] = asyncio.Queue()
         self.taken: asyncio.Queue[int] = asyncio.Queue()
         self.retries: asyncio.Queue[str] = asyncio.Queue()
+        self.refused: asyncio.Queue[str] = asyncio.Queue()
+        self.damaged: list[tuple[str, str, str]] = []
 
     def feedback(self, reply: FeedbackReply) -> None:
         self.replies.put_nowait(reply)
@@ -153,6 +161,12 @@ class Answers(Observer):
 
     def retrying(self, what: str, error: BaseException, attempt: int) -> None:
         self.retries.put_nowait(str(error))
+
+    def generation_refused(self, recipe: str, number: int, error: Exception) -> None:
+        self.refused.put_nowait(f"{recipe} {number}: {error}")
+
+    def damaged_file(self, what: StoredKind, where: str, why: str) -> None:
+        self.damaged.append((what, where, why))
 
 
 @dataclass

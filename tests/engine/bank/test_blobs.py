@@ -64,6 +64,15 @@ def test_files_are_read_replaced_listed_and_removed(url: str) -> None:
     blobs.write("frames/a", b"x" * 100_000)
     assert (blobs.read("HEAD"), len(blobs.read("frames/a"))) == (b"2", 100_000)
     assert (blobs.names(), blobs.names("frames")) == (["HEAD"], ["a"])
+    assert (blobs.exists("HEAD"), blobs.exists("frames/a"), blobs.exists("frames/b")) == (True, True, False)
+    assert (blobs.read("HEAD", 1), blobs.read("frames/a", 100_000)) == (b"2", b"x" * 100_000)
+    with pytest.raises(BankFileError, match="frames/a: altered: 100,000 bytes, expected 99,999 at most"):
+        blobs.read("frames/a", 99_999)
+    with pytest.raises((FileNotFoundError, BankFileError)):
+        blobs.read("frames")
+    blobs.write("empty", b"")
+    assert blobs.read("empty") == b""
+    blobs.remove("empty")
     blobs.remove("frames/a")
     blobs.remove("frames/a")
     assert blobs.names("frames") == []
@@ -144,7 +153,7 @@ class FailingS3:
     def fail(self, *_: object, **__: object) -> None:
         raise self.error
 
-    call_s3 = cat_file = pipe_file = ls = rm_file = fail
+    call_s3 = cat_file = info = pipe_file = ls = rm_file = fail
 
     def invalidate_cache(self) -> None:
         pass
@@ -173,6 +182,7 @@ def test_botocore_s_own_errors_are_os_errors() -> None:
     blobs = failing(NoCredentialsError())
     requests: list[Callable[[], object]] = [
         lambda: blobs.read("a"),
+        lambda: blobs.exists("a"),
         lambda: blobs.write("a", b""),
         lambda: blobs.hint("a", b""),
         lambda: blobs.create("a", b""),

@@ -1,13 +1,14 @@
 """The threshold of a bank: its rank among the scores, and what it promises."""
 
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchline.engine.bank.calibration import calibrate, calibrate_at, calibrate_with_stream, score_ratio
+from patchline.engine.bank.calibration import Calibration, calibrate, calibrate_at, calibrate_with_stream, score_ratio
 from patchline.engine.bank.rates import rank_of_groups, rate_in_reach
 from patchline.engine.errors import CalibrationError
 
@@ -240,3 +241,40 @@ def test_groups_set_aside_weigh_as_groups() -> None:
     assert "aims to reject 0.23 of good frames if what was set aside is good, 0.091 if it is defects" in said
     with pytest.raises(CalibrationError, match="no good frames were held out"):
         calibrate(NONE, 0.2, set_aside=9)
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"scores": np.zeros(0)}, r"scores must be float64 \(n,\), n 1 or more, found float64 \(0,\)"),
+        ({"scores": np.zeros(3, np.float32)}, "scores must be float64 .* found float32"),
+        ({"scores": np.zeros((1, 3))}, r"scores must be .* found float64 \(1, 3\)"),
+        ({"scores": np.array([1.0, np.nan, 3.0])}, "scores must be finite and ascending"),
+        ({"scores": np.array([1.0, 2.0, np.inf])}, "scores must be finite and ascending"),
+        ({"scores": np.array([1.0, 3.0, 2.0])}, "scores must be finite and ascending"),
+        ({"groups": np.zeros(2, np.int32)}, r"groups must be int32 \(3,\), 0 or more each, found int32 \(2,\)"),
+        ({"groups": np.zeros(3, np.int64)}, "groups must be .* found int64"),
+        ({"groups": np.array([0, -1, 2], np.int32)}, "groups must be int32"),
+        ({"threshold": float("nan")}, "threshold must be finite, found nan"),
+        ({"threshold": float("inf")}, "threshold must be finite, found inf"),
+        ({"false_reject_rate": 0.0}, "false_reject_rate must lie between 0 and 1, found 0"),
+        ({"false_reject_rate": 1.0}, "false_reject_rate must lie between 0 and 1, found 1"),
+        ({"false_reject_rate": 1.01, "fixed": True}, "false_reject_rate must lie between 0 and 1, found 1.01"),
+        ({"proved": -0.1}, "proved must lie between 0 and 1, found -0.1"),
+        ({"set_aside": -1}, "set_aside must be 0 or more, less than 2,147,483,648, found -1"),
+        ({"set_aside": 2**31}, "set_aside must be .*, found 2147483648"),
+    ],
+)
+def test_a_calibration_that_contradicts_itself_is_refused(changed: dict[str, Any], says: str) -> None:
+    """Whoever made it: a fit, a learner, or a file from elsewhere."""
+    plain: dict[str, Any] = {"false_reject_rate": 0.25, "scores": np.array([1.0, 2.0, 3.0]), "threshold": 3.0}
+    with pytest.raises(CalibrationError, match=f"^calibration: {says}"):
+        Calibration(**(plain | changed))
+
+
+def test_equal_scores_and_a_share_of_all_or_none_are_taken() -> None:
+    """Scores may be equal; of a threshold that a person chose all good frames may lie above it, or none."""
+    for rate in (0.0, 1.0):
+        assert (
+            Calibration(false_reject_rate=rate, scores=np.zeros(3), threshold=0.0, fixed=True, proved=1.0).frames == 3
+        )

@@ -154,3 +154,28 @@ def test_a_choice_is_of_one_thing_that_can_be(event: ThresholdChosen, said: str)
     """One rate or one value; the error names the generation and what was found."""
     with pytest.raises(EngineError, match=said):
         chain_of([Fitted(), event])
+
+
+def test_rollbacks_of_rollbacks_cost_no_more_than_their_number() -> None:
+    """Each goes back to the one before it: looked up anew for each, thirty would take a thousand million steps."""
+    events: list[Event] = [Fitted(), good("a"), *(RolledBack(to=number) for number in range(2, 2002))]
+    chain = chain_of(events)
+    assert list(chain.frames) == ["a"]
+    assert chain_after(chain, RolledBack(to=len(events)), events).frames == chain.frames
+    assert chain_after(chain, RolledBack(to=1), events).frames == {}
+
+
+def test_a_chain_is_not_changed_by_what_comes_after_it() -> None:
+    """What follows from one more event is another chain."""
+    before = chain_of([Fitted(), good("a"), held("b"), defect("c")])
+    after = chain_after(before, Unlearned(frame="a"), ())
+    assert (list(before.frames), list(after.frames)) == (["a"], [])
+    assert list(chain_after(before, good("b"), ()).held) == []
+    assert (list(before.held), list(before.defects), before.log) == (["b"], ["c"], (Learned(frame="a"),))
+
+
+@pytest.mark.parametrize("to", [0, -1, 3, 4, 10**30])
+def test_a_rollback_to_what_is_not_there_is_refused(to: int) -> None:
+    """Neither to itself nor to what comes later."""
+    with pytest.raises(EngineError, match=f"generation 3 goes back to {to}, expected 1 to 2"):
+        chain_of([Fitted(), good("a"), RolledBack(to=to)])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from patchline.engine.bank.calibration import calibrate
-from patchline.engine.bank.memory_bank import FrameChange, FrameOrigin, MemoryBank, difference
+from patchline.engine.bank.memory_bank import FrameChange, FrameOrigin, MemoryBank, SetAside, difference
 from patchline.engine.errors import EngineError
 from patchline.engine.features.weights import random_backbone
 from patchline.engine.recipe import Recipe, Tiling
@@ -101,12 +101,40 @@ def test_what_a_bank_judges_by_changes_its_sum(change: dict[str, Any]) -> None:
         ({"row_patch": np.array([0, 0, 0, 4], np.int32)}, r"row_patch must lie on the grid \(2, 2\)"),
         ({"row_patch": np.array([0, 0, 0, -1], np.int32)}, r"row_patch must lie on the grid \(2, 2\)"),
         ({"generation": 0}, "generation must be 1 or more, found 0"),
+        ({"grid": (0, 4)}, r"grid must be \(h, w\), 1 or more each and at most the image's size, found \(0, 4\)"),
+        ({"grid": (1, 225)}, r"grid must be .*, found \(1, 225\)"),
+        ({"scale": 0.0}, r"scale must be a power of two from 2\^-100 to 2\^37, found 0.0"),
+        ({"scale": 0.3}, "scale must be a power of two .*, found 0.3"),
+        ({"scale": -0.5}, "scale must be .*, found -0.5"),
+        ({"scale": float("nan")}, "scale must be .*, found nan"),
+        ({"scale": 2.0**38}, "scale must be .*, found 274877906944.0"),
+        ({"scale": 2.0**-101}, "scale must be .*, found 3.9"),
+        ({"covering_radius": -1.0}, "covering_radius must be 0 or more, .* found -1.0"),
+        ({"covering_radius": float("nan")}, "covering_radius must be .* found nan"),
+        ({"covering_radius": 2.0**45}, "covering_radius must be .*at most 2.45 of the scale, found 3518"),
+        ({"fold_radius": float("inf")}, "fold_radius must be .* found inf"),
+        ({"folds": 10_001}, "folds must be 1 to 10,000, .* found 10001"),
+        ({"folds": 2, "calibration_folds": (0,)}, "calibration_folds must be one for each of 100 .*, found 1"),
+        ({"calibration_folds": (1,) * 100}, "calibration_folds must be 0 or more, less than 1, found 1"),
+        ({"calibration_groups": (-1,) * 100}, "calibration_groups must be 0 or more, .* found -1"),
+        ({"set_aside": (SetAside(name="x", group=1, counts=True),)}, "1 groups that were set aside count, .* counts 0"),
+        ({"set_aside": (SetAside(name="x", group=-1, counts=False),)}, "the group of what was set aside .* found -1"),
     ],
 )
 def test_a_bank_that_contradicts_itself_is_refused(change: dict[str, Any], says: str) -> None:
     """By the recipe's name, with what was found and what was expected."""
     with pytest.raises(EngineError, match=f"memory bank of recipe 'texture': {says}"):
         replace(small_bank(), **change)
+
+
+def test_the_ends_of_ranges_are_taken() -> None:
+    """The smallest and the largest scale, a radius of 0, a threshold of 0; a later generation has fewer to count."""
+    for scale in (2.0**-100, 2.0**37):
+        assert replace(small_bank(), scale=scale, covering_radius=0.0, fold_radius=0.0).scale == scale
+    assert replace(small_bank(), calibration=calibrate(np.zeros(100), 0.01)).threshold == 0
+    assert replace(small_bank(), generation=2, calibration_groups=(1,)).generation == 2
+    with pytest.raises(EngineError, match=r"threshold must be 0 or more, found -1\.0"):
+        replace(small_bank(), calibration=calibrate(np.full(100, -1.0), 0.01))
 
 
 def test_its_arrays_cannot_be_changed() -> None:

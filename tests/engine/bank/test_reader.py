@@ -1,17 +1,22 @@
 """Reading a chain: the newest generation whatever the hint says, events in order, flaws by generation."""
 
+import hashlib
+import os
+from functools import partial
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
-from patchline.engine.bank.events import ConfirmedGood, Fitted
+from patchline.engine.bank.events import ConfirmedGood, Fitted, StoredFrame
 from patchline.engine.bank.manifest import encode_manifest
 from patchline.engine.bank.reader import FRAMES, GenerationReader, frame_file
-from patchline.engine.bank.store import WHOLE_EVERY, generations, load_bank
+from patchline.engine.bank.store import WHOLE_EVERY, GenerationStore, generations, load_bank
 from patchline.engine.errors import BankFileError
 from patchline.engine.learning.learner import Learner
-from tests.engine.learning_worlds import confirm, confirmation, new_store
+from tests.engine.bank.forging import Json, forge
+from tests.engine.learning_worlds import confirm, confirmation, new_store, patches, unlearn
 
 
 @pytest.fixture(scope="module")
@@ -163,3 +168,126 @@ def test_what_follows_a_generation_that_is_flawed_is_read_by_itself(copy: Path) 
     assert [number for number, flaw in flaws.items() if flaw] == [3, 4]
     assert "altered: its content has SHA-256" in str(flaws[3])
     assert "generation-000003.json: altered" in str(flaws[4])
+
+
+def test_files_that_are_none_are_refused_by_name(copy: Path) -> None:
+    """A pipe in the place of a manifest, terabytes in that of tensors, a device in that of a frame: nothing is read."""
+    reader = GenerationReader(copy)
+    frame = reader.manifest(1).calibration[0]
+    manifest, tensors = copy / "generation-000002.json", copy / reader.manifest(1).tensors
+    stored = copy / frame_file(frame, FRAMES)
+    for path in (manifest, stored):
+        path.unlink()
+    os.mkfifo(manifest)
+    stored.symlink_to("/dev/zero")
+    with tensors.open("wb") as file:
+        file.truncate(2**43)
+    with pytest.raises(BankFileError, match=r"generation-000002.json: is a pipe, expected a regular file"):
+        GenerationReader(copy).bank(2)
+    with pytest.raises(BankFileError, match=rf"{tensors.name}: altered: 8,796,093,022,208 bytes, expected"):
+        GenerationReader(copy).bank(1)
+    with pytest.raises(BankFileError, match=r"safetensors: leads to /dev/zero, expected a file within"):
+        reader.patches(frame)
+    assert all(flaw for _, flaw in GenerationReader(copy).verify())
+
+
+@pytest.mark.parametrize("hint", [b"9" * 60, b"9" * 10_000, b"\xff", "٣".encode(), b"1e3"])
+def test_a_hint_that_is_none_is_passed_over(copy: Path, hint: bytes) -> None:
+    """Whatever it says, however long it is."""
+    (copy / "HEAD").write_bytes(hint)
+    assert GenerationReader(copy).newest() in (3, 4)
+    (copy / "HEAD").unlink()
+    (copy / "HEAD").symlink_to("/dev/zero")
+    assert GenerationReader(copy).newest() == 4
+
+
+def test_names_that_are_no_manifest_s_are_no_generations(copy: Path) -> None:
+    """Figures of other scripts, and numbers that no chain comes to."""
+    for name in ("generation-٠٠٠٠٠٩.json", "generation-000000.json", f"generation-{'9' * 60}.json"):
+        (copy / name).write_text("{}")
+    assert GenerationReader(copy).generations() == [1, 2, 3, 4]
+    for number in (0, -1, 10**10, 10**400):
+        with pytest.raises(BankFileError, match=r"has no generation"):
+            GenerationReader(copy).manifest(number)
+
+
+def test_a_chain_of_changes_without_end_is_not_followed(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole generation comes every 32nd time, and with it the log of events."""
+    monkeypatch.setattr("patchline.engine.bank.reader.MOST_CHANGES", 2)
+    assert GenerationReader(copy).bank(3).generation == 3
+    with pytest.raises(BankFileError, match=r"generation-000004.json: foreign: follows from 2 changes and more"):
+        GenerationReader(copy).bank(4)
+    assert len(GenerationReader(copy).events(3)) == 3
+    with pytest.raises(BankFileError, match=r"generation-000004.json: foreign: 2 generations and more without a log"):
+        GenerationReader(copy).events(4)
+
+
+def test_a_generation_made_from_another_recipe_is_refused(copy: Path) -> None:
+    """Though every sum is right: a manifest states what the one before it states."""
+    forge(copy, 2, lambda manifest: manifest["recipe"].update(neighbours=4))
+    with pytest.raises(
+        BankFileError, match=r"generation-000002.json: altered or foreign: recipe is .*, expected that of g"
+    ):
+        GenerationReader(copy).bank(2)
+    assert GenerationReader(copy).bank(1).generation == 1
+    with pytest.raises(BankFileError, match="recipe is"):
+        GenerationReader(copy).events(2)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"[" * 100_000, "foreign: its format is not"),
+        (b'{"format":' + b"[" * 100_000, "truncated or not JSON"),
+        (b'{"format": "patchline memory bank", "version": 3, "x": ' + b"[" * 100_000, "truncated or not JSON"),
+        (b'{"format": "patchline memory bank", "version": ' + b"9" * 4000 + b"}", "version 999"),
+        (b'{"format": "patchline memory bank", "version": 3, "rows": 1e309}', "Number out of range|missing required"),
+    ],
+)
+def test_json_that_nests_or_counts_without_end_is_refused(copy: Path, content: bytes, says: str) -> None:
+    """By the file's name, and in a line."""
+    (copy / "generation-000001.json").write_bytes(content)
+    with pytest.raises(BankFileError, match=rf"generation-000001.json: .*({says})") as refusal:
+        GenerationReader(copy).manifest(1)
+    assert len(str(refusal.value)) < 1000
+
+
+def test_patches_of_another_shape_are_refused(copy: Path) -> None:
+    """A frame has as many patches as the bank's grid, of as many values as its rows; a size beyond that is not read."""
+    store = GenerationStore(copy)
+    with pytest.raises(BankFileError, match=r"foreign: patches \(15, 6\), expected \(16, 6\)"):
+        store.patches(store.keep("short", patches(1)[:15]))
+    with pytest.raises(BankFileError, match=r"foreign: patches \(16, 5\), expected \(16, 6\)"):
+        store.patches(store.keep("narrow", patches(1)[:, :5]))
+    large = store.keep("large", np.zeros((20_000, 6), np.int16))
+    with pytest.raises(BankFileError, match=r"foreign: 240,\d\d\d bytes are stated, expected 65,728 at most"):
+        store.patches(large)
+
+
+def _updated(changed: Json, manifest: Json) -> None:
+    manifest.update(changed)
+
+
+def test_a_log_is_of_the_generation_that_names_it(tmp_path: Path) -> None:
+    """As many events as generations, the last that of its own; anything else is refused, sums or not."""
+    learner = Learner.open(new_store(tmp_path))
+    confirm(learner, confirmation(0))
+    unlearn(learner, "f0")
+    reader = GenerationReader(tmp_path)
+    manifest = reader.manifest(3)
+    assert manifest.log is not None
+    events = reader.events(3)
+    for content, says in (
+        (msgspec.json.encode(events[:2]), "2 events, expected 3, the last of them that of generation 3"),
+        (msgspec.json.encode((*events[:2], events[1])), "3 events, expected 3, the last of them that"),
+        (b"[]", "0 events, expected 3"),
+        (b"[" * 100_000, "altered or foreign: Expected"),
+        (b'[{"event": "fitted", "passed": ' + b"[" * 100_000, "altered or foreign: "),
+        (b'[{"event": "what"}]', "altered or foreign: "),
+    ):
+        stated = StoredFrame(name=manifest.log.name, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+        (tmp_path / manifest.log.name).write_bytes(content)
+        log = {"log": msgspec.to_builtins(stated)}
+        forge(tmp_path, 3, partial(_updated, log))
+        with pytest.raises(BankFileError, match=rf"{manifest.log.name}: .*{says}"):
+            GenerationReader(tmp_path).events(3)

@@ -201,7 +201,7 @@ def test_a_generation_is_whole_where_rows_cannot_be_told(fitted: FitReport, save
 def test_only_recent_rejects_keep_their_files(fitted: FitReport, saved: Path) -> None:
     """What a generation no longer names among its rejects is removed; frames that were learned stay."""
     store = GenerationStore(saved)
-    patches = np.arange(12, dtype=np.int16).reshape(4, 3)
+    patches = np.arange(256 * 192).reshape(256, 192).astype(np.int16) // 2
     old, new = (store.keep(name, patches + number, REJECTS) for number, name in enumerate(("old", "new")))
     learned = store.keep("learned", patches + 2)
     before = (store.manifest(), fitted.bank)

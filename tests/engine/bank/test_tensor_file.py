@@ -1,9 +1,13 @@
 """A generation's arrays on file: whole, or what changed."""
 
+import json
+import struct
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from safetensors.numpy import save
 
 from patchline.engine.bank.tensor_file import (
@@ -66,6 +70,66 @@ def test_rows_that_are_not_there_cannot_leave(row: int) -> None:
         apply_change(change, BANK, "path")
     change["removed"] = np.array([0, len(BANK.rows) - 1], dtype=np.int32)
     assert len(apply_change(change, BANK, "path")["rows"]) == len(BANK.rows) - 2
+
+
+def test_rows_that_leave_ascend() -> None:
+    """None leaves twice, and rows of other dimensions cannot join."""
+    change = dict(decode_tensors(encode_change(BANK, BANK, np.arange(len(BANK.rows))), CHANGE, "path"))
+    for removed in ([3, 3], [4, 3]):
+        with pytest.raises(BankFileError, match=r"path: altered: removes .* expected row numbers that ascend, 0 to 23"):
+            apply_change({**change, "removed": np.array(removed, dtype=np.int32)}, BANK, "path")
+    other = {**change, "rows": np.zeros((0, 7), np.int16)}
+    with pytest.raises(BankFileError, match="path: foreign: rows of 7 dimensions, expected 6"):
+        apply_change(other, BANK, "path")
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"rows": BANK.rows[0]}, r"rows is \(6,\), expected \(N, D\)"),
+        ({"row_frame": np.zeros((24, 1), np.int32)}, r"row_frame is \(24, 1\), expected \(N,\)"),
+        ({"row_patch": np.array(3, np.int32)}, r"row_patch is \(\), expected \(N,\)"),
+        ({"calibration_scores": np.zeros((1, 5))}, r"calibration_scores is \(1, 5\), expected \(N,\)"),
+        ({"row_frame": np.zeros(23, np.int32)}, "row_frame has 23 values, expected 24, one a row"),
+        ({"rows": np.full((24, 6), -(2**15), np.int16)}, "rows holds -32768, expected -32767 to 32767"),
+        ({"more": np.zeros(3)}, "holds calibration_scores float64, more float64, row_frame int32"),
+    ],
+)
+def test_arrays_of_another_shape_are_refused(changed: dict[str, NDArray[Any]], says: str) -> None:
+    """By name, with what is expected."""
+    arrays = {**decode_tensors(encode_whole(BANK), WHOLE, "path"), **changed}
+    with pytest.raises(BankFileError, match=f"path: foreign: {says}"):
+        decode_tensors(save(arrays), WHOLE, "path")
+
+
+def header(offsets: tuple[int, int], shape: tuple[int, ...], dtype: str = "I16", length: int | None = None) -> bytes:
+    """A file whose header claims what it likes of eight bytes of values."""
+    stated = json.dumps({"patches": {"dtype": dtype, "shape": shape, "data_offsets": offsets}}).encode()
+    return struct.pack("<Q", len(stated) if length is None else length) + stated + b"\0" * 8
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        header((0, 16), (2, 4)),
+        header((0, 2**40), (2**20, 2**19)),
+        header((2**63, 2**63 + 8), (1, 4)),
+        header((4, 8), (1, 2)),
+        header((8, 0), (1, 4)),
+        header((0, 8), (2**63, 2**63)),
+        header((0, 8), (1, 4), length=2**62),
+        header((0, 8), (1, 4), dtype="BF16"),
+        header((0, 8), (1, 8), dtype="F8_E4M3"),
+        header((0, 8), (1, 4), dtype="OBJECT"),
+        struct.pack("<Q", 8) + b"[" * 8,
+        struct.pack("<Q", 10_000) + b'{"a":' * 2_000 + b"}" * 2_000,
+    ],
+)
+def test_a_header_that_lies_is_refused(content: bytes) -> None:
+    """Offsets beyond the file, overlaps, gaps, shapes beyond any number, types that no bank has: by the file's name."""
+    assert decode_tensors(header((0, 8), (1, 4)), PATCHES, "path")["patches"].shape == (1, 4)
+    with pytest.raises(BankFileError, match=r"^path: foreign: "):
+        decode_tensors(content, PATCHES, "path")
 
 
 def test_patches_come_back_and_other_files_are_refused() -> None:

@@ -32,14 +32,37 @@ def test_earlier_days_are_forgotten(tmp_path: Path) -> None:
     assert (tmp_path / "usage" / "notes.txt").exists()
 
 
-def test_what_cannot_be_written_or_read_is_said(tmp_path: Path) -> None:
-    """A folder in the place of a file, and a record that is none, are errors that name the file."""
+@pytest.mark.parametrize("content", [b'{"f": ["one"]}', b"", b"[" * 100_000, b'{"f": [1', b"\xff", b'{"f": 1}'])
+def test_a_damaged_record_costs_what_it_held(tmp_path: Path, content: bytes) -> None:
+    """The other records of its day are read; which file it is, and why, is said until it is gone."""
+    log = UsageLog(tmp_path)
+    for worker, day in (("a", "2026-02-01"), ("b", "2026-02-01"), ("a", "2026-02-02")):
+        log.write(day, worker, {"f": {1}})
+    (tmp_path / "usage" / "2026-02-01.b.json").write_bytes(content)
+    assert log.read() == {"2026-02-01": {"f": {1}}, "2026-02-02": {"f": {1}}}
+    assert list(log.damaged) == ["2026-02-01"]
+    where, why = log.damaged["2026-02-01"]
+    assert where == f"{tmp_path}/usage/2026-02-01.b.json"
+    assert why.endswith("; expected rows in use, by frame")
+    (tmp_path / "usage" / "2026-02-01.b.json").unlink()
+    log.read()
+    assert log.damaged == {}
+
+
+def test_a_record_of_terabytes_is_not_read(tmp_path: Path) -> None:
+    """Nor a pipe: both are records that are damaged."""
+    log = UsageLog(tmp_path)
+    log.write("2026-02-01", "a", {})
+    with (tmp_path / "usage" / "2026-02-02.a.json").open("wb") as file:
+        file.truncate(2**43)
+    (tmp_path / "usage" / "2026-02-03.a.json").symlink_to("/dev/zero")
+    assert list(log.read()) == ["2026-02-01", "2026-02-02"]
+    assert list(log.damaged) == ["2026-02-02"]
+
+
+def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
+    """A file in the place of the folder is an error that names what was to be written."""
     log = UsageLog(tmp_path)
     (tmp_path / "usage").write_text("a file where the folder should be")
     with pytest.raises(BankFileError, match=r"usage/2026-02-01\.a\.json: cannot be written"):
         log.write("2026-02-01", "a", {})
-    (tmp_path / "usage").unlink()
-    log.write("2026-02-01", "a", {})
-    (tmp_path / "usage" / "2026-02-01.a.json").write_text('{"f": ["one"]}')
-    with pytest.raises(BankFileError, match=r"usage/2026-02-01\.a\.json: cannot be read.*expected rows in use"):
-        log.read()

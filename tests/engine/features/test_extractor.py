@@ -12,7 +12,8 @@ from msgspec import structs
 from patchline.engine.errors import RecipeError
 from patchline.engine.features import openvino
 from patchline.engine.features.extractor import Runtime, load_backbone
-from patchline.engine.features.weights import EFFICIENTNET_LITE0, draw, package_file, preset, random_backbone
+from patchline.engine.features.weight_files import package_file
+from patchline.engine.features.weights import EFFICIENTNET_LITE0, draw, preset, random_backbone
 from patchline.engine.numerics.core_pool import computing_with
 from patchline.engine.recipe import Backbone
 from patchline.engine.types import Image

@@ -1,6 +1,7 @@
 """Networks are cut after the last tapped stage, and only what the recipe names is built."""
 
 import pytest
+import timm
 import torch
 from msgspec import structs
 from torch import nn
@@ -74,6 +75,8 @@ def test_any_backbone_is_cut_after_its_last_stage(
         ({"stages": ()}, RecipeError, "has no stage"),
         ({"library": "timm", "name": "coat_tiny", "stages": ("1", "2")}, RecipeError, "cannot be cut at 1, 2"),
         ({"weights": "random:x"}, WeightsError, "expected random:SEED"),
+        ({"weights": "random:²"}, WeightsError, "expected random:SEED"),
+        ({"weights": "random:" + "1" * 5000}, WeightsError, "expected random:SEED"),
         ({"weights": "package:no_such_package"}, WeightsError, "no such package is installed"),
         ({"weights": "IMAGENET1K_V9"}, WeightsError, "torchvision has none of that name"),
     ],
@@ -82,3 +85,23 @@ def test_backbones_that_are_none(change: dict[str, object], error: type[Exceptio
     """Names that no library knows are refused with what was found."""
     with pytest.raises(error, match=says):
         load_backbone(structs.replace(random_backbone("resnet18"), **change), CPU)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["hf-hub:org/model", "hf_hub:org/model", "local-dir:/tmp/model", "resnet18:x", "org/resnet18", "../resnet18"],
+)
+def test_a_name_of_timm_that_is_a_place_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """timm would fetch the model's configuration from there, as soon as a bank that names it is opened."""
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: pytest.fail("asked to make it"))
+    with pytest.raises(RecipeError, match="timm has no such model"):
+        load_backbone(structs.replace(random_backbone("resnet18", library="timm"), name=name), CPU)
+
+
+def test_a_model_of_torchvision_fetches_no_weights_of_its_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A detector has those of its backbone by default: here it is made without, and refused for what it is."""
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: pytest.fail("fetched"))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: pytest.fail("fetched"))
+    for name in ("fasterrcnn_resnet50_fpn", "fcn_resnet50"):
+        with pytest.raises(RecipeError):
+            load_backbone(random_backbone(name, stages=("nothing",)), CPU)

@@ -100,6 +100,7 @@ def test_an_image_is_scored_by_the_bank_of_the_other_folds(fitted: FitReport, re
             row_patch=numbers,
             frames=(FrameOrigin(name="other folds"),),
             folds=1,
+            calibration_folds=(),
         )
         expected.append(Inspector({name: other}, device="cpu").inspect([(name, image)])[0].score)
     assert bank.calibration.scores.tolist() == pytest.approx(sorted(expected), rel=1e-4)

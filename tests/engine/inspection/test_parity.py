@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from patchline.engine.evaluation.metrics import image_auroc
 from patchline.engine.features.preprocess import prepare
-from patchline.engine.features.weights import fit_names, locate, preset, read_weights
+from patchline.engine.features.weight_files import locate
+from patchline.engine.features.weights import fit_names, preset, read_weights
 from patchline.engine.fitting.fit import FitReport, fit
 from patchline.engine.inspection.inspector import Inspector
 from patchline.engine.recipe import Recipe
@@ -118,7 +119,8 @@ def _feature_maps(recipe: Recipe) -> Callable[[Image], list[NDArray[np.float32]]
     network = timm.create_model(spec.name, features_only=True, out_indices=[int(s) for s in spec.stages]).eval()
     path = locate(spec)
     whole = timm.create_model(spec.name)
-    whole.load_state_dict(fit_names(read_weights(path, spec.weights_sha256), whole.state_dict(), str(path)))
+    read = read_weights(path, spec.weights_sha256, path.stat().st_size)
+    whole.load_state_dict(fit_names(read, whole.state_dict(), str(path)))
     network.load_state_dict({name: whole.state_dict()[name] for name in network.state_dict()})
 
     @torch.inference_mode()

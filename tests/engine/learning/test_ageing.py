@@ -11,7 +11,7 @@ from patchline.engine.bank.events import Aged, ConfirmedGood, Fitted, StoredFram
 from patchline.engine.bank.memory_bank import FrameOrigin, MemoryBank
 from patchline.engine.bank.store import GenerationStore
 from patchline.engine.bank.usage_log import UsageLog, UsedRows
-from patchline.engine.errors import BankFileError, LearningError
+from patchline.engine.errors import LearningError
 from patchline.engine.fitting.fit import FitReport
 from patchline.engine.inspection.inspector import Inspector
 from patchline.engine.learning.ageing import fit_rows_kept, unused_rows, window
@@ -122,13 +122,14 @@ def test_what_has_aged_is_replayed_and_unlearned_exactly(store: GenerationStore,
     assert Learner.open(store).bank.sha256 == unlearned.sha256
 
 
-def test_records_of_use_that_cannot_be_read_age_nothing(store: GenerationStore, tmp_path: Path) -> None:
-    """A record that is none is an error naming it: without it, rows in use would seem unused."""
+def test_records_of_use_that_are_none_are_named(store: GenerationStore, tmp_path: Path) -> None:
+    """Their day is known as one of which not all is known: rows in use would seem unused."""
     (tmp_path / "part" / "usage").mkdir()
     (tmp_path / "part" / "usage" / "2026-03-01.a.json").write_text("[1]")
     (tmp_path / "part" / "usage" / "notes.txt").write_text("passed over")
-    with pytest.raises(BankFileError, match=r"usage/2026-03-01\.a\.json: cannot be read.*expected rows in use"):
-        UsageLog(store.where).read()
+    log = UsageLog(store.where)
+    assert log.read() == {"2026-03-01": {}}
+    assert log.damaged["2026-03-01"][0].endswith("usage/2026-03-01.a.json")
 
 
 @pytest.mark.parametrize("kind", ["faiss", "pruned"])

@@ -9,13 +9,14 @@ import pytest
 
 from patchline.engine.bank.calibration import calibrate, calibrate_at
 from patchline.engine.bank.events import ThresholdChosen
+from patchline.engine.bank.export import export
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.bank.store import GenerationStore, load_bank, save_bank
 from patchline.engine.errors import CalibrationError, LearningError
 from patchline.engine.fitting.fit import fit
 from patchline.engine.learning.ageing import fit_rows_kept
 from patchline.engine.learning.learner import Learner
-from patchline.engine.learning.replay import replayed
+from patchline.engine.learning.replay import replay_errors, replayed
 from patchline.engine.learning.requests import Ageing, Rollback, ThresholdChoice
 from patchline.engine.recipe import Recipe
 from tests.engine.conftest import textures
@@ -205,3 +206,18 @@ def test_a_bank_without_calibration_frames_takes_a_threshold_and_nothing_else(tm
     back = take(learner, learner.rollback(Rollback(feedback_id="r", operator="kim", generation=1)))
     assert back.sha256 == bank.sha256 == load_bank(tmp_path).sha256
     assert list(replayed(store)) == [(number, None) for number in range(1, 5)]
+
+
+def test_a_bank_by_folds_without_its_frames_takes_a_threshold_too(tmp_path: Path) -> None:
+    """It says the folds and groups of frames that it does not have: it is replayed and exported all the same."""
+    bank, _ = fitted_by_folds(SMALL)
+    groups = tuple(n // 2 for n in range(10))
+    grouped = calibrate(bank.calibration.scores, SMALL.false_reject_rate, np.array(groups, np.int32))
+    save_bank(replace(bank, calibration_patches=(), calibration_groups=groups, calibration=grouped), tmp_path / "from")
+    store = GenerationStore(tmp_path / "from")
+    chosen = choose(Learner.open(store, learns=False), by(rate=0.4))
+    assert chosen.threshold < bank.threshold
+    assert [flaw for _, flaw in replay_errors(store)] == [None, None]
+    out = export(store, 2, tmp_path / "to", operator="lee", time="2026-03-01")
+    assert out.bank().sha256 == chosen.sha256
+    assert out.bank().calibration_groups == groups

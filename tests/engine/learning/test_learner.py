@@ -7,9 +7,10 @@ import pytest
 
 from patchline.engine.bank.events import ConfirmedGood, Held
 from patchline.engine.bank.store import GenerationStore, save_bank
-from patchline.engine.errors import GenerationConflictError, LearningError
+from patchline.engine.errors import BankFileError, GenerationConflictError, LearningError
 from patchline.engine.learning.learner import Learner
 from patchline.engine.learning.requests import Rollback
+from tests.engine.bank.forging import forge
 from tests.engine.learning_worlds import confirm, confirmation, fitted, new_store, patches, unlearn
 
 
@@ -65,9 +66,9 @@ def test_a_reader_that_follows_reads_what_changed(store: GenerationStore, monkey
     following.bank()
     read: list[str] = []
 
-    def noted(name: str) -> bytes:
+    def noted(name: str, most_bytes: int) -> bytes:
         read.append(name)
-        return store._blobs.read(name)
+        return store._blobs.read(name, most_bytes)
 
     monkeypatch.setattr(following._blobs, "read", noted)
     for number in range(4):
@@ -202,3 +203,17 @@ def test_what_cannot_be_learned_is_refused(store: GenerationStore, tmp_path: Pat
     save_bank(fitted()[0], tmp_path / "bare")
     with pytest.raises(LearningError, match="fit it again"):
         Learner.open(bare)
+
+
+def test_a_generation_of_another_recipe_is_not_learned_from(store: GenerationStore) -> None:
+    """A whole one is read without those before it, so it is held against the first."""
+    learner = Learner.open(store)
+    confirm(learner, confirmation(0))
+    unlearn(learner, "f0")
+    folder = Path(store.where)
+    forge(folder, 3, lambda manifest: manifest["recipe"].update(neighbours=4))
+    assert store.bank(3).recipe.neighbours == 4
+    with pytest.raises(
+        BankFileError, match=r"generation-000003.json: altered or foreign: recipe is .*that of generation 1"
+    ):
+        Learner.open(store)

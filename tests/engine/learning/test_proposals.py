@@ -200,3 +200,26 @@ def test_learned_rows_do_not_count_for_the_half_of_the_fit_that_stays(learner: L
     learner.commit()
     with pytest.raises(LearningError, match="11 rows of the fit would be left, expected 12 or more of 24"):
         list(learner.age(Ageing(feedback_id="b", operator="kim", rows=rows[12:13])))
+
+
+def test_while_a_known_defect_cannot_be_read_a_second_person_decides(learner: Learner, tmp_path: Path) -> None:
+    """Nobody can say whether an update hides it. It is named, and once it is taken back, updates go on as before."""
+    name_defect(learner, confirmation(50, shift=300, frame="scratch"))
+    sha256 = learner.chain.defects["scratch"].sha256
+    path = tmp_path / "frames" / f"{sha256}.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    learner = Learner.open(GenerationStore(tmp_path))
+    for _ in learner.confirm_good(confirmation(1)):
+        pass
+    why = "1 known defects cannot be read, so nobody can say whether it hides them: scratch"
+    assert proposed(learner).hold == why
+    assert [(kind, frame) for kind, frame, _ in learner.passed_over()] == [("defect", "scratch")]
+    assert learner.passed_over() == []
+    approved = confirmation(2, approved_by="lee")
+    for _ in learner.confirm_good(approved):
+        pass
+    assert proposed(learner).hold is None
+    unlearn(learner, "scratch")
+    confirm(learner, confirmation(3))
+    assert not learner.chain.held
+    assert "f3" in learner.chain.frames

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from patchline.engine.bank.reader import REJECTS
+from patchline.engine.bank.reader import FRAMES, REJECTS
 from patchline.engine.bank.state import first_state
 from patchline.engine.bank.store import GenerationStore
 from patchline.engine.coreset.online import learn
 from patchline.engine.coreset.online_state import OnlineCoreset
+from patchline.engine.errors import BankFileError
 from patchline.engine.learning.reference_frames import ReferenceFrames
 from patchline.engine.learning.reference_store import RECENT_REJECTS, KnownFrames
 from patchline.engine.numerics.steps import finish
@@ -108,3 +109,73 @@ def test_it_goes_on_from_references_that_were_taken(known: KnownFrames, state: O
     followed = references.follow(later)
     known.take(followed)
     assert finish(known.sync_steps(later, {})) is followed
+
+
+def damage(store: GenerationStore, folder: str, sha256: str) -> None:
+    path = Path(store.where) / folder / f"{sha256}.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def test_a_damaged_reject_is_passed_over_and_noted(store: GenerationStore, state: OnlineCoreset) -> None:
+    """The others are read; one that another writer removed is nothing to be said of."""
+    stored = [store.keep(name, patches(number), REJECTS) for number, name in enumerate(["a", "b", "c"])]
+    damage(store, REJECTS, stored[0].sha256)
+    (Path(store.where) / REJECTS / f"{stored[1].sha256}.safetensors").unlink()
+    known = KnownFrames(store, store.manifest(1).calibration, stored)
+    assert names(finish(known.sync_steps(state, {})), "reject") == ["c"]
+    ((kind, frame, why),) = known.passed_over
+    assert (kind, frame) == ("reject", "a")
+    assert "truncated" in why
+
+
+def test_a_damaged_defect_is_left_out_and_noted_until_it_is_mended(
+    known: KnownFrames, store: GenerationStore, state: OnlineCoreset
+) -> None:
+    """It is noted once, and read again as soon as it can be; one that is no longer known is forgotten."""
+    defects = {name: store.keep(name, patches(number)) for number, name in enumerate(["d1", "d2"])}
+    path = Path(store.where) / FRAMES / f"{defects['d1'].sha256}.safetensors"
+    content = path.read_bytes()
+    path.unlink()
+    for _ in range(2):
+        assert names(finish(known.sync_steps(state, defects)), "defect") == ["d2"]
+    assert list(known.unread) == ["d1"]
+    assert [(kind, frame) for kind, frame, _ in known.passed_over] == [("defect", "d1")]
+    path.write_bytes(content)
+    assert sorted(names(finish(known.sync_steps(state, defects)), "defect")) == ["d1", "d2"]
+    assert known.unread == {}
+    other = {"d3": store.keep("d3", patches(7))}
+    damage(store, FRAMES, other["d3"].sha256)
+    finish(known.sync_steps(state, other))
+    assert list(known.unread) == ["d3"]
+    finish(known.sync_steps(state, {}))
+    assert known.unread == {}
+
+
+def test_a_store_that_is_away_loses_nothing(
+    store: GenerationStore, state: OnlineCoreset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What cannot be read now is not damaged: the error is passed on, and the frames are still known."""
+    stored = [store.keep("a", patches(1), REJECTS)]
+    known = KnownFrames(store, store.manifest(1).calibration, stored)
+    finish(KnownFrames(store, store.manifest(1).calibration, ()).sync_steps(state, {}))
+    read = store._blobs.read
+
+    def away(name: str, most_bytes: int = 0) -> bytes:
+        if name.startswith(REJECTS):
+            raise OSError("no route")
+        return read(name, most_bytes)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store._blobs, "read", away)
+        with pytest.raises(BankFileError, match="no route"):
+            finish(known.sync_steps(state, {}))
+    assert names(finish(known.sync_steps(state, {})), "reject") == ["a"]
+    assert known.passed_over == []
+
+
+def test_damaged_calibration_frames_stop_learning(store: GenerationStore, state: OnlineCoreset) -> None:
+    """No threshold follows without them, and none is made up."""
+    calibration = store.manifest(1).calibration
+    damage(store, FRAMES, calibration[0].sha256)
+    with pytest.raises(BankFileError, match="truncated"):
+        finish(KnownFrames(store, calibration, ()).sync_steps(state, {}))

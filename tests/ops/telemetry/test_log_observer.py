@@ -169,3 +169,29 @@ def test_what_is_remembered_of_subjects_is_bounded() -> None:
         log.frame_dropped("cam-0", DropCause.SUPERSEDED)
     assert len(lines) == 10_003
     assert "and_before" not in lines[-1]
+
+
+def test_what_is_damaged_is_said_with_where_and_why() -> None:
+    """No longer than a line can be, whatever the file says of itself."""
+    with capture_logs() as lines:
+        log = LogObserver(clock=Clock())
+        log.generation_refused("plate", 7, ValueError("x" * 5000))
+        log.generation_refused("plate", 7, ValueError("again"))
+        log.damaged_file("usage", "usage/a.json", "y" * 5000)
+    assert lines == [
+        {
+            "event": "generation refused",
+            "subject": "plate",
+            "cause": "ValueError",
+            "generation": 7,
+            "error": "x" * 1000,
+            "log_level": "error",
+        },
+        {
+            "event": "damaged file passed over",
+            "subject": "usage",
+            "cause": "usage/a.json",
+            "why": "y" * 1000,
+            "log_level": "warning",
+        },
+    ]

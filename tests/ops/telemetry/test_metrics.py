@@ -2,17 +2,21 @@
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import cast, get_args
 
 import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.types import Verdict
 from patchline.ops.errors import InputError
 from patchline.ops.telemetry.metrics import OTHER, Metrics
 from patchline.ops.web.server import HttpServer
 from patchline.stream.model.alarm import AlarmChange, AlarmEvent, AlarmState
 from patchline.stream.model.errors import AlarmGap, DropCause
+from patchline.stream.model.observer import StoredKind
 from patchline.stream.model.result import Result
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -170,3 +174,19 @@ async def test_a_taken_port_is_named(worker: Worker) -> None:
     second = HttpServer(worker.metrics.registry, lambda: None, port=worker.server.port)
     with pytest.raises(InputError, match=r"http\.port"):
         await second.start()
+
+
+async def test_what_is_damaged_is_counted_from_zero(worker: Worker) -> None:
+    """Generations by recipe, files by what they were to hold: names of others make no series."""
+    worker.metrics.banks(
+        {"plate": cast(MemoryBank, SimpleNamespace(rows=[0], generation=1, covering_radius=1.0, threshold=2.0))}
+    )
+    found = await worker.scrape()
+    assert found["patchline_generations_refused_total", "plate"] == 0
+    assert {key[1] for key in found if key[0] == "patchline_damaged_files_total"} == set(get_args(StoredKind))
+    worker.metrics.generation_refused("plate", 7, ValueError("altered"))
+    worker.metrics.damaged_file("evidence", "a/b.json", "truncated")
+    found = await worker.scrape()
+    assert found["patchline_generations_refused_total", "plate"] == 1
+    assert found["patchline_damaged_files_total", "evidence"] == 1
+    assert found["patchline_damaged_files_total", "usage"] == 0

@@ -11,6 +11,7 @@ from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.types import Image
 from patchline.stream.evidence.explanation import Explanation, explain
 from patchline.stream.evidence.store import Evidence, EvidenceStore, encode_png
+from patchline.stream.model.errors import FeedbackError
 from patchline.stream.model.result import Box
 from tests.stream.evidence_help import decoded, evidence, store_at
 from tests.stream.scripted import picture
@@ -29,6 +30,8 @@ def bank() -> MemoryBank:
     frames = [SimpleNamespace(generation=1), SimpleNamespace(generation=2)]
     found = SimpleNamespace(
         grid=GRID,
+        rows=range(4),
+        generation=2,
         frames=frames,
         row_frame=np.array([0, 0, 0, 1]),
         provenance=provenance,
@@ -104,3 +107,13 @@ def test_crops_are_base64_in_json(seen: bool, tmp_path: Path) -> None:
     assert msgspec.json.decode(text, type=Explanation) == found
     assert base64.b64decode(msgspec.json.decode(text)["crop_png"]) == found.crop_png
     assert found.generation.sha256 == "5" * 64
+
+
+def test_evidence_of_another_bank_is_not_explained_by_this_one(tmp_path: Path) -> None:
+    """A row that the generation does not have, or a frame that is nowhere worst, is said and not looked up."""
+    store = store_at(str(tmp_path))
+    made = kept(store, picture(200))
+    nowhere = msgspec.structs.replace(made, result=msgspec.structs.replace(made.result, worst=None))
+    for other in (msgspec.structs.replace(made, nearest_row=4), nowhere):
+        with pytest.raises(FeedbackError, match=r"frame 'bad': its evidence names row \d of generation 2, which has 4"):
+            explain(other, bank(), store, lambda _: None)

@@ -15,7 +15,7 @@ from patchline.stream.inspection.engine_thread import EngineThread
 from patchline.stream.model.errors import EvidenceError
 from patchline.stream.model.frame import Frame
 from patchline.stream.model.limits import Limits
-from patchline.stream.model.observer import Observer
+from patchline.stream.model.observer import Observer, StoredKind
 from patchline.stream.model.result import Result
 from patchline.stream.pipeline import Pipeline
 from tests.stream.evidence_help import DAY_S, decoded, evidence, store_at
@@ -115,6 +115,9 @@ class Told(Observer):
     def retrying(self, what: str, error: BaseException, attempt: int) -> None:
         self.told.append((what, str(error), str(attempt)))
 
+    def damaged_file(self, what: StoredKind, where: str, why: str) -> None:
+        self.told.append((what, where, why))
+
 
 class Failing(EvidenceStore):
     """Neither writes nor expires."""
@@ -187,3 +190,15 @@ async def test_frames_that_were_not_inspected_are_not_kept_and_old_ones_expire(t
     await until(lambda: store.find("old", ["plate"]) is None and not keeper._waiting)
     await _ended(task)
     assert not keeper._thread.is_alive()
+
+
+async def test_what_the_store_passes_over_is_told_on_the_event_loop(tmp_path: Path) -> None:
+    """Whichever thread has read it."""
+    store, seen = store_at(str(tmp_path)), Told()
+    keeper = EvidenceKeeper(store, pass_share=0.0, queue_bytes=1000, observer=seen)
+    task = asyncio.create_task(keeper.run(EngineThread(ScriptedEngine())))
+    await asyncio.sleep(0)
+    await asyncio.to_thread(store._pass_over, "x/a.json", "is no evidence")
+    await until(lambda: len(seen.told) == 1)
+    assert seen.told == [("evidence", "x/a.json", "is no evidence")]
+    await _ended(task)

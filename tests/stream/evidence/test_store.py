@@ -1,11 +1,13 @@
 """The evidence store gives frames back by their id, whole or not at all, and keeps to its bounds."""
 
 import hashlib
+import json
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from time import time
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -15,6 +17,8 @@ from patchline.stream.evidence.store import EvidenceStore, _written, encode_png
 from patchline.stream.model.errors import EvidenceError
 from tests.stream.evidence_help import decoded, evidence, store_at
 from tests.stream.scripted import picture
+
+Json: TypeAlias = dict[str, Any]
 
 
 @pytest.mark.parametrize("where", ["folder", "memory"])
@@ -59,6 +63,109 @@ def test_old_and_surplus_frames_are_removed_oldest_first(tmp_path: Path) -> None
     left = [name for name in ("old", "first", "second", "third") if store.find(name, ["plate"]) is not None]
     assert left == ["second", "third"]
     assert (tmp_path / "plate" / "mine.json").exists()
+
+
+def told_by(store: EvidenceStore) -> list[str]:
+    """What the store passes over from here on: the end of the file's name, and why."""
+    told: list[str] = []
+    store.damaged = lambda where, why: told.append(f"{where.rpartition('.')[2]} {why}")
+    return told
+
+
+def record_of(folder: Path, old: bool = True) -> Path:
+    """The JSON of the frame in a folder; it was written a minute ago."""
+    record = next(folder.rglob("*.json"))
+    if old:
+        os.utime(record, (record.stat().st_mtime - 60,) * 2)
+    return record
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"result": {"frame_id": "b"}}, "is of frame 'b' of recipe 'plate', expected the one that it is named by"),
+        ({"result": {"recipe": "../other"}}, "is of frame 'a' of recipe '../other'"),
+        ({"result": {"generation": None}}, "is of a frame that was not judged"),
+        ({"result": {"score": None}}, "is of a frame that was not judged"),
+        ({"grid": [0, 6]}, "has its worst patch outside its grid"),
+        ({"grid": [2**40, 6]}, "has its worst patch outside its grid"),
+        ({"worst_patch": [4, 0]}, "has its worst patch outside its grid"),
+        ({"worst_patch": [0, -1]}, "has its worst patch outside its grid"),
+        ({"nearest_row": -1}, "names no row"),
+        ({"nearest_row": 10**30}, "names no row"),
+        ({"map_max": -1.0}, "has a map up to -1.0"),
+        ({"more": 1}, "is no evidence, or not all of it"),
+    ],
+)
+def test_what_no_keeper_writes_is_passed_over_and_told_once(tmp_path: Path, changed: Json, says: str) -> None:
+    """Others may write to the store: what says which file is to be read, or indexes a bank, is checked first."""
+    store = store_at(str(tmp_path))
+    told = told_by(store)
+    store.put(evidence("a", b"bytes"), b"bytes")
+    record = record_of(tmp_path)
+    content = json.loads(record.read_text())
+    content["result"] |= changed.get("result", {})
+    record.write_text(json.dumps(content | {key: value for key, value in changed.items() if key != "result"}))
+    record_of(tmp_path)
+    for _ in range(2):
+        assert store.find("a", ["plate"]) is None
+        assert store.recent_rejects("plate", 5) == []
+    (line,) = told
+    assert line.startswith(f"json {says}")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[" * 100_000, b"\xff", b"null"])
+def test_a_damaged_record_is_told_unless_it_is_being_written(tmp_path: Path, content: bytes) -> None:
+    """A reader may come while a worker writes: what is no record yet may be one soon."""
+    store = store_at(str(tmp_path))
+    told = told_by(store)
+    store.put(evidence("a", b"bytes"), b"bytes")
+    store.put(evidence("b", b"bytes"), b"bytes")
+    first = sorted(tmp_path.rglob("*.json"))[0]
+    first.write_bytes(content)
+    assert len(store.recent_rejects("plate", 5)) == 1
+    assert told == []
+    os.utime(first, (first.stat().st_mtime - 60,) * 2)
+    assert len(store.recent_rejects("plate", 5)) == 1
+    assert [line[:33] for line in told] == ["json is no evidence, or not all o"]
+
+
+def test_pipes_and_files_of_terabytes_are_not_read(tmp_path: Path) -> None:
+    """A record, an image or a map that is one of these is passed over, and told."""
+    store = store_at(str(tmp_path))
+    told = told_by(store)
+    store.put(evidence("a", b"bytes"), b"bytes", MAP)
+    found = store.find("a", ["plate"])
+    assert found is not None
+    image, picture_of_map, record = (next(tmp_path.rglob(f"*.{name}")) for name in ("image", "map.png", "json"))
+    for path in (image, record):
+        with path.open("wb") as file:
+            file.truncate(2**43)
+    picture_of_map.unlink()
+    os.mkfifo(picture_of_map)
+    assert (store.image(found), store.map_png(found), store.find("a", ["plate"])) == (None, None, None)
+    assert [line.partition(" is no file of ")[0] for line in told] == ["image", "png", "json"]
+
+
+def test_one_file_that_is_more_than_all_may_be_does_not_take_the_others_with_it(tmp_path: Path) -> None:
+    """It goes first, however new it is."""
+    store = store_at(str(tmp_path), keep_s=1000, keep_bytes=5000)
+    for name in ("a", "b"):
+        store.put(evidence(name, bytes(1500)), bytes(1500))
+    with (tmp_path / "plate" / "reject" / f"{'0' * 64}.image").open("wb") as file:
+        file.truncate(2**43)
+    assert store.expire() == 1
+    assert all(store.find(name, ["plate"]) for name in ("a", "b"))
+
+
+def test_what_was_told_is_remembered_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of very many damaged files the last are remembered; others would be told again."""
+    monkeypatch.setattr("patchline.stream.evidence.store.MOST_TOLD", 2)
+    store = store_at(str(tmp_path))
+    told = told_by(store)
+    for name in ("a", "b", "c", "c", "b", "a"):
+        store._pass_over(f"x.{name}", "why")
+    assert told == ["a why", "b why", "c why", "a why"]
 
 
 MAP = np.full((4, 4), 2.0, np.float32)

@@ -21,7 +21,7 @@ from patchline.stream.inspection.engine_thread import EngineThread
 from patchline.stream.learning.ageing import AgeingRecipe, RowAgeing
 from patchline.stream.learning.recipe import RecipeLearning
 from patchline.stream.model.limits import Limits
-from patchline.stream.model.observer import Observer
+from patchline.stream.model.observer import Observer, StoredKind
 from tests.engine.learning_worlds import new_store
 from tests.stream.scripted import ScriptedEngine
 
@@ -96,6 +96,7 @@ class Usage:
 
     def __init__(self, *days: str) -> None:
         self.days = {day: {"f": {0}} for day in days}
+        self.damaged: dict[str, tuple[str, str]] = {}
         self.written: list[tuple[str, str, dict[str, set[int]]]] = []
         self.forgotten: list[str] = []
         self.reads = 0
@@ -150,12 +151,16 @@ class Day:
         self.engine, self.learner, self.usage = UsedEngine(), learner, usage
         self.now = datetime(2026, 3, 9, 1, tzinfo=UTC)
         self.failed: list[str] = []
+        self.damaged: list[tuple[str, str, str]] = []
         self.taken: list[tuple[str, object, str, str]] = []
         day = self
 
         class Told(Observer):
             def retrying(self, what: str, error: BaseException, attempt: int) -> None:
                 day.failed.append(f"{what}: {error} ({attempt})")
+
+            def damaged_file(self, what: StoredKind, where: str, why: str) -> None:
+                day.damaged.append((what, where, why))
 
         self.thread = EngineThread(self.engine)
         decoder = Decoder(self.engine.prepare, ["part"], Limits())
@@ -200,6 +205,24 @@ async def test_where_another_worker_was_first_nothing_more_ages() -> None:
         assert (len(learner.asked), len(day.taken), learner.reopened) == (asked, taken, conflicts)
         assert day.recipe.decided == "2026-03-09"
         day.thread.close()
+
+
+@pytest.mark.parametrize(
+    ("damaged", "ages"),
+    [("2026-03-05", False), ("2026-03-06", False), ("2026-03-09", False), ("2026-03-01", True)],
+)
+async def test_no_row_leaves_while_a_day_of_use_is_not_known(damaged: str, ages: bool) -> None:
+    """Rows that seem unused may have been used on it: the file is said, and ageing waits until the day decides nothing
+    any more; use before it is forgotten all the same.
+    """
+    usage = Usage("2026-03-01", "2026-03-05", "2026-03-06", "2026-03-09")
+    usage.damaged = {damaged: ("usage/x.json", "truncated")}
+    day = Day(Aging([("f", 1)]), usage)
+    await day.age()
+    assert day.damaged == [("usage", "usage/x.json", "truncated")]
+    assert len(day.taken) == ages
+    assert (day.recipe.decided, usage.forgotten) == ("2026-03-09", ["2026-03-05"])
+    day.thread.close()
 
 
 async def test_use_that_decides_nothing_any_more_is_forgotten() -> None:

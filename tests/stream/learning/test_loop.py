@@ -9,7 +9,7 @@ from typing import Any, TypeAlias, cast
 
 import pytest
 
-from patchline.engine.errors import LearningError
+from patchline.engine.errors import BankFileError, LearningError
 from patchline.engine.learning.learner import Learner
 from patchline.engine.types import Verdict
 from patchline.stream.decoding.decoder import Decoder
@@ -153,7 +153,8 @@ async def test_generations_of_other_workers_are_followed_once(running: Start) ->
 
         for recipe, number, sha256 in (("other", 9, "x"), ("plate", 1, "x"), ("plate", 3, "x")):
             line.inbox.others.put_nowait(announced(recipe, number, sha256))
-        assert "has SHA-256" in await asyncio.wait_for(line.answers.retries.get(), 60)
+        refused = await asyncio.wait_for(line.answers.refused.get(), 60)
+        assert refused == f"plate 3: generation 3 of plate has SHA-256 {3:064d}, x was announced"
         line.inbox.others.put_nowait(announced("plate", 4, f"{4:064d}"))
         assert await asyncio.wait_for(line.answers.taken.get(), 60) == 4
         assert line.world.log == ["swap 4"]
@@ -237,3 +238,78 @@ async def test_the_generation_that_judges_is_not_swapped_in_again(running: Start
         assert (await line.ask("1")).outcome is FeedbackOutcome.LEARNED
         assert (await line.ask("1")).outcome is FeedbackOutcome.UNCHANGED
         assert line.world.log == ["learn f", "store", "announce 2", "swap 2", "announce 2"]
+
+
+@pytest.mark.parametrize("error", [BankFileError("row_frame must be int32"), ValueError("no"), MemoryError("no")])
+async def test_a_generation_that_is_damaged_is_refused_and_the_former_judges_on(
+    running: Start, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Whatever is wrong with it: it is said once a while, the worker lives, and the next good one is taken."""
+    monkeypatch.setattr("patchline.stream.learning.loop.LOOK_EVERY_S", 0.01)
+    load = ScriptedStore.bank
+
+    def damaged(store: ScriptedStore, generation: int) -> Bank:
+        if generation == 3:
+            raise error
+        return load(store, generation)
+
+    monkeypatch.setattr(ScriptedStore, "bank", damaged)
+    async with running() as line:
+        line.world.bank = Bank(generation=3)
+        assert await asyncio.wait_for(line.answers.refused.get(), 60) == f"plate 3: {error}"
+        await asyncio.sleep(0.1)
+        assert line.answers.refused.empty()  # it is not looked at again each time
+        assert line.world.log == []
+        line.world.bank = Bank(generation=4)
+        assert await asyncio.wait_for(line.answers.taken.get(), 60) == 4
+        assert line.world.log == ["swap 4"]
+
+
+async def test_a_generation_that_was_mended_is_taken(running: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was refused is looked at again later."""
+    monkeypatch.setattr("patchline.stream.learning.loop.LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr("patchline.stream.learning.loop.REFUSED_FOR_S", 0.05)
+    load, wrong = ScriptedStore.bank, [BankFileError("altered")] * 2
+
+    def mended(store: ScriptedStore, generation: int) -> Bank:
+        if wrong:
+            raise wrong.pop()
+        return load(store, generation)
+
+    monkeypatch.setattr(ScriptedStore, "bank", mended)
+    async with running() as line:
+        line.world.bank = Bank(generation=3)
+        assert await asyncio.wait_for(line.answers.taken.get(), 60) == 3
+        assert line.answers.refused.qsize() == 2
+
+
+async def test_what_the_learner_passes_over_is_told(running: Start) -> None:
+    """A known defect and a reject whose files are damaged, with the recipe and the frame, once."""
+    async with running() as line:
+        line.learner.damaged = [("defect", "scratch", "altered"), ("reject", "f9", "truncated")]
+        await line.ask("1")
+        await line.ask("2")
+        assert line.answers.damaged == [
+            ("known_defect", "plate: scratch", "altered"),
+            ("reject", "plate: f9", "truncated"),
+        ]
+
+
+async def test_a_store_that_is_away_holds_up_nothing_and_is_looked_into_again(
+    running: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not a generation that is wrong: it is told as what is away, and taken once the store is there."""
+    monkeypatch.setattr("patchline.stream.learning.loop.LOOK_EVERY_S", 0.01)
+    load, away = ScriptedStore.bank, [BankFileError("away"), OSError("no route")]
+    away[0].__cause__ = OSError("no route")
+
+    def reached(store: ScriptedStore, generation: int) -> Bank:
+        if away:
+            raise away.pop()
+        return load(store, generation)
+
+    monkeypatch.setattr(ScriptedStore, "bank", reached)
+    async with running() as line:
+        line.world.bank = Bank(generation=3)
+        assert await asyncio.wait_for(line.answers.taken.get(), 60) == 3
+        assert (line.answers.retries.qsize(), line.answers.refused.qsize()) == (2, 0)

@@ -62,6 +62,9 @@ class Learning:
     def forget(self) -> None:
         self._do("forget")
 
+    def passed_over(self) -> list[Any]:
+        return []
+
     async def warm_up(self, thread: EngineThread) -> None:
         self._do("warm")
 
