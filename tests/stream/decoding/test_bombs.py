@@ -1,4 +1,4 @@
-"""Files that are made to take long: each costs little more than an honest one of its size, and has a verdict or a reason."""
+"""Files that are made to take long cost little more than honest ones of their size, and have a verdict or a reason."""
 
 import time
 from collections.abc import Iterator
@@ -41,7 +41,6 @@ class Timed:
         try:
             self.decoder.read(frame("f", payload), payload)
         except UnreadableError as error:
-            assert error.detail
             reason = error.reason.value
         return self.spent_s() - began_s, reason
 
