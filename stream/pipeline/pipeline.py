@@ -234,7 +234,8 @@ class Pipeline:
             await entry.lane.until_first(entry)
         try:
             waiting = partial(self._waiting, frame)
-            async with self._references.payload_of(frame, waiting) as payload:  # storage that is away holds up its lane
+            # Storage that is away holds up its lane, for as long as this worker has it.
+            async with entry.lane.while_held(), self._references.payload_of(frame, waiting) as payload:
                 if crashes is not None and crashes >= POISON_CRASHES:
                     return judged(frame, *await self._isolated_trial.judge(frame, payload), recipe)
                 await inside.enter_async_context(self._gate.together() if crashes is None else self._gate.alone())

@@ -206,7 +206,7 @@ def test_a_value_that_is_cut_in_a_problem_shows_no_half_of_a_login(tmp_path: Pat
 
 def test_a_token_that_crosses_the_network_in_the_clear_is_warned_of(tmp_path: Path) -> None:
     """The file is good, and `check` says so behind the warning; on this machine, or with TLS, there is none."""
-    token = "a-long-random-text"
+    token = "a-long-random-text"  # noqa: S105 - made up
     report = check_settings(write(tmp_path, LEAST + f"http: {{host: 0.0.0.0, token: {token}}}\n"))
     (warning,) = report.warnings
     assert (warning.key, token in str(warning)) == ("http.tls_certificate", False)

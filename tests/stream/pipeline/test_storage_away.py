@@ -105,3 +105,26 @@ async def test_a_partition_whose_storage_is_away_holds_up_itself(
     first = [frame_id for frame_id in sink.ids if frame_id.startswith("0/")]
     assert first == [f"0/{offset}" for offset in range(COUNT)]
     assert seen.held[-1] == 0
+
+
+async def test_a_partition_that_moves_to_another_worker_is_waited_for_no_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its frames leave without results and without taking room, though their storage is still away."""
+
+    def away(self: MemoryFileSystem, path: str, **_: Any) -> Any:
+        raise OSError("away")
+
+    monkeypatch.setattr(MemoryFileSystem, "info", away)
+    seen, sink = Recorder(), ListSink()
+    source = Partitions(partition(0, refers=True), partition(2, refers=False))
+    limits = Limits(frame_references=("memory://p0",), max_in_flight=16, batch_size=4)
+    pipeline = Pipeline(sources=[source], engine=ScriptedEngine(), sinks=[sink], limits=limits, observer=seen)
+    running = asyncio.create_task(pipeline.run())
+    await until(lambda: source.done.get(2) == COUNT)
+    source.left[0].clear()
+    assert await source.release([("frames", 0)], 0.1) == [("frames", 0)]
+    source.changed.set()
+    await asyncio.wait_for(running, 60)
+    assert [frame_id for frame_id in sink.ids if frame_id.startswith("0/")] == []
+    assert pipeline._budget.frames == 0
