@@ -99,7 +99,7 @@ class SeparateProcess:
         return np.broadcast_to(view[:, :, None], (*answer.shape, 3)) if len(answer.shape) == 2 else view
 
     def _ask(self, task: _Task, payload: bytes) -> tuple[_Answer, bytes | None]:
-        for again in (True, False):
+        for _ in range(2):
             pipe, process = self._running()
             timer = threading.Timer(self._wall_s, _end, [process])
             timer.daemon = True
@@ -107,13 +107,13 @@ class SeparateProcess:
             try:
                 pipe.send_bytes(msgspec.json.encode(task))
                 pipe.send_bytes(payload)
-                again = False
                 answer = msgspec.json.decode(pipe.recv_bytes(2**16), type=_Answer)
                 pixels = pipe.recv_bytes(task.max_pixels * 3) if answer.shape is not None else None
                 return answer, pixels
-            except (OSError, EOFError, msgspec.DecodeError):  # it was killed: by the timer, or for its memory
+            except (OSError, EOFError, msgspec.DecodeError):
+                # It was killed, and not by the image, which can end a child of it only. A second time it may have been.
                 self._end()
-                if not again:
+                if timer.finished.is_set():
                     break
             finally:
                 timer.cancel()

@@ -28,7 +28,7 @@ _MOST_SCANS = 20
 """Scans of a JPEG: encoders make 10 of a progressive one, careful ones 13."""
 _MOST_KEPT_SEGMENTS = 1_000
 _MOST_TIFF_ENTRIES = 512
-_MOST_TIFF_VALUE_BYTES = 2**20
+_MOST_TIFF_VALUE_BYTES = 2**21
 _MOST_TIFF_FOLDERS = 8
 _MOST_STRIPS = 65_536
 _NOT_FF = re.compile(rb"[^\xff]")
@@ -216,7 +216,7 @@ def _tiff_entries(payload: bytes, order: str) -> tuple[dict[int, Entry], str | N
             for tag, entry in _folder(payload, order, folders[number]):
                 value_bytes += entry[1] * _TIFF_VALUE_BYTES.get(entry[0], 0)
                 if value_bytes > _MOST_TIFF_VALUE_BYTES:
-                    return first, "is a TIFF with more than 1 MiB of tags"
+                    return first, "is a TIFF with more than 2 MiB of tags"
                 if number == 0:
                     first.setdefault(tag, entry)
                 if tag in _SUBFOLDERS:

@@ -88,7 +88,11 @@ def _redact_line(line: str) -> str:
     before = _fields_masked(_FIELD_IN_TEXT, line[:first]) + _fields_masked(_FIELD_IN_URL, line[first:begin])
     if end < 0:
         return before + _fields_masked(_FIELD_IN_URL, line[begin:])
-    return before + _MASKED_LOGIN + _fields_masked(_FIELD_IN_URL, line[end + 1 :])
+    before += _MASKED_LOGIN
+    for field in _FIELD_IN_URL.finditer(line, begin) if "=" in line else ():
+        if field.start() < end + 1 < field.end():  # the @ is a part of it
+            before, end = before + MASK, field.end() - 1
+    return before + _fields_masked(_FIELD_IN_URL, line[end + 1 :])
 
 
 def _fields_masked(field: re.Pattern[str], text: str) -> str:

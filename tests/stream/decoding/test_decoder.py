@@ -149,8 +149,10 @@ async def test_an_unusual_image_holds_up_no_ordinary_one() -> None:
     @contextmanager
     def told(name: str) -> Iterator[None]:
         waiting.append(name)
-        yield
-        waiting.remove(name)
+        try:
+            yield
+        finally:
+            waiting.remove(name)
 
     slow = [
         asyncio.create_task(decoder.decode(frame(name, payload), payload, partial(told, name)))

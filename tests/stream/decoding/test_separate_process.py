@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -81,10 +82,15 @@ def test_what_is_wrong_with_an_image_is_said_as_here(process: SeparateProcess) -
 
 
 def test_memory_is_bounded_too(process: SeparateProcess) -> None:
-    """A BMP whose runs jump over 4 GB of pixels is refused, and nobody else's memory is taken."""
-    wide = bmp((1, 16_000_000), b"\0\2\xff\xff" * 100, 1)
-    error = refused(process, unusual(wide))
-    assert error.reason in (Reason.CORRUPT, Reason.TOO_SLOW)
+    """A small TIFF of a tile of 3 GB is refused, and nobody else's memory is taken."""
+    huge = unusual(tiff((64, 64), zlib.compress(bytes(2**20)), compression=8, tile=(32_768, 32_768)))
+    with pytest.raises(UnreadableError) as found:
+        process.read_view(huge, max_bytes=2**25, max_pixels=10_000)
+    assert found.value.reason is Reason.CORRUPT
+    before = its_process(process).pid
+    usual = scans_added(honest("JPEG", SIZE, progressive=True), empty_scan() * 30)
+    assert process.read_view(unusual(usual), **LIMITS).shape == (*SIZE, 3)
+    assert its_process(process).pid == before
 
 
 def test_a_process_that_dies_costs_one_image(process: SeparateProcess) -> None:

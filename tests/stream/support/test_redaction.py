@@ -65,7 +65,7 @@ def test_no_login_in_a_path_or_query_survives_in_any_message(
     assert password in secrets_of_url(f"rtsp://h/user=a&{field}={password}&channel=1")
 
 
-@given(st.text(st.sampled_from("a:/@*?=& \n'") | st.sampled_from(["://", "password=", "***@"]), max_size=40))
+@given(st.lists(st.sampled_from([*"a:/@*?=& \n'", "://", "password=", "***@"]), max_size=40).map("".join))
 def test_what_is_masked_stays_as_it_is(text: str) -> None:
     """A message passes several hands, and each may mask it."""
     once = redact_text(text)
