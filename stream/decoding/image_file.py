@@ -62,7 +62,13 @@ def read_image(payload: bytes, *, max_bytes: int, max_pixels: int) -> Image:
 
 
 def read_view(
-    payload: bytes, *, max_bytes: int, max_pixels: int, clock: Clock | None = None, unusual: bool = True
+    payload: bytes,
+    *,
+    max_bytes: int,
+    max_pixels: int,
+    clock: Clock | None = None,
+    unusual: bool = True,
+    structure: Structure | None = None,
 ) -> Image:
     """Decode an image file.
 
@@ -72,6 +78,7 @@ def read_view(
         max_pixels: height times width in the header; more is refused undecoded.
         clock: how long it may take; None: as long as it takes.
         unusual: whether files are decoded whose time pixels and bytes do not bound.
+        structure: what its headers say, where they have been looked at.
 
     Returns:
         RGB uint8 (H, W, 3), C-contiguous; where the image is grey, one channel seen three times (stride 0), read-only.
@@ -89,7 +96,7 @@ def read_view(
         )
     name, opener = _format(payload)
     clock = clock or NoClock()
-    structure = structure_of(payload, name)
+    structure = structure or structure_of(payload, name)
     if structure.unusual is not None and not unusual:
         raise UnusualImageError(name, structure)
     try:

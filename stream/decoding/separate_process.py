@@ -24,6 +24,7 @@ import numpy as np
 from patchline.engine.types import Image
 from patchline.stream.decoding.allowance import more_s, too_slow
 from patchline.stream.decoding.image_file import UnusualImageError, read_view
+from patchline.stream.decoding.structure import Structure
 from patchline.stream.model.errors import Reason, UnreadableError
 
 WALL_S = 120.0
@@ -211,7 +212,11 @@ def _answer(pipe: Connection, task: _Task, payload: bytes) -> None:
     pixels: Image | None = None
     try:
         pixels = read_view(
-            payload, max_bytes=task.max_bytes, max_pixels=task.max_pixels, clock=_ProcessClock(task.decode_s)
+            payload,
+            max_bytes=task.max_bytes,
+            max_pixels=task.max_pixels,
+            clock=_ProcessClock(task.decode_s),
+            structure=Structure(payload, flavour=task.flavour),
         )
         if pixels.strides[2] == 0:
             pixels = pixels[:, :, 0]

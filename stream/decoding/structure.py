@@ -3,7 +3,7 @@
 A decoder's work is bounded by the number of pixels only where the file is built as files are. A progressive JPEG may
 pass over all pixels once for every twenty bytes, a TIFF may name the same strip a thousand times, and readers in
 Python take a microsecond for each of millions of empty segments. So the headers are walked first: linear in the file,
-in steps of C, and at most `_MOST_STEPS` of Python.
+in steps of C, and a bounded number of steps of Python. A file of more pieces is refused as it is.
 
 What holds no pixels (EXIF, colour profiles, text, thumbnails) is left out of JPEG and PNG on the way. It says nothing
 of the pixels here, and no reader has to be trusted with it.
@@ -17,11 +17,12 @@ from dataclasses import dataclass
 
 from patchline.stream.model.errors import Reason, UnreadableError
 
+PROGRESSIVE = "progressive"
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _MOST_STEPS = 20_000
 """Segments of a JPEG before its pixels that are looked at."""
-_MOST_CHUNKS = 100_000
-"""Chunks of a PNG: writers of 8 KiB a chunk make half as many of 256 MiB."""
+_MOST_CHUNKS = 50_000
+"""Chunks of a PNG: writers of 8 KiB a chunk make 32,768 of 256 MiB."""
 _MOST_IDATS = 1_000
 """More chunks of pixels are joined into one."""
 _MOST_SCANS = 20
@@ -31,6 +32,9 @@ _MOST_TIFF_ENTRIES = 512
 _MOST_TIFF_VALUE_BYTES = 2**21
 _MOST_TIFF_FOLDERS = 8
 _MOST_STRIPS = 65_536
+_MOST_FILLINGS = 8
+"""Long runs of filling bytes of a JPEG, each of which costs a pass over the file."""
+_LONG_FILLING_BYTES = 4_096
 _NOT_FF = re.compile(rb"[^\xff]")
 
 _SOF, _SOF_EXTENDED, _SOF_PROGRESSIVE, _SOS, _COMMENT = 0xC0, 0xC1, 0xC2, 0xDA, 0xFE
@@ -65,7 +69,8 @@ def structure_of(payload: bytes, name: str) -> Structure:
     """Look at the headers of a file of the format `name`.
 
     Raises:
-        UnreadableError: TRUNCATED or CORRUPT, of a PNG: its reader would not miss what comes after the last row.
+        UnreadableError: TOO_SLOW, of a JPEG or PNG of more pieces than any writer makes; TRUNCATED or CORRUPT, of a
+            PNG: its reader would not miss what comes after the last row.
     """
     match name:
         case "JPEG":
@@ -82,7 +87,7 @@ def structure_of(payload: bytes, name: str) -> Structure:
 def _jpeg(payload: bytes) -> Structure:
     """Walk the segments up to the first scan."""
     kept: list[memoryview] = []
-    view, at, kept_from, frame = memoryview(payload), 2, 0, (0, 0)
+    view, at, kept_from, frame, fillings = memoryview(payload), 2, 0, (0, 0), 0
 
     def drop(until: int) -> None:
         nonlocal kept_from
@@ -92,10 +97,16 @@ def _jpeg(payload: bytes) -> Structure:
 
     for _ in range(_MOST_STEPS):
         marker = payload.find(b"\xff", at)
-        code_match = _NOT_FF.search(payload, marker + 1) if marker >= 0 else None
-        if code_match is None or code_match.start() + 3 > len(payload):
+        code_match = _NOT_FF.search(payload, marker + 1, marker + _LONG_FILLING_BYTES) if marker >= 0 else None
+        if code_match is not None:
+            code_at = code_match.start()
+        elif marker >= 0 and fillings < _MOST_FILLINGS:
+            code_at = len(payload) - len(payload[marker + 1 :].lstrip(b"\xff"))
+            fillings += 1
+        else:
+            code_at = len(payload)
+        if code_at + 3 > len(payload):
             return Structure(payload)  # it ends here, as its reader will say
-        code_at = code_match.start()
         if code_at - 1 > at:  # what lies between segments, or fills them up
             drop(code_at - 1)
             at = code_at - 1
@@ -110,10 +121,11 @@ def _jpeg(payload: bytes) -> Structure:
             return Structure(payload)
         if code == _SOS:
             if len(kept) > _MOST_KEPT_SEGMENTS:
-                break
+                return Structure(payload, f"has more than {_MOST_KEPT_SEGMENTS:,} pieces before its first scan")
             kept.append(view[kept_from:])
             whole = payload if len(kept) == 1 and kept_from == 0 else b"".join(kept)
-            return Structure(whole, _unusual_scans(payload, at, frame))
+            flavour = PROGRESSIVE if frame[0] == _SOF_PROGRESSIVE else ""
+            return Structure(whole, _unusual_scans(payload, at, frame), flavour)
         if code in _WITHOUT_PIXELS:
             drop(end)
         elif code in _START_OF_FRAME:
@@ -121,7 +133,7 @@ def _jpeg(payload: bytes) -> Structure:
                 return Structure(payload, "has two frames")
             frame = (code, payload[at + 9] if length >= 8 else 0)
         at = end
-    return Structure(payload, "has thousands of segments before its first scan")
+    raise UnreadableError(Reason.TOO_SLOW, f"the JPEG has more than {_MOST_STEPS:,} segments before its first scan")
 
 
 def _unusual_scans(payload: bytes, at: int, frame: tuple[int, int]) -> str | None:
@@ -165,7 +177,7 @@ def _png(payload: bytes) -> Structure:
                 return Structure(payload)
             return Structure(b"".join((*kept[:idat_at], *pixels, *kept[idat_at:])))
     else:
-        return Structure(payload, f"has more than {_MOST_CHUNKS:,} chunks")
+        raise UnreadableError(Reason.TOO_SLOW, f"the PNG has more than {_MOST_CHUNKS:,} chunks")
     raise UnreadableError(Reason.TRUNCATED, f"the PNG ends after {len(payload):,} bytes without its IEND chunk")
 
 

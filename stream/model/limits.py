@@ -19,7 +19,7 @@ class Limits:
     """URIs of folders below which frames may lie that come by reference. None: such frames are not inspected."""
     max_pixels: int = 64_000_000
     """Height times width that is still decoded; read from the image's header, before decoding."""
-    decode_s: float = 0.2
+    decode_s: float = 0.1
     """Seconds of a processor that decoding any image may take; beyond it, an image may take as long as some three
     ordinary ones of its format and as many pixels take here. What outlasts both is not inspected."""
     batch_size: int = 8

@@ -49,12 +49,11 @@ def honest(kind: str, size_px: Size, *, grey: bool = False, **options: object) -
         options: of Pillow's writer; the quality of a JPEG is 90.
     """
     height, width = size_px
-    tile = np.random.default_rng(1).normal(0, 8, (256, 256, 1 if grey else 3))
-    noise = np.tile(tile, (-(-height // 256), -(-width // 256), 1))[:height, :width]
-    ramp = (np.add.outer(np.arange(height), np.arange(width)) * 128 // (height + width) + 64)[:, :, None]
-    pixels = np.clip(ramp + noise, 0, 255).astype(np.uint8)
+    rng = np.random.default_rng(1)
+    pixels = rng.integers(0, 30, (height, width, 1 if grey else 3), dtype=np.uint8)
+    pixels += (np.linspace(40, 80, height)[:, None] + np.linspace(0, 80, width)).astype(np.uint8)[:, :, None]
     file = io.BytesIO()
-    given = {"quality": 90, **options} if kind == "JPEG" else options
+    given = {**{"JPEG": {"quality": 90}, "PNG": {"compress_level": 1}}.get(kind, {}), **options}
     Pillow.fromarray(pixels[:, :, 0] if grey else pixels).save(file, kind, **given)
     return file.getvalue()
 

@@ -12,7 +12,7 @@ def test_what_the_stream_holds_unless_told() -> None:
     assert (limits.batch_size, limits.linger_s, limits.commit_interval_s) == (8, 0.02, 0.1)
     assert (limits.max_pixels, limits.decode_threads, limits.max_wait_s) == (64_000_000, 2, None)
     assert limits.frame_references == ()
-    assert limits.decode_s == 0.2
+    assert limits.decode_s == 0.1
 
 
 @pytest.mark.parametrize(
