@@ -178,6 +178,8 @@ def bits_of(payload: bytes) -> int:
     Fewer than 8, as black and white have, count as 8.
     """
     name, opener = _format(payload)
+    if name == "JPEG":
+        return 8
     if name == "PNG":
         return 16 if payload[24] == 16 else 8  # the bit depth in IHDR, which is a PNG's first chunk
     picture = opener(io.BytesIO(payload))
