@@ -152,9 +152,7 @@ def ordinary_s(name: str, flavour: str, grey: bool) -> float:
     pixels = np.clip(ramp[:, :, None] + noise, 0, 255).astype(np.uint8)
     file = io.BytesIO()
     options: dict[str, Any] = {}
-    if name == "PNG":
-        options = {"compress_level": 1}
-    elif name == "JPEG":
+    if name == "JPEG":
         options = {"quality": 90, PROGRESSIVE: flavour == PROGRESSIVE}
     if name == "TIFF":
         options["compression"] = _TIFF_COMPRESSIONS.get(flavour, "tiff_lzw")

@@ -50,8 +50,11 @@ def honest(kind: str, size_px: Size, *, grey: bool = False, **options: object) -
     """
     height, width = size_px
     rng = np.random.default_rng(1)
-    pixels = rng.integers(0, 30, (height, width, 1 if grey else 3), dtype=np.uint8)
-    pixels += (np.linspace(40, 80, height)[:, None] + np.linspace(0, 80, width)).astype(np.uint8)[:, :, None]
+    ramp = np.linspace(0, 80, width, dtype=np.float32)[None, :, None] + 60
+    pixels = np.empty((height, width, 1 if grey else 3), np.uint8)
+    for top in range(0, height, 500):  # 64 million pixels at once would be several GB
+        rows = pixels[top : top + 500]
+        rows[:] = np.clip(ramp + 8 * rng.standard_normal(rows.shape, dtype=np.float32), 0, 255)
     file = io.BytesIO()
     given = {**{"JPEG": {"quality": 90}, "PNG": {"compress_level": 1}}.get(kind, {}), **options}
     Pillow.fromarray(pixels[:, :, 0] if grey else pixels).save(file, kind, **given)
