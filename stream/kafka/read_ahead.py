@@ -209,7 +209,7 @@ class ReadAheads:
 
     def in_turn(self) -> list[TopicPartition]:
         """The partitions in the order in which `pop` would look at them, were there frames of all."""
-        order = sorted(self._all.keys() - self._held, key=self._has_had)
+        order = sorted((partition for partition in self._all if partition not in self._held), key=self._has_had)
         if self._turn in order and self._left_of_turn:
             order.remove(self._turn)
             order.insert(0, self._turn)
