@@ -147,6 +147,14 @@ class ReplayableSource(Protocol):
         """
 
 
+@runtime_checkable
+class HoldableSource(Protocol):
+    """A `ReplayableSource` that can go on with some of its partitions while others wait."""
+
+    def hold(self, lanes: Collection[LaneKey]) -> None:
+        """Give no frame of these lanes until told otherwise, and those of all others. It must return at once."""
+
+
 class Sink(Protocol):
     """Takes outcomes. Delivering the same outcome twice must do no harm beyond what the sink documents."""
 

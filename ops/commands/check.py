@@ -30,6 +30,9 @@ def check(
         count = len(report.problems)
         typer.echo(f"{file}: {count} problem{'s' if count > 1 else ''}", err=True)
         raise typer.Exit(2)
+    for warning in report.warnings:
+        typer.secho("warning: ", fg="yellow", bold=True, nl=False, err=True)
+        typer.echo(str(warning), err=True)
     for line in report.summary:
         typer.echo(line)
     typer.echo(f"{file}: ok")

@@ -51,6 +51,7 @@ def confirm(
     from datetime import UTC, datetime
 
     from patchline.ops.web.client import preview_feedback, send_feedback
+    from patchline.ops.web.plain_http import plain_token_warning
     from patchline.stream.model.feedback import Feedback, FeedbackOutcome, FeedbackVerdict
 
     try:
@@ -67,6 +68,9 @@ def confirm(
         )
     except (ValueError, OSError) as error:
         raise InputError(str(error)) from error
+    if settings is None and (warning := plain_token_warning(url, token)) is not None:
+        typer.secho("warning: ", fg="yellow", bold=True, nl=False, err=True)
+        typer.echo(warning, err=True)
     if dry_run:
         _show(asyncio.run(preview_feedback(url, token, feedback)))
         return

@@ -22,6 +22,7 @@ from patchline.ops.settings.locations import is_url
 from patchline.ops.settings.model import Settings
 from patchline.ops.settings.process import AlarmSettings, SinkSettings
 from patchline.ops.settings.servers import KafkaSettings, RedisSettings
+from patchline.ops.web.plain_http import is_this_machine
 from patchline.ops.web.tls import tls_of
 from patchline.stream.kafka.batches.decompression import missing_package
 
@@ -35,6 +36,8 @@ class CheckReport:
     settings: Settings | None
     problems: list[Problem]
     summary: list[str] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+    """What works, and should perhaps be otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,7 @@ def check_settings(file: Path, *, connect: bool = False) -> CheckReport:
         from patchline.ops.service.reachable import connection_problems
 
         problems += connection_problems(reading.settings, reading)
-    return CheckReport(reading.settings, problems, summary)
+    return CheckReport(reading.settings, problems, summary, list(_plain_token(reading)))
 
 
 def _parts(reading: Reading) -> _Parts:
@@ -217,6 +220,14 @@ def _compression(parts: _Parts, reading: Reading) -> Iterator[Problem]:
         path = ("kafka", "compression")
         expected = f"{package} to be installed, or none or gzip"
         yield Problem(reading.place(path), ".".join(path), f"{compression}, whose library is not installed", expected)
+
+
+def _plain_token(reading: Reading) -> Iterator[Problem]:
+    http = reading.settings.http if reading.settings is not None else None
+    if http is not None and http.token is not None and http.tls_certificate is None and not is_this_machine(http.host):
+        path = ("http", "tls_certificate")
+        found = f"unset, so the token crosses the network to {http.host} in the clear"
+        yield Problem(reading.place(path), ".".join(path), found, "a certificate, or TLS in front of this port")
 
 
 def _nothing_to_do(parts: _Parts, reading: Reading) -> Iterator[Problem]:

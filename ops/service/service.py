@@ -208,6 +208,7 @@ class _State(Observer):
 
     def __init__(self) -> None:
         self._why_not: str | None = "starting"
+        self._storage_away: set[str] = set()
 
     def say(self, why_not: str) -> None:
         self._why_not = why_not
@@ -218,5 +219,10 @@ class _State(Observer):
         elif self._why_not is None:
             self._why_not = "stopping"
 
+    def frame_storage(self, storage: str, up: bool) -> None:
+        (self._storage_away.discard if up else self._storage_away.add)(storage)
+
     def why_not_ready(self) -> str | None:
+        if self._why_not is None and self._storage_away:
+            return f"waiting for the storage of frames at {', '.join(sorted(self._storage_away))}"
         return self._why_not

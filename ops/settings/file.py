@@ -194,5 +194,6 @@ def _found(value: Any, hidden: bool) -> str:
     if hidden:
         return {bool: "a truth value", int: "a number (put it in quotes)"}.get(type(value), "a value that is not shown")
     if isinstance(value, str):
-        return redact_text(repr(value if len(value) <= 80 else value[:77] + "..."))
+        shown = redact_text(value)  # before it is cut: half a login is not known for one
+        return repr(shown if len(shown) <= 80 else shown[:77] + "...")
     return str(value).lower() if isinstance(value, bool) else str(value)

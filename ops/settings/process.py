@@ -84,13 +84,17 @@ class LimitSettings(Section):
     max_frame_bytes: int = Field(default=_LIMITS.max_frame_bytes, ge=1024, le=1024 * MIB)
     """Larger encoded images are not inspected, in bytes."""
     max_referenced_bytes: int = Field(default=_LIMITS.max_referenced_bytes, ge=1024, le=4096 * MIB)
-    """The same for images that come by reference; as many as `decode_threads` are in memory at once."""
+    """The same for images that come by reference; of each of `frame_references`, as many as `decode_threads` are in
+    memory at once."""
     frame_references: list[Annotated[str, AfterValidator(_folder_uri)]] = Field(
         default=[], examples=[["s3://line-3/frames"]]
     )
     """Folders (absolute paths or fsspec URIs) below which frames may lie that come by reference; unset: none may."""
     max_pixels: int = Field(default=_LIMITS.max_pixels, ge=1024, le=1_000_000_000)
     """Images of more pixels (height times width) are not decoded."""
+    decode_s: float = Field(default=_LIMITS.decode_s, ge=0.01, le=600)
+    """Seconds of a processor that decoding any image may take; an image of many pixels may also take as long as some
+    three ordinary ones of its format and size. What outlasts both is not inspected, for the reason `too_slow`."""
     drain_s: float = Field(default=30.0, gt=0, le=3600)
     """Time for all steps of an orderly stop together, in seconds."""
     max_camera_labels: int = Field(default=256, ge=1, le=100_000)

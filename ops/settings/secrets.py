@@ -1,10 +1,8 @@
 """Secrets in settings: a URL type that prints without its credentials, and the parts of a secret to mask."""
 
-from urllib.parse import unquote
-
 from pydantic import SecretStr
 
-from patchline.stream.support.redaction import redact_url
+from patchline.stream.support.redaction import redact_url, secrets_of_url
 
 
 class SecretUrl(SecretStr):
@@ -20,9 +18,4 @@ class SecretUrl(SecretStr):
 def secret_values(url_or_secret: SecretStr) -> list[str]:
     """The parts of a secret that must never be seen: a plain secret itself; of a URL its login and its query."""
     value = url_or_secret.get_secret_value()
-    if not isinstance(url_or_secret, SecretUrl):
-        return [value]
-    login = value.partition("://")[2].rpartition("@")[0]
-    password = login.partition(":")[2]
-    query = value.partition("?")[2]
-    return [part for part in (query, login, password, unquote(password)) if part]
+    return secrets_of_url(value) if isinstance(url_or_secret, SecretUrl) else [value]

@@ -79,6 +79,13 @@ class LogObserver(Observer):
         """See `Observer`."""
         self._seldom("warning", "away, trying again", what, type(error).__name__, error=str(error), attempt=attempt)
 
+    def frame_storage(self, storage: str, up: bool) -> None:
+        """See `Observer`."""
+        if up:
+            self._log.info("storage of frames answers", storage=storage)
+        else:
+            self._log.warning("storage of frames is away: its frames wait", storage=storage)
+
     def evidence(self, recipe: str, outcome: str) -> None:
         """See `Observer`."""
         if outcome != "kept":

@@ -94,6 +94,12 @@ class Metrics(Observer):
         self._retries = Counter(
             "patchline_retries", "Attempts repeated because something was away", ["what"], registry=at
         )
+        self._storage = Gauge(
+            "patchline_frame_storage_up", "1 while storage that frames refer to answers", ["storage"], registry=at
+        )
+        self._held = Gauge(
+            "patchline_partitions_held", "Partitions not read while their frames wait, for storage say", registry=at
+        )
         self._ready = Gauge("patchline_ready", "1 while the worker takes frames", registry=at)
 
     def _define_engine(self) -> None:
@@ -270,6 +276,14 @@ class Metrics(Observer):
     def alarm_store(self, up: bool) -> None:
         """See `Observer`."""
         self._redis.labels("alarms").set(up)
+
+    def frame_storage(self, storage: str, up: bool) -> None:
+        """See `Observer`. The settings name the storage."""
+        self._storage.labels(storage).set(up)
+
+    def lanes_held(self, lanes: int) -> None:
+        """See `Observer`."""
+        self._held.set(lanes)
 
     def evidence(self, recipe: str, outcome: str) -> None:  # noqa: ARG002 - one store for all recipes
         """See `Observer`."""

@@ -4,10 +4,13 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 
 from patchline.engine.errors import ImageError
 from patchline.engine.types import Image
-from patchline.stream.decoding.image_file import read_view
+from patchline.stream.decoding.allowance import ThreadClock
+from patchline.stream.decoding.image_file import UnusualImageError, read_view
+from patchline.stream.decoding.separate_process import SeparateProcess
 from patchline.stream.model.errors import Reason, UnreadableError
 from patchline.stream.model.frame import Frame
 from patchline.stream.model.limits import Limits
@@ -17,10 +20,13 @@ from patchline.stream.model.outcome import Decoded
 class Decoder:
     """Checks, decodes and resizes frames on `limits.decode_threads` threads.
 
+    An image that looks unusual is decoded in a process of its own, and whoever waits for that holds up none of these
+    threads.
+
     Args:
         prepare: `Engine.prepare`; it must be safe to call from several threads.
         recipes: names that exist; a frame of any other recipe is not inspected.
-        limits: bytes, pixels, threads.
+        limits: bytes, pixels, time, threads.
     """
 
     def __init__(self, prepare: Callable[[str, Image], Image], recipes: Collection[str], limits: Limits) -> None:
@@ -28,24 +34,41 @@ class Decoder:
         self._recipes = recipes
         self._limits = limits
         self._threads = ThreadPoolExecutor(limits.decode_threads, thread_name_prefix="decode")
+        self._separate_thread = ThreadPoolExecutor(1, thread_name_prefix="decode-separately")
+        self._separate_process = SeparateProcess(limits.decode_s)
 
-    async def decode(self, frame: Frame, payload: bytes) -> Decoded:
+    async def decode(
+        self, frame: Frame, payload: bytes, waiting: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> Decoded:
         """The frame's image, checked and at its recipe's size.
 
         Args:
             frame: what is known of it.
             payload: the encoded image, wherever it was; empty where the frame has pixels.
+            waiting: entered while an unusual image waits for its turn in the other process, and is decoded there.
 
         Raises:
             UnreadableError: the frame cannot be inspected, for the reason it carries.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self.read, frame, payload)
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._threads, self._hashed, frame, payload, None)
+        except UnusualImageError as unusual:
+            with waiting():
+                return await loop.run_in_executor(self._separate_thread, self._hashed, frame, payload, unusual)
 
     def read(self, frame: Frame, payload: bytes) -> Decoded:
         """The same on the caller's thread."""
         try:
-            self.check(frame)
-            return self._decode(frame, payload)
+            return self._hashed(frame, payload, None)
+        except UnusualImageError as unusual:
+            return self._hashed(frame, payload, unusual)
+
+    def _hashed(self, frame: Frame, payload: bytes, unusual: UnusualImageError | None) -> Decoded:
+        try:
+            if unusual is None:
+                self.check(frame)
+            return self._decode(frame, payload, unusual)
         except UnreadableError as error:
             error.sha256 = hashlib.sha256(payload).hexdigest() if frame.image is None else None
             raise
@@ -64,16 +87,20 @@ class Decoder:
                 Reason.UNKNOWN_RECIPE, f"the frame asks for recipe {frame.recipe!r}, expected one of: {known}"
             )
 
-    def _decode(self, frame: Frame, payload: bytes) -> Decoded:
-        image = frame.image if frame.image is not None else self._read(frame, payload)
+    def _decode(self, frame: Frame, payload: bytes, unusual: UnusualImageError | None) -> Decoded:
+        if unusual is not None:
+            image = self._separate_process.read_view(
+                unusual, max_bytes=self._max_bytes(frame), max_pixels=self._limits.max_pixels
+            )
+        else:
+            image = frame.image if frame.image is not None else self._read(frame, payload)
         try:
             return Decoded(self._prepare(frame.recipe, image), (image.shape[0], image.shape[1]))
         except ImageError as error:
             raise UnreadableError(Reason.UNSUPPORTED_IMAGE, str(error)) from error
 
     def _read(self, frame: Frame, payload: bytes) -> Image:
-        limits = self._limits
-        max_bytes = limits.max_frame_bytes if frame.reference is None else limits.max_referenced_bytes
+        limits, max_bytes = self._limits, self._max_bytes(frame)
         # The hash of an oversized frame is not worth computing; read_image names the size as the reason.
         if payload and frame.content_sha256 is not None and len(payload) <= max_bytes:
             found = hashlib.sha256(payload).hexdigest()
@@ -87,8 +114,14 @@ class Decoder:
             raise UnreadableError(
                 Reason.NOT_AN_IMAGE, f"the content type is {kind!r}, expected image/… or application/octet-stream"
             )
-        return read_view(payload, max_bytes=max_bytes, max_pixels=limits.max_pixels)
+        clock = ThreadClock(limits.decode_s)
+        return read_view(payload, max_bytes=max_bytes, max_pixels=limits.max_pixels, clock=clock, unusual=False)
+
+    def _max_bytes(self, frame: Frame) -> int:
+        return self._limits.max_frame_bytes if frame.reference is None else self._limits.max_referenced_bytes
 
     def close(self) -> None:
         """Let the threads end; what they still decode is thrown away."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._separate_thread.shutdown(wait=False, cancel_futures=True)
+        self._separate_process.close()

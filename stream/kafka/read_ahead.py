@@ -87,6 +87,7 @@ class ReadAheads:
         """The weight of the partition whose turn it is."""
         self._had = 0.0
         """What that partition had when its turn began. All others count as having had it; none is owed more."""
+        self._held: frozenset[TopicPartition] = frozenset()
         self._filled, self._changed = asyncio.Event(), asyncio.Event()
         self._asked = False
         self._fetching: asyncio.Timeout | None = None
@@ -166,13 +167,21 @@ class ReadAheads:
         if self._turn == partition:
             self._turn = None
 
+    def hold(self, partitions: frozenset[TopicPartition]) -> None:
+        """Give no frames of these, and again those of all others."""
+        if partitions != self._held:
+            self._held = partitions
+            self._filled.set()
+            self._changed.set()
+
     def end_turn(self) -> None:
         """End the turn, since the next frame begins a batch."""
         self._turn = None
 
     def pop(self) -> Frame | None:
         """The frame whose turn it is; None where none waits."""
-        frames = self._all[self._turn] if self._turn is not None and self._left_of_turn else None
+        goes_on = self._turn is not None and self._turn not in self._held and self._left_of_turn
+        frames = self._all[self._turn] if self._turn is not None and goes_on else None
         if frames is None or not frames.frames:
             if (turn := self._next()) is None:
                 return None
@@ -182,7 +191,9 @@ class ReadAheads:
         return frames.pop()
 
     def _next(self) -> TopicPartition | None:
-        waiting = [partition for partition, frames in self._all.items() if frames.frames]
+        waiting = [
+            partition for partition, frames in self._all.items() if frames.frames and partition not in self._held
+        ]
         return min(waiting, key=self._has_had, default=None)
 
     def _has_had(self, partition: TopicPartition) -> float:
@@ -198,11 +209,16 @@ class ReadAheads:
 
     def in_turn(self) -> list[TopicPartition]:
         """The partitions in the order in which `pop` would look at them, were there frames of all."""
-        order = sorted(self._all, key=self._has_had)
-        if self._turn is not None and self._left_of_turn:
+        order = sorted((partition for partition in self._all if partition not in self._held), key=self._has_had)
+        if self._turn in order and self._left_of_turn:
             order.remove(self._turn)
             order.insert(0, self._turn)
         return order
+
+    @property
+    def has_next(self) -> bool:
+        """Whether `pop` would give a frame."""
+        return self._next() is not None
 
     @property
     def waiting(self) -> int:

@@ -10,7 +10,7 @@ worker is `partitions.py`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TypeAlias
 
@@ -25,7 +25,7 @@ from patchline.stream.kafka.lag import watch_lag
 from patchline.stream.kafka.offsets import ConsumerOffsets, Offsets
 from patchline.stream.kafka.partitions import MAX_POLL_INTERVAL_S, PartitionOwnership
 from patchline.stream.kafka.read_ahead import ReadAheads
-from patchline.stream.model.frame import Frame, Position
+from patchline.stream.model.frame import Frame, LaneKey, Position
 from patchline.stream.model.limits import Limits
 from patchline.stream.model.observer import Observer
 from patchline.stream.ports import Release
@@ -91,6 +91,10 @@ class KafkaSource:
         """See `ReplayableSource`."""
         self._frames.end_turn()
 
+    def hold(self, lanes: Collection[LaneKey]) -> None:
+        """See `HoldableSource`. What was fetched of a held partition waits in its buffer, and fills it up."""
+        self._frames.hold(frozenset(TopicPartition(topic, partition) for topic, partition in lanes))
+
     async def commit(self, position: Position) -> None:
         """See `ReplayableSource`. A partition that was lost meanwhile is not this worker's to commit."""
         if self._ownership is not None:
@@ -139,7 +143,7 @@ class KafkaSource:
         """The partitions to be read now."""
         if self._config.partition_buffer_frames:
             return [partition for partition, frames in self._frames if not frames.full]
-        return self._frames.in_turn() if self._frames.asked and not self._frames.waiting else []
+        return self._frames.in_turn() if self._frames.asked and not self._frames.has_next else []
 
     async def _fetch(self, ownership: PartitionOwnership, wanted: Sequence[TopicPartition]) -> Fetched:
         """The next records of these partitions; none where none came for a while."""

@@ -46,6 +46,8 @@ class Reason(StrEnum):
     """The image ends before its last pixel."""
     CORRUPT = "corrupt"
     """The decoder refuses the bytes."""
+    TOO_SLOW = "too_slow"
+    """Decoding took more time of a processor than the limits allow."""
     MALFORMED_RECORD = "malformed_record"
     """The CloudEvents headers are missing or wrong."""
     UNDECODABLE_RECORD = "undecodable_record"

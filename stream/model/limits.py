@@ -13,11 +13,15 @@ class Limits:
     max_frame_bytes: int = 32 * MIB
     """A larger encoded frame is not inspected."""
     max_referenced_bytes: int = 256 * MIB
-    """The same for a frame that comes by reference; `decode_threads` of them are in memory at once."""
+    """The same for a frame that comes by reference; of each of `frame_references`, `decode_threads` are in memory at
+    once."""
     frame_references: tuple[str, ...] = ()
     """URIs of folders below which frames may lie that come by reference. None: such frames are not inspected."""
     max_pixels: int = 64_000_000
     """Height times width that is still decoded; read from the image's header, before decoding."""
+    decode_s: float = 0.1
+    """Seconds of a processor that decoding any image may take; beyond it, an image may take as long as some three
+    ordinary ones of its format and as many pixels take here. What outlasts both is not inspected."""
     batch_size: int = 8
     """Frames the engine sees at once."""
     linger_s: float = 0.02
@@ -36,6 +40,7 @@ class Limits:
     def __post_init__(self) -> None:
         sizes = ("max_frame_bytes", "max_referenced_bytes", "max_pixels", "max_in_flight_bytes")
         at_least(self, 1, *sizes, "batch_size", "max_in_flight", "decode_threads")
+        positive(self, "decode_s")
         if self.max_wait_s is not None:
             positive(self, "max_wait_s")
         for prefix in self.frame_references:

@@ -86,6 +86,12 @@ class Observer:
     def retrying(self, what: str, error: BaseException, attempt: int) -> None:
         """Something was away and will be tried again; results wait, nothing is lost."""
 
+    def frame_storage(self, storage: str, up: bool) -> None:
+        """Storage that frames come from by reference, named by its prefix in the settings, answers, or does not."""
+
+    def lanes_held(self, lanes: int) -> None:
+        """So many partitions are not read now: their frames wait for storage, and others go on."""
+
     def evidence(self, recipe: str, outcome: str) -> None:
         """A frame was `kept` in the evidence store, `dropped` because too many wait, or its writing `failed`."""
 

@@ -8,8 +8,8 @@ covers, and can commit both as one.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -51,6 +51,32 @@ class Lane:
         self._entries: deque[LaneEntry] = deque()
         self._taken = 0
         self._moved = asyncio.Event()
+        self._scopes: set[asyncio.Timeout] = set()
+
+    @asynccontextmanager
+    async def while_held(self) -> AsyncIterator[None]:
+        """End what is awaited inside once the lane is abandoned: its frames wait for nothing any more.
+
+        Raises:
+            LaneLostError: it was abandoned.
+        """
+        try:
+            async with asyncio.timeout(None) as scope:
+                self._scopes.add(scope)
+                try:
+                    yield
+                finally:
+                    self._scopes.discard(scope)
+        except TimeoutError:
+            if not self.abandoned:
+                raise
+            raise LaneLostError("the frame's partition was given up") from None
+
+    def abandon(self) -> None:
+        """Let nothing of the lane be awaited any longer, nor flushed."""
+        self.abandoned = True
+        for scope in (*self._scopes, *((self.flush_scope,) if self.flush_scope is not None else ())):
+            scope.reschedule(asyncio.get_running_loop().time())
 
     def arrive(self, position: Position | None) -> LaneEntry:
         """Note a frame as in flight. Call it in the order of the source."""
@@ -195,7 +221,6 @@ class Checkpoint:
         except TimeoutError:
             pass
         for lane in lanes:
-            lane.abandoned = lane.abandoned or not lane.empty.is_set()
-            if lane.abandoned and lane.flush_scope is not None:
-                lane.flush_scope.reschedule(asyncio.get_running_loop().time())
+            if lane.abandoned or not lane.empty.is_set():
+                lane.abandon()
         return [lane.key for lane in lanes if lane.abandoned]

@@ -43,6 +43,16 @@ class Pace:
         self._undecided -= 1
         self._changed.set()
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """A frame that was read waits for something else than the engine."""
+        self._undecided -= 1
+        self._changed.set()
+        try:
+            yield
+        finally:
+            self._undecided += 1
+
     @property
     def begins_batch(self) -> bool:
         """Whether the frame that is read next will be the first of its batch, as far as batches are full."""

@@ -6,8 +6,8 @@ starting, stopping and counting.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from time import monotonic
 
@@ -27,7 +27,16 @@ from patchline.stream.pipeline.gate import Gate
 from patchline.stream.pipeline.in_flight import InFlightBudget
 from patchline.stream.pipeline.isolated_trial import EngineOf, IsolatedTrial
 from patchline.stream.pipeline.pace import Pace
-from patchline.stream.ports import Listener, ReplayableSource, SideTask, Sink, Source, check_sink, check_source
+from patchline.stream.ports import (
+    HoldableSource,
+    Listener,
+    ReplayableSource,
+    SideTask,
+    Sink,
+    Source,
+    check_sink,
+    check_source,
+)
 from patchline.stream.support.deadline import Deadline
 from patchline.stream.support.retry import retry_until_done
 
@@ -92,7 +101,7 @@ class Pipeline:
             lane=lambda item: lane_of(item[0]),
             urgent=lambda item: urgent(item[0].camera),
         )
-        self._budget = InFlightBudget(limits.max_in_flight, limits.max_in_flight_bytes)
+        self._budget = InFlightBudget(limits.max_in_flight, limits.max_in_flight_bytes, self._hold)
         self._pace = Pace(limits.max_wait_s, batch_size=limits.batch_size)
         self._gate = Gate()
         self._checkpoint = Checkpoint(
@@ -224,19 +233,33 @@ class Pipeline:
         if crashes is not None:
             await entry.lane.until_first(entry)
         try:
-            async with self._references.payload_of(frame) as payload:  # storage that is away holds up nobody else
+            waiting = partial(self._waiting, frame)
+            # Storage that is away holds up its lane, for as long as this worker has it.
+            async with entry.lane.while_held(), self._references.payload_of(frame, waiting) as payload:
                 if crashes is not None and crashes >= POISON_CRASHES:
                     return judged(frame, *await self._isolated_trial.judge(frame, payload), recipe)
                 await inside.enter_async_context(self._gate.together() if crashes is None else self._gate.alone())
                 if crashes is not None:
                     await self._note_alone(frame, entry)
                 began = monotonic()
-                decoded = await self._decoder.decode(frame, payload)
+                decoded = await self._decoder.decode(frame, payload, waiting)
             self._observer.stage_seconds("decode", frame.camera, monotonic() - began)
             inspection = await self._batcher.submit((frame, decoded.prepared))
             return judged(frame, decoded, inspection, recipe)
         except UnreadableError as error:
             return not_inspected(frame, error, recipe)
+
+    @contextmanager
+    def _waiting(self, frame: Frame) -> Iterator[None]:
+        """A frame waits for something else than the engine: its lane may not take all room meanwhile."""
+        with self._budget.waiting(frame), self._pace.aside():
+            yield
+
+    def _hold(self, lanes: frozenset[LaneKey]) -> None:
+        for source in self._sources:
+            if isinstance(source, HoldableSource):
+                source.hold(lanes)
+        self._observer.lanes_held(len(lanes))
 
     async def _note_alone(self, frame: Frame, entry: LaneEntry) -> None:
         position, owner = frame.position, self._owners.get(entry.lane.key)

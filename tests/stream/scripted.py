@@ -100,6 +100,8 @@ class Recorder(Observer):
         self.owned: list[tuple[int, ...]] = []
         self.connections: list[tuple[str, bool]] = []
         self.crashes: dict[tuple[str, int], int] = {}
+        self.storage_up: dict[str, bool] = {}
+        self.held: list[int] = []
 
     def ready(self, ready: bool) -> None:
         self.ready_states.append(ready)
@@ -149,6 +151,12 @@ class Recorder(Observer):
 
     def alarm_store(self, up: bool) -> None:
         self.redis_up = up
+
+    def frame_storage(self, storage: str, up: bool) -> None:
+        self.storage_up[storage] = up
+
+    def lanes_held(self, lanes: int) -> None:
+        self.held.append(lanes)
 
     def retrying(self, what: str, error: BaseException, attempt: int) -> None:
         self.retries.append((what, str(error)))

@@ -41,6 +41,7 @@ LIMITS = {
     "max_referenced_bytes": 4096,
     "frame_references": ["/srv/frames"],
     "max_pixels": 5000,
+    "decode_s": 0.7,
     "batch_size": 3,
     "linger_s": 0.5,
     "max_in_flight": 7,

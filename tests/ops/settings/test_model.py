@@ -209,6 +209,25 @@ def test_secrets_are_never_shown(tmp_path: Path) -> None:
     assert SECRET not in done.stdout + done.stderr
 
 
+def test_a_value_that_is_cut_in_a_problem_shows_no_half_of_a_login(tmp_path: Path) -> None:
+    """It is masked before it is cut."""
+    url = f"http://admin:{SECRET}{'x' * 100}@cam/1"
+    report = check_settings(write(tmp_path, LEAST + f"kafka: {{bootstrap: b:1, delivery: '{url}'}}\n"))
+    (problem,) = [problem for problem in report.problems if problem.key == "kafka.delivery"]
+    assert SECRET not in str(problem)
+    assert "http://***@cam/1" in str(problem)
+
+
+def test_a_token_that_crosses_the_network_in_the_clear_is_warned_of(tmp_path: Path) -> None:
+    """The file is good, and `check` says so behind the warning; on this machine, or with TLS, there is none."""
+    token = "a-long-random-text"  # noqa: S105 - made up
+    report = check_settings(write(tmp_path, LEAST + f"http: {{host: 0.0.0.0, token: {token}}}\n"))
+    (warning,) = report.warnings
+    assert (warning.key, token in str(warning)) == ("http.tls_certificate", False)
+    assert check_settings(write(tmp_path, LEAST + f"http: {{host: '::1', token: {token}}}\n")).warnings == []
+    assert check_settings(write(tmp_path, LEAST + "http: {host: 0.0.0.0}\n")).warnings == []
+
+
 def test_secrets_come_from_files(tmp_path: Path) -> None:
     """`x_file` gives x without the newline at its end; both, or a file that is not there, is a problem."""
     (tmp_path / "pw").write_text(SECRET + "\n")

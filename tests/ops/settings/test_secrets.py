@@ -17,4 +17,5 @@ def test_the_parts_of_a_secret_that_are_masked_by_value() -> None:
     url = SecretUrl("rtsp://admin:p%40ss@cam/1?key=x")
     assert secret_values(url) == ["key=x", "admin:p%40ss", "p%40ss", "p@ss"]
     assert secret_values(SecretUrl("rtsp://cam/1")) == []
-    assert secret_values(SecretUrl("rtsp://a:b@c@cam/1")) == ["a:b@c", "b@c", "b@c"]
+    assert secret_values(SecretUrl("rtsp://a:b@c@cam/1")) == ["a:b@c", "b@c"]
+    assert secret_values(SecretUrl("rtsp://cam/user=admin&password=1234%20&channel=1")) == ["1234%20", "1234 "]

@@ -37,6 +37,18 @@ def event(change: AlarmChange, operator: str | None = None) -> AlarmEvent:
     )
 
 
+def test_storage_of_frames_that_goes_away_and_comes_back_is_logged() -> None:
+    """Once each."""
+    with capture_logs() as lines:
+        log = LogObserver(clock=Clock())
+        log.frame_storage("s3://line-3", False)
+        log.frame_storage("s3://line-3", True)
+    assert [(line["log_level"], line["storage"]) for line in lines] == [
+        ("warning", "s3://line-3"),
+        ("info", "s3://line-3"),
+    ]
+
+
 def test_what_an_operator_should_know_is_logged() -> None:
     """One line for each: its level says whether something is wrong, its fields what it is about."""
     with capture_logs() as lines:

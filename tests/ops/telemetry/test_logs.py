@@ -1,6 +1,7 @@
 import io
 import json
 import logging
+import time
 
 import structlog
 from pydantic import SecretStr
@@ -34,3 +35,18 @@ def test_logs_show_no_secret() -> None:
             assert hidden not in text, (style, hidden, text)
         if style == "json":
             assert all(json.loads(line)["level"] for line in text.splitlines())
+
+
+def test_a_line_is_short_and_written_at_once_however_long_what_it_says() -> None:
+    """Megabytes from outside are a few thousand characters in the log, in thousandths of a second."""
+    redactor = Redactor()
+    redactor.know(["hunter2-hunter2"])
+    for style in STYLES:
+        out = io.StringIO()
+        configure(style=style, redactor=redactor, stream=out)
+        began_s = time.thread_time()
+        for text in ("x" * 10**6, "http://" * 10**5, "hunter2-hunter2" * 10**5, "password=" * 10**5):
+            structlog.get_logger("test").warning("alarm acknowledged", operator=text, more=[text] * 3)
+        assert time.thread_time() - began_s < 2
+        assert max(map(len, out.getvalue().splitlines())) < 40_000
+        assert "hunter2" not in out.getvalue()

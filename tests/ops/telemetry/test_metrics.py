@@ -150,6 +150,18 @@ async def test_whether_alarms_reach_redis_shows(worker: Worker) -> None:
     assert ("patchline_alarms", "a") not in found
 
 
+async def test_storage_that_is_away_and_what_it_holds_up_show(worker: Worker) -> None:
+    """By the prefix of the settings, and in how many partitions wait."""
+    assert (await worker.scrape())["patchline_partitions_held",] == 0
+    worker.metrics.frame_storage("s3://line-3", False)
+    worker.metrics.lanes_held(2)
+    found = await worker.scrape()
+    assert found["patchline_frame_storage_up", "s3://line-3"] == 0
+    assert found["patchline_partitions_held",] == 2
+    worker.metrics.frame_storage("s3://line-3", True)
+    assert (await worker.scrape())["patchline_frame_storage_up", "s3://line-3"] == 1
+
+
 async def test_an_alarm_shows_until_it_is_cleared(worker: Worker) -> None:
     """The gauge is 1 from raised to cleared, whoever has acknowledged."""
     for change, state, shown in (

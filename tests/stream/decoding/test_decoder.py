@@ -1,7 +1,10 @@
+import asyncio
 import hashlib
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +14,9 @@ from patchline.engine.types import Image
 from patchline.stream.decoding.decoder import Decoder
 from patchline.stream.model.errors import Reason, UnreadableError
 from patchline.stream.model.limits import Limits
+from tests.stream.decoding.bombs import empty_scan, honest, scans_added
 from tests.stream.scripted import frame, jpeg, picture
+from tests.stream.waiting import until
 
 LIMITS = Limits(max_frame_bytes=20_000, max_referenced_bytes=40_000, max_pixels=10_000)
 
@@ -132,3 +137,45 @@ def test_colours_stay_in_their_order(decoder: Decoder) -> None:
     image = np.zeros((64, 96, 3), np.uint8)
     image[..., 0] = 200
     assert decoder.read(frame("f", image=image), b"").prepared[0, 0].tolist() == [200, 0, 0]
+
+
+async def test_an_unusual_image_holds_up_no_ordinary_one() -> None:
+    """It waits for its turn in the other process, which is told, while the threads decode what came later."""
+    decoder = Decoder(Prepare(), ["plate"], Limits(decode_threads=1))
+    unusual = scans_added(honest("JPEG", (61, 83), progressive=True), empty_scan() * 30)
+    endless = scans_added(honest("JPEG", (1000, 1000), progressive=True), empty_scan() * 10**6)
+    waiting: list[str] = []
+
+    @contextmanager
+    def told(name: str) -> Iterator[None]:
+        waiting.append(name)
+        try:
+            yield
+        finally:
+            waiting.remove(name)
+
+    slow = [
+        asyncio.create_task(decoder.decode(frame(name, payload), payload, partial(told, name)))
+        for name, payload in (("endless", endless), ("unusual", unusual))
+    ]
+    await until(lambda: waiting == ["endless", "unusual"])
+    assert (await decoder.decode(frame("f"), jpeg(50), partial(told, "usual"))).size_px == (64, 96)
+    assert waiting == ["endless", "unusual"]
+    with pytest.raises(UnreadableError) as found:
+        await slow[0]
+    assert found.value.reason is Reason.TOO_SLOW
+    assert found.value.sha256 == hashlib.sha256(endless).hexdigest()
+    assert (await slow[1]).size_px == (61, 83)
+    assert waiting == []
+    assert decoder.read(frame("f"), unusual).size_px == (61, 83)
+    decoder.close()
+
+
+def test_an_image_has_the_time_that_the_limits_say() -> None:
+    """A header without end is refused for the time that it takes, with the hash of its bytes."""
+    decoder = Decoder(Prepare(), ["plate"], Limits(decode_s=0.02))
+    payload = b"P6 #" + b"x" * 2**22 + b"\n8 8 255\n" + bytes(192)
+    error = refused(decoder, frame("f", payload), payload)
+    assert (error.reason, "limits.decode_s" in error.detail) == (Reason.TOO_SLOW, True)
+    assert error.sha256 == hashlib.sha256(payload).hexdigest()
+    decoder.close()

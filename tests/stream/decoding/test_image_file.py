@@ -181,3 +181,22 @@ def test_damaged_bytes_give_pixels_or_a_reason(name: str, data: st.DataObject) -
         assert image.dtype == np.uint8
         assert image.ndim == 3
         assert bits_of(bytes(damaged)) in (8, 16)
+
+
+@pytest.mark.parametrize("largest", [1, 100, 255, 256, 4095, 65535])
+def test_the_largest_value_of_a_pgm_or_ppm_becomes_255(largest: int) -> None:
+    """Whatever it is; a colour that is larger is taken for it. What Pillow can read has Pillow's pixels."""
+    values = RNG.integers(0, largest + 1, (61, 83, 3))
+    values[0, 0] = largest
+    dtype = np.uint8 if largest < 256 else ">u2"
+    for magic, raw in (("P5", values[:, :, 0]), ("P6", values)):
+        payload = f"{magic} 83 61\n{largest}\n".encode() + raw.astype(dtype).tobytes()
+        image = read_image(payload, **LIMITS)
+        expected = raw >> 8 if (magic, largest) == ("P5", 65535) else np.rint(raw / largest * 255)
+        assert np.array_equal(image, np.broadcast_to(expected.reshape(61, 83, -1), (61, 83, 3)))
+        if magic == "P6":
+            assert np.array_equal(image, np.asarray(Pillow.open(io.BytesIO(payload)).convert("RGB")))
+        assert bits_of(payload) == (16 if (magic, largest) == ("P5", 65535) else 8)
+        assert reason_of(payload[:-1]) is Reason.TRUNCATED
+        beyond = payload[:-1] + b"\xff"
+        assert read_image(beyond, **LIMITS).shape == (61, 83, 3)

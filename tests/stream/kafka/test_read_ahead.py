@@ -265,3 +265,22 @@ def test_partitions_are_asked_in_the_order_of_their_turns() -> None:
     assert [partition.partition for partition in topic.all.in_turn()] == [1, 2, 0]
     assert topic.next() == 1
     assert topic.all.in_turn()[0].partition == 1
+
+
+async def test_a_partition_that_is_held_is_passed_over_even_amid_its_turn() -> None:
+    """The others go on; it comes back with its next frame, and whoever waits for one is woken."""
+    topic = Topic(2)
+    topic.fill(0, 3)
+    topic.fill(1, 1)
+    assert topic.next() == 0
+    topic.all.hold(frozenset({TopicPartition("frames", 0)}))
+    assert topic.all.has_next
+    assert topic.next() == 1
+    assert topic.next() is None
+    assert (topic.all.has_next, topic.all.waiting) == (False, 2)
+    assert topic.all.in_turn() == [TopicPartition("frames", 1)]
+    taking = asyncio.create_task(topic.all.take())
+    await asyncio.sleep(0)
+    topic.all.hold(frozenset())
+    assert (await asyncio.wait_for(taking, 10)).position == Position("frames", 0, 1)
+    assert topic.all.in_turn() == [TopicPartition("frames", 0), TopicPartition("frames", 1)]

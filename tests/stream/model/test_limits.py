@@ -12,6 +12,7 @@ def test_what_the_stream_holds_unless_told() -> None:
     assert (limits.batch_size, limits.linger_s, limits.commit_interval_s) == (8, 0.02, 0.1)
     assert (limits.max_pixels, limits.decode_threads, limits.max_wait_s) == (64_000_000, 2, None)
     assert limits.frame_references == ()
+    assert limits.decode_s == 0.1
 
 
 @pytest.mark.parametrize(
@@ -41,6 +42,12 @@ def test_a_frame_waits_for_some_time_or_is_read_at_once() -> None:
     assert Limits(max_wait_s=0.1).max_wait_s == 0.1
     with pytest.raises(ConfigError, match=r"^Limits\.max_wait_s is 0, expected more than 0$"):
         Limits(max_wait_s=0)
+
+
+def test_decoding_takes_some_time() -> None:
+    """More than none."""
+    with pytest.raises(ConfigError, match=r"^Limits\.decode_s is 0, expected more than 0$"):
+        Limits(decode_s=0)
 
 
 def test_a_batch_fits_into_what_may_be_in_flight() -> None:

@@ -1,7 +1,9 @@
 import asyncio
+from contextlib import ExitStack
 
 import numpy as np
 
+from patchline.stream.model.frame import Frame, LaneKey, Position
 from patchline.stream.pipeline.in_flight import InFlightBudget
 from tests.stream.scripted import frame
 
@@ -57,3 +59,58 @@ async def test_one_frame_may_be_larger_than_the_bound() -> None:
     budget.give(large)
     await asyncio.wait_for(waiting, 10)
     assert budget.frames == 0
+
+
+def of_lane(number: int, offset: int, payload: bytes = b"") -> Frame:
+    return frame(f"{number}/{offset}", payload, position=Position("frames", number, offset))
+
+
+def test_lanes_that_wait_never_take_the_last_room() -> None:
+    """However many they are, and one after another: each is held once it has as much as is left; the others go on."""
+    told: list[frozenset[LaneKey]] = []
+    budget = InFlightBudget(64, 10**6, told.append)
+    taken = []
+    with ExitStack() as waiting:
+        for number in range(6):
+            lane = ("frames", number)
+            offset = 0
+            while lane not in budget.held and offset < 100:
+                one = of_lane(number, offset)
+                budget.take(one)
+                waiting.enter_context(budget.waiting(one))
+                offset += 1
+            taken.append(offset)
+        assert taken == [32, 16, 8, 4, 2, 1]
+        assert budget.frames == 63
+        assert told[-1] == budget.held == {("frames", number) for number in range(6)}
+        other = of_lane(9, 0)
+        budget.take(other)
+        assert ("frames", 9) not in budget.held
+        budget.give(other)
+    assert told[-1] == budget.held == frozenset()
+
+
+def test_a_lane_is_held_for_its_bytes_too_and_for_what_is_behind_the_one_that_waits() -> None:
+    """Frames behind one that waits cannot leave before it; once there is room again the lane is read again."""
+    budget = InFlightBudget(64, 1000)
+    waits, behind = of_lane(0, 0), of_lane(0, 1, bytes(600))
+    budget.take(waits)
+    with budget.waiting(waits):
+        assert budget.held == frozenset()
+        budget.take(behind)
+        assert budget.held == {("frames", 0)}
+    assert budget.held == frozenset()
+    with budget.waiting(waits):
+        assert budget.held == {("frames", 0)}
+        budget.give(behind)
+        assert budget.held == frozenset()
+    budget.give(waits)
+    assert budget._shares == budget._waiting == {}
+
+
+def test_a_lane_of_which_no_frame_waits_takes_all_room() -> None:
+    """As ever."""
+    budget = InFlightBudget(8, 1000)
+    for offset in range(8):
+        budget.take(of_lane(0, offset))
+    assert (budget.frames, budget.held) == (8, frozenset())

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from contextlib import ExitStack
 
 import pytest
 
@@ -162,3 +163,21 @@ async def test_an_answer_wakes_whoever_waits_to_read(clock: Clock) -> None:
         clock.now_s += 0.5
     pace.read()
     await asyncio.wait_for(pace.wait(), 0.1)
+
+
+async def test_a_frame_that_waits_for_something_else_is_not_waited_for() -> None:
+    """Frames that wait for storage are no reason to read others later."""
+    pace = Pace(0.01, batch_size=1)
+    pace.read()
+    with pace.inspecting(1):
+        await asyncio.sleep(0.02)
+    pace.judged()
+    for _ in range(50):
+        pace.read()
+    with ExitStack() as aside:
+        for _ in range(50):
+            aside.enter_context(pace.aside())
+        assert pace.begins_batch
+        async with asyncio.timeout(5):
+            await pace.wait()
+    assert pace._undecided == 50

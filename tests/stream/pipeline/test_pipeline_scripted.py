@@ -130,6 +130,7 @@ async def test_the_path_is_opened_from_its_end_and_closed_from_its_start() -> No
         sinks=[Logged("sink", log)],
         ledger=Logged("ledger", log),
         observer=Ready(log),
+        limits=Limits(frame_references=("memory://a", "memory://b")),
     )
     await pipeline.run()
     opened = ["open ledger", "open sink", "open source", "open plain", "ready True"]
@@ -139,7 +140,7 @@ async def test_the_path_is_opened_from_its_end_and_closed_from_its_start() -> No
     assert engine.warm
     assert pipeline._engine._scheduler._closed
     assert pipeline._decoder._threads._shutdown
-    assert pipeline._references._threads._shutdown
+    assert all(storage.threads._shutdown for storage in pipeline._references._storages)
     log.clear()
     await pipeline.drain(Deadline(5))
     pipeline.abort()
