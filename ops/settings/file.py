@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource
 from pydantic_settings import SettingsError as EnvironmentParseError
 
+from patchline.engine.json_text import decode_json
 from patchline.ops.errors import Problem, SettingsError
 from patchline.ops.settings.keys import all_keys, either, find_keys, siblings
 from patchline.ops.settings.locations import is_url
@@ -111,7 +112,7 @@ def _not_json() -> list[Problem]:
         section = not keys and any(key.path[: len(path)] == path for key in all_keys())
         if section or any(key.kind.startswith("list") for key in keys):
             try:
-                msgspec.json.decode(os.environ[name])
+                decode_json(os.environ[name], object)
             except msgspec.DecodeError:
                 expected = "JSON, or one variable a key" if section else 'a JSON list such as ["a", "b"]'
                 problems.append(Problem(f"environment {name}", ".".join(path), "not JSON", expected))

@@ -8,6 +8,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from patchline.engine.json_text import decode_json
 from patchline.stream.model.errors import RecordError
 from patchline.stream.model.feedback import Feedback, FeedbackReply, GenerationAnnounced
 from patchline.stream.wire.cloudevents import Headers, Record, attributes_of, encode_attributes, rfc3339
@@ -78,6 +79,6 @@ def _read_event(kind: str, struct: type[Message], headers: Headers, value: bytes
 
 def _decode(struct: type[Message], value: bytes) -> Message:
     try:
-        return msgspec.json.decode(value, type=struct)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return decode_json(value, struct)
+    except msgspec.DecodeError as error:
         raise RecordError(f"the value is no {struct.__name__}: {error}") from error
