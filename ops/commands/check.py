@@ -19,10 +19,14 @@ def check(
     """Check a settings file, and what it names: banks, recipes, folders.
 
     Prints every problem with its place, what was found and what was expected; exits with 2 where there is one.
+    Warnings name what has no effect, or not the one that it seems to have.
     """
     from patchline.ops.service.preflight import check_settings
 
     report = check_settings(file, connect=connect)
+    for warning in report.warnings:
+        typer.secho("warning: ", fg="yellow", bold=True, nl=False, err=True)
+        typer.echo(str(warning), err=True)
     for problem in report.problems:
         typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
         typer.echo(str(problem), err=True)
