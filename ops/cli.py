@@ -130,16 +130,22 @@ def _code_of(end: SystemExit) -> int:
 
 def _leave(code: int) -> NoReturn:
     """End the process: first whatever registered itself for its end, then what is not yet written."""
+    code = _flushed(code)
     end_within(CLOSING_S, code)
     with suppress(BaseException):  # each prints what went wrong; nothing keeps a process from ending
         atexit._run_exitfuncs()
+    os._exit(_flushed(code))
+
+
+def _flushed(code: int) -> int:
+    """The exit status once standard output and error are written: a failure where they cannot be."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:
                 stream.flush()
         except (OSError, ValueError):
             code = code or OpsError.exit_code
-    os._exit(code)
+    return code
 
 
 def run_command() -> None:
