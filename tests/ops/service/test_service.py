@@ -161,12 +161,12 @@ def test_a_rotation_of_logs_is_followed_on_sighup(bank: Path, tmp_path: Path) ->
     """The files are made anew at once, and the service goes on; nothing else comes of the signal."""
     camera = {"source": "rtsp", "recipe": "tile", "url": SILENT_CAMERA}
     log_file = tmp_path / "log"
-    file, results, port = write_settings(
-        tmp_path, bank, {"gate": camera}, log={"format": "json", "file": str(log_file)}
-    )
-    process = subprocess.Popen([PATCHLINE, "run", str(file)], stderr=subprocess.PIPE, text=True)
+    log_file.touch()
+    settings = {"format": "json", "file": str(log_file)}
+    file, results, _ = write_settings(tmp_path, bank, {"gate": camera}, log=settings)
+    process = subprocess.Popen([PATCHLINE, "run", str(file)], stderr=subprocess.PIPE)
     try:
-        wait_for(process, port)
+        wait_until(process, log_file, lambda: "taking frames" in log_file.read_text())
         for written in (log_file, results):
             written.rename(written.with_suffix(".1"))
         process.send_signal(signal.SIGHUP)
