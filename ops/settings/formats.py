@@ -84,6 +84,15 @@ def check_redis_url(url: SecretUrl) -> SecretUrl:
     return url
 
 
+def check_place(place: str) -> str:
+    """A folder, or a URL of storage: where that has a port, it can be one."""
+    server = re.split("[/?#]", place.rpartition("://")[2], maxsplit=1)[0].rpartition("@")[2] if "://" in place else ""
+    port = server.rpartition(":")[2] if ":" in server else ""
+    if port.isdigit() and not 0 < int(port[:6]) <= MAX_PORT:
+        raise ValueError(f"a folder or a URL, with a port from 1 to {MAX_PORT:,}")
+    return place
+
+
 def check_token(token: SecretStr) -> SecretStr:
     """A text that the header `Authorization: Bearer TOKEN` can carry as it is."""
     text = token.get_secret_value()

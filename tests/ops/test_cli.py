@@ -241,12 +241,12 @@ def command() -> None:
     print("done")
     {ends}
 cli.run_command = command
-threading.Thread(target=time.sleep, args=(600,), daemon={daemon}).start()
+for daemon in (False, True):
+    threading.Thread(target=time.sleep, args=(600,), daemon=daemon).start()
 cli.main()
 """
 
 
-@pytest.mark.parametrize("daemon", [False, True])
 @pytest.mark.parametrize(
     ("ends", "code", "said"),
     [
@@ -258,9 +258,9 @@ cli.main()
         ("atexit.register(sys.exit, 7)", 0, ""),
     ],
 )
-def test_the_process_leaves_with_its_code_once_all_is_written(ends: str, code: int, said: str, daemon: bool) -> None:
+def test_the_process_leaves_with_its_code_once_all_is_written(ends: str, code: int, said: str) -> None:
     """Whatever threads still do, and what hangs at the end: what registered itself is called, output is flushed."""
-    script = ENDS.format(ends=ends, daemon=daemon)
+    script = ENDS.format(ends=ends)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == code, done.stderr
     assert said in done.stderr

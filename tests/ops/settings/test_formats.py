@@ -136,6 +136,18 @@ def test_a_database_of_redis_is_a_number(url: str, good: bool) -> None:
 
 
 @pytest.mark.parametrize(
+    ("place", "good"),
+    [
+        *((place, True) for place in ("banks/tile", "/b:99999", "s3://b/1:99999", "http://h:80/b", "memory://")),
+        *((place, False) for place in ("http://h:65536/b", "filecache::http://u:1@h:0")),
+    ],
+)
+def test_storage_has_ports_as_others_have(place: str, good: bool) -> None:
+    """Folders have none, whatever their names."""
+    assert (refusal(formats.check_place, place) is None) is good
+
+
+@pytest.mark.parametrize(
     ("token", "good"),
     [
         ("a-token/of+16~letters=", True),
@@ -161,6 +173,7 @@ def test_a_token_is_what_a_header_carries(token: str, good: bool) -> None:
         ("http: {token: 'blanks in it, you see'}", "http.token", "a value that is not shown"),
         ("redis: {url: 'redis://h/word'}", "redis.url", "a value that is not shown"),
         ("cameras: {a: {source: rtsp, recipe: tile, url: 'rtsp://c:99999/'}}", "cameras.a.url", "not shown"),
+        ("evidence: {url: 's3://bucket.example:70000/e'}", "evidence.url", "'s3://bucket.example:70000/e'"),
         ("alarms: {rebuild_s: .inf}", "alarms.rebuild_s", "inf"),
     ],
 )

@@ -1,5 +1,6 @@
 """However many names others think up, series, lines and what is remembered of them stay bounded."""
 
+import msgspec
 import pytest
 from structlog.testing import capture_logs
 
@@ -18,12 +19,12 @@ def test_names_cost_no_more_than_their_bounds() -> None:
     """Cameras, frames, recipes and things away, each under a name of its own."""
     metrics, clock = Metrics(max_cameras=MAX_CAMERAS, process=False), Clock()
     log = LogObserver(clock=clock)
-    seen = Fan(metrics, log)
+    seen, broken = Fan(metrics, log), result(reason=Reason.CORRUPT.value, detail="it is broken")
     with capture_logs() as lines:
         for number in range(NAMES):
             name = f"{number}-" + "n" * 500
             seen.frame_received(name)
-            seen.result(result(camera=name, reason=Reason.CORRUPT.value, detail="it is broken"))
+            seen.result(msgspec.structs.replace(broken, camera=name))
             seen.frame_dropped(name, DropCause.SUPERSEDED)
             seen.retrying(f"storage of {name}", SourceUnavailableError("away"), 1)
             seen.alarm_gap(AlarmGap.EXPIRED, 1)
