@@ -14,7 +14,6 @@ from patchline.engine.bank.events import Event, Fitted, StoredFrame
 from patchline.engine.bank.memory_bank import FrameOrigin, SetAside
 from patchline.engine.coreset.online_state import OnlineCoreset
 from patchline.engine.errors import BankFileError
-from patchline.engine.json_text import decode_json
 from patchline.engine.recipe import Recipe, stated
 
 FORMAT: Literal["patchline memory bank"] = "patchline memory bank"
@@ -127,16 +126,16 @@ def decode_manifest(content: bytes, path: str, number: int) -> Manifest:
         BankFileError: it is truncated, altered, foreign, or of another generation.
     """
     try:
-        head: Any = decode_json(content, object)
-    except msgspec.DecodeError as error:
+        head: Any = msgspec.json.decode(content)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BankFileError(f"{path}: truncated or not JSON: {error}") from error
     if not isinstance(head, dict) or head.get("format") != FORMAT:
         raise BankFileError(f"{path}: foreign: its format is not {FORMAT!r}")
     if head.get("version") not in READS:
         raise BankFileError(f"{path}: version {head.get('version')!r}, this release reads {READS[0]} to {READS[-1]}")
     try:
-        manifest = decode_json(content, Manifest)
-    except msgspec.DecodeError as error:
+        manifest = msgspec.json.decode(content, type=Manifest)
+    except (msgspec.ValidationError, UnicodeDecodeError) as error:
         raise BankFileError(f"{path}: altered or foreign: {error}") from error
     if manifest.generation != number:
         raise BankFileError(f"{path}: describes generation {manifest.generation}, its name says {number}")

@@ -16,7 +16,6 @@ from patchline.engine.bank.events import Event, StoredFrame
 from patchline.engine.bank.manifest import MANIFEST_NAME, Manifest, decode_manifest, manifest_name
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.errors import BankFileError, EngineError
-from patchline.engine.json_text import decode_json
 from patchline.engine.types import Rows
 
 FRAMES, REJECTS = "frames", "rejects"
@@ -114,10 +113,7 @@ class GenerationReader:
         if manifest.log is None:
             return (manifest.event, *reversed(later))
         content = self._checked(manifest.log.name, manifest.log)
-        try:
-            return (*decode_json(content, tuple[Event, ...]), *reversed(later))
-        except msgspec.DecodeError as error:
-            raise BankFileError(f"{self._path(manifest.log.name)}: no list of events: {error}") from error
+        return (*msgspec.json.decode(content, type=tuple[Event, ...]), *reversed(later))
 
     def patches(self, frame: StoredFrame, folder: str = FRAMES) -> Rows:
         """The patch embeddings of a stored frame, int16 (P, D).

@@ -15,7 +15,6 @@ from typing import TypeVar
 
 import msgspec
 
-from patchline.engine.json_text import decode_json
 from patchline.engine.types import Verdict
 from patchline.stream.alarms.config import JournalConfig
 from patchline.stream.alarms.logs import Follower, Run
@@ -103,7 +102,7 @@ class AlarmJournal:
                 pass
             return [], None
         self._next = rows[-1][0] + 1
-        return [decode_json(row, Observation) for _, row in rows], self._next
+        return [msgspec.json.decode(row, type=Observation) for _, row in rows], self._next
 
     async def applied(self, position: int) -> None:
         """See `ResultLog`: the frames before it leave the file."""

@@ -25,8 +25,6 @@ from patchline.stream.ports import Listener
 from patchline.stream.support.retry import retry_until_done
 
 NOTE_REJECTS_EVERY_S = 10.0
-MAX_DETAIL = 4096
-"""How many characters of an error an answer repeats."""
 LOOK_EVERY_S = 2.0
 """How often the stores are asked for generations that nobody announced: `patchline bank` makes such."""
 
@@ -199,13 +197,11 @@ class LearningLoop(Listener):
             except BankFileError as error:
                 raise _away(error) from error
 
-        name = f"generations of {recipe}"  # not by its number: others announce any
+        name = f"generation {number} of {recipe}"
         try:
             bank = await retry_until_done(name, load, self._observer)
             if sha256 is not None and bank.sha256 != sha256:
-                raise EngineError(
-                    f"generation {number} of {recipe} has SHA-256 {bank.sha256}, {sha256[:64]} was announced"
-                )
+                raise EngineError(f"{name} has SHA-256 {bank.sha256}, {sha256} was announced")
             await self._swap(recipe, bank, thread)
         except EngineError as error:
             self._observer.retrying(name, error, 1)
@@ -289,7 +285,7 @@ def _reply(
         frame_id=feedback.frame_id,
         verdict=feedback.verdict,
         operator=feedback.operator,
-        detail=detail[:MAX_DETAIL],
+        detail=detail,
         generation=_ref(bank) if bank is not None else None,
         preview=preview,
     )
