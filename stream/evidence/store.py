@@ -18,7 +18,6 @@ import fsspec
 import msgspec
 import numpy as np
 
-from patchline.engine.json_text import decode_json
 from patchline.engine.types import AnomalyMap, Image
 from patchline.stream.model.errors import EvidenceError
 from patchline.stream.model.result import Result
@@ -129,8 +128,8 @@ class EvidenceStore:
         found = self._read(path)
         if found is None:
             return None
-        with suppress(msgspec.DecodeError):  # not written to its end: not there
-            return decode_json(found, Evidence)
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):  # not written to its end: not there
+            return msgspec.json.decode(found, type=Evidence)
         return None
 
     def _read(self, path: str) -> bytes | None:

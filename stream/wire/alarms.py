@@ -8,7 +8,6 @@ from datetime import datetime
 
 import msgspec
 
-from patchline.engine.json_text import decode_json
 from patchline.stream.model.alarm import Alarm, AlarmEvent, AlarmState
 from patchline.stream.model.errors import RecordError, SinkError
 
@@ -34,8 +33,8 @@ def decode_event(text: str | bytes) -> AlarmEvent:
         RecordError: the message is no event.
     """
     try:
-        return decode_json(text, AlarmEvent)
-    except msgspec.DecodeError as error:
+        return msgspec.json.decode(text, type=AlarmEvent)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise RecordError(f"the message is no alarm event: {error}") from error
 
 
