@@ -29,7 +29,6 @@ downwards only:
 `search`, `features`                      nearest rows; from pixels to patch embeddings
 `numerics`                                devices, cores, matrix products, exact integer distances
 `types`, `recipe`, `errors`               what all of them speak of
-`json_text`                               JSON of others, read within bounds
 ========================================  ==========================================================================
 
 Names are imported when they are first asked for, so that `import patchline.engine` costs nothing. The engine knows

@@ -14,7 +14,6 @@ import msgspec
 
 from patchline.engine.bank.blobs import open_blobs
 from patchline.engine.errors import BankFileError
-from patchline.engine.json_text import decode_json
 
 UsedRows: TypeAlias = Mapping[str, AbstractSet[int]]
 """Rows, as the patches of each frame."""
@@ -54,7 +53,7 @@ class UsageLog:
         days: dict[str, dict[str, set[int]]] = {}
         for day, name in self._files():
             try:
-                used = decode_json(self._blobs.read(name), dict[str, set[int]])
+                used = msgspec.json.decode(self._blobs.read(name), type=dict[str, set[int]])
             except FileNotFoundError:
                 continue  # another worker has forgotten it meanwhile
             except (OSError, msgspec.DecodeError) as error:

@@ -9,7 +9,6 @@ import numpy as np
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.bank.reader import GenerationReader
 from patchline.engine.errors import BankFileError
-from patchline.engine.json_text import decode_json
 from patchline.ops.errors import InputError
 
 
@@ -41,8 +40,8 @@ def read_best_f1(file: Path) -> tuple[BestF1, str]:
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error.strerror}; expected an evaluation.json") from error
     try:
-        found = decode_json(content, BestF1)
-    except msgspec.DecodeError as error:
+        found = msgspec.json.decode(content, type=BestF1)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: {error}; expected the evaluation.json that `patchline evaluate` writes") from error
     if found.f1_max_threshold is None or found.f1_max is None:
         why = found.undefined.get("f1_max", "none is stated")

@@ -13,12 +13,12 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import EnvSettingsSource
 from pydantic_settings import SettingsError as EnvironmentParseError
 
-from patchline.engine.json_text import decode_json
 from patchline.ops.errors import Problem, SettingsError
 from patchline.ops.settings.keys import all_keys, either, find_keys, siblings
 from patchline.ops.settings.locations import is_url
 from patchline.ops.settings.model import ENV_DELIMITER, ENV_PREFIX, Settings
 from patchline.ops.settings.yaml_lines import MAX_PROBLEMS, Document, KeyPath, read_document
+from patchline.stream.support.json_text import decode_json
 from patchline.stream.support.redaction import redact_text
 
 EXTENSION = "x-"

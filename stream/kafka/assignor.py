@@ -14,7 +14,7 @@ from aiokafka.cluster import ClusterMetadata
 from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 
-from patchline.engine.json_text import decode_json
+from patchline.stream.support.json_text import decode_json
 
 UserData = TypeVar("UserData", bound="Claim | Terms")
 

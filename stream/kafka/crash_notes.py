@@ -11,7 +11,7 @@ reached when it was taken over.
 
 import msgspec
 
-from patchline.engine.json_text import decode_json
+from patchline.stream.support.json_text import decode_json
 
 
 class _Note(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):

@@ -8,9 +8,9 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from patchline.engine.json_text import MAX_JSON_BYTES, decode_json
 from patchline.stream.model.errors import RecordError
 from patchline.stream.model.feedback import Feedback, FeedbackReply, GenerationAnnounced
+from patchline.stream.support.json_text import MAX_JSON_BYTES, decode_json
 from patchline.stream.wire.cloudevents import Headers, Record, attributes_of, encode_attributes, rfc3339
 
 FEEDBACK: Final = "io.patchline.feedback.v1"

@@ -5,11 +5,11 @@ from typing import Final
 
 import msgspec
 
-from patchline.engine.json_text import decode_json
 from patchline.stream.model.errors import Reason, RecordError
 from patchline.stream.model.frame import Frame, Position
 from patchline.stream.model.outcome import Outcome
 from patchline.stream.model.result import Result
+from patchline.stream.support.json_text import decode_json
 from patchline.stream.wire.cloudevents import Headers, Record, attributes_of, encode_attributes, rfc3339
 
 RESULT: Final = "io.patchline.result.v1"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchline.engine.json_text import decode_json
+from patchline.stream.support.json_text import decode_json
 
 DEEP = {
     "lists": b"[" * 100_000 + b"]" * 100_000,
