@@ -22,12 +22,12 @@ def contradictions(parts: Parts, reading: Reading) -> Iterator[Problem]:
     if parts.kafka is not None and parts.kafka.bootstrap is not None:
         learning = any(recipe.learns for recipe in parts.recipes.values())
         yield from _topics(parts.kafka, learning, reading)
-    yield from _files(parts, reading)
+    yield from _shared_files(parts, reading)
 
 
 def doubts(parts: Parts, reading: Reading) -> Iterator[Problem]:
     """What works, but has no effect, or hardly the one that is meant."""
-    yield from _unused(parts, reading)
+    yield from _without_effect(parts, reading)
     yield from _sizes(parts, reading)
     yield from _learning(parts, reading)
     yield from _same_camera(parts, reading)
@@ -48,7 +48,7 @@ def _topics(kafka: KafkaSettings, learning: bool, reading: Reading) -> Iterator[
             yield _problem(reading, ("kafka", key), found, expected)
 
 
-def _files(parts: Parts, reading: Reading) -> Iterator[Problem]:
+def _shared_files(parts: Parts, reading: Reading) -> Iterator[Problem]:
     """Two outputs in one file: each would tear the other's lines."""
     written: dict[Path, str] = {}
     outputs: list[tuple[KeyPath, Path | None]] = [
@@ -65,7 +65,7 @@ def _files(parts: Parts, reading: Reading) -> Iterator[Problem]:
             yield _problem(reading, path, f"{file}, which {other} is too", "a file of its own")
 
 
-def _unused(parts: Parts, reading: Reading) -> Iterator[Problem]:
+def _without_effect(parts: Parts, reading: Reading) -> Iterator[Problem]:
     """Keys that are set, and that nothing reads as the others stand."""
     if (kafka := parts.kafka) is not None:
         if kafka.bootstrap is None:

@@ -26,7 +26,7 @@ _TRACES = ("exception", "stack")
 NOISY = ("aiokafka", "aiohttp.access", "matplotlib", "PIL", "libav", "py.warnings")
 MAX_VALUE_CHARACTERS = 2_000
 MAX_TRACE_CHARACTERS = 20_000
-MAX_VALUES = 64
+MAX_ENTRIES = 64
 """The longest text in a field of a line, the longest traceback, and how many entries a list or mapping may show."""
 QUIET_S = 10.0
 """What a noisy library says again within this time is left out: a broker that is away is a hundred lines a second."""
@@ -88,7 +88,7 @@ def configure(
             foreign_pre_chain=[structlog.stdlib.PositionalArgumentsFormatter(), *shared],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                *(() if as_json else (_show,)),
+                *(() if as_json else (_as_text,)),
                 render,
             ],
         )
@@ -123,15 +123,15 @@ def _bounded(value: Any, most: int) -> Any:
     if isinstance(value, str):
         return shortened(value, most)
     if isinstance(value, dict):
-        return {_bounded(key, most): _bounded(item, most) for key, item in islice(value.items(), MAX_VALUES)}
+        return {_bounded(key, most): _bounded(item, most) for key, item in islice(value.items(), MAX_ENTRIES)}
     if isinstance(value, (list, tuple)):
-        return [_bounded(item, most) for item in value[:MAX_VALUES]]
+        return [_bounded(item, most) for item in value[:MAX_ENTRIES]]
     if value is None or isinstance(value, (bool, int, float)) or len(text := str(value)) <= most:
         return value
     return shortened(text, most)
 
 
-def _show(_: Any, __: str, event: EventDict) -> EventDict:
+def _as_text(_: Any, __: str, event: EventDict) -> EventDict:
     """Text for people: nothing in it moves the cursor, colours, or begins a line of its own; tracebacks keep theirs."""
     return {
         key: several_lines(value) if key in _TRACES and isinstance(value, str) else _shown(value)

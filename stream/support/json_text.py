@@ -6,10 +6,10 @@ import msgspec
 
 MAX_JSON_BYTES = 1 << 30
 """What is read where the caller knows no tighter bound."""
-Kind = TypeVar("Kind")
+Wanted = TypeVar("Wanted")
 
 
-def decode_json(content: bytes | str, kind: type[Kind], *, at_most_bytes: int = MAX_JSON_BYTES) -> Kind:
+def decode_json(content: bytes | str, kind: type[Wanted], *, at_most_bytes: int = MAX_JSON_BYTES) -> Wanted:
     """The value in a JSON text. msgspec raises four kinds of error for what it cannot read; this raises one.
 
     Args:

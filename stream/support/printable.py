@@ -19,12 +19,12 @@ _IN_ONE_LINE = re.compile(f"[{_UNSEEN}]")
 
 def one_line(text: str) -> str:
     """A text on one line, every character of which is seen."""
-    return text if text.isascii() and text.isprintable() else _IN_ONE_LINE.sub(_written, text)
+    return text if text.isascii() and text.isprintable() else _IN_ONE_LINE.sub(_escaped, text)
 
 
 def several_lines(text: str) -> str:
     """The same of a text that has lines: newlines stay."""
-    return _IN_LINES.sub(_written, text)
+    return _IN_LINES.sub(_escaped, text)
 
 
 def shortened(text: str, most: int) -> str:
@@ -35,7 +35,7 @@ def shortened(text: str, most: int) -> str:
     return text[:most] + note
 
 
-def _written(found: "re.Match[str]") -> str:
+def _escaped(found: "re.Match[str]") -> str:
     character = found[0]
     if character in _SHORT:
         return _SHORT[character]

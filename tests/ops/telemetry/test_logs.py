@@ -11,9 +11,9 @@ from pydantic import SecretStr
 from patchline.ops.errors import OpsError
 from patchline.ops.settings.secrets import SecretUrl, secret_values
 from patchline.ops.telemetry.logs import (
+    MAX_ENTRIES,
     MAX_TRACE_CHARACTERS,
     MAX_VALUE_CHARACTERS,
-    MAX_VALUES,
     Format,
     configure,
     reopen,
@@ -81,7 +81,7 @@ def test_a_line_is_bounded_whatever_is_in_it(style: Format) -> None:
     )
     logging.getLogger("library").warning("said %s", long)
     one, other = out.getvalue().splitlines()
-    assert len(one) < 2 * MAX_VALUES * (MAX_VALUE_CHARACTERS + 100) + 3 * (MAX_VALUE_CHARACTERS + 100)
+    assert len(one) < 2 * MAX_ENTRIES * (MAX_VALUE_CHARACTERS + 100) + 3 * (MAX_VALUE_CHARACTERS + 100)
     assert len(other) < MAX_VALUE_CHARACTERS + 500
     assert "(48,000 characters more)" in one
     try:
