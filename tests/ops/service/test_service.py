@@ -10,6 +10,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +206,7 @@ def test_sigterm_at_any_moment_ends_in_order(bank: Path, parts: Path, tmp_path: 
         with (place / "log").open("w") as log:
             process = subprocess.Popen([PATCHLINE, "run", str(file)], stderr=log)
         try:
-            wait_until(process, place / "log", lambda process=process: catches(process, signal.SIGTERM))
+            wait_until(process, place / "log", partial(catches, process, signal.SIGTERM))
             time.sleep(chance.uniform(longest_s / 2, longest_s))
             process.send_signal(signal.SIGTERM)
             assert process.wait(90) == 0, (attempt, (place / "log").read_text())
