@@ -1,19 +1,25 @@
 """The command `patchline`. Heavy libraries are imported by the commands that need them: `--help` stays quick."""
 
+import atexit
 import errno
 import os
 import sys
 from contextlib import suppress
 from io import TextIOWrapper
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from patchline.engine.errors import EngineError, PatchlineError
 from patchline.ops.commands import alarms, bank, bench, check, confirm, demo, evaluate, fit, inspect, run, settings
+from patchline.ops.commands._options import complain, say
 from patchline.ops.errors import InputError, OpsError
+from patchline.ops.service.ending import end_within
 from patchline.stream.support.redaction import redact_text
+
+CLOSING_S = 5.0
+"""How long whatever registered itself for the end of the process may take."""
 
 
 class Commands(TyperGroup):
@@ -25,16 +31,15 @@ class Commands(TyperGroup):
             return super().invoke(ctx)
         except (OpsError, PatchlineError) as error:
             for line in redact_text(str(error)).splitlines():
-                typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
-                typer.echo(line, err=True)
+                complain("error", line)
             ctx.exit(exit_code(error))
         except KeyboardInterrupt:
-            typer.echo("interrupted", err=True)
+            say("interrupted", err=True)
             ctx.exit(130)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            typer.echo(f"error: {error.filename or 'output'}: cannot be written: {error.strerror}", err=True)
+            say(f"error: {error.filename or 'output'}: cannot be written: {error.strerror}", err=True)
             if error.filename is None:
                 _give_up_output()
             ctx.exit(OpsError.exit_code)
@@ -72,7 +77,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        typer.echo(f"patchline {version('patchline')}")
+        say(f"patchline {version('patchline')}")
         raise typer.Exit
 
 
@@ -98,8 +103,53 @@ app.add_typer(alarms.alarm_commands, name="alarms", rich_help_panel="Service")
 app.command(epilog=demo.DEMO_EXAMPLES, rich_help_panel="Demonstration")(demo.demo)
 
 
-def main() -> None:
-    """Entry point of the console script."""
+def main() -> NoReturn:
+    """Entry point of the console script: run the command, and end the process.
+
+    The process ends by `os._exit` once all that was to be written is written. Threads of libraries may be at work in
+    native code still, and where the interpreter takes itself apart under them, C++ aborts: a service that had stopped
+    in order died of SIGABRT.
+    """
+    try:
+        run_command()
+        code = 0
+    except SystemExit as end:
+        code = _code_of(end)
+    except BaseException:  # what the interpreter would do with it
+        sys.excepthook(*sys.exc_info())
+        code = OpsError.exit_code
+    _leave(code)
+
+
+def _code_of(end: SystemExit) -> int:
+    if end.code is None or isinstance(end.code, int):
+        return end.code or 0
+    say(str(end.code), err=True)
+    return OpsError.exit_code
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process: first whatever registered itself for its end, then what is not yet written."""
+    code = _flushed(code)
+    end_within(CLOSING_S, code)
+    with suppress(BaseException):  # each prints what went wrong; nothing keeps a process from ending
+        atexit._run_exitfuncs()
+    os._exit(_flushed(code))
+
+
+def _flushed(code: int) -> int:
+    """The exit status once standard output and error are written: a failure where they cannot be."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            code = code or OpsError.exit_code
+    return code
+
+
+def run_command() -> None:
+    """Run the command; raises SystemExit with its status."""
     for stream in (sys.stdout, sys.stderr):
         # A name that the terminal's encoding does not know, or that is no UTF-8, is escaped: no output fails for it.
         if isinstance(stream, TextIOWrapper):

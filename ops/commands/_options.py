@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from patchline.stream.support.printable import one_line
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -17,12 +19,38 @@ def examples(*lines: str) -> str:
     return "[bold]Examples[/]\n\n" + "\n\n".join(f"[cyan]{line}[/]" for line in lines)
 
 
+def say(text: str, *, err: bool = False, fg: str | None = None) -> None:
+    """Print a line, on standard output or, `err`, on standard error; `fg` colours it on a terminal.
+
+    It stays one line whatever names in it hold, and nothing in them reaches a terminal that it would obey. Every
+    command prints by this, `say_lines`, `print_json` or `plain_console`.
+    """
+    typer.secho(one_line(text), err=err, fg=fg)
+
+
+def say_lines(text: str, *, err: bool = False) -> None:
+    """Print a text of several lines, whose names hold no newline."""
+    for line in text.split("\n"):
+        say(line, err=err)
+
+
+def complain(kind: str, text: str, *, fg: str = "red") -> None:
+    """Print `kind: text` on standard error, `kind` in colour."""
+    typer.secho(f"{kind}: ", fg=fg, bold=True, nl=False, err=True)
+    say(text, err=True)
+
+
+def say_json(line: bytes) -> None:
+    """Print JSON on a line of its own, in UTF-8 whatever the terminal's encoding is."""
+    typer.echo(one_line(line.decode()).encode())
+
+
 def print_json(lines: Iterable[dict[str, Any]]) -> None:
-    """Print one JSON object a line."""
+    """Print one JSON object a line; what a terminal would obey is escaped, as JSON may have any character."""
     import msgspec
 
     for line in lines:
-        typer.echo(msgspec.json.encode(line))
+        say_json(msgspec.json.encode(line))
 
 
 def defects_in_words(ratios: Mapping[str, float | None], most: int = 8) -> str:
@@ -33,9 +61,16 @@ def defects_in_words(ratios: Mapping[str, float | None], most: int = 8) -> str:
 
 
 def plain_console() -> "Console":
-    """Standard output by rich, for tables and lines that hold names and paths: `[bold]` and `:key:` in them are
-    printed as they are.
+    """Standard output by rich, for tables and lines that hold names and paths.
+
+    `[bold]` and `:key:` in them are printed as they are; controls and newlines are escaped. A text of our own that has
+    lines is given as rich's `Text`.
     """
     from rich.console import Console
+    from rich.text import Text
 
-    return Console(highlight=False, markup=False, emoji=False)
+    class PlainConsole(Console):
+        def render_str(self, text: str, **options: Any) -> Text:
+            return super().render_str(one_line(text), **options)
+
+    return PlainConsole(highlight=False, markup=False, emoji=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from patchline.ops.commands._options import examples, plain_console
+from patchline.ops.commands._options import examples, plain_console, say, say_json
 
 if TYPE_CHECKING:
     from patchline.stream.alarms.store import AlarmStore
@@ -41,10 +41,10 @@ def list_alarms(redis: Url = None, prefix: Prefix = None, settings: File = None,
     alarms = sorted((s.alarm for s in stored), key=lambda alarm: (order.index(alarm.state), alarm.camera))
     if as_json:
         for alarm in alarms:
-            typer.echo(msgspec.json.encode(asdict(alarm)))
+            say_json(msgspec.json.encode(asdict(alarm)))
         return
     if not alarms:
-        typer.echo("no camera has had an alarm or a judged frame yet")
+        say("no camera has had an alarm or a judged frame yet")
         return
 
     from rich.table import Table
@@ -90,7 +90,7 @@ def ack(
             f"camera {camera!r}: nothing to acknowledge; `patchline alarms list` shows every camera's state"
         )
     for event in events:
-        typer.echo(f"{event.camera}: {event.change.value} (now {event.state.value})")
+        say(f"{event.camera}: {event.change.value} (now {event.state.value})")
 
 
 @alarm_commands.command(epilog=examples("patchline alarms watch", "patchline alarms watch --json"))
@@ -99,12 +99,12 @@ def watch(redis: Url = None, prefix: Prefix = None, settings: File = None, as_js
     from patchline.stream.wire.alarms import encode_event
 
     async def follow(store: "AlarmStore") -> None:
-        async for event in store.live(lambda: typer.echo(f"watching {store.where}, Ctrl-C ends it", err=True)):
+        async for event in store.live(lambda: say(f"watching {store.where}, Ctrl-C ends it", err=True)):
             if as_json:
-                typer.echo(encode_event(event))
+                say_json(encode_event(event).encode())
                 continue
             who = f" by {event.operator}" if event.operator else f" by frame {event.frame_id}"
-            typer.echo(f"{event.time.isoformat(timespec='seconds')}  {event.camera}: {event.change.value}{who}")
+            say(f"{event.time.isoformat(timespec='seconds')}  {event.camera}: {event.change.value}{who}")
 
     _with_store(redis, prefix, settings, follow)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from patchline.ops.commands import bank_changes
-from patchline.ops.commands._options import AsJson, BankArgument, examples, plain_console, print_json
+from patchline.ops.commands._options import AsJson, BankArgument, examples, plain_console, print_json, say
 
 if TYPE_CHECKING:
     from patchline.engine.bank.reader import GenerationReader
@@ -129,14 +129,14 @@ def diff(
         print_json([{**sides, "frames": frames}])
         return
     if one.sha256 == other.sha256:
-        typer.echo(f"generations {before} and {after} are the same bank, SHA-256 {one.sha256}")
+        say(f"generations {before} and {after} are the same bank, SHA-256 {one.sha256}")
         return
     _print_table(
         ("frame", "rows added", "rows removed"),
         [(c.frame, f"{c.added:,}", f"{c.removed:,}") for c in changes],
     )
     added, removed = sum(c.added for c in changes), sum(c.removed for c in changes)
-    typer.echo(
+    say(
         f"{added:,} rows added, {removed:,} removed: {len(one.rows):,} -> {len(other.rows):,}; "
         f"threshold {one.threshold:.6g} -> {other.threshold:.6g}"
     )
@@ -165,10 +165,10 @@ def verify(bank: BankArgument, as_json: AsJson = False) -> None:
     else:
         for number, flaw in wrong.items():
             if flaw is not None:
-                typer.secho(f"generation {number}: {flaw}", fg="red")
+                say(f"generation {number}: {flaw}", fg="red")
         bad = sum(flaw is not None for flaw in wrong.values())
         ok = f"generations 1 to {newest}: every sum is right, the chain is whole, and a replay gives the same banks"
-        typer.echo(f"{bad} of {len(wrong)} generations are damaged" if bad else ok)
+        say(f"{bad} of {len(wrong)} generations are damaged" if bad else ok)
     if any(flaw is not None for flaw in wrong.values()):
         raise typer.Exit(1)
 

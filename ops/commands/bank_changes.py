@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from patchline.ops.commands._options import AsJson, BankArgument, defects_in_words, examples, print_json
+from patchline.ops.commands._options import AsJson, BankArgument, defects_in_words, examples, print_json, say, say_lines
 from patchline.ops.errors import InputError, OpsError
 
 if TYPE_CHECKING:
@@ -195,7 +195,7 @@ def export(
     if as_json:
         print_json([{"out": out, "of_generation": number, "rows": len(written.rows), "sha256": written.sha256}])
         return
-    typer.echo(f"{out}: generation {number} of {reader.where}, {len(written.rows):,} rows, SHA-256 {written.sha256}")
+    say(f"{out}: generation {number} of {reader.where}, {len(written.rows):,} rows, SHA-256 {written.sha256}")
 
 
 def _change(
@@ -234,7 +234,7 @@ def _tell(before: "MemoryBank", proposal: "Proposal", written: int | None, *, as
     if effects.hidden:
         names = ", ".join(effects.hidden)
         told = f"{len(effects.hidden)} of {effects.defects} known defects are rejected now and would pass: {names}"
-        typer.secho(f"warning: {told}", fg="red", err=True)
+        say(f"warning: {told}", fg="red", err=True)
     if as_json:
         print_json(
             [
@@ -259,15 +259,15 @@ def _tell(before: "MemoryBank", proposal: "Proposal", written: int | None, *, as
             ]
         )
         return
-    typer.echo(str(effects) + defects_in_words(effects.defect_ratios))
+    say_lines(str(effects) + defects_in_words(effects.defect_ratios))
     if before.promise != after.promise:
-        typer.echo(f"before: {before.promise}\nafter: {after.promise}")
+        say_lines(f"before: {before.promise}\nafter: {after.promise}")
     if after.calibration.fixed and not before.calibration.fixed:
-        typer.echo("the threshold no longer follows the bank: it stays, whatever is learned, until another is chosen")
+        say("the threshold no longer follows the bank: it stays, whatever is learned, until another is chosen")
     if len(effects.missed) > len(effects.hidden):
         others = ", ".join(name for name in effects.missed if name not in effects.hidden)
-        typer.echo(f"known defects that pass now, and would: {others}")
-    typer.echo(f"generation {written} is written" if written is not None else "nothing is written")
+        say(f"known defects that pass now, and would: {others}")
+    say(f"generation {written} is written" if written is not None else "nothing is written")
 
 
 def _by(operator: str | None, reason: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from patchline.ops.commands._backbone import Precision, Runtime
-from patchline.ops.commands._options import examples, plain_console
+from patchline.ops.commands._options import examples, plain_console, say_lines
 from patchline.ops.errors import InputError
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def bench(
                 )
             )
     if json_only:
-        typer.echo(_document(floor, found))
+        say_lines(_document(floor, found))
         return
 
     from rich.text import Text
@@ -108,11 +108,11 @@ def bench(
             Text(f"\n{result.recipe}", style="bold", end=""),
             f": {result.frames_per_s:.1f} frames/s one by one, "
             f"{result.batch_frames_per_s:.1f} in batches of {result.frames}; {result.backbone}, {height} x {width} px, "
-            f"{result.patches} patches against {result.rows:,} rows of {result.dimensions}, {result.search} search\n"
-            f"backbone by {result.backbone_way}; search by {result.search_way}",
+            f"{result.patches} patches against {result.rows:,} rows of {result.dimensions}, {result.search} search",
             sep="",
             soft_wrap=True,
         )
+        console.print(f"backbone by {result.backbone_way}; search by {result.search_way}", soft_wrap=True)
         console.print(_table(result))
     if not pictures:
         console.print("Frames are synthetic textures. The time of the search hangs on them: give real --images.")
@@ -120,8 +120,10 @@ def bench(
 
 def _table(result: "RecipeBenchmark") -> "Table":
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(caption=CAPTION + (BATCHED.format(result.together) if result.together > 1 else ""))
+    batched = BATCHED.format(result.together) if result.together > 1 else ""
+    table = Table(caption=Text(CAPTION + batched, style="table.caption", justify="center"))
     table.add_column("stage", no_wrap=True)
     for name in ("ms", "quartiles", "share", "GFLOP", "floor ms", "x floor"):
         table.add_column(name, justify="right", no_wrap=True)

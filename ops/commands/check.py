@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from patchline.ops.commands._options import examples
+from patchline.ops.commands._options import complain, examples, say
 
 CHECK_EXAMPLES = examples("patchline check line.yaml", "patchline check line.yaml --connect")
 
@@ -19,20 +19,22 @@ def check(
     """Check a settings file, and what it names: banks, recipes, folders.
 
     Prints every problem with its place, what was found and what was expected; exits with 2 where there is one.
+    Warnings name what has no effect, or not the one that it seems to have.
     """
     from patchline.ops.service.preflight import check_settings
 
     report = check_settings(file, connect=connect)
+    for warning in report.warnings:
+        complain("warning", str(warning), fg="yellow")
     for problem in report.problems:
-        typer.secho("error: ", fg="red", bold=True, nl=False, err=True)
-        typer.echo(str(problem), err=True)
+        complain("error", str(problem))
     if report.problems:
         count = len(report.problems)
-        typer.echo(f"{file}: {count} problem{'s' if count > 1 else ''}", err=True)
+        say(f"{file}: {count} problem{'s' if count > 1 else ''}", err=True)
         raise typer.Exit(2)
     for warning in report.warnings:
         typer.secho("warning: ", fg="yellow", bold=True, nl=False, err=True)
         typer.echo(str(warning), err=True)
     for line in report.summary:
-        typer.echo(line)
-    typer.echo(f"{file}: ok")
+        say(line)
+    say(f"{file}: ok")

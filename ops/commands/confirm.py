@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from patchline.ops.commands._options import defects_in_words, examples
+from patchline.ops.commands._options import defects_in_words, examples, say, say_lines
 from patchline.ops.errors import InputError, OpsError
 
 if TYPE_CHECKING:
@@ -80,13 +80,13 @@ def confirm(
         _show(reply.preview)
     generation = f"; generation {reply.generation.number} judges" if reply.generation is not None else ""
     detail = f": {reply.detail}" if reply.detail else ""
-    typer.echo(f"{reply.outcome.value}{detail}{generation}")
+    say(f"{reply.outcome.value}{detail}{generation}")
     if reply.outcome in (FeedbackOutcome.HELD, FeedbackOutcome.REFUSED):
         raise typer.Exit(1)
 
 
 def _show(preview: "UpdatePreview") -> None:
-    typer.echo(
+    say_lines(
         f"adds {preview.rows_added} rows, removes {preview.rows_removed}; "
         f"threshold {preview.threshold_before:.6g} -> {preview.threshold_after:.6g}; "
         f"clears {len(preview.cleared)} of the last {preview.rejects} rejects, "
@@ -94,7 +94,7 @@ def _show(preview: "UpdatePreview") -> None:
         + defects_in_words(preview.defect_ratios or {})
     )
     if preview.hold is not None:
-        typer.echo(f"needs a second person: {preview.hold}")
+        say(f"needs a second person: {preview.hold}")
 
 
 async def _answered(asked: Any, timeout_s: float) -> "FeedbackReply":

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from patchline.ops.commands._backbone import Precision, Runtime
-from patchline.ops.commands._options import examples, plain_console
+from patchline.ops.commands._options import examples, plain_console, say, say_lines
 
 EVALUATE_EXAMPLES = examples(
     "patchline evaluate banks/bottle images/bottle",
@@ -50,7 +50,7 @@ def evaluate(
     check_masks(images)
     for folder in dict.fromkeys(image.path.parent for image in images):
         for remark in left_out(folder, deeper=""):
-            typer.echo(f"note: {folder}: {remark}", err=True)
+            say(f"note: {folder}: {remark}", err=True)
 
     from patchline.ops.commands._bank import open_inspector
     from patchline.ops.commands._progress import progress_bars
@@ -73,7 +73,7 @@ def evaluate(
     except OSError as error:
         raise OpsError(f"{error.filename or out}: cannot be written: {error.strerror or error}") from error
     if json_only:
-        typer.echo(document)
+        say_lines(document)
         return
 
     console = plain_console()

@@ -16,7 +16,7 @@ from patchline.ops.commands._backbone import (
     of_device,
     of_recipe,
 )
-from patchline.ops.commands._options import examples, plain_console
+from patchline.ops.commands._options import examples, plain_console, say, say_lines
 from patchline.ops.errors import InputError
 from patchline.ops.offline.fit_options import check_numbers, parse_size, tiles
 from patchline.ops.settings.locations import is_url, last_name
@@ -247,7 +247,7 @@ def fit(
                 first_look(good, held_out, size_px, pattern=group, scratch=scratch, report=report)
             )
         for remark in look.remarks:
-            typer.echo(f"note: {remark}", err=True)
+            say(f"note: {remark}", err=True)
 
         # PyTorch is loaded only now: what the images are like is told before.
         from patchline.engine.bank.store import GenerationStore, save_bank
@@ -287,12 +287,12 @@ def fit(
     pictures = overlays or (None if is_url(out) else Path(out.rstrip("/") + "-look-first"))
     if pictures and fitted.oddest:
         if trouble := write_look_first(fitted, good, pictures):
-            typer.echo(f"Warning: {trouble}", err=True)
+            say(f"Warning: {trouble}", err=True)
         else:
-            typer.echo(f"Look at these first: {pictures}")
+            say(f"Look at these first: {pictures}")
     if aside := set_aside_warning(fitted, out, sys.argv[1:]):
-        typer.echo(f"Warning: {aside}", err=True)
+        say_lines(f"Warning: {aside}", err=True)
     for why in passed_over:
-        typer.echo(f"Not taken: {why}", err=True)
+        say(f"Not taken: {why}", err=True)
     for warning in fit_warnings(fitted.figures, out, calibration, sys.argv[1:]):
-        typer.echo(f"Warning: {warning}", err=True)
+        say_lines(f"Warning: {warning}", err=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from patchline.ops.commands._backbone import Precision, Runtime
-from patchline.ops.commands._options import examples
+from patchline.ops.commands._options import examples, say, say_json
 
 INSPECT_EXAMPLES = examples(
     "patchline inspect banks/bottle part-1.png part-2.png",
@@ -44,7 +44,7 @@ def inspect(
     paths = find_images(images, recursive=recursive)
     for folder in images:
         for remark in left_out(folder, recursive=recursive) if folder.is_dir() else ():
-            typer.echo(f"note: {folder}: {remark}", err=True)
+            say(f"note: {folder}: {remark}", err=True)
 
     import msgspec
 
@@ -73,7 +73,7 @@ def inspect(
                 if file:
                     file.write(line + b"\n")
                 else:
-                    typer.echo(line)
+                    say_json(line)
                 counts[outcome.result.verdict] = counts.get(outcome.result.verdict, 0) + 1
                 if overlays and outcome.inspection is not None:
                     from patchline.ops.offline.overlay import save_overlay
@@ -90,7 +90,7 @@ def inspect(
         if file:
             with suppress(OSError):
                 file.close()
-    typer.echo(", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())), err=True)
+    say(", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())), err=True)
 
 
 def _unused(path: Path, names: set[str]) -> str:

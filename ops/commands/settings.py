@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from patchline.ops.commands._options import examples, plain_console
+from patchline.ops.commands._options import examples, plain_console, say_lines
 
 WIDE = 120
 """Columns from which type and default have columns of their own."""
@@ -23,7 +23,7 @@ def settings(
     from patchline.ops.settings.reference import rows
 
     if example:
-        typer.echo(example_file(), nl=False)
+        say_lines(example_file().removesuffix("\n"))
         return
     everything = rows()
     sections = list(dict.fromkeys(row.key.partition(".")[0] for row in everything))
@@ -31,6 +31,7 @@ def settings(
         raise InputError(f"section {section!r}: unknown; expected {', '.join(sections)}")
 
     from rich.table import Table
+    from rich.text import Text
 
     console = plain_console()
     # A pipe has no width: give every column its room there, so that grep finds whole lines.
@@ -44,7 +45,7 @@ def settings(
         if section not in (None, row.key.partition(".")[0]):
             continue
         if wide:
-            table.add_row(row.key, row.kind, row.default, f"{row.meaning}\n{row.env}")
+            table.add_row(row.key, row.kind, row.default, Text(f"{row.meaning}\n{row.env}"))
         else:
-            table.add_row(row.key, f"{row.meaning}\n{row.kind}; default: {row.default}\n{row.env}")
+            table.add_row(row.key, Text(f"{row.meaning}\n{row.kind}; default: {row.default}\n{row.env}"))
     console.print(table, width=width)

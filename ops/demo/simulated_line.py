@@ -42,12 +42,12 @@ def fit_banks(
     for job in _feed(seed).jobs:
         name = job.recipe.name
         if generations(folder / name):
-            typer.echo(f"{name}: a bank is there")
+            print(f"{name}: a bank is there")
             continue
         store = GenerationStore(folder / name)
         report = fit(job.good, job.recipe, groups=job.groups, calibration=job.calibration, keep=store.keep)
         save_bank(report.bank, folder / name, report.calibration)
-        typer.echo(f"{name}: {report.rows} rows, threshold {report.threshold:.4g}; {report.promise}")
+        print(f"{name}: {report.rows} rows, threshold {report.threshold:.4g}; {report.promise}")
 
 
 @line_commands.command()

@@ -12,8 +12,9 @@ from patchline.engine.bank.rates import frames_needed
 from patchline.engine.fitting.fit import FitReport
 from patchline.engine.fitting.folds import MOST_CALIBRATED
 from patchline.ops.offline.findings import count_groups
-from patchline.ops.offline.image_folder import plural, printable, sample
+from patchline.ops.offline.image_folder import plural, sample
 from patchline.ops.offline.look_first import share_of
+from patchline.stream.support.printable import one_line
 
 NAMED = 3
 """Images that are named before the others are counted only."""
@@ -62,7 +63,7 @@ def _look_first(fitted: FitReport) -> Iterator[tuple[str, str]]:
 
 def _odd(fitted: FitReport, *, set_aside: bool = False) -> list[str]:
     return [
-        f"{printable(odd.name)} ({share_of(odd.score, fitted.threshold)} the threshold)"
+        f"{one_line(odd.name)} ({share_of(odd.score, fitted.threshold)} the threshold)"
         for odd in fitted.oddest
         if odd.set_aside or not set_aside
     ]
@@ -79,7 +80,7 @@ def set_aside_warning(fitted: FitReport, out: str, arguments: Sequence[str]) -> 
     aside = fitted.bank.set_aside
     if not aside:
         return None
-    named = _odd(fitted, set_aside=True)[:NAMED] or [printable(image.name) for image in aside[:NAMED]]
+    named = _odd(fitted, set_aside=True)[:NAMED] or [one_line(image.name) for image in aside[:NAMED]]
     more = f" and {len(aside) - len(named):,} more" if len(aside) > len(named) else ""
     rates = ""
     if fitted.figures.rates:

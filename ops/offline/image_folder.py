@@ -10,6 +10,7 @@ from patchline.ops.errors import InputError
 from patchline.ops.offline.image_files import find_images
 from patchline.ops.offline.mvtec import is_labelled, training_folder
 from patchline.stream.cameras.folder import SUFFIXES, image_files, named_as_image
+from patchline.stream.support.printable import one_line
 
 DEEPER = "; --recursive takes them too"
 
@@ -64,7 +65,7 @@ def _named(chosen: ImageFolder) -> ImageFolder:
     """The same; InputError where a name is no UTF-8: the bank could not keep it."""
     for path, name in zip(chosen.paths, chosen.names, strict=True):
         if not _is_utf8(name):
-            raise InputError(f"{printable(str(path))}: the name is no UTF-8; expected one that is: rename the file")
+            raise InputError(f"{one_line(str(path))}: the name is no UTF-8; expected one that is: rename the file")
     return chosen
 
 
@@ -86,11 +87,11 @@ def without(folder: ImageFolder, exclude: Collection[str], keep: Collection[str]
     """
     names = folder.names
     if both := sorted(set(exclude) & set(keep)):
-        raise InputError(f"{printable(both[0])}: in --exclude and in --keep; expected it in one of them")
+        raise InputError(f"{one_line(both[0])}: in --exclude and in --keep; expected it in one of them")
     for option, given in (("--exclude", exclude), ("--keep", keep)):
         if unknown := sorted(set(given) - set(names) - {"all"}):
             raise InputError(
-                f"{option}: {printable(unknown[0])}: no such image in {folder.root}; expected all, or a name such as "
+                f"{option}: {one_line(unknown[0])}: no such image in {folder.root}; expected all, or a name such as "
                 f"{sample(names)}"
             )
     paths = [path for path, name in zip(folder.paths, names, strict=True) if name not in set(exclude)]
@@ -166,7 +167,7 @@ class _LeftOut:
 
 def sample(names: Iterable[str], most: int = 3) -> str:
     """The first of some names, and how many more there are."""
-    shown = [printable(name) for name in names]
+    shown = [one_line(name) for name in names]
     more = f" and {len(shown) - most:,} more" if len(shown) > most else ""
     return ", ".join(shown[:most]) + more
 
@@ -174,11 +175,6 @@ def sample(names: Iterable[str], most: int = 3) -> str:
 def plural(count: int, noun: str) -> str:
     """`1 image`, `2,000 images`."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
-def printable(name: str) -> str:
-    """A name as a terminal can show it: what is no printable character, or no UTF-8, is escaped."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in name)
 
 
 def _is_utf8(name: str) -> bool:

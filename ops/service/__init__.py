@@ -6,6 +6,7 @@
 | `assembly` | from settings to inspector, sources, sinks and ledger |
 | `learning_assembly` | from settings to evidence, feedback, learning, drift, and what the HTTP routes speak to |
 | `preflight` | `check_settings`: every problem of a settings file that shows without a start, with its place |
+| `ending` | how the process ends within its time |
 | `reachable` | whether the brokers and the Redis answer |
 
 This is the one room that knows settings, the stream's parts and the engine's together. It must not know how a frame

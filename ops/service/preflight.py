@@ -8,25 +8,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
-
-from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from patchline.engine.errors import PatchlineError
 from patchline.engine.recipe import Backbone
 from patchline.ops.errors import OpsError, Problem, SettingsError
-from patchline.ops.settings.cameras import Camera, FolderCamera, KafkaCamera, RecipeSettings, RtspCamera, VideoCamera
+from patchline.ops.settings.cameras import FolderCamera, KafkaCamera, VideoCamera
+from patchline.ops.settings.contradictions import contradictions, doubts
 from patchline.ops.settings.file import Reading, read_settings
 from patchline.ops.settings.keys import either
 from patchline.ops.settings.locations import is_url
 from patchline.ops.settings.model import Settings
-from patchline.ops.settings.process import AlarmSettings, SinkSettings
-from patchline.ops.settings.servers import KafkaSettings, RedisSettings
+from patchline.ops.settings.parts import Parts, parts_of
 from patchline.ops.web.plain_http import is_this_machine
 from patchline.ops.web.tls import tls_of
 from patchline.stream.kafka.batches.decompression import missing_package
-
-Value = TypeVar("Value")
 
 
 @dataclass(slots=True)
@@ -37,20 +32,7 @@ class CheckReport:
     problems: list[Problem]
     summary: list[str] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
-    """What works, and should perhaps be otherwise."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Parts:
-    """The parts of the settings that fit the schema."""
-
-    recipes: Mapping[str, RecipeSettings]
-    recipe_names: frozenset[str]
-    cameras: Mapping[str, KafkaCamera | RtspCamera | VideoCamera | FolderCamera]
-    kafka: KafkaSettings | None
-    redis: RedisSettings | None
-    alarms: AlarmSettings | None
-    sinks: SinkSettings | None
+    """What works, and not as one may think."""
 
 
 def require_settings(file: Path) -> Settings:
@@ -67,7 +49,7 @@ def check_settings(file: Path, *, connect: bool = False) -> CheckReport:
         reading = read_settings(file)
     except SettingsError as error:
         return CheckReport(None, list(error.problems))
-    parts = _parts(reading)
+    parts = parts_of(reading)
     summary: list[str] = []
     problems = [
         *reading.problems,
@@ -77,54 +59,17 @@ def check_settings(file: Path, *, connect: bool = False) -> CheckReport:
         *_tls(reading),
         *_compression(parts, reading),
         *_nothing_to_do(parts, reading),
+        *contradictions(parts, reading),
     ]
     if connect and reading.settings is not None:
         from patchline.ops.service.reachable import connection_problems
 
         problems += connection_problems(reading.settings, reading)
-    return CheckReport(reading.settings, problems, summary, list(_plain_token(reading)))
+    warnings = [*_plain_token(reading), *doubts(parts, reading)]
+    return CheckReport(reading.settings, problems, summary, warnings)
 
 
-def _parts(reading: Reading) -> _Parts:
-    if reading.settings is not None:
-        s = reading.settings
-        return _Parts(s.recipes, frozenset(s.recipes), s.cameras, s.kafka, s.redis, s.alarms, s.sinks)
-    merged = reading.merged
-    recipes = _each(merged.get("recipes"), TypeAdapter(RecipeSettings))
-    cameras = _each(merged.get("cameras"), TypeAdapter(Camera))
-    names = merged.get("recipes")
-    return _Parts(
-        recipes=recipes,
-        recipe_names=frozenset(names) if isinstance(names, Mapping) else frozenset(),
-        cameras=cameras,
-        kafka=_section(merged.get("kafka"), KafkaSettings),
-        redis=_section(merged.get("redis"), RedisSettings),
-        alarms=_section(merged.get("alarms"), AlarmSettings),
-        sinks=_section(merged.get("sinks"), SinkSettings),
-    )
-
-
-def _each(values: Any, adapter: TypeAdapter[Value]) -> dict[str, Value]:
-    good: dict[str, Value] = {}
-    for name, value in values.items() if isinstance(values, Mapping) else ():
-        try:
-            good[name] = adapter.validate_python(value)
-        except ValidationError:
-            continue  # already a problem of the schema
-    return good
-
-
-M = TypeVar("M", bound=BaseModel)
-
-
-def _section(value: Any, model: type[M]) -> M | None:
-    try:
-        return model.model_validate({} if value is None else value)
-    except ValidationError:
-        return None  # already a problem of the schema
-
-
-def _missing_recipes(parts: _Parts, reading: Reading) -> Iterator[Problem]:
+def _missing_recipes(parts: Parts, reading: Reading) -> Iterator[Problem]:
     cameras = reading.merged.get("cameras")  # as given: one with another fault may name a missing recipe too
     wanted: list[tuple[tuple[str, ...], str]] = [
         (("cameras", str(name), "recipe"), camera["recipe"])
@@ -141,7 +86,7 @@ def _missing_recipes(parts: _Parts, reading: Reading) -> Iterator[Problem]:
             yield Problem(reading.place(path), ".".join(path), f"no recipe '{recipe}'", known + hint)
 
 
-def _banks(parts: _Parts, reading: Reading, summary: list[str]) -> Iterator[Problem]:
+def _banks(parts: Parts, reading: Reading, summary: list[str]) -> Iterator[Problem]:
     from patchline.engine.bank.store import load_bank
 
     for name, recipe in parts.recipes.items():
@@ -164,6 +109,7 @@ def _banks(parts: _Parts, reading: Reading, summary: list[str]) -> Iterator[Prob
             )
         if bank.recipe.backbone.library == "timm" and ":" not in weights:
             yield from _weights_to_fetch(bank.recipe.backbone, reading, path)
+        yield from _precision(parts, reading, name, bank.recipe.backbone.precision)
         summary.append(
             f"recipe {name}: generation {bank.generation}, {len(bank.rows):,} rows, threshold {bank.threshold:.6g}"
         )
@@ -181,7 +127,17 @@ def _weights_to_fetch(backbone: Backbone, reading: Reading, path: tuple[str, ...
         yield Problem(reading.place(path), ".".join(path), str(error), "a bank whose weights are here")
 
 
-def _files(parts: _Parts, reading: Reading) -> Iterator[Problem]:
+def _precision(parts: Parts, reading: Reading, recipe: str, precision: str) -> Iterator[Problem]:
+    """A bank below float32 rests on products that only `engine` settings of `auto` give it."""
+    if precision == "float32" or parts.engine is None:
+        return
+    for key, other in (("precision", "float32"), ("backbone_runtime", "openvino"), ("device", "cuda")):
+        if getattr(parts.engine, key) == other:
+            path, found = ("engine", key), f"{other}, and the bank of recipe {recipe} is in {precision}"
+            yield Problem(reading.place(path), ".".join(path), found, "auto, or a bank in float32")
+
+
+def _files(parts: Parts, reading: Reading) -> Iterator[Problem]:
     for name, camera in parts.cameras.items():
         path = ("cameras", name, "path")
         if isinstance(camera, VideoCamera) and not camera.path.is_file():
@@ -192,6 +148,10 @@ def _files(parts: _Parts, reading: Reading) -> Iterator[Problem]:
     if jsonl is not None and str(jsonl) != "-" and (jsonl.is_dir() or not jsonl.parent.is_dir()):
         found = f"{jsonl} is a folder" if jsonl.is_dir() else f"no folder {jsonl.parent}"
         yield Problem(reading.place(("sinks", "jsonl")), "sinks.jsonl", found, "a file in a folder that exists")
+    log_file = parts.log.file if parts.log else None
+    if log_file is not None and (log_file.is_dir() or not log_file.parent.is_dir()):
+        found = f"{log_file} is a folder" if log_file.is_dir() else f"no folder {log_file.parent}"
+        yield Problem(reading.place(("log", "file")), "log.file", found, "a file in a folder that exists")
     for section, ca_file in (
         ("kafka", parts.kafka.ca_file if parts.kafka else None),
         ("redis", parts.redis.ca_file if parts.redis else None),
@@ -214,7 +174,7 @@ def _tls(reading: Reading) -> Iterator[Problem]:
         yield Problem(reading.place(path), ".".join(path), str(error), "a certificate and its key, in PEM files")
 
 
-def _compression(parts: _Parts, reading: Reading) -> Iterator[Problem]:
+def _compression(parts: Parts, reading: Reading) -> Iterator[Problem]:
     compression = parts.kafka.compression if parts.kafka else "none"
     if (package := missing_package(compression)) is not None:
         path = ("kafka", "compression")
@@ -230,7 +190,7 @@ def _plain_token(reading: Reading) -> Iterator[Problem]:
         yield Problem(reading.place(path), ".".join(path), found, "a certificate, or TLS in front of this port")
 
 
-def _nothing_to_do(parts: _Parts, reading: Reading) -> Iterator[Problem]:
+def _nothing_to_do(parts: Parts, reading: Reading) -> Iterator[Problem]:
     if parts.kafka is None or reading.settings is None:
         return  # what the section says cannot be told
     needs_kafka = [name for name, camera in parts.cameras.items() if isinstance(camera, KafkaCamera)]

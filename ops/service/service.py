@@ -1,5 +1,6 @@
 """The service: everything assembled from settings, run until it is told to stop.
 
+SIGHUP opens log and results files anew; on a terminal it says that the terminal has gone, and stops as SIGTERM does.
 The first SIGTERM or SIGINT drains in order (intake, batcher, engine, sinks, commit, close) within `limits.drain_s` and
 ends with 0. A second one stops at once and ends with 1: frames in flight have no result then, and those of Kafka are
 read again by the next worker.
@@ -10,13 +11,14 @@ import gc
 import os
 import signal
 import sys
-import threading
+from collections.abc import Callable
 
 import structlog
 
 from patchline.engine.errors import PatchlineError
 from patchline.ops.errors import OpsError
 from patchline.ops.service.assembly import inspector_of, ledger_of, load_banks, sinks_of, sources_of, trial_engine_of
+from patchline.ops.service.ending import end_within
 from patchline.ops.service.learning_assembly import (
     backend_of,
     drift_of,
@@ -28,7 +30,7 @@ from patchline.ops.service.learning_assembly import (
 from patchline.ops.settings.model import Settings
 from patchline.ops.settings.secrets import secret_values
 from patchline.ops.telemetry.log_observer import LogObserver
-from patchline.ops.telemetry.logs import configure
+from patchline.ops.telemetry.logs import configure, reopen
 from patchline.ops.telemetry.metrics import Metrics
 from patchline.ops.web.feedback_api import FeedbackApi
 from patchline.ops.web.server import HttpServer
@@ -38,6 +40,7 @@ from patchline.stream.kafka.topics import ensure_topics
 from patchline.stream.model.errors import AbortedError
 from patchline.stream.model.observer import Fan, Observer
 from patchline.stream.pipeline import Pipeline
+from patchline.stream.recording.jsonl import JsonLinesSink
 from patchline.stream.support.deadline import Deadline
 from patchline.stream.support.redaction import Redactor
 from patchline.stream.support.retry import retry_until_done
@@ -51,20 +54,41 @@ SWITCH_INTERVAL_S = 0.0005
 log = structlog.get_logger("patchline")
 
 
-def run_service(settings: Settings) -> int:
-    """Run until the sources end or a signal comes; the exit status."""
+def run_service(settings: Settings, *, at_end: Callable[[int], None] = lambda _: None) -> int:
+    """Run until the sources end or a signal comes.
+
+    Args:
+        settings: what to run.
+        at_end: called with the exit status once everything is done but waiting for the threads of libraries, which may
+            hang: the event loop waits for them without end.
+
+    Returns:
+        The exit status: 0 after an orderly end, 1 where frames in flight were given up.
+
+    Raises:
+        OpsError: what kept the service from starting or going on.
+    """
     redactor = Redactor()
     redactor.know(part for secret in settings.all_secrets() for part in secret_values(secret))
-    configure(level=settings.log.level, style=settings.log.format, redactor=redactor)
+    configure(level=settings.log.level, style=settings.log.format, redactor=redactor, file=settings.log.file)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
-        return asyncio.run(Service(settings).run())
+        return asyncio.run(_served(Service(settings), at_end))
     except AbortedError as error:
         log.error("stopped with frames in flight", reason=str(error))
         return 1
     except (PatchlineError, OpsError) as error:
         log.error("stopped", error=str(error))
         raise OpsError(redactor.text(str(error))) from error
+
+
+async def _served(service: "Service", at_end: Callable[[int], None]) -> int:
+    code = 1
+    try:
+        code = await service.run()
+    finally:
+        at_end(code)
+    return code
 
 
 class Service:
@@ -88,10 +112,13 @@ class Service:
             routes=self._api.routes(),
             max_body_bytes=settings.limits.max_frame_bytes * 2,  # an inline image is base64
         )
+        self._on_terminal = sys.stderr is not None and sys.stderr.isatty()
         self._pipeline: Pipeline | None = None
         self._starting: asyncio.Task[Pipeline] | None = None
         self._draining: asyncio.Task[None] | None = None
         self._signals = 0
+        self._files: list[JsonLinesSink] = []
+        self._reopening: set[asyncio.Task[None]] = set()
 
     async def run(self) -> int:
         """Start, inspect, stop; 0 after an orderly end.
@@ -103,6 +130,7 @@ class Service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._told_to_stop, signal.Signals(number).name)
+        loop.add_signal_handler(signal.SIGHUP, self._told_to_reopen)
         await self._http.start()
         log.info("listening", url=self._http.url, pid=os.getpid())
         try:
@@ -141,6 +169,8 @@ class Service:
             if created:
                 log.info("topics created", topics=created)
         self._state.say("opening sources and sinks")
+        sinks = sinks_of(settings, observer)
+        self._files = [sink for sink in sinks if isinstance(sink, JsonLinesSink)]
         ledger = ledger_of(settings, observer)
         evidence = await asyncio.to_thread(evidence_of, settings)
         keeper = keeper_of(settings, evidence, observer) if evidence is not None else None
@@ -151,7 +181,7 @@ class Service:
             sources=sources_of(settings, observer, ledger, self._conditions.present),
             engine=engine,
             ledger=ledger,
-            sinks=sinks_of(settings, observer),
+            sinks=sinks,
             limits=settings.limits.to_config(),
             recipes=settings.recipe_configs(),
             observer=observer,
@@ -162,16 +192,31 @@ class Service:
             trial_engine=trial_engine_of(settings),
         )
 
+    def _told_to_reopen(self) -> None:
+        """SIGHUP: logs and results go on in new files where the old ones were renamed; a lost terminal ends all."""
+        if self._on_terminal:
+            self._told_to_stop("SIGHUP")
+            return
+        task = asyncio.create_task(self._reopen())
+        self._reopening.add(task)
+        task.add_done_callback(self._reopening.discard)
+
+    async def _reopen(self) -> None:
+        await asyncio.to_thread(reopen)
+        for sink in self._files:
+            await sink.reopen()
+        log.info("files reopened", signal="SIGHUP")
+
     def _told_to_stop(self, name: str) -> None:
         self._signals += 1
         if self._signals > 1:
             log.warning("told again to stop: stopping at once", signal=name)
-            _exit_after(FORCED_EXIT_S)
+            end_within(FORCED_EXIT_S, 1)
             if self._pipeline is not None:
                 self._pipeline.abort("told twice to stop")
             return
         self._state.say("draining")
-        _exit_after(self._settings.limits.drain_s + FORCED_EXIT_S)
+        end_within(self._settings.limits.drain_s + FORCED_EXIT_S, 1)
         if self._pipeline is None:
             log.info("told to stop before the start was complete", signal=name)
             if self._starting is not None:
@@ -179,13 +224,6 @@ class Service:
             return
         log.info("draining", signal=name, at_most_s=self._settings.limits.drain_s)
         self._draining = asyncio.create_task(self._pipeline.drain(Deadline(self._settings.limits.drain_s)))
-
-
-def _exit_after(seconds: float) -> None:
-    """End the process with 1 unless it has ended by then: Python waits for threads that hang in a library."""
-    timer = threading.Timer(seconds, os._exit, [1])
-    timer.daemon = True
-    timer.start()
 
 
 class _Settled(Observer):

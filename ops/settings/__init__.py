@@ -4,8 +4,9 @@
 |---|---|
 | `model` | `Settings`, the whole |
 | `cameras`, `servers`, `evidence`, `process` | its sections, which make the stream's configurations |
-| `base`, `secrets`, `locations` | what sections are made of: names, secrets, folders or URLs |
+| `base`, `secrets`, `locations`, `formats` | what sections are made of: names, secrets, folders or URLs, formats |
 | `file`, `yaml_lines` | from a file and the environment to settings, or to every problem with its line |
+| `parts`, `contradictions` | what of a faulty file stands, and what settings that are right alone cannot be together |
 | `keys`, `reference` | every key, listed from the models: for messages, the documentation and the example |
 
 A setting stands in one place, the field of its section: name, kind, bounds, default (the stream's own where it has

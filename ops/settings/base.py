@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, SecretStr, model_validator
 
+from patchline.ops.settings.formats import check_url
 from patchline.ops.settings.secrets import SecretUrl
 
 if TYPE_CHECKING:
@@ -23,12 +24,12 @@ def _plain_name(name: str) -> str:
 
 
 def url_of(*schemes: str) -> AfterValidator:
-    """A URL has to begin with one of the schemes."""
+    """A URL has to begin with one of the schemes, and to name a server that can be there."""
 
     def check(url: SecretUrl) -> SecretUrl:
         if not url.get_secret_value().startswith(tuple(f"{scheme}://" for scheme in schemes)):
             raise ValueError("a URL that begins with " + " or ".join(f"{scheme}://" for scheme in schemes))
-        return url
+        return check_url(url)
 
     return AfterValidator(check)
 

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from patchline.ops.settings.base import Name, SecretFile, Section, url_of
+from patchline.ops.settings.formats import check_place
 from patchline.ops.settings.locations import PathOrUrl
 from patchline.ops.settings.secrets import SecretUrl
 from patchline.stream.cameras.config import CameraConfig, FolderConfig
@@ -15,7 +16,7 @@ from patchline.stream.model.limits import RecipeConfig
 class RecipeSettings(Section):
     """How one product view is inspected: the bank that `patchline fit` wrote."""
 
-    bank: Annotated[str, PathOrUrl()] = Field(min_length=1, examples=["banks/bottle"])
+    bank: Annotated[str, PathOrUrl(), AfterValidator(check_place)] = Field(min_length=1, examples=["banks/bottle"])
     """Folder of the memory bank, or a URL such as `s3://bucket/bottle`; its newest generation judges."""
     deadline_s: float | None = Field(default=None, gt=0, examples=[0.5])
     """A frame judged later than this after it was taken is marked `late`, in seconds; unset: none is."""

@@ -2,9 +2,10 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from patchline.ops.settings.base import Section
+from patchline.ops.settings.formats import check_place
 from patchline.ops.settings.locations import PathOrUrl
 from patchline.stream.model.checks import MIB
 
@@ -12,7 +13,7 @@ from patchline.stream.model.checks import MIB
 class EvidenceSettings(Section):
     """Frames kept by id: every reject, and a sample of passes. What is confirmed is learned from them."""
 
-    url: Annotated[str | None, PathOrUrl()] = Field(
+    url: Annotated[str | None, PathOrUrl(), AfterValidator(lambda url: url and check_place(url))] = Field(
         default=None, min_length=1, examples=["/var/lib/patchline/evidence"]
     )
     """Folder, or an fsspec URL such as `s3://bucket/evidence`, that all workers share; unset: nothing is kept."""

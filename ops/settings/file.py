@@ -17,8 +17,12 @@ from patchline.ops.errors import Problem, SettingsError
 from patchline.ops.settings.keys import all_keys, either, find_keys, siblings
 from patchline.ops.settings.locations import is_url
 from patchline.ops.settings.model import ENV_DELIMITER, ENV_PREFIX, Settings
-from patchline.ops.settings.yaml_lines import Document, KeyPath, read_document
+from patchline.ops.settings.yaml_lines import MAX_PROBLEMS, Document, KeyPath, read_document
+from patchline.stream.support.json_text import decode_json
 from patchline.stream.support.redaction import redact_text
+
+EXTENSION = "x-"
+"""Begins the names of top-level keys that are passed over: a place for anchors, as in compose files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,8 @@ def load_settings(path: Path) -> Settings:
 def read_settings(path: Path) -> Reading:
     """Read and validate; only a file that is no YAML mapping at all raises SettingsError."""
     document = read_document(path)
+    for name in [name for name in document.data if name.startswith(EXTENSION)]:
+        del document.data[name]
     _anchor_paths(document.data, (), path.resolve().parent)
     problems = [*document.problems, *_unknown_environment()]
     settings = None
@@ -54,8 +60,11 @@ def read_settings(path: Path) -> Reading:
         merged = _merge(document.data, EnvSettingsSource(Settings)())
     except ValidationError as error:
         merged = _merge(document.data, EnvSettingsSource(Settings)())
-        problems += [_explain(details, document) for details in error.errors(include_url=False)]
-    except EnvironmentParseError as error:
+        found = error.errors(include_url=False)
+        problems += [_explain(details, document) for details in found[:MAX_PROBLEMS]]
+        if len(found) > MAX_PROBLEMS:
+            problems.append(Problem(str(path), "", f"{len(found) - MAX_PROBLEMS:,} problems more", "a settings file"))
+    except (EnvironmentParseError, RecursionError) as error:  # a variable's JSON may nest without end
         merged = document.data
         problems += _not_json() or [Problem("environment", "", redact_text(str(error)), "variables that can be read")]
     return Reading(document, settings, merged, tuple(problems))
@@ -111,7 +120,7 @@ def _not_json() -> list[Problem]:
         section = not keys and any(key.path[: len(path)] == path for key in all_keys())
         if section or any(key.kind.startswith("list") for key in keys):
             try:
-                msgspec.json.decode(os.environ[name])
+                decode_json(os.environ[name], object)
             except msgspec.DecodeError:
                 expected = "JSON, or one variable a key" if section else 'a JSON list such as ["a", "b"]'
                 problems.append(Problem(f"environment {name}", ".".join(path), "not JSON", expected))

@@ -4,6 +4,7 @@ import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,9 +47,10 @@ class Key:
         return ENV_PREFIX + ENV_DELIMITER.join("<NAME>" if part == ANY_NAME else part.upper() for part in self.path)
 
 
-def all_keys() -> list[Key]:
+@cache
+def all_keys() -> tuple[Key, ...]:
     """Every key that can be set, in the order of the models."""
-    return list(_keys_of(Settings, (), ""))
+    return tuple(_keys_of(Settings, (), ""))
 
 
 def find_keys(path: KeyPath) -> list[Key]:

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from patchline.ops.settings.base import SecretFile, Section
+from patchline.ops.settings.formats import Host, Token
 from patchline.stream.alarms.config import JournalConfig
 from patchline.stream.model.alarm import AlarmConfig
 from patchline.stream.model.checks import MIB
@@ -33,7 +34,7 @@ class AlarmSettings(Section):
     """n: how many inspected frames of a camera are looked at."""
     passes: int = Field(default=_ALARMS.m, ge=1, le=100_000)
     """m: so many passes in a row return the condition to normal."""
-    rebuild_s: float = Field(default=86_400, ge=0)
+    rebuild_s: float = Field(default=86_400, ge=0, le=315_360_000)
     """With Kafka: where Redis knows nothing, alarms are made anew from the results of so many seconds."""
     journal: Path = _JOURNAL.path
     """Without Kafka: file in which judged frames wait while Redis is away; one for each service."""
@@ -135,7 +136,7 @@ class HttpSettings(Section):
 
     secrets = ("token",)
 
-    host: str = Field(default="127.0.0.1", min_length=1)
+    host: Host = Field(default="127.0.0.1", min_length=1)
     """Address to listen on; `0.0.0.0` is every interface (in a container)."""
     port: int = Field(default=9480, ge=0, le=65_535)
     """Port; 0 takes a free one, which the log names."""
@@ -143,7 +144,7 @@ class HttpSettings(Section):
     """Certificate (PEM, with intermediate authorities) for HTTPS; unset: plain HTTP."""
     tls_key: Path | None = Field(default=None, examples=["/run/secrets/tls-key.pem"])
     """Private key of the certificate (PEM, without a password)."""
-    token: SecretStr | None = Field(default=None, min_length=16, examples=["a-long-random-text"])
+    token: Token | None = Field(default=None, min_length=16, examples=["a-long-random-text"])
     """Token that all but `/healthz` ask for (`Authorization: Bearer ...`); unset: who reaches the port may read
     metrics, and feedback, frames and explanations are off."""
     token_file: SecretFile | None = Field(default=None, examples=["/run/secrets/http-token"])
@@ -157,9 +158,12 @@ class HttpSettings(Section):
 
 
 class LogSettings(Section):
-    """What the process says of itself, on standard error."""
+    """What the process says of itself, on standard error or in a file."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     """Least level that is written."""
     format: Literal["auto", "console", "json"] = "auto"
     """`auto`: for people on a terminal, JSON elsewhere."""
+    file: Path | None = Field(default=None, examples=["/var/log/patchline/patchline.log"])
+    """File that lines are appended to; opened anew once it was renamed or removed, and on SIGHUP; unset: standard
+    error."""

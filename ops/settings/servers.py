@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import quote, urlsplit, urlunsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from patchline.ops.settings.base import Name, SecretFile, Section, url_of
+from patchline.ops.settings.formats import Brokers, Group, Topic, check_redis_url
 from patchline.ops.settings.secrets import SecretUrl
 from patchline.stream.alarms.config import RedisConfig
 from patchline.stream.kafka.config import KafkaConfig
@@ -21,21 +22,21 @@ class KafkaSettings(Section):
 
     secrets = ("password",)
 
-    bootstrap: str | None = Field(default=None, min_length=1, examples=["localhost:9092"])
+    bootstrap: Brokers | None = Field(default=None, min_length=1, examples=["localhost:9092"])
     """Brokers to begin with, `host:port`, several separated by commas; unset: no Kafka."""
-    group: str = Field(default=_KAFKA.group, min_length=1)
+    group: Group = Field(default=_KAFKA.group, min_length=1)
     """Consumer group; the workers of a group share the partitions."""
-    frames_topic: str = Field(default=_KAFKA.frames_topic, min_length=1)
+    frames_topic: Topic = Field(default=_KAFKA.frames_topic, min_length=1)
     """Topic that encoded images are read from."""
-    results_topic: str = Field(default=_KAFKA.results_topic, min_length=1)
+    results_topic: Topic = Field(default=_KAFKA.results_topic, min_length=1)
     """Topic that results are written to."""
-    dead_letters_topic: str = Field(default=_KAFKA.dead_letter_topic, min_length=1)
+    dead_letters_topic: Topic = Field(default=_KAFKA.dead_letter_topic, min_length=1)
     """Topic that takes the bytes of frames that could not be inspected."""
-    feedback_topic: str = Field(default=_KAFKA.feedback_topic, min_length=1)
+    feedback_topic: Topic = Field(default=_KAFKA.feedback_topic, min_length=1)
     """Topic that feedback is read from, where a recipe learns."""
-    feedback_replies_topic: str = Field(default=_KAFKA.feedback_replies_topic, min_length=1)
+    feedback_replies_topic: Topic = Field(default=_KAFKA.feedback_replies_topic, min_length=1)
     """Topic that answers to feedback are written to."""
-    generations_topic: str = Field(default=_KAFKA.generations_topic, min_length=1)
+    generations_topic: Topic = Field(default=_KAFKA.generations_topic, min_length=1)
     """Compacted topic that tells every worker of new generations."""
     default_recipe: Name | None = Field(default=None, examples=["bottle"])
     """Recipe of frames that carry no `ce_recipe` header; unset: they are not inspected, for that reason."""
@@ -86,7 +87,7 @@ class RedisSettings(Section):
 
     secrets = ("url", "password")
 
-    url: Annotated[SecretUrl, url_of("redis", "rediss", "unix")] | None = Field(
+    url: Annotated[SecretUrl, url_of("redis", "rediss", "unix"), AfterValidator(check_redis_url)] | None = Field(
         default=None, examples=["rediss://worker@redis.example:6380/0"]
     )
     """`redis://host:port/database`, `rediss://` for TLS; unset: no alarms."""

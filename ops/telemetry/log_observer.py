@@ -17,6 +17,10 @@ LONGEST = 1_000
 """Characters of what a stored file says of itself."""
 REPEAT_AFTER_S = 10.0
 """What repeats is logged again only after so long, with how often it happened meanwhile."""
+MAX_SUBJECTS = 100
+MAX_SUBJECT = 300
+"""So many new subjects have a line of their own within that time, and so many characters of a name tell two apart."""
+OTHERS = "others"
 
 
 class LogObserver(Observer):
@@ -27,6 +31,8 @@ class LogObserver(Observer):
         self._clock = clock
         self._last: dict[tuple[str, str], float] = {}
         self._missed: dict[tuple[str, str], int] = {}
+        self._crowds: dict[str, tuple[float, int]] = {}
+        """By event: since when, and how many subjects were new."""
 
     def ready(self, ready: bool) -> None:
         """See `Observer`."""
@@ -121,7 +127,9 @@ class LogObserver(Observer):
         self._seldom("warning", "damaged file passed over", what, where[:LONGEST], why=why[:LONGEST])
 
     def _seldom(self, level: str, event: str, subject: str, cause: str, **more: Any) -> None:
-        key, now = (event, f"{subject}/{cause}"), self._clock()
+        key, now = (event, f"{subject[:MAX_SUBJECT]}/{cause}"), self._clock()
+        if key not in self._last and self._is_crowded(event, now):
+            subject, key = OTHERS, (event, f"{OTHERS}/{cause}")
         if now - self._last.get(key, -REPEAT_AFTER_S) < REPEAT_AFTER_S:
             self._missed[key] = self._missed.get(key, 0) + 1
             return
@@ -132,3 +140,11 @@ class LogObserver(Observer):
         if missed := self._missed.pop(key, 0):
             more["and_before"] = missed
         getattr(self._log, level)(event, subject=subject, cause=cause, **more)
+
+    def _is_crowded(self, event: str, now: float) -> bool:
+        """Whether so many new subjects had a line of this event lately that one more is told with the others."""
+        since, count = self._crowds.get(event, (now, 0))
+        if now - since >= REPEAT_AFTER_S:
+            since, count = now, 0
+        self._crowds[event] = since, count + 1
+        return count >= MAX_SUBJECTS

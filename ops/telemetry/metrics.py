@@ -1,7 +1,7 @@
 """Metrics of a worker for Prometheus, on a registry of their own; fed by the stream's observer hooks.
 
-Labels are bounded: cameras beyond `max_cameras` are counted together as `other`, recipes and topics come from the
-settings, and everything else is an enumeration.
+Labels are bounded: cameras beyond `max_cameras` are counted together as `other`, and so is what is away beyond
+`MAX_RETRIED`; recipes and topics come from the settings, and everything else is an enumeration.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,6 +24,8 @@ from patchline.stream.model.observer import Observer, Queue, Stage, StoredKind
 from patchline.stream.model.result import Result
 
 OTHER = "other"
+MAX_RETRIED = 64
+"""How many things that were away are told apart; further ones are counted as `other`."""
 STAGE_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 SCORE_BUCKETS = tuple(float(f"{0.1 * 1.25**step:.3g}") for step in range(37))
@@ -46,6 +48,7 @@ class Metrics(Observer):
         self._max_cameras = max_cameras
         self._cameras: set[str] = set()
         self._recipes: set[str] = set()
+        self._retried: set[str] = set()
         self._assigned: dict[str, set[int]] = {}
         if process:
             ProcessCollector(registry=self.registry)
@@ -315,4 +318,9 @@ class Metrics(Observer):
 
     def retrying(self, what: str, error: BaseException, attempt: int) -> None:  # noqa: ARG002 - the log has the rest
         """See `Observer`."""
+        if what not in self._retried:
+            if len(self._retried) >= MAX_RETRIED:
+                what = OTHER
+            else:
+                self._retried.add(what)
         self._retries.labels(what).inc()

@@ -190,7 +190,8 @@ def _transaction(file: sqlite3.Connection) -> Iterator[None]:
     file.execute("BEGIN IMMEDIATE")
     try:
         yield
+        file.execute("COMMIT")
     except BaseException:
-        file.execute("ROLLBACK")
+        if file.in_transaction:  # a full disk has undone it already
+            file.execute("ROLLBACK")
         raise
-    file.execute("COMMIT")

@@ -14,6 +14,8 @@ from aiokafka.cluster import ClusterMetadata
 from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 
+from patchline.stream.support.json_text import decode_json
+
 UserData = TypeVar("UserData", bound="Claim | Terms")
 
 Assignment: TypeAlias = dict[str, list[TopicPartition]]
@@ -120,6 +122,6 @@ def _by_topic(partitions: Iterable[TopicPartition]) -> list[tuple[str, list[int]
 
 def _decode_user_data(data: bytes, kind: type[UserData]) -> UserData:
     try:
-        return msgspec.json.decode(data, type=kind)
+        return decode_json(data, kind)
     except msgspec.DecodeError:  # another program in the group: it claims nothing
         return kind()

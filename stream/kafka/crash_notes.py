@@ -11,6 +11,8 @@ reached when it was taken over.
 
 import msgspec
 
+from patchline.stream.support.json_text import decode_json
+
 
 class _Note(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """The metadata, as JSON."""
@@ -92,7 +94,7 @@ def has_left(found: str) -> bool:
 
 def _decode_note(found: str) -> _Note | None:
     try:
-        return msgspec.json.decode(found, type=_Note)
+        return decode_json(found, _Note)
     except msgspec.DecodeError:  # also of a value that is JSON but no note: ours are the only offsets of the group
         return None
 

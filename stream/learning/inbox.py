@@ -4,9 +4,16 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Protocol
 
+import msgspec
+
+from patchline.stream.model.checks import MIB
 from patchline.stream.model.feedback import Feedback, FeedbackReply, GenerationAnnounced
 
 REPLIES_KEPT = 10_000
+REPLIES_KEPT_BYTES = 32 * MIB
+"""Answers that are kept to be looked up, and their size as JSON; others write to their topic too."""
+WAITING_AT_MOST = 16
+"""Feedback that waits for its answer in a process without Kafka; each may bring an image."""
 
 
 class FeedbackInbox(Protocol):
@@ -44,25 +51,33 @@ class Replies:
     """The latest answers by feedback id."""
 
     def __init__(self) -> None:
-        self._replies: dict[str, FeedbackReply] = {}
+        self._replies: dict[str, tuple[FeedbackReply, int]] = {}
+        self._bytes = 0
 
     def keep(self, reply: FeedbackReply) -> None:
-        """Keep an answer; the oldest beyond 10,000 goes."""
-        self._replies.pop(reply.feedback_id, None)
-        self._replies[reply.feedback_id] = reply
-        if len(self._replies) > REPLIES_KEPT:
-            del self._replies[next(iter(self._replies))]
+        """Keep an answer; the oldest beyond 10,000, or 32 MiB, go."""
+        size = len(msgspec.json.encode(reply))
+        self._forget(reply.feedback_id)
+        self._replies[reply.feedback_id] = reply, size
+        self._bytes += size
+        while len(self._replies) > REPLIES_KEPT or self._bytes > REPLIES_KEPT_BYTES:
+            self._forget(next(iter(self._replies)))
 
     def get(self, feedback_id: str) -> FeedbackReply | None:
         """The latest answer to feedback."""
-        return self._replies.get(feedback_id)
+        kept = self._replies.get(feedback_id)
+        return kept[0] if kept is not None else None
+
+    def _forget(self, feedback_id: str) -> None:
+        _, size = self._replies.pop(feedback_id, (None, 0))
+        self._bytes -= size
 
 
 class LocalInbox:
     """A `FeedbackInbox` within one process, for a service without Kafka: what it has not answered is lost with it."""
 
     def __init__(self) -> None:
-        self._waiting: asyncio.Queue[Feedback] = asyncio.Queue()
+        self._waiting: asyncio.Queue[Feedback] = asyncio.Queue(WAITING_AT_MOST)
         self._replies = Replies()
 
     async def open(self) -> None:
@@ -81,8 +96,8 @@ class LocalInbox:
         self._replies.keep(reply)
 
     async def submit(self, feedback: Feedback) -> None:
-        """See `FeedbackInbox`."""
-        self._waiting.put_nowait(feedback)
+        """See `FeedbackInbox`. It waits while there is too much of it."""
+        await self._waiting.put(feedback)
 
     def reply(self, feedback_id: str) -> FeedbackReply | None:
         """See `FeedbackInbox`."""

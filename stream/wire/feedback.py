@@ -10,11 +10,15 @@ import msgspec
 
 from patchline.stream.model.errors import RecordError
 from patchline.stream.model.feedback import Feedback, FeedbackReply, GenerationAnnounced
+from patchline.stream.support.json_text import MAX_JSON_BYTES, decode_json
 from patchline.stream.wire.cloudevents import Headers, Record, attributes_of, encode_attributes, rfc3339
 
 FEEDBACK: Final = "io.patchline.feedback.v1"
 FEEDBACK_REPLY: Final = "io.patchline.feedbackreply.v1"
 GENERATION: Final = "io.patchline.generation.v1"
+MAX_ANNOUNCEMENT_BYTES = 64 * 1024
+MAX_REPLY_BYTES = 16 * 1024 * 1024
+"""A reply repeats the names of known defects; an announcement, names alone."""
 
 Message = TypeVar("Message", Feedback, FeedbackReply, GenerationAnnounced)
 
@@ -42,7 +46,7 @@ def reply_record(reply: FeedbackReply) -> Record:
 
 def read_reply(headers: Headers, value: bytes | None) -> FeedbackReply:
     """The reply in a record; raises RecordError."""
-    return _read_event(FEEDBACK_REPLY, FeedbackReply, headers, value)
+    return _read_event(FEEDBACK_REPLY, FeedbackReply, headers, value, MAX_REPLY_BYTES)
 
 
 def announcement_record(announced: GenerationAnnounced) -> Record:
@@ -54,7 +58,7 @@ def announcement_record(announced: GenerationAnnounced) -> Record:
 
 def read_announcement(headers: Headers, value: bytes | None) -> GenerationAnnounced:
     """The generation in a record; raises RecordError."""
-    return _read_event(GENERATION, GenerationAnnounced, headers, value)
+    return _read_event(GENERATION, GenerationAnnounced, headers, value, MAX_ANNOUNCEMENT_BYTES)
 
 
 def _record(kind: str, name: str, source: str, recipe: str, time: datetime, value: msgspec.Struct) -> Record:
@@ -69,15 +73,17 @@ def _record(kind: str, name: str, source: str, recipe: str, time: datetime, valu
     return recipe.encode(), msgspec.json.encode(value), encode_attributes(attributes)
 
 
-def _read_event(kind: str, struct: type[Message], headers: Headers, value: bytes | None) -> Message:
+def _read_event(
+    kind: str, struct: type[Message], headers: Headers, value: bytes | None, at_most_bytes: int = MAX_JSON_BYTES
+) -> Message:
     found = attributes_of(headers, []).get("ce_type")
     if found != kind:
         raise RecordError(f"the header ce_type is {found!r}, expected {kind!r}")
-    return _decode(struct, value or b"")
+    return _decode(struct, value or b"", at_most_bytes)
 
 
-def _decode(struct: type[Message], value: bytes) -> Message:
+def _decode(struct: type[Message], value: bytes, at_most_bytes: int = MAX_JSON_BYTES) -> Message:
     try:
-        return msgspec.json.decode(value, type=struct)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return decode_json(value, struct, at_most_bytes=at_most_bytes)
+    except msgspec.DecodeError as error:
         raise RecordError(f"the value is no {struct.__name__}: {error}") from error

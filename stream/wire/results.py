@@ -9,6 +9,7 @@ from patchline.stream.model.errors import Reason, RecordError
 from patchline.stream.model.frame import Frame, Position
 from patchline.stream.model.outcome import Outcome
 from patchline.stream.model.result import Result
+from patchline.stream.support.json_text import decode_json
 from patchline.stream.wire.cloudevents import Headers, Record, attributes_of, encode_attributes, rfc3339
 
 RESULT: Final = "io.patchline.result.v1"
@@ -19,7 +20,6 @@ MAX_ORIGINAL_HEADERS_BYTES: Final = 64 * 1024
 
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _RESULT_ENCODER = msgspec.json.Encoder()
-_RESULT_DECODER = msgspec.json.Decoder(Result)
 
 
 def result_record(result: Result, position: Position | None = None) -> Record:
@@ -47,8 +47,8 @@ def read_result(headers: Headers, value: bytes | None) -> Result:
     if flaws or attributes.get("ce_type") != RESULT:
         raise RecordError(f"the header ce_type is {attributes.get('ce_type')!r}, expected {RESULT!r}")
     try:
-        return _RESULT_DECODER.decode(value or b"")
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return decode_json(value or b"", Result)
+    except msgspec.DecodeError as error:
         raise RecordError(f"the value is no result: {error}") from error
 
 

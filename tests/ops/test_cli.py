@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image as PillowImage
 
-from patchline.ops.cli import main
+from patchline.ops.cli import run_command
 from tests.ops.conftest import FIT, PATCHLINE, installed, patchline, texture
 
 
@@ -233,6 +233,40 @@ def test_a_full_disk_is_one_message(bank: Path, parts: Path) -> None:
     assert printed.stderr == "error: output: cannot be written: No space left on device\n"
 
 
+ENDS = """
+import atexit, sys, threading, time
+from patchline.ops import cli
+atexit.register(lambda: print("closed"))
+def command() -> None:
+    print("done")
+    {ends}
+cli.run_command = command
+for daemon in (False, True):
+    threading.Thread(target=time.sleep, args=(600,), daemon=daemon).start()
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("ends", "code", "said"),
+    [
+        ("pass", 0, ""),
+        ("sys.exit(3)", 3, ""),
+        ("sys.exit('a sentence')", 1, "a sentence\n"),
+        ("raise ValueError('unforeseen')", 1, "ValueError: unforeseen"),
+        ("atexit.register(time.sleep, 600)", 0, ""),
+        ("atexit.register(sys.exit, 7)", 0, ""),
+    ],
+)
+def test_the_process_leaves_with_its_code_once_all_is_written(ends: str, code: int, said: str) -> None:
+    """Whatever threads still do, and what hangs at the end: what registered itself is called, output is flushed."""
+    script = ENDS.format(ends=ends)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert done.stdout == ("done\n" if "time.sleep" in ends else "done\nclosed\n")
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 def test_output_fails_for_no_name(encoding: str, bank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a terminal's encoding does not know, or what is no UTF-8, is escaped in tables and messages."""
@@ -242,7 +276,7 @@ def test_output_fails_for_no_name(encoding: str, bank: Path, tmp_path: Path, mon
     monkeypatch.setattr(sys, "stdout", screen)
     monkeypatch.setattr(sys, "argv", ["patchline", "bank", "show", str(folder)])
     with pytest.raises(SystemExit) as ended:
-        main()
+        run_command()
     screen.flush()
     printed = screen.buffer.getvalue().decode(encoding)
     assert (ended.value.code, "m\\udcfc" in "".join(printed.split())) == (0, True)

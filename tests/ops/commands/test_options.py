@@ -5,7 +5,16 @@ import json
 import pytest
 from rich.table import Table
 
-from patchline.ops.commands._options import defects_in_words, examples, plain_console, print_json
+from patchline.ops.commands._options import (
+    complain,
+    defects_in_words,
+    examples,
+    plain_console,
+    print_json,
+    say,
+    say_json,
+    say_lines,
+)
 
 
 def test_examples_are_paragraphs_under_a_heading() -> None:
@@ -29,6 +38,29 @@ def test_names_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> No
     plain_console().print("[red]part :key:", table)
     printed = capsys.readouterr().out
     assert all(name in printed for name in ("[red]part :key:", "[bold]kind[/]", "[/x]"))
+
+
+HOSTILE = "line-1\x1b[2J\nline-2 \x9b31m\u202eok"
+
+
+def test_names_reach_no_terminal_as_controls(capsys: pytest.CaptureFixture[str]) -> None:
+    """In lines, complaints, JSON and tables: each is one line, and nothing in it moves, colours or turns."""
+    say(HOSTILE)
+    say_lines(f"a\nb {HOSTILE[:8]}")
+    say(HOSTILE, err=True)
+    complain("error", HOSTILE)
+    print_json([{"camera": HOSTILE}])
+    say_json(json.dumps({"camera": HOSTILE}, ensure_ascii=False).encode())
+    table = Table(HOSTILE, box=None)
+    table.add_row(HOSTILE)
+    console = plain_console()
+    console.print(HOSTILE, soft_wrap=True)
+    console.print(table, width=200)
+    shown = capsys.readouterr()
+    assert len(shown.out.splitlines()) == 1 + 2 + 1 + 1 + 1 + 2
+    assert len(shown.err.splitlines()) == 2
+    assert all(letter == "\n" or letter.isprintable() for letter in shown.out + shown.err)
+    assert [json.loads(line)["camera"] for line in shown.out.splitlines() if line[0] == "{"] == [HOSTILE, HOSTILE]
 
 
 def test_known_defects_in_words_begin_with_the_lowest() -> None:

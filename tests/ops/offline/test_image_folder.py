@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from patchline.ops.errors import InputError
-from patchline.ops.offline.image_folder import choose_images, printable, sample
+from patchline.ops.offline.image_folder import choose_images, sample
 
 
 def make(root: Path, *names: str) -> Path:
@@ -121,4 +121,4 @@ def test_names_are_shown_few_and_printable() -> None:
     """Three of many, with the number of the others; control characters are escaped."""
     assert sample(["a", "b", "c"]) == "a, b, c"
     assert sample(str(n) for n in range(1_203)) == "0, 1, 2 and 1,200 more"
-    assert printable("a\x1b[31m\nü") == "a\\x1b[31m\\nü"
+    assert sample(["a\x1b[31m\nü"]) == "a\\u001b[31m\\nü"

@@ -4,11 +4,13 @@ import fcntl
 import gc
 import json
 import os
+import random
 import signal
 import subprocess
 import time
 import urllib.request
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +156,65 @@ def test_a_second_signal_forces_the_end(bank: Path, parts: Path, tmp_path: Path)
         process.kill()
         os.close(reader)
     assert "stopping at once" in log_file.read_text()
+
+
+def test_a_rotation_of_logs_is_followed_on_sighup(bank: Path, tmp_path: Path) -> None:
+    """The files are made anew at once, and the service goes on; nothing else comes of the signal."""
+    camera = {"source": "rtsp", "recipe": "tile", "url": SILENT_CAMERA}
+    log_file = tmp_path / "log"
+    log_file.touch()
+    settings = {"format": "json", "file": str(log_file)}
+    file, results, _ = write_settings(tmp_path, bank, {"gate": camera}, log=settings)
+    process = subprocess.Popen([PATCHLINE, "run", str(file)], stderr=subprocess.PIPE)
+    try:
+        wait_until(process, log_file, lambda: "taking frames" in log_file.read_text())
+        for written in (log_file, results):
+            written.rename(written.with_suffix(".1"))
+        process.send_signal(signal.SIGHUP)
+        wait_until(process, log_file.with_suffix(".1"), lambda: log_file.exists() and results.exists())
+        process.send_signal(signal.SIGTERM)
+        _, printed = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, printed) == (0, b"")
+    before, after = (
+        [json.loads(line)["event"] for line in one.read_text().splitlines()]
+        for one in (log_file.with_suffix(".1"), log_file)
+    )
+    assert "taking frames" in before
+    assert after[-1] == "stopped in order"
+    assert "files reopened" in before + after
+
+
+def catches(process: "subprocess.Popen[bytes]", number: signal.Signals) -> bool:
+    """Whether a process handles a signal by now, as Linux tells."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
+
+def test_sigterm_at_any_moment_ends_in_order(bank: Path, parts: Path, tmp_path: Path) -> None:
+    """While it loads, while frames are in flight, while their end has just come: always 0, and each line once."""
+    folder = {"source": "folder", "recipe": "tile", "path": str(parts), "recursive": True}
+    silent = {"source": "rtsp", "recipe": "tile", "url": SILENT_CAMERA}
+    chance = random.Random(1)
+    for attempt, longest_s in enumerate((0.0, 2.0, 5.0, 8.0, 12.0)):
+        place = tmp_path / str(attempt)
+        place.mkdir()
+        cameras = {"belt": folder} if attempt == 4 else {"belt": folder, "gate": silent}
+        file, results, _ = write_settings(place, bank, cameras)
+        with (place / "log").open("w") as log:
+            process = subprocess.Popen([PATCHLINE, "run", str(file)], stderr=log)
+        try:
+            wait_until(process, place / "log", partial(catches, process, signal.SIGTERM))
+            time.sleep(chance.uniform(longest_s / 2, longest_s))
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(90) == 0, (attempt, (place / "log").read_text())
+        finally:
+            process.kill()
+        lines = results.read_text().splitlines() if results.exists() else []
+        frames = [json.loads(line)["frame_id"] for line in lines]
+        assert len(frames) == len(set(frames)) <= 24
 
 
 def received(port: int) -> float:

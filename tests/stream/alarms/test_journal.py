@@ -163,6 +163,25 @@ async def test_a_journal_shares_no_memory(tmp_path: Path) -> None:
         await journal.close()
 
 
+async def test_a_disk_that_is_full_indeed_passes(tmp_path: Path) -> None:
+    """SQLite undoes the transaction itself then: nothing of it is there, and the next attempt is a new one."""
+    journal = await opened(tmp_path / "j")
+    await journal.begin(None)
+
+    def leave_pages(more: int) -> None:
+        pages = journal._open_file.execute("PRAGMA page_count").fetchone()[0]
+        journal._open_file.execute(f"PRAGMA max_page_count = {pages + more}")
+
+    await journal._ask(lambda: leave_pages(0))
+    for _ in range(2):
+        with pytest.raises(SinkUnavailableError, match="full"):
+            await journal.put(outcomes("R" * 200))
+    await journal._ask(lambda: leave_pages(1000))
+    await journal.put(outcomes("R"))
+    assert (await read(journal))[0] == ["cam-1/0"]
+    await journal.close()
+
+
 async def test_a_full_disk_passes_and_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
     """A delivery is tried again while the disk is full; other errors are not; a transaction is whole or undone."""
     journal = await opened(tmp_path / "j")

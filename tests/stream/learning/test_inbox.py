@@ -1,6 +1,7 @@
 import asyncio
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from patchline.stream.learning.inbox import LocalInbox, Replies
@@ -29,6 +30,35 @@ def test_the_latest_answers_are_kept_and_the_oldest_go(monkeypatch: pytest.Monke
     assert replies.get("a") is not None
     assert replies.get("c") is not None
     assert replies.get("never") is None
+
+
+def test_answers_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever may write to their topic can make each as large as a record."""
+    monkeypatch.setattr("patchline.stream.learning.inbox.REPLIES_KEPT_BYTES", 10_000)
+    replies = Replies()
+    for number in range(100):
+        replies.keep(msgspec.structs.replace(reply(str(number)), detail="x" * 1000))
+        replies.keep(msgspec.structs.replace(reply("same"), detail="x" * number))
+    assert sum(replies.get(str(number)) is not None for number in range(100)) == 8
+    replies.keep(msgspec.structs.replace(reply("large"), detail="x" * 20_000))
+    assert replies.get("large") is None
+    assert replies.get("same") is None
+    replies.keep(reply("again"))
+    assert replies.get("again") == reply("again")
+
+
+async def test_feedback_waits_where_too_much_of_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each may bring an image; whoever hands one more in waits for room."""
+    monkeypatch.setattr("patchline.stream.learning.inbox.WAITING_AT_MOST", 2)
+    inbox = LocalInbox()
+    await inbox.submit(feedback("1"))
+    await inbox.submit(feedback("2"))
+    third = asyncio.ensure_future(inbox.submit(feedback("3")))
+    await asyncio.sleep(0.01)
+    assert not third.done()
+    given = inbox.feedback()
+    assert (await anext(given)).feedback_id == "1"
+    await asyncio.wait_for(third, 10)
 
 
 async def test_feedback_of_this_process_is_answered_in_order() -> None:
