@@ -136,7 +136,9 @@ class Service:
             self._state.say("waiting for Kafka")
             size, learning = settings.limits.max_frame_bytes, bool(learning_recipes(settings))
             created = await retry_until_done(
-                "Kafka topics", lambda: ensure_topics(kafka, max_frame_bytes=size, learning=learning), observer
+                "Kafka topics",
+                lambda: ensure_topics(kafka, max_frame_bytes=size, learning=learning, observer=observer),
+                observer,
             )
             if created:
                 log.info("topics created", topics=created)
@@ -204,10 +206,11 @@ class _Settled(Observer):
 
 
 class _State(Observer):
-    """Why the worker is not ready, in words; None once it takes frames."""
+    """Why the worker is not ready, in words; None while it takes frames."""
 
     def __init__(self) -> None:
         self._why_not: str | None = "starting"
+        self._no_kafka: str | None = None
 
     def say(self, why_not: str) -> None:
         self._why_not = why_not
@@ -218,5 +221,10 @@ class _State(Observer):
         elif self._why_not is None:
             self._why_not = "stopping"
 
+    def kafka(self, up: bool, why: str | None) -> None:  # noqa: ARG002 - the metrics tell of it
+        self._no_kafka = why
+
     def why_not_ready(self) -> str | None:
-        return self._why_not
+        if self._why_not is None or self._no_kafka is None:
+            return self._why_not or self._no_kafka
+        return f"{self._why_not}: {self._no_kafka}"

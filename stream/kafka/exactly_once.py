@@ -74,7 +74,9 @@ class ExactlyOnceSink:
     async def open(self) -> None:
         """Do nothing yet: a partition's producer connects when the partition is taken over."""
 
-    async def take_over(self, partition: TopicPartition, consumer: AIOKafkaConsumer, lost: Lost) -> Takeover:
+    async def take_over(
+        self, partition: TopicPartition, consumer: AIOKafkaConsumer, lost: Lost, known: Collection[str] = ()
+    ) -> Takeover:
         """Make a partition this worker's, from the committed offset on.
 
         The offset is asked for after the former owner's last transaction is settled. Where there is none, the worker
@@ -84,6 +86,7 @@ class ExactlyOnceSink:
             partition: the input partition.
             consumer: a member of the group.
             lost: told when a later commit finds that another worker has the partition.
+            known: ids that this worker has seen the topic with.
 
         Raises:
             LaneLostError: another worker has it.
@@ -98,7 +101,9 @@ class ExactlyOnceSink:
         )
         committed = await transactions.take_over()
         try:
-            taken = await takeover_of(committed, partition, consumer, config=self._config, window=self._window)
+            taken = await takeover_of(
+                committed, partition, consumer, config=self._config, window=self._window, known=known
+            )
             if not taken.as_found:
                 await transactions.commit([], taken.start, taken.notes.metadata(taken.start))
         except KafkaError as error:
