@@ -11,7 +11,7 @@
 | `assignor` | `HandoverAssignor`: who gets which partition, and from whom |
 | `read_ahead` | `ReadAheads`: frames that were fetched, and whose turn it is |
 | `offsets` | the port `Offsets`, and `ConsumerOffsets` for brokers without transactions |
-| `crash_notes` | `CrashNotes`: what a partition's next owner must know: of a crash, and which log the offset counts in |
+| `crash_notes` | `CrashNotes`: what a partition's next owner must know: of a crash, and of the log it reads |
 | `lag` | how far this worker's partitions are behind |
 | `transactions` | `PartitionTransactions`: the results and the offset of one partition as one |
 | `exactly_once` | `ExactlyOnceSink`: the ledger, one transaction at a time for each partition; an `Offsets` too |

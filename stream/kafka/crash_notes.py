@@ -49,7 +49,7 @@ class CrashNotes:
     """
 
     def __init__(self, found: str, *, end: int, window: int, log: LogNote | None = None) -> None:
-        self.log = log
+        self.log = None if log == LogNote() else log
         note = _decode_note(found)
         self._window = window
         self._left = note.in_flight if note is not None else 0

@@ -76,7 +76,7 @@ class Ledger:
         monkeypatch.setattr(Transactions, "made", [], raising=False)
         monkeypatch.setattr(module, "PartitionTransactions", Transactions)
         self.consumer, self.seen, self.lost = ScriptedConsumer(), Recorder(), list[TopicPartition]()
-        self.consumer.metadata[P] = OffsetAndMetadata(5, "")
+        self.consumer.metadata[P], self.consumer.ends = OffsetAndMetadata(5, ""), {P: 100}
         self.sink = ExactlyOnceSink(CONFIG, max_frame_bytes=10, observer=self.seen, window=4)
 
     async def take_over(self, partition: TopicPartition = P) -> Transactions:
