@@ -214,7 +214,7 @@ def describe(error: KafkaError, config: KafkaConfig) -> str:
         return (
             f"Kafka at {config.bootstrap_servers}: another program is in the consumer group {config.group!r} "
             f"(kafka.group) and shares its partitions out by another protocol: {config.frames_topic} cannot be read "
-            "until it has left, or has a group of its own"
+            "until it has left or has its own group"
         )
     text = missing_right(error, config) or str(error).strip() or type(error).__name__
     return f"Kafka at {config.bootstrap_servers}: {text}"

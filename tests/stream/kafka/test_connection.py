@@ -313,5 +313,5 @@ def test_another_program_in_the_group_is_named_and_waited_for() -> None:
     assert is_passing(error)
     assert describe(error, CONFIG) == (
         "Kafka at one:9092, [::1]:9093: another program is in the consumer group 'line' (kafka.group) and shares its "
-        "partitions out by another protocol: patchline.frames cannot be read until it has left, or has a group of its own"
+        "partitions out by another protocol: patchline.frames cannot be read until it has left or has its own group"
     )

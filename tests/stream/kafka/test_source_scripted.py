@@ -356,7 +356,7 @@ async def test_why_a_source_does_not_open_is_told(opened: Opened) -> None:
 
 
 async def test_a_frame_tells_which_topic_it_is_of(opened: Opened) -> None:
-    """One that is made anew has another id, and counts from 0 again. What was fetched of the old one is not the new's."""
+    """One that is made anew has another id, and counts from 0 again; what was fetched of the old one is not its."""
     cluster = opened.log.cluster
     cluster.topic_id = bytes(15) + b"\x01"
     opened.log.produce(P[0], 2)
