@@ -16,7 +16,7 @@ from patchline.stream.model.result import Result
 _PARTED = {
     LogBreak.EXPIRED: "frames lost: the log begins later than the remembered offset",
     LogBreak.TRUNCATED: "frames lost: the log was cut short",
-    LogBreak.RECREATED: "frames lost: the topic was made anew, and is read from its first record",
+    LogBreak.RECREATED: "frames may be lost: the topic was made anew, or its offset forgotten",
     LogBreak.PARTITION_ADDED: "a partition was added, and is read from its first record",
 }
 REPEAT_AFTER_S = 10.0

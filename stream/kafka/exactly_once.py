@@ -58,6 +58,8 @@ class ExactlyOnceSink:
         self._max_frame_bytes = max_frame_bytes
         self._observer = observer or Observer()
         self._owned: dict[TopicPartition, _OwnedPartition] = {}
+        self._fresh: set[TopicPartition] = set()
+        """Those that nobody had before this worker: when taking one over fails, it has had it itself the next time."""
         self._ended: list[PartitionTransactions] = []
         self._live = AtLeastOnceSink(config, max_frame_bytes=max_frame_bytes)
 
@@ -99,10 +101,20 @@ class ExactlyOnceSink:
             lambda: committed_offset(consumer, partition),
             max_frame_bytes=self._max_frame_bytes,
         )
-        committed = await transactions.take_over()
+        try:
+            committed = await transactions.take_over()
+        finally:
+            if transactions.had_owner is False:
+                self._fresh.add(partition)
         try:
             taken = await takeover_of(
-                committed, partition, consumer, config=self._config, window=self._window, known=known
+                committed,
+                partition,
+                consumer,
+                config=self._config,
+                window=self._window,
+                known=known,
+                was_read=transactions.had_owner is True and partition not in self._fresh,
             )
             if not taken.as_found:
                 await transactions.commit([], taken.start, taken.notes.metadata(taken.start))

@@ -93,6 +93,7 @@ async def takeover_of(
     config: KafkaConfig,
     window: int,
     known: Collection[str] = (),
+    was_read: bool = False,
 ) -> Takeover:
     """Where to read on after what was committed, and which frames to retry alone.
 
@@ -103,6 +104,7 @@ async def takeover_of(
         config: where a group begins.
         window: frames of the partition that may be in flight at once.
         known: ids that this worker has seen the topic with.
+        was_read: whether the group has read the partition before, whatever it has for it now.
 
     Raises:
         KafkaError: the brokers cannot tell now, or there is no such topic now.
@@ -113,7 +115,9 @@ async def takeover_of(
     if committed is None:
         others = await _notes_of_others(partition, consumer, log.partitions)
         latest = config.start == "latest"
-        start, began, parted = begin(partition.partition, log, latest=latest, others=others, known=known)
+        start, began, parted = begin(
+            partition.partition, log, latest=latest, others=others, known=known, was_read=was_read
+        )
         noted = LogNote(topic=log.topic, partitions=began)
     else:
         start, parted = resume(committed.offset, noted, log)

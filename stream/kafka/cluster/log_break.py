@@ -72,7 +72,13 @@ def _cut(offset: int, noted: LogNote, log: LogSight) -> int | None:
 
 
 def begin(
-    partition: int, log: LogSight, *, latest: bool, others: Iterable[LogNote], known: Collection[str]
+    partition: int,
+    log: LogSight,
+    *,
+    latest: bool,
+    others: Iterable[LogNote],
+    known: Collection[str],
+    was_read: bool = False,
 ) -> tuple[int, int | None, PartedLog | None]:
     """Where to begin a partition of which the group has no offset.
 
@@ -84,6 +90,8 @@ def begin(
         latest: whether a group begins at the end.
         others: what was noted with the group's offsets of other partitions.
         known: ids that this worker has seen the topic with.
+        was_read: whether the group has read the partition before. Then its offset was forgotten: with a topic that was
+            deleted, or after a long time.
 
     Returns:
         The offset to begin with; how many partitions the topic had when the group began, where that is known; and what
@@ -91,7 +99,8 @@ def begin(
     """
     others = list(others)
     same = [note for note in others if log.topic is None or note.topic in (None, log.topic)]
-    if (others and not same) or any(topic != log.topic for topic in known if log.topic is not None):
+    another = any(topic != log.topic for topic in known) and log.topic is not None
+    if was_read or another or (others and not same):
         return log.first, log.partitions, PartedLog(LogBreak.RECREATED, None, log.first, None)
     began = max((note.partitions for note in same if note.partitions is not None), default=None)
     if not same or (began is not None and partition < began):

@@ -208,6 +208,7 @@ class ScriptedProducer:
         self.fails: dict[str, list[BaseException]] = {}
         """Raised by a call; the answer to a record, where it is called `answer`."""
         self.stopped = 0
+        self._txn_manager = SimpleNamespace(producer_epoch=0)
 
     def _ask(self, call: str, *about: Any) -> None:
         self.log.append((call, *about))

@@ -134,6 +134,13 @@ def test_a_topic_made_anew_is_read_whole_whatever_the_configuration(others: list
     assert begin(1, sight(first=5), latest=True, others=others, known=known) == (5, 3, made_anew)
 
 
+@pytest.mark.parametrize("latest", [False, True])
+def test_a_partition_that_the_group_has_read_before_is_read_whole(latest: bool) -> None:
+    """Its offset was forgotten, with a topic that was deleted or after a long time."""
+    start, _, parted = begin(1, sight(first=5), latest=latest, others=[], known=[], was_read=True)
+    assert (start, parted and parted.cause) == (5, LogBreak.RECREATED)
+
+
 def test_without_ids_no_topic_is_taken_for_another() -> None:
     """Brokers may tell them again, or no longer."""
     assert begin(0, sight(topic=None), latest=True, others=[], known=["old"]) == (100, 3, None)
