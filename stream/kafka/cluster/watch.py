@@ -8,6 +8,7 @@ meanwhile waits for it. So records of a topic that was made anew are not taken f
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
+from time import monotonic
 from typing import Protocol
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -65,11 +66,12 @@ class TopicWatch:
         cluster.add_listener(self._learned)
         try:
             while True:
+                soonest = monotonic() + _SHORTEST_PAUSE_S
                 await self.look()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(_PAUSE_S):
                         await self._wake.wait()
-                        await asyncio.sleep(_SHORTEST_PAUSE_S)
+                await asyncio.sleep(max(0, soonest - monotonic()))
         finally:
             cluster.remove_listener(self._learned)
 
