@@ -150,17 +150,22 @@ class TopicWatch:
     async def _vouch(self, notes: Mapping[TopicPartition, tuple[CrashNotes, int | None]], seen: TopicSeen) -> None:
         """Note in which epoch of its leader a partition was read so far, as the leader says itself.
 
-        Where the records of the epoch noted before end earlier than they were read, the log was cut short.
+        Where the records of the epoch noted before end earlier than they were read, or all records do, the log was cut
+        short; then what was noted before tells where, so nothing else is noted.
         """
         present = {at.partition: epoch for at in notes if (epoch := seen.epochs.get(at.partition)) is not None}
         noted = {at.partition: kept.log.epoch for at, (kept, _) in notes.items() if kept.log is not None}
         asked = {number: epoch if (was := noted.get(number)) is None else was for number, epoch in present.items()}
         ends = await epoch_ends(self._client, self._config.frames_topic, asked, present)
+        newer = {number: epoch for number, epoch in present.items() if epoch != asked[number]}
+        log_ends = {number: end for number, end in ends.items() if number not in newer}
+        log_ends |= await epoch_ends(self._client, self._config.frames_topic, newer, present)
         for partition, (kept, done) in notes.items():
-            end, before = ends.get(partition.partition), None if kept.log is None else kept.log.before
-            if end is None or done is None:
+            end, log_end = ends.get(partition.partition), log_ends.get(partition.partition)
+            before = None if kept.log is None else kept.log.before
+            if end is None or log_end is None or done is None:
                 continue
-            if before is not None and end < before:
+            if log_end < done or (before is not None and end < before):
                 self._watched.take_anew(partition, LogBreak.TRUNCATED)
             else:
                 kept.vouch(present[partition.partition], done)

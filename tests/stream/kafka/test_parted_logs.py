@@ -138,7 +138,7 @@ class Line:
         await asyncio.to_thread(self.broker.stop)
         for number in range(PARTITIONS):
             self.broker.cut(self.topic, number, offset)
-        await asyncio.to_thread(self.broker.start_broker)
+        self.broker.start_broker()  # by the main thread: the broker ends with the one that started it
 
     async def results(self) -> list[Counter[str]]:
         """How many committed results each frame has, by group."""

@@ -184,15 +184,32 @@ async def test_epochs_are_noted_and_a_log_that_was_cut_short_is_taken_anew(reade
     assert request.present == {0: 3, 1: 3, 2: 3}
     reader.held = {P[0]: (kept, 8)}
     reader.cluster.partitions[0] = (1, 4)
-    reader.cluster.epoch_ends = {(0, 3): 8}
+    reader.cluster.epoch_ends = {(0, 3): 8, (0, 4): 9}
     await reader.watch.look()
     assert kept.log == LogNote(topic=OLD, epoch=4, before=8)
     assert reader.taken == []
     reader.cluster.partitions[0] = (1, 5)
     reader.cluster.epoch_ends = {(0, 4): 7}
     await reader.watch.look()
+    reader.cluster.epoch_ends = {(0, 4): 7, (0, 5): 20}
+    await reader.watch.look()
     assert reader.taken == [(P[0], LogBreak.TRUNCATED)]
     assert kept.log == LogNote(topic=OLD, epoch=4, before=8)
+
+
+async def test_a_log_that_ends_before_what_is_done_was_cut_whatever_was_noted(reader: Reader) -> None:
+    """What was noted of an earlier epoch is kept: it tells where the cut is."""
+    kept = reader.read(P[0], done=6, epoch=0, before=4)
+    reader.cluster.partitions[0] = (1, 2)
+    reader.cluster.epoch_ends = {(0, 0): 4, (0, 2): 5}
+    await reader.watch.look()
+    assert reader.taken == [(P[0], LogBreak.TRUNCATED)]
+    assert kept.log == LogNote(topic=OLD, epoch=0, before=4)
+    reader.taken.clear()
+    reader.cluster.epoch_ends[0, 2] = 6
+    await reader.watch.look()
+    assert reader.taken == []
+    assert kept.log == LogNote(topic=OLD, epoch=2, before=6)
 
 
 async def test_what_is_read_waits_for_a_look_once_the_library_has_learned_something(
