@@ -155,8 +155,9 @@ class KafkaSource:
                 if not is_passing(error):
                     raise
                 if isinstance(error, InconsistentGroupProtocolError):
-                    ownership.watch.hindered = describe(error, self._config)
-                self._observer.retrying("Kafka frames", error, 1)
+                    ownership.watch.hindered = describe(error, self._config)  # which the next look tells
+                else:
+                    self._observer.retrying("Kafka frames", error, 1)
                 await asyncio.sleep(1)
                 continue
             if not wanted:

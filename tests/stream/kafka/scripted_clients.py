@@ -70,10 +70,12 @@ class ScriptedCluster:
         assert isinstance(request, TopicRequest)
         code = self.code if self.there else UnknownTopicOrPartitionError.errno
         if self.topic_id is None:
-            old = [(0, number, leader, [], []) for number, (leader, _) in self.partitions.items()]
+            old: list[Any] = [(0, number, leader, [], []) for number, (leader, _) in self.partitions.items()]
             return SimpleNamespace(API_VERSION=4, topics=[(code, self.topic, False, old)])
-        new = [(0, number, leader, epoch, [], [], [], {}) for number, (leader, epoch) in self.partitions.items()]
-        topic = (code, self.topic, self.topic_id, False, new, 0, {})
+        new: list[Any] = [
+            (0, number, leader, epoch, [], [], [], {}) for number, (leader, epoch) in self.partitions.items()
+        ]
+        topic: tuple[Any, ...] = (code, self.topic, self.topic_id, False, new, 0, {})
         return SimpleNamespace(API_VERSION=10, topics=[topic])
 
 

@@ -156,10 +156,15 @@ class Line:
 @pytest.fixture
 async def line(broker: Broker, unique_name: Callable[[str], str]) -> Line:
     earliest = await new_topics(broker.bootstrap, unique_name)
-    others = {"group": unique_name("late"), "results_topic": unique_name("late-results")}
-    latest = replace(earliest, start="latest", dead_letter_topic=unique_name("late-dead"), **others)
+    latest = replace(
+        earliest,
+        start="latest",
+        group=unique_name("late"),
+        results_topic=unique_name("late-results"),
+        dead_letter_topic=unique_name("late-dead"),
+    )
     made = Line(broker, [earliest, latest])
-    await made.admin(lambda admin: admin.create_topics([NewTopic(others["results_topic"], 2, 1)]))
+    await made.admin(lambda admin: admin.create_topics([NewTopic(latest.results_topic, 2, 1)]))
     return made
 
 

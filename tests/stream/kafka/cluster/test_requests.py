@@ -34,7 +34,7 @@ def test_a_topic_is_asked_for_in_the_version_that_the_broker_speaks() -> None:
 
 def test_topics_come_with_their_ids_and_epochs() -> None:
     """An answer is read back as it was written."""
-    partition = (0, 2, 7, 5, [7, 8], [7], [8], {})
+    partition: tuple[Any, ...] = (0, 2, 7, 5, [7, 8], [7], [8], {})
     answer = MetadataResponse_v10(
         3, [(7, "host", 9092, None, {})], "cluster", 7, [(0, "t", TOPIC_ID, False, [partition], -1, {})], -1, {}
     )
