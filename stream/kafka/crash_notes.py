@@ -98,12 +98,6 @@ class CrashNotes:
         return _encode_note(_Note(in_flight=left, until=self._until, crashes=crashes, alone=alone, log=self.log))
 
 
-def tells_of_a_crash(found: str) -> bool:
-    """Whether metadata is that of a worker that did not leave in order."""
-    note = _decode_note(found)
-    return note is not None and note.in_flight > 0
-
-
 def has_left(found: str) -> bool:
     """Whether metadata is that of a worker that has nothing in flight, and does not note so before each frame."""
     note = _decode_note(found)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patchline.stream.kafka.crash_notes import CrashNotes, LogNote, has_left, log_note, tells_of_a_crash
+from patchline.stream.kafka.crash_notes import CrashNotes, LogNote, has_left, log_note
 from patchline.stream.model.frame import POISON_CRASHES
 
 
@@ -66,8 +66,8 @@ def test_exactly_the_frames_that_kill_are_given_up(
 def test_leaving_in_order_leaves_no_trace_and_what_was_to_be_retried_stays_so() -> None:
     """The next owner finds nothing, or the frames that its forerunner had not yet retried."""
     ordinary = CrashNotes("", end=0, window=64)
-    assert tells_of_a_crash(ordinary.metadata(5))
-    assert not tells_of_a_crash(ordinary.farewell(5))
+    assert not has_left(ordinary.metadata(5))
+    assert ordinary.farewell(5) == ""
     notes = CrashNotes(ordinary.metadata(5), end=8, window=64)
     assert [notes.take(offset) for offset in (5, 6)] == [0, 0]
     after = CrashNotes(notes.farewell(6), end=100, window=64)
@@ -102,7 +102,6 @@ def test_which_log_the_offset_counts_in_stays_with_it() -> None:
     farewell = notes.farewell(5)
     assert farewell == '{"log":{"topic":"0pQ4b4fLQ0C1W5wVw6uG2g","partitions":6,"epoch":3,"before":1040}}'
     assert has_left(farewell)
-    assert not tells_of_a_crash(farewell)
     assert CrashNotes(farewell, end=9, window=4).take(5) is None
     assert log_note(farewell) == notes.log
     retrying = CrashNotes(notes.metadata(5), end=9, window=4, log=log)

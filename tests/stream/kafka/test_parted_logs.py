@@ -23,7 +23,6 @@ from tests.stream.kafka_help import new_topics, produce, results_of, running, wo
 from tests.stream.scripted import Recorder, ScriptedEngine, jpeg
 from tests.stream.waiting import until
 
-pytestmark = pytest.mark.slow
 PARTITIONS = 3
 
 
