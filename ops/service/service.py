@@ -164,7 +164,9 @@ class Service:
             self._state.say("waiting for Kafka")
             size, learning = settings.limits.max_frame_bytes, bool(learning_recipes(settings))
             created = await retry_until_done(
-                "Kafka topics", lambda: ensure_topics(kafka, max_frame_bytes=size, learning=learning), observer
+                "Kafka topics",
+                lambda: ensure_topics(kafka, max_frame_bytes=size, learning=learning, observer=observer),
+                observer,
             )
             if created:
                 log.info("topics created", topics=created)
@@ -242,11 +244,12 @@ class _Settled(Observer):
 
 
 class _State(Observer):
-    """Why the worker is not ready, in words; None once it takes frames."""
+    """Why the worker is not ready, in words; None while it takes frames."""
 
     def __init__(self) -> None:
         self._why_not: str | None = "starting"
         self._storage_away: set[str] = set()
+        self._no_kafka: str | None = None
 
     def say(self, why_not: str) -> None:
         self._why_not = why_not
@@ -260,7 +263,12 @@ class _State(Observer):
     def frame_storage(self, storage: str, up: bool) -> None:
         (self._storage_away.discard if up else self._storage_away.add)(storage)
 
+    def kafka(self, up: bool, why: str | None) -> None:  # noqa: ARG002 - the metrics tell of it
+        self._no_kafka = why
+
     def why_not_ready(self) -> str | None:
-        if self._why_not is None and self._storage_away:
+        if self._why_not is None and self._no_kafka is None and self._storage_away:
             return f"waiting for the storage of frames at {', '.join(sorted(self._storage_away))}"
-        return self._why_not
+        if self._why_not is None or self._no_kafka is None:
+            return self._why_not or self._no_kafka
+        return f"{self._why_not}: {self._no_kafka}"

@@ -8,13 +8,19 @@ import structlog
 
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.stream.model.alarm import AlarmChange, AlarmEvent
-from patchline.stream.model.errors import AlarmGap, DropCause
+from patchline.stream.model.errors import AlarmGap, DropCause, LogBreak
 from patchline.stream.model.feedback import FeedbackReply
 from patchline.stream.model.observer import Observer, StoredKind
 from patchline.stream.model.result import Result
 
 LONGEST = 1_000
 """Characters of what a stored file says of itself."""
+_PARTED = {
+    LogBreak.EXPIRED: "frames lost: the log begins later than the remembered offset",
+    LogBreak.TRUNCATED: "frames lost: the log was cut short",
+    LogBreak.RECREATED: "frames may be lost: the topic was made anew, or its offset forgotten",
+    LogBreak.PARTITION_ADDED: "a partition was added, and is read from its first record",
+}
 REPEAT_AFTER_S = 10.0
 """What repeats is logged again only after so long, with how often it happened meanwhile."""
 MAX_SUBJECTS = 100
@@ -33,6 +39,7 @@ class LogObserver(Observer):
         self._missed: dict[tuple[str, str], int] = {}
         self._crowds: dict[str, tuple[float, int]] = {}
         """By event: since when, and how many subjects were new."""
+        self._no_kafka: str | None = None
 
     def ready(self, ready: bool) -> None:
         """See `Observer`."""
@@ -57,6 +64,42 @@ class LogObserver(Observer):
     def partitions(self, topic: str, partitions: Sequence[int]) -> None:
         """See `Observer`."""
         self._log.info("partitions assigned", topic=topic, partitions=list(partitions))
+
+    def log_break(
+        self, topic: str, partition: int, cause: LogBreak, expected: int | None, found: int, lost: int | None
+    ) -> None:
+        """See `Observer`."""
+        log = self._log.info if cause is LogBreak.PARTITION_ADDED else self._log.warning
+        log(
+            _PARTED[cause],
+            cause=cause.value,
+            topic=topic,
+            partition=partition,
+            expected_offset=expected,
+            read_from=found,
+            frames_lost="unknown" if lost is None else lost,
+        )
+
+    def kafka(self, up: bool, why: str | None) -> None:
+        """See `Observer`. The same reason is logged again only now and then."""
+        if why is not None:
+            self._seldom("warning", "no frames from Kafka", "kafka", why, brokers_answer=up)
+        elif self._no_kafka is not None:
+            self._log.info("frames from Kafka again")
+        self._no_kafka = why
+
+    def kafka_lacks(self, what: str) -> None:
+        """See `Observer`."""
+        self._log.warning("the Kafka brokers are older than what is used where it is there", missing=what)
+
+    def topic_setting(self, topic: str, setting: str, before: str, after: str, refused: str | None) -> None:
+        """See `Observer`."""
+        if refused is None:
+            self._log.info("topic setting changed", topic=topic, setting=setting, before=before, after=after)
+        else:
+            self._log.warning(
+                "topic setting left as it is", topic=topic, setting=setting, found=before, expected=after, why=refused
+            )
 
     def crash_found(self, topic: str, partition: int, frames: int) -> None:
         """See `Observer`."""

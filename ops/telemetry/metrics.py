@@ -17,7 +17,7 @@ from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.inspection.drift import Drift
 from patchline.engine.types import Image, Inspection, Verdict
 from patchline.stream.model.alarm import AlarmEvent, AlarmState
-from patchline.stream.model.errors import AlarmGap, DropCause
+from patchline.stream.model.errors import AlarmGap, DropCause, LogBreak
 from patchline.stream.model.feedback import FeedbackReply
 from patchline.stream.model.frame import Frame
 from patchline.stream.model.observer import Observer, Queue, Stage, StoredKind
@@ -103,7 +103,24 @@ class Metrics(Observer):
         self._held = Gauge(
             "patchline_partitions_held", "Partitions not read while their frames wait, for storage say", registry=at
         )
+        self._lost = Counter(
+            "patchline_frames_lost",
+            "Offsets of Kafka that were gone before they were read, by cause, as far as it is known how many",
+            ["cause"],
+            registry=at,
+        )
+        self._log_breaks = Counter(
+            "patchline_log_breaks",
+            "Times that a partition's log was not what the remembered offset counts in, by cause",
+            ["cause"],
+            registry=at,
+        )
+        for cause in LogBreak:
+            self._lost.labels(cause.value)
+            self._log_breaks.labels(cause.value)
         self._ready = Gauge("patchline_ready", "1 while the worker takes frames", registry=at)
+        self._takes_frames, self._kafka_serves = False, True
+        self._kafka = Gauge("patchline_kafka_up", "1 while the brokers answer", ["holds"], registry=at)
 
     def _define_engine(self) -> None:
         at, recipe = self.registry, ["recipe"]
@@ -194,7 +211,27 @@ class Metrics(Observer):
 
     def ready(self, ready: bool) -> None:
         """See `Observer`."""
-        self._ready.set(ready)
+        self._takes_frames = ready
+        self._ready.set(self._takes_frames and self._kafka_serves)
+
+    def kafka(self, up: bool, why: str | None) -> None:
+        """See `Observer`."""
+        self._kafka.labels("frames").set(up)
+        self._kafka_serves = why is None
+        self._ready.set(self._takes_frames and self._kafka_serves)
+
+    def log_break(
+        self,
+        topic: str,  # noqa: ARG002 - the log names it
+        partition: int,  # noqa: ARG002
+        cause: LogBreak,
+        expected: int | None,  # noqa: ARG002
+        found: int,  # noqa: ARG002
+        lost: int | None,
+    ) -> None:
+        """See `Observer`."""
+        self._log_breaks.labels(cause.value).inc()
+        self._lost.labels(cause.value).inc(lost or 0)
 
     def frame_received(self, camera: str) -> None:
         """See `Observer`."""

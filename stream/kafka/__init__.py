@@ -12,13 +12,14 @@
 | `assignor` | `HandoverAssignor`: who gets which partition, and from whom |
 | `read_ahead` | `ReadAheads`: frames that were fetched, and whose turn it is |
 | `offsets` | the port `Offsets`, and `ConsumerOffsets` for brokers without transactions |
-| `crash_notes` | `CrashNotes`: what a partition's next owner must know after a crash |
+| `crash_notes` | `CrashNotes`: what a partition's next owner must know: of a crash, and of the log it reads |
 | `lag` | how far this worker's partitions are behind |
 | `transactions` | `PartitionTransactions`: the results and the offset of one partition as one |
 | `exactly_once` | `ExactlyOnceSink`: the ledger, one transaction at a time for each partition; an `Offsets` too |
 | `at_least_once` | `AtLeastOnceSink`: a plain producer |
 | `result_logs` | `KafkaResultLogs`: committed results as the logs that alarms follow |
 | `feedback` | `KafkaFeedback`: the inbox of learning on three topics |
+| `cluster` | the room within: which topic this is, and where to go on when its log is not what the offset counts in |
 
 `kafka.delivery` chooses: `exactly_once` gives the pipeline an `ExactlyOnceSink` as its ledger, and the source the same
 object as its `Offsets`; `at_least_once` an `AtLeastOnceSink` among its sinks, and the source commits by its consumer.

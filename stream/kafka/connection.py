@@ -18,6 +18,7 @@ from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
     IncompatibleBrokerVersion,
+    InconsistentGroupProtocolError,
     InvalidProducerEpoch,
     KafkaConnectionError,
     KafkaError,
@@ -54,6 +55,7 @@ _PASSING = (
     ProducerFenced,
     UnknownTopicOrPartitionError,
     IncompatibleBrokerVersion,  # what a broker that is starting answers
+    InconsistentGroupProtocolError,  # until the other program has left the group
 )
 
 
@@ -138,9 +140,9 @@ async def connect(client: Client, config: KafkaConfig) -> Client:
     except KafkaConnectionError as error:
         await close(client)
         # aiokafka says the same of a broker that is away and of one that lets nobody in.
-        if (refusal := await _refusal(config)) is None:
+        if (refused := await refusal(config)) is None:
             raise
-        raise AuthenticationFailedError(refusal) from error
+        raise AuthenticationFailedError(refused) from error
     except BaseException:
         await close(client)
         raise
@@ -209,6 +211,12 @@ def needs_new_producer(error: KafkaError) -> bool:
 
 def describe(error: KafkaError, config: KafkaConfig) -> str:
     """An error with the brokers it came from, and the right that is missing where it tells of one."""
+    if isinstance(error, InconsistentGroupProtocolError):
+        return (
+            f"Kafka at {config.bootstrap_servers}: another program is in the consumer group {config.group!r} "
+            f"(kafka.group) and shares its partitions out by another protocol: {config.frames_topic} cannot be read "
+            "until it has left or has its own group"
+        )
     text = missing_right(error, config) or str(error).strip() or type(error).__name__
     return f"Kafka at {config.bootstrap_servers}: {text}"
 
@@ -235,23 +243,7 @@ def missing_right(error: KafkaError, config: KafkaConfig) -> str | None:
     return None
 
 
-def _rights_to(topic: str, config: KafkaConfig) -> str:
-    if topic == config.frames_topic:
-        return f"READ and DESCRIBE on {topic}"
-    if topic == config.results_topic:
-        return f"WRITE and DESCRIBE on {topic} (READ, too, where there are alarms)"
-    if topic == config.dead_letter_topic:
-        return f"WRITE and DESCRIBE on {topic}"
-    return f"READ, WRITE and DESCRIBE on {topic}"
-
-
-def _names(error: KafkaError) -> list[str]:
-    """What an error is about: aiokafka gives one name, or a set of them."""
-    named = error.args[0] if error.args else ()
-    return [named] if isinstance(named, str) else sorted(map(str, named))
-
-
-async def _refusal(config: KafkaConfig) -> str | None:
+async def refusal(config: KafkaConfig) -> str | None:
     """Why the first broker that answers lets nobody in; None where they are just away."""
     login = _client_options(config)
     for server in login.pop("bootstrap_servers"):
@@ -278,6 +270,22 @@ async def _refusal(config: KafkaConfig) -> str | None:
         connection.close()
         return None
     return None
+
+
+def _rights_to(topic: str, config: KafkaConfig) -> str:
+    if topic == config.frames_topic:
+        return f"READ and DESCRIBE on {topic}"
+    if topic == config.results_topic:
+        return f"WRITE and DESCRIBE on {topic} (READ, too, where there are alarms)"
+    if topic == config.dead_letter_topic:
+        return f"WRITE and DESCRIBE on {topic}"
+    return f"READ, WRITE and DESCRIBE on {topic}"
+
+
+def _names(error: KafkaError) -> list[str]:
+    """What an error is about: aiokafka gives one name, or a set of them."""
+    named = error.args[0] if error.args else ()
+    return [named] if isinstance(named, str) else sorted(map(str, named))
 
 
 def _text(error: KafkaError) -> str:

@@ -1,4 +1,4 @@
-"""What a partition's next owner must know of the frames that were in flight when a worker crashed.
+"""What a partition's next owner must know: the frames in flight at a crash, and which log the offset counts in.
 
 It travels as the metadata of the partition's committed offset, so it is as durable as the offset, every worker of the
 group sees it, and in normal work it costs nothing: each commit carries it anyway. A worker that leaves in order clears
@@ -14,10 +14,22 @@ import msgspec
 from patchline.stream.support.json_text import decode_json
 
 
+class LogNote(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Which log a partition's offset counts in, as far as it is known: by it the next owner sees that it is another."""
+
+    topic: str | None = None
+    """The topic's id."""
+    partitions: int | None = None
+    """How many partitions the topic had when the group began: those were begun as the settings say."""
+    epoch: int | None = None
+    """Records before the offset `before` were written in this epoch of the partition's leader, or in an earlier one."""
+    before: int | None = None
+
+
 class _Note(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """The metadata, as JSON."""
 
-    in_flight: int
+    in_flight: int = 0
     """How many frames from the committed offset on may be in flight at once; with `until`, are to be retried alone."""
     until: int | None = None
     """The offset before which frames are to be retried alone."""
@@ -25,6 +37,7 @@ class _Note(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbi
     """How many crashes found the first of them alone in flight."""
     alone: bool = False
     """Whether the first of them is alone in flight."""
+    log: LogNote | None = None
 
 
 class CrashNotes:
@@ -34,9 +47,11 @@ class CrashNotes:
         found: the metadata that the former owner left; anything that is no note says that it left in order.
         end: the partition's end when it was taken over.
         window: frames of the partition that this worker may have in flight at once.
+        log: what the offset counts in; noted with it.
     """
 
-    def __init__(self, found: str, *, end: int, window: int) -> None:
+    def __init__(self, found: str, *, end: int, window: int, log: LogNote | None = None) -> None:
+        self.log = None if log == LogNote() else log
         note = _decode_note(found)
         self._window = window
         self._left = note.in_flight if note is not None else 0
@@ -67,29 +82,34 @@ class CrashNotes:
 
     def metadata(self, offset: int, *, alone: bool = False) -> str:
         """What to commit with an offset; `alone`: the frame there is about to be tried alone."""
-        return self._remaining(offset, alone=alone) or _encode_note(_Note(in_flight=self._window))
+        return self._remaining(offset, alone=alone) or _encode_note(_Note(in_flight=self._window, log=self.log))
 
     def farewell(self, offset: int) -> str:
         """What to commit with an offset when the partition is left in order."""
-        return self._remaining(offset, alone=False)
+        return self._remaining(offset, alone=False) or ("" if self.log is None else _encode_note(_Note(log=self.log)))
+
+    def vouch(self, epoch: int, before: int) -> None:
+        """Note that records before an offset were written in this epoch of the leader, or in an earlier one."""
+        self.log = msgspec.structs.replace(self.log or LogNote(), epoch=epoch, before=before)
 
     def _remaining(self, offset: int, *, alone: bool) -> str:
         left = self._left + sum(taken >= offset for taken in self._taken)
         if not left or offset >= self._until:
             return ""
         crashes = self._crashes if self._first is None or offset <= self._first else 0
-        return _encode_note(_Note(in_flight=left, until=self._until, crashes=crashes, alone=alone))
-
-
-def tells_of_a_crash(found: str) -> bool:
-    """Whether metadata is that of a worker that did not leave in order."""
-    return _decode_note(found) is not None
+        return _encode_note(_Note(in_flight=left, until=self._until, crashes=crashes, alone=alone, log=self.log))
 
 
 def has_left(found: str) -> bool:
     """Whether metadata is that of a worker that has nothing in flight, and does not note so before each frame."""
     note = _decode_note(found)
-    return note is None or (note.until is not None and not note.alone)
+    return note is None or not note.in_flight or (note.until is not None and not note.alone)
+
+
+def log_note(found: str) -> LogNote:
+    """What metadata tells of the log that its offset counts in: nothing, where it was written before that was noted."""
+    note = _decode_note(found)
+    return LogNote() if note is None or note.log is None else note.log
 
 
 def _decode_note(found: str) -> _Note | None:

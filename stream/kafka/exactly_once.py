@@ -58,6 +58,8 @@ class ExactlyOnceSink:
         self._max_frame_bytes = max_frame_bytes
         self._observer = observer or Observer()
         self._owned: dict[TopicPartition, _OwnedPartition] = {}
+        self._fresh: set[TopicPartition] = set()
+        """Those that nobody had before this worker: when taking one over fails, it has had it itself the next time."""
         self._ended: list[PartitionTransactions] = []
         self._live = AtLeastOnceSink(config, max_frame_bytes=max_frame_bytes)
 
@@ -74,7 +76,9 @@ class ExactlyOnceSink:
     async def open(self) -> None:
         """Do nothing yet: a partition's producer connects when the partition is taken over."""
 
-    async def take_over(self, partition: TopicPartition, consumer: AIOKafkaConsumer, lost: Lost) -> Takeover:
+    async def take_over(
+        self, partition: TopicPartition, consumer: AIOKafkaConsumer, lost: Lost, known: Collection[str] = ()
+    ) -> Takeover:
         """Make a partition this worker's, from the committed offset on.
 
         The offset is asked for after the former owner's last transaction is settled. Where there is none, the worker
@@ -84,6 +88,7 @@ class ExactlyOnceSink:
             partition: the input partition.
             consumer: a member of the group.
             lost: told when a later commit finds that another worker has the partition.
+            known: ids that this worker has seen the topic with.
 
         Raises:
             LaneLostError: another worker has it.
@@ -96,9 +101,21 @@ class ExactlyOnceSink:
             lambda: committed_offset(consumer, partition),
             max_frame_bytes=self._max_frame_bytes,
         )
-        committed = await transactions.take_over()
         try:
-            taken = await takeover_of(committed, partition, consumer, config=self._config, window=self._window)
+            committed = await transactions.take_over()
+        finally:
+            if transactions.had_owner is False:
+                self._fresh.add(partition)
+        try:
+            taken = await takeover_of(
+                committed,
+                partition,
+                consumer,
+                config=self._config,
+                window=self._window,
+                known=known,
+                was_read=transactions.had_owner is True and partition not in self._fresh,
+            )
             if not taken.as_found:
                 await transactions.commit([], taken.start, taken.notes.metadata(taken.start))
         except KafkaError as error:

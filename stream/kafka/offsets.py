@@ -10,13 +10,16 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, UnknownTopicOrPartitionError
 from aiokafka.structs import OffsetAndMetadata
+from msgspec import structs
 
+from patchline.stream.kafka.cluster.log_break import LogSight, PartedLog, begin, resume
+from patchline.stream.kafka.cluster.topic import epoch_ends, look_at
 from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.connection import source_error, source_errors
-from patchline.stream.kafka.crash_notes import CrashNotes, tells_of_a_crash
-from patchline.stream.model.errors import SourceError
+from patchline.stream.kafka.crash_notes import CrashNotes, LogNote, log_note
+from patchline.stream.model.errors import LogBreak, SourceError
 
 FAREWELL_S = 2.0
 """How long leaving partitions in order may take. What takes longer looks like a crash to the next owner."""
@@ -33,6 +36,8 @@ class Takeover:
     notes: CrashNotes
     as_found: bool
     """Whether what this worker would commit with `start` is what was committed before."""
+    parted: PartedLog | None = None
+    """Why it is not the committed offset."""
 
 
 class Offsets(Protocol):
@@ -42,13 +47,16 @@ class Offsets(Protocol):
     def outlives_membership(self) -> bool:
         """Whether offsets can be committed through a rebalance, because more than the group tells whose they are."""
 
-    async def take_over(self, partition: TopicPartition, consumer: AIOKafkaConsumer, lost: Lost) -> Takeover:
+    async def take_over(
+        self, partition: TopicPartition, consumer: AIOKafkaConsumer, lost: Lost, known: Collection[str] = ()
+    ) -> Takeover:
         """Make a partition this worker's, and note that its frames may be in flight from now on.
 
         Args:
             partition: of the topic of frames.
             consumer: a member of the group.
             lost: told when a later commit finds that the partition is another worker's.
+            known: ids that this worker has seen the topic with.
 
         Raises:
             LaneLostError: another worker has it.
@@ -84,16 +92,65 @@ async def takeover_of(
     *,
     config: KafkaConfig,
     window: int,
+    known: Collection[str] = (),
+    was_read: bool = False,
 ) -> Takeover:
-    """Where to read on after what was committed, and which frames to retry alone. Raises KafkaError."""
+    """Where to read on after what was committed, and which frames to retry alone.
+
+    Args:
+        committed: what the group has for the partition; None where it has nothing.
+        partition: of the topic of frames.
+        consumer: a member of the group.
+        config: where a group begins.
+        window: frames of the partition that may be in flight at once.
+        known: ids that this worker has seen the topic with.
+        was_read: whether the group has read the partition before, whatever it has for it now.
+
+    Raises:
+        KafkaError: the brokers cannot tell now, or there is no such topic now.
+    """
+    found = "" if committed is None else committed.metadata or ""
+    noted = log_note(found)
+    log = await _sight(partition, consumer, noted)
     if committed is None:
-        first = consumer.beginning_offsets if config.start == "earliest" else consumer.end_offsets
-        start = int((await first([partition]))[partition])
-        return Takeover(start, CrashNotes("", end=start, window=window), as_found=False)
-    found = committed.metadata or ""
-    end = int((await consumer.end_offsets([partition]))[partition]) if tells_of_a_crash(found) else committed.offset
-    notes = CrashNotes(found, end=end, window=window)
-    return Takeover(committed.offset, notes, as_found=notes.metadata(committed.offset) == found)
+        others = await _notes_of_others(partition, consumer, log.partitions)
+        latest = config.start == "latest"
+        start, began, parted = begin(
+            partition.partition, log, latest=latest, others=others, known=known, was_read=was_read
+        )
+        noted = LogNote(topic=log.topic, partitions=began)
+    else:
+        start, parted = resume(committed.offset, noted, log)
+        if parted is not None and parted.cause is LogBreak.RECREATED:
+            noted = LogNote(topic=log.topic, partitions=log.partitions)
+        elif parted is not None and parted.cause is LogBreak.TRUNCATED:
+            noted = LogNote(topic=log.topic, partitions=noted.partitions)
+        else:
+            noted = structs.replace(noted, topic=log.topic or noted.topic)
+        if parted is not None and parted.cause is not LogBreak.EXPIRED:
+            found = ""  # the frames that were in flight are no longer where they were
+    notes = CrashNotes(found, end=log.end, window=window, log=noted)
+    as_found = committed is not None and (start, notes.metadata(start)) == (committed.offset, committed.metadata)
+    return Takeover(start, notes, as_found=as_found, parted=parted)
+
+
+async def _sight(partition: TopicPartition, consumer: AIOKafkaConsumer, noted: LogNote) -> LogSight:
+    """What the brokers say of a partition's log now. Raises KafkaError."""
+    seen = await look_at(consumer._client, partition.topic)
+    if seen is None:
+        raise UnknownTopicOrPartitionError(partition.topic)
+    first = int((await consumer.beginning_offsets([partition]))[partition])
+    end = int((await consumer.end_offsets([partition]))[partition])
+    epochs = {} if noted.epoch is None or noted.topic != seen.id else {partition.partition: noted.epoch}
+    ends = await epoch_ends(consumer._client, partition.topic, epochs)
+    return LogSight(seen.id, len(seen.epochs), first, end, ends.get(partition.partition))
+
+
+async def _notes_of_others(partition: TopicPartition, consumer: AIOKafkaConsumer, partitions: int) -> list[LogNote]:
+    """What was noted with the group's offsets of the topic's other partitions. Raises KafkaError."""
+    others = [TopicPartition(partition.topic, number) for number in range(partitions) if number != partition.partition]
+    found = await consumer._coordinator.fetch_committed_offsets(others)
+    return [log_note(offset.metadata or "") for offset in found.values() if offset.offset >= 0]
 
 
 @dataclass(slots=True)
@@ -126,11 +183,14 @@ class ConsumerOffsets:
         partition: TopicPartition,
         consumer: AIOKafkaConsumer,
         lost: Lost,  # noqa: ARG002 - the group tells of what is lost, before each rebalance
+        known: Collection[str] = (),
     ) -> Takeover:
         """See `Offsets`."""
         with source_errors(self._config):
             committed = await committed_offset(consumer, partition)
-            taken = await takeover_of(committed, partition, consumer, config=self._config, window=self._window)
+            taken = await takeover_of(
+                committed, partition, consumer, config=self._config, window=self._window, known=known
+            )
         self._owned[partition] = _OwnedOffsets(consumer, taken.notes, taken.start)
         if not taken.as_found:
             await self.commit(partition, taken.start)

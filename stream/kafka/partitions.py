@@ -17,7 +17,7 @@ Without transactions all partitions are let go before each rebalance: only the m
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
 from time import monotonic
@@ -26,13 +26,15 @@ from aiokafka import ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 
 from patchline.stream.kafka.assignor import Claim, HandoverAssignor
+from patchline.stream.kafka.cluster.log_break import PartedLogs
+from patchline.stream.kafka.cluster.watch import TopicWatch
 from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.connection import close, connect, new_consumer, source_errors
-from patchline.stream.kafka.crash_notes import has_left
+from patchline.stream.kafka.crash_notes import CrashNotes, has_left
 from patchline.stream.kafka.offsets import FAREWELL_S, Offsets, committed_offset
 from patchline.stream.kafka.read_ahead import ReadAhead, ReadAheads
 from patchline.stream.model.checks import MIB
-from patchline.stream.model.errors import LaneLostError, SourceUnavailableError
+from patchline.stream.model.errors import LaneLostError, LogBreak, SourceUnavailableError
 from patchline.stream.model.observer import Observer
 from patchline.stream.ports import Release
 from patchline.stream.support.retry import retry_until_done
@@ -78,7 +80,7 @@ class PartitionOwnership(ConsumerRebalanceListener):  # type: ignore[misc] # aio
             config,
             group_id=config.group,
             enable_auto_commit=False,
-            auto_offset_reset=config.start,
+            auto_offset_reset="none",  # the library would jump without a word
             isolation_level="read_committed",
             session_timeout_ms=round(config.session_timeout_s * 1000),
             heartbeat_interval_ms=round(min(_HEARTBEAT_S, config.session_timeout_s / 4) * 1000),
@@ -88,6 +90,8 @@ class PartitionOwnership(ConsumerRebalanceListener):  # type: ignore[misc] # aio
             fetch_max_bytes=config.fetch_max_bytes,
             partition_assignment_strategy=(self._assignor,),
         )
+        self.watch = TopicWatch(config, self.consumer, observer, self)
+        self.parted = PartedLogs(observer)
 
     @property
     def settled(self) -> bool:
@@ -176,6 +180,18 @@ class PartitionOwnership(ConsumerRebalanceListener):  # type: ignore[misc] # aio
             # What takes its time runs as tasks: the consumer sends no heartbeat before this callback returns.
             self._assigned(partitions)
             self._observer.partitions(self._config.frames_topic, [partition.partition for partition in partitions])
+            self.watch.hindered = None
+
+    def notes(self) -> Mapping[TopicPartition, tuple[CrashNotes, int | None]]:
+        """See `Watched`."""
+        return {partition: (frames.notes, self.committed.get(partition)) for partition, frames in self._frames}
+
+    def take_anew(self, partition: TopicPartition, cause: LogBreak) -> None:
+        """See `Watched`. What is in flight may finish for a moment, and is committed as before."""
+        if partition in self._held and partition in self._frames and not self._closing:
+            self.parted.expect(partition, cause)
+            self._let_go(partition, self._config.revoke_timeout_s)
+            self._taking[partition] = self.guarded(partial(self._take_over, partition, waits=False))
 
     def _claim(self) -> Claim:
         """What to tell the group."""
@@ -253,7 +269,7 @@ class PartitionOwnership(ConsumerRebalanceListener):  # type: ignore[misc] # aio
             await self._until_left(partition)
         await self._settled.wait()  # the group has been told of all that had begun by then
         self._begun.add(partition)
-        take_over = partial(self._offsets.take_over, partition, self.consumer, self._lost)
+        take_over = partial(self._offsets.take_over, partition, self.consumer, self._lost, self.watch.known)
         try:
             taken = await retry_until_done(name, take_over, self._observer)
         except LaneLostError as lost:
@@ -267,6 +283,7 @@ class PartitionOwnership(ConsumerRebalanceListener):  # type: ignore[misc] # aio
         if not self._ends_taking(partition):
             return
         self.committed[partition] = taken.start
+        self.parted.taken(partition, taken.parted, taken.start, self.watch.saw(taken.notes.log))
         if suspects := taken.notes.suspects(taken.start):
             self._observer.crash_found(partition.topic, partition.partition, suspects)
         if self.settled:

@@ -48,6 +48,11 @@ class ReadAhead:
         """How many frames its turns took, each divided by the partition's weight."""
 
     @property
+    def topic_id(self) -> str | None:
+        """Which topic of that name the frames are of; None where the brokers tell no ids."""
+        return None if self.notes.log is None else self.notes.log.topic
+
+    @property
     def full(self) -> bool:
         """Whether the partition should not be read now."""
         return len(self.frames) >= self._max_frames or self._bytes >= self._max_bytes
@@ -152,6 +157,10 @@ class ReadAheads:
     def get(self, partition: TopicPartition) -> ReadAhead | None:
         """What was read ahead of a partition; None where it may not be read."""
         return self._all.get(partition)
+
+    def read_to(self, partition: TopicPartition) -> int | None:
+        """The offset behind the last frame of a partition that was taken in; None where it may not be read."""
+        return None if (frames := self.get(partition)) is None else frames.next_offset
 
     def add(self, partition: TopicPartition, frames: ReadAhead) -> None:
         """Let a partition be read."""

@@ -6,11 +6,11 @@ keeps what is not applied yet. No offset is committed to Kafka, because Redis kn
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from patchline.engine.types import Verdict
 from patchline.stream.alarms.logs import Follower, Run
@@ -62,7 +62,7 @@ class KafkaResultLogs(ConsumerRebalanceListener):  # type: ignore[misc] # aiokaf
             self._config,
             group_id=self.group,
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
+            auto_offset_reset="none",  # each log begins where Redis is, and says what it passes over
             isolation_level="read_committed",
             session_timeout_ms=round(self._config.session_timeout_s * 1000),
             heartbeat_interval_ms=round(self._config.session_timeout_s * 1000 / 4),
@@ -159,10 +159,7 @@ class _PartitionLog:
         self._handed = self._applied = position
 
     async def read(self) -> Run:
-        fetched = await self._ask(
-            lambda partition: self._consumer.getmany(partition, timeout_ms=_LOG_POLL_MS, max_records=_RECORDS_AT_ONCE),
-            self._partition,
-        )
+        fetched = await self._ask(self._fetch, self._partition)
         records = fetched.get(self._partition, [])
         if not records:
             return [], None
@@ -176,6 +173,17 @@ class _PartitionLog:
                 run.append(observation_of(result, read_frame_position(record.headers)))
         self._handed = int(records[-1].offset) + 1
         return run, self._handed
+
+    async def _fetch(self, partition: TopicPartition) -> Mapping[TopicPartition, Sequence[ConsumerRecord]]:
+        """The next records; none where the log no longer has what comes next: then it is begun anew, and that told."""
+        try:
+            records: Mapping[TopicPartition, Sequence[ConsumerRecord]] = await self._consumer.getmany(
+                partition, timeout_ms=_LOG_POLL_MS, max_records=_RECORDS_AT_ONCE
+            )
+        except OffsetOutOfRangeError:
+            await self.begin(self._handed)
+            return {}
+        return records
 
     async def applied(self, position: int) -> None:
         self._applied = position
@@ -204,6 +212,6 @@ def _name(partition: TopicPartition) -> str:
 
 def _translated(error: KafkaError, config: KafkaConfig) -> SinkError:
     # A partition that is not assigned is being rebalanced; aiokafka wraps what it did not expect in the plain class.
-    if isinstance(error, IllegalStateError) or type(error) is KafkaError:
+    if isinstance(error, IllegalStateError | NoOffsetForPartitionError) or type(error) is KafkaError:
         return SinkUnavailableError(describe(error, config))
     return sink_error(error, config)

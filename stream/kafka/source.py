@@ -15,16 +15,24 @@ from functools import partial
 from typing import TypeAlias
 
 from aiokafka import ConsumerRecord, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import (
+    BrokerResponseError,
+    InconsistentGroupProtocolError,
+    KafkaError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
 
 from patchline.stream.kafka.batches.placeholders import own_headers, undecodable
+from patchline.stream.kafka.cluster.log_break import PartedLog
 from patchline.stream.kafka.config import KafkaConfig
-from patchline.stream.kafka.connection import is_passing
+from patchline.stream.kafka.connection import describe, is_passing
 from patchline.stream.kafka.exactly_once import ExactlyOnceSink
 from patchline.stream.kafka.lag import watch_lag
 from patchline.stream.kafka.offsets import ConsumerOffsets, Offsets
 from patchline.stream.kafka.partitions import MAX_POLL_INTERVAL_S, PartitionOwnership
-from patchline.stream.kafka.read_ahead import ReadAheads
+from patchline.stream.kafka.read_ahead import ReadAhead, ReadAheads
+from patchline.stream.model.errors import LogBreak, SourceError
 from patchline.stream.model.frame import Frame, LaneKey, Position
 from patchline.stream.model.limits import Limits
 from patchline.stream.model.observer import Observer
@@ -74,11 +82,24 @@ class KafkaSource:
             SourceError: the brokers refuse.
         """
         ownership = PartitionOwnership(self._config, self._offsets, self._frames, self._observer, release)
-        await ownership.join()
+        try:
+            await ownership.join()
+        except SourceError as error:
+            answered = error.__cause__ is None or isinstance(error.__cause__, BrokerResponseError)
+            self._observer.kafka(answered, str(error))
+            raise
         self._ownership = ownership
         every_s = self._config.lag_interval_s
-        lags = partial(watch_lag, ownership.consumer, ownership.committed, self._observer, interval_s=every_s)
-        self._tasks = [ownership.guarded(partial(self._poll, ownership)), ownership.guarded(lags)]
+        lags = partial(
+            watch_lag,
+            ownership.consumer,
+            ownership.committed,
+            self._observer,
+            interval_s=every_s,
+            read_to=self._frames.read_to,
+        )
+        work = (partial(self._poll, ownership), lags, ownership.watch.run)
+        self._tasks = [ownership.guarded(task) for task in work]
 
     def __aiter__(self) -> AsyncIterator[Frame]:
         return self
@@ -120,6 +141,7 @@ class KafkaSource:
         frames = self._frames
         while True:
             wanted = self._wanted()
+            asked = {partition: frames.get(partition) for partition in wanted}
             fetched: Fetched = {}
             try:
                 if wanted:
@@ -128,16 +150,52 @@ class KafkaSource:
                     # Full, or not yet taken over: records of such a partition must stay where they are.
                     frames.expect_change()
                     await ownership.consumer.getmany(nothing, timeout_ms=0)
+                await ownership.watch.until_sure()
+            except OffsetOutOfRangeError as error:
+                await self._out_of_range(ownership, error.args[0])
+                continue
+            except NoOffsetForPartitionError:
+                continue  # the library looked for a partition's offset before it was taken over
             except KafkaError as error:
                 if not is_passing(error):
                     raise
-                self._observer.retrying("Kafka frames", error, 1)
+                if isinstance(error, InconsistentGroupProtocolError):
+                    ownership.watch.hindered = describe(error, self._config)  # which the next look tells
+                else:
+                    self._observer.retrying("Kafka frames", error, 1)
                 await asyncio.sleep(1)
                 continue
             if not wanted:
                 await frames.until_changed(MAX_POLL_INTERVAL_S / 10 if len(frames) else _IDLE_POLL_MS / 1000)
             elif ownership.settled:  # else it is of the time before the rebalance; what is still ours is fetched again
-                self._push(fetched)
+                # A partition that was let go meanwhile, and taken over, is read again.
+                self._push({at: records for at, records in fetched.items() if frames.get(at) is asked.get(at)})
+
+    async def _out_of_range(self, ownership: PartitionOwnership, positions: Mapping[TopicPartition, int]) -> None:
+        """Go on where a log has records, since it has none at a position, nor behind it.
+
+        Where the brokers do not tell now, the next read fails again.
+        """
+        try:
+            await ownership.watch.look()  # by that, a topic that was made anew is taken over anew
+            for partition, position in positions.items():
+                if (frames := self._frames.get(partition)) is None:
+                    continue
+                first = int((await ownership.consumer.beginning_offsets([partition]))[partition])
+                end = int((await ownership.consumer.end_offsets([partition]))[partition])
+                if self._frames.get(partition) is not frames or not ownership.settled:
+                    continue
+                if position < first:
+                    frames.next_offset = first
+                    ownership.consumer.seek(partition, first)
+                    ownership.parted.tell(partition, PartedLog(LogBreak.EXPIRED, position, first, first - position))
+                elif position > end:
+                    ownership.take_anew(partition, LogBreak.TRUNCATED)
+        except KafkaError as error:
+            if not is_passing(error):
+                raise
+            self._observer.retrying("Kafka frames", error, 1)
+            await asyncio.sleep(1)
 
     def _wanted(self) -> list[TopicPartition]:
         """The partitions to be read now."""
@@ -164,12 +222,13 @@ class KafkaSource:
             if (frames := self._frames.get(partition)) is not None:
                 for record in records:
                     if record.offset >= frames.next_offset:
-                        frames.push(self._frame(record, frames.notes.take(record.offset)), record.offset)
+                        frames.push(self._frame(record, frames), record.offset)
         self._frames.tell_filled()
         self._observer.queue_depth("kafka_buffer", self._frames.waiting)
 
-    def _frame(self, record: ConsumerRecord, crashes: int | None) -> Frame:
-        position = Position(record.topic, record.partition, record.offset)
+    def _frame(self, record: ConsumerRecord, frames: ReadAhead) -> Frame:
+        position = Position(record.topic, record.partition, record.offset, frames.topic_id)
+        crashes = frames.notes.take(record.offset)
         try:
             return read_frame(
                 crashes=crashes,

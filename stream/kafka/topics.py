@@ -5,10 +5,13 @@ from dataclasses import dataclass
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import TopicAlreadyExistsError, for_code
+from aiokafka.errors import BrokerResponseError, TopicAlreadyExistsError, for_code
 
+from patchline.stream.kafka.cluster.requests import TopicSettingRequest, UnsupportedRequestError, send_to
 from patchline.stream.kafka.config import RECORD_HEADROOM_BYTES, KafkaConfig
 from patchline.stream.kafka.connection import close, connect, new_admin, source_errors
+from patchline.stream.model.errors import SourceError
+from patchline.stream.model.observer import Observer
 
 _MAX_MESSAGE = "max.message.bytes"
 
@@ -30,8 +33,11 @@ async def ensure_topics(
     partitions: Partitions | None = None,
     replication: int = -1,
     learning: bool = False,
+    observer: Observer | None = None,
 ) -> list[str]:
     """Create the topics that are missing, and raise `max.message.bytes` where a frame would not fit.
+
+    Of a topic that exists nothing else is touched.
 
     Args:
         config: brokers and names.
@@ -40,6 +46,7 @@ async def ensure_topics(
         partitions: how many a topic is created with.
         replication: how many replicas a topic is created with; -1 is the broker's default.
         learning: create also those of feedback, its replies, and generations (which is compacted).
+        observer: told whether the brokers answer, and what was changed of topics that exist.
 
     Returns:
         The topics that were created.
@@ -59,21 +66,31 @@ async def ensure_topics(
         wanted[config.generations_topic] = 1
     most_bytes = dict.fromkeys(wanted, max_frame_bytes + RECORD_HEADROOM_BYTES)
     most_bytes[config.feedback_topic] = max_frame_bytes * 4 // 3 + RECORD_HEADROOM_BYTES  # images in base64
-    with source_errors(config):
-        admin = await connect(new_admin(config), config)
-        try:
-            return await _ensure(admin, wanted, most_bytes, replication, compacted={config.generations_topic})
-        finally:
-            await close(admin)
+    observer = observer or Observer()
+    try:
+        with source_errors(config):
+            admin = await connect(new_admin(config), config)
+            try:
+                missing = await _create(admin, wanted, most_bytes, replication, compacted={config.generations_topic})
+                for topic in sorted(wanted.keys() - set(missing)):
+                    await _make_room(admin, topic, most_bytes[topic], observer)
+            finally:
+                await close(admin)
+    except SourceError as error:
+        observer.kafka(isinstance(error.__cause__, BrokerResponseError), str(error))
+        raise
+    observer.kafka(True, None)
+    return missing
 
 
-async def _ensure(
+async def _create(
     admin: AIOKafkaAdminClient,
     wanted: Mapping[str, int],
     most_bytes: Mapping[str, int],
     replication: int,
     compacted: Collection[str],
 ) -> list[str]:
+    """Create what is missing of the topics wanted, and return it. Raises KafkaError."""
     there = set(await admin.list_topics())
     missing = [name for name in wanted if name not in there]
     if missing:
@@ -88,13 +105,26 @@ async def _ensure(
         for name, code, *message in created.topic_errors:
             if code not in (0, TopicAlreadyExistsError.errno):
                 raise for_code(code)(f"topic {name} cannot be created: {' '.join(map(str, message))}")
-    for name in wanted:
-        limit = await _limit(admin, name) if name in there else None
-        if limit is not None and limit < most_bytes[name]:
-            await admin.alter_configs(
-                [ConfigResource(ConfigResourceType.TOPIC, name, configs={_MAX_MESSAGE: str(most_bytes[name])})]
-            )
     return missing
+
+
+async def _make_room(admin: AIOKafkaAdminClient, topic: str, most_bytes: int, observer: Observer) -> None:
+    """Let a topic take records of so many bytes, where it does not. Raises KafkaError where the brokers are away."""
+    limit = await _limit(admin, topic)
+    if limit is None or limit >= most_bytes:
+        return
+    # The plain request to alter settings resets all that it does not name.
+    refused: str | None = None
+    client = admin._client
+    try:
+        request = TopicSettingRequest(topic, _MAX_MESSAGE, str(most_bytes))
+        answer = await send_to(client, client.get_random_node(), request)
+        for code, message, *_ in answer.responses:
+            if code:
+                refused = message or for_code(code).__name__
+    except UnsupportedRequestError:
+        refused = "the brokers cannot change one setting alone"
+    observer.topic_setting(topic, _MAX_MESSAGE, str(limit), str(most_bytes), refused)
 
 
 async def _limit(admin: AIOKafkaAdminClient, topic: str) -> int | None:

@@ -69,6 +69,8 @@ class PartitionTransactions:
         self._producer: AIOKafkaProducer | None = None
         self._offset: int | None = None
         """The committed offset when this worker last knew it."""
+        self.had_owner: bool | None = None
+        """Whether anybody had taken the partition over before, as far as the brokers remember; None: not asked yet."""
         self._turn = asyncio.Lock()
         self._ended = False
         self._endings: set[asyncio.Task[None]] = set()
@@ -87,6 +89,8 @@ class PartitionTransactions:
         """
         try:
             self._producer = await self._connect()
+            # Whoever initialises a transactional id first is given the epoch 0.
+            self.had_owner = self._producer._txn_manager.producer_epoch > 0
             found = await self._committed()
         except KafkaError as error:
             self._give_up()

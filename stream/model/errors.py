@@ -84,6 +84,19 @@ class AlarmGap(StrEnum):
     """The journal of a service without Kafka held its bound; the oldest made room."""
 
 
+class LogBreak(StrEnum):
+    """How the log of a partition and the offset that is remembered of it have parted ways."""
+
+    EXPIRED = "expired"
+    """The log begins later: records were deleted, by retention or by hand, before they were read."""
+    TRUNCATED = "truncated"
+    """The log ends earlier, or was written anew from an earlier offset on: its new leader had not the last records."""
+    RECREATED = "recreated"
+    """The topic was deleted and made anew."""
+    PARTITION_ADDED = "partition_added"
+    """The topic has a partition that it had not when the group began. Nothing is lost."""
+
+
 class StreamError(PatchlineError):
     """Root of the stream's errors."""
 

@@ -16,6 +16,9 @@ class Position:
     topic: str
     partition: int
     offset: int
+    topic_id: str | None = None
+    """Which topic of that name, as Kafka's tools print it: one that is made anew has another, and counts from 0 again.
+    None: the brokers tell no ids."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

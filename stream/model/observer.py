@@ -11,7 +11,7 @@ from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.inspection.drift import Drift
 from patchline.engine.types import Image, Inspection
 from patchline.stream.model.alarm import AlarmEvent, AlarmState
-from patchline.stream.model.errors import AlarmGap, DropCause
+from patchline.stream.model.errors import AlarmGap, DropCause, LogBreak
 from patchline.stream.model.feedback import FeedbackReply
 from patchline.stream.model.frame import Frame
 from patchline.stream.model.result import Result
@@ -64,6 +64,24 @@ class Observer:
 
     def partitions(self, topic: str, partitions: Sequence[int]) -> None:
         """The partitions this worker now owns."""
+
+    def log_break(
+        self, topic: str, partition: int, cause: LogBreak, expected: int | None, found: int, lost: int | None
+    ) -> None:
+        """The log of a partition is not what the remembered offset counts in.
+
+        It was to be read from `expected` on (None: from nowhere), and is read from `found` on. So many offsets were
+        `lost`: their frames will have no result. None: nobody knows how many.
+        """
+
+    def kafka(self, up: bool, why: str | None) -> None:
+        """The brokers answer, or do not; `why` frames cannot be read from them now, None where they can."""
+
+    def kafka_lacks(self, what: str) -> None:
+        """The brokers are too old for something, which is done without."""
+
+    def topic_setting(self, topic: str, setting: str, before: str, after: str, refused: str | None) -> None:
+        """A setting of a topic was changed and all others left; or could not be, for what was `refused`."""
 
     def crash_found(self, topic: str, partition: int, frames: int) -> None:
         """A partition's former owner crashed: its next `frames` frames, at most, are tried one by one."""

@@ -59,7 +59,7 @@ def read_frame_position(headers: Headers) -> Position | None:
     partition, offset = attributes.get("ce_framepartition", ""), attributes.get("ce_frameoffset", "")
     if topic is None or not _NUMBER.fullmatch(partition) or not _NUMBER.fullmatch(offset):
         return None
-    return Position(topic, int(partition), int(offset))
+    return Position(topic, int(partition), int(offset), attributes.get("ce_frametopicid"))
 
 
 def dead_letter_record(outcome: Outcome, max_value_bytes: int) -> Record | None:
@@ -102,11 +102,12 @@ def original_headers(headers: Headers) -> list[tuple[str, bytes]]:
 def _position_attributes(position: Position | None) -> dict[str, str]:
     if position is None:
         return {}
-    return {
+    found = {
         "ce_frametopic": position.topic,
         "ce_framepartition": str(position.partition),
         "ce_frameoffset": str(position.offset),
     }
+    return found if position.topic_id is None else found | {"ce_frametopicid": position.topic_id}
 
 
 def _originals(frame: Frame) -> list[tuple[str, bytes]]:

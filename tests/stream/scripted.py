@@ -13,7 +13,7 @@ import numpy as np
 from patchline.engine.types import Image, Inspection, Verdict
 from patchline.stream.inspection.engine import Maps
 from patchline.stream.model.alarm import AlarmEvent, AlarmState
-from patchline.stream.model.errors import AlarmGap, DropCause
+from patchline.stream.model.errors import AlarmGap, DropCause, LogBreak
 from patchline.stream.model.frame import Frame, Position
 from patchline.stream.model.observer import Observer, Queue, Stage
 from patchline.stream.model.result import Result
@@ -102,6 +102,12 @@ class Recorder(Observer):
         self.crashes: dict[tuple[str, int], int] = {}
         self.storage_up: dict[str, bool] = {}
         self.held: list[int] = []
+        self.log_breaks: list[tuple[int, str, int | None, int, int | None]] = []
+        """Partition, cause, the offset expected and the one found, and how many were lost."""
+        self.kafka_told: list[tuple[bool, str | None]] = []
+        """Each state of Kafka that differs from the one before."""
+        self.lacking: list[str] = []
+        self.topic_settings: list[tuple[str, str, str, str, str | None]] = []
 
     def ready(self, ready: bool) -> None:
         self.ready_states.append(ready)
@@ -136,6 +142,21 @@ class Recorder(Observer):
 
     def crash_found(self, topic: str, partition: int, frames: int) -> None:
         self.crashes[topic, partition] = frames
+
+    def log_break(
+        self, topic: str, partition: int, cause: LogBreak, expected: int | None, found: int, lost: int | None
+    ) -> None:
+        self.log_breaks.append((partition, cause.value, expected, found, lost))
+
+    def kafka(self, up: bool, why: str | None) -> None:
+        if self.kafka_told[-1:] != [(up, why)]:
+            self.kafka_told.append((up, why))
+
+    def kafka_lacks(self, what: str) -> None:
+        self.lacking.append(what)
+
+    def topic_setting(self, topic: str, setting: str, before: str, after: str, refused: str | None) -> None:
+        self.topic_settings.append((topic, setting, before, after, refused))
 
     def camera_connected(self, camera: str, connected: bool) -> None:
         self.connections.append((camera, connected))

@@ -259,6 +259,18 @@ def test_a_worker_whose_storage_of_frames_is_away_is_not_ready() -> None:
     assert state.why_not_ready() == "waiting for the storage of frames at /srv/frames, s3://line-3"
     state.frame_storage("s3://line-3", True)
     state.frame_storage("/srv/frames", True)
+
+
+def test_a_worker_that_gets_no_frames_from_kafka_is_not_ready() -> None:
+    """It says why, also while it starts and stops; it is ready as soon as they come again."""
+    state = _State()
+    assert state.why_not_ready() == "starting"
+    state.say("waiting for Kafka")
+    state.kafka(False, "broker:9092 is away")
+    assert state.why_not_ready() == "waiting for Kafka: broker:9092 is away"
+    state.ready(True)
+    assert state.why_not_ready() == "broker:9092 is away"
+    state.kafka(True, None)
     assert state.why_not_ready() is None
     state.ready(False)
     assert state.why_not_ready() == "stopping"

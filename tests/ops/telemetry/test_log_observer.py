@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 from patchline.engine.types import Verdict
 from patchline.ops.telemetry.log_observer import LogObserver
 from patchline.stream.model.alarm import AlarmChange, AlarmEvent, AlarmState
-from patchline.stream.model.errors import AlarmGap, DropCause, Reason
+from patchline.stream.model.errors import AlarmGap, DropCause, LogBreak, Reason
 from patchline.stream.model.feedback import FeedbackOutcome, FeedbackReply, FeedbackVerdict
 from patchline.stream.model.result import Result
 from tests.stream.scripted_learning import Bank
@@ -102,6 +102,72 @@ def test_alarms_warn_when_they_are_raised(change: AlarmChange, level: str) -> No
     assert lines == [
         {"event": f"alarm {change.value}", "frame": "f", "log_level": level} | common,
         {"event": "alarm acknowledged", "operator": "ada", "log_level": "info"} | common,
+    ]
+
+
+@pytest.mark.parametrize("cause", LogBreak)
+@pytest.mark.parametrize("lost", [None, 10])
+def test_a_log_that_is_another_is_logged(cause: LogBreak, lost: int | None) -> None:
+    """With topic, partition and offsets, and how many frames were lost, if anybody knows."""
+    with capture_logs() as lines:
+        LogObserver().log_break("frames", 2, cause, 5, 15, lost)
+    (line,) = lines
+    assert ("lost" in line.pop("event")) is (cause is not LogBreak.PARTITION_ADDED)
+    assert line == {
+        "cause": cause.value,
+        "topic": "frames",
+        "partition": 2,
+        "expected_offset": 5,
+        "read_from": 15,
+        "frames_lost": "unknown" if lost is None else 10,
+        "log_level": "info" if cause is LogBreak.PARTITION_ADDED else "warning",
+    }
+
+
+def test_why_no_frames_come_from_kafka_is_logged_now_and_then_and_that_they_come_again() -> None:
+    """A reason that stays is not repeated every second."""
+    clock = Clock()
+    with capture_logs() as lines:
+        log = LogObserver(clock=clock)
+        log.kafka(True, None)
+        for why in ("gone", "gone", "refused"):
+            log.kafka(False, why)
+        log.kafka(True, None)
+        log.kafka(True, None)
+        clock.now_s += 10
+        log.kafka(True, "gone")
+    assert [(line["event"], line.get("cause"), line.get("brokers_answer")) for line in lines] == [
+        ("no frames from Kafka", "gone", False),
+        ("no frames from Kafka", "refused", False),
+        ("frames from Kafka again", None, None),
+        ("no frames from Kafka", "gone", True),
+    ]
+    assert [line["log_level"] for line in lines] == ["warning", "warning", "info", "warning"]
+
+
+def test_what_was_changed_of_a_topic_and_what_brokers_lack_are_logged() -> None:
+    """From what to what; where it could not be changed, why."""
+    with capture_logs() as lines:
+        log = LogObserver()
+        log.topic_setting("frames", "max.message.bytes", "1", "2", None)
+        log.topic_setting("frames", "max.message.bytes", "1", "2", "policy")
+        log.kafka_lacks("topic ids")
+    common = {"topic": "frames", "setting": "max.message.bytes"}
+    assert lines == [
+        {"event": "topic setting changed", "before": "1", "after": "2", "log_level": "info"} | common,
+        {
+            "event": "topic setting left as it is",
+            "found": "1",
+            "expected": "2",
+            "why": "policy",
+            "log_level": "warning",
+        }
+        | common,
+        {
+            "event": "the Kafka brokers are older than what is used where it is there",
+            "missing": "topic ids",
+            "log_level": "warning",
+        },
     ]
 
 

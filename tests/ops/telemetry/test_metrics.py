@@ -15,7 +15,7 @@ from patchline.ops.errors import InputError
 from patchline.ops.telemetry.metrics import OTHER, Metrics
 from patchline.ops.web.server import HttpServer
 from patchline.stream.model.alarm import AlarmChange, AlarmEvent, AlarmState
-from patchline.stream.model.errors import AlarmGap, DropCause
+from patchline.stream.model.errors import AlarmGap, DropCause, LogBreak
 from patchline.stream.model.observer import StoredKind
 from patchline.stream.model.result import Result
 
@@ -132,6 +132,37 @@ async def test_losing_a_partition_that_never_lagged_is_fine(worker: Worker) -> N
     worker.metrics.partitions("frames", [0])
     worker.metrics.partitions("frames", [])
     assert not [key for key in await worker.scrape() if key[0] == "patchline_consumer_lag"]
+
+
+async def test_whether_kafka_answers_and_frames_can_be_read_shows(worker: Worker) -> None:
+    """A worker without Kafka has none that is down. One that cannot read frames now is not ready, though it runs."""
+    metrics = worker.metrics
+    found = await worker.scrape()
+    assert not [key for key in found if key[0] == "patchline_kafka_up"]
+    metrics.kafka(False, "away")
+    metrics.ready(True)
+    for up, why, ready in ((False, "away", 0), (True, "no topic", 0), (True, None, 1)):
+        metrics.kafka(up, why)
+        found = await worker.scrape()
+        assert (found["patchline_kafka_up", "frames"], found["patchline_ready",]) == (up, ready)
+    metrics.ready(False)
+    metrics.kafka(True, None)
+    assert (await worker.scrape())["patchline_ready",] == 0
+
+
+async def test_logs_that_are_others_and_what_was_lost_with_them_are_counted(worker: Worker) -> None:
+    """By cause, from zero on; what nobody knows counts as an event alone."""
+    found = await worker.scrape()
+    assert {key[1]: value for key, value in found.items() if key[0] == "patchline_frames_lost_total"} == dict.fromkeys(
+        LogBreak, 0
+    )
+    worker.metrics.log_break("frames", 0, LogBreak.EXPIRED, 5, 15, 10)
+    worker.metrics.log_break("frames", 1, LogBreak.RECREATED, 5, 0, None)
+    found = await worker.scrape()
+    lost = {key[1]: value for key, value in found.items() if key[0] == "patchline_frames_lost_total"}
+    breaks = {key[1]: value for key, value in found.items() if key[0] == "patchline_log_breaks_total"}
+    assert lost == dict.fromkeys(LogBreak, 0) | {"expired": 10}
+    assert breaks == dict.fromkeys(LogBreak, 0) | {"expired": 1, "recreated": 1}
 
 
 async def test_whether_alarms_reach_redis_shows(worker: Worker) -> None:

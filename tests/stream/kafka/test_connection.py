@@ -12,6 +12,7 @@ from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
     IncompatibleBrokerVersion,
+    InconsistentGroupProtocolError,
     InvalidProducerEpoch,
     KafkaConnectionError,
     KafkaError,
@@ -305,3 +306,13 @@ async def test_ping_asks_and_disconnects(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(SourceError, match="no right to topic unknown"):
         await ping(CONFIG)
     assert log == ["start", "ask", "close"] * 2
+
+
+def test_another_program_in_the_group_is_named_and_waited_for() -> None:
+    """With the group, the setting that names it and the topic that cannot be read: it may leave."""
+    error = InconsistentGroupProtocolError()
+    assert is_passing(error)
+    assert describe(error, CONFIG) == (
+        "Kafka at one:9092, [::1]:9093: another program is in the consumer group 'line' (kafka.group) and shares its "
+        "partitions out by another protocol: patchline.frames cannot be read until it has left or has its own group"
+    )

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patchline.stream.kafka.crash_notes import CrashNotes, has_left, tells_of_a_crash
+from patchline.stream.kafka.crash_notes import CrashNotes, LogNote, has_left, log_note
 from patchline.stream.model.frame import POISON_CRASHES
 
 
@@ -66,8 +66,8 @@ def test_exactly_the_frames_that_kill_are_given_up(
 def test_leaving_in_order_leaves_no_trace_and_what_was_to_be_retried_stays_so() -> None:
     """The next owner finds nothing, or the frames that its forerunner had not yet retried."""
     ordinary = CrashNotes("", end=0, window=64)
-    assert tells_of_a_crash(ordinary.metadata(5))
-    assert not tells_of_a_crash(ordinary.farewell(5))
+    assert not has_left(ordinary.metadata(5))
+    assert ordinary.farewell(5) == ""
     notes = CrashNotes(ordinary.metadata(5), end=8, window=64)
     assert [notes.take(offset) for offset in (5, 6)] == [0, 0]
     after = CrashNotes(notes.farewell(6), end=100, window=64)
@@ -91,3 +91,34 @@ def test_a_note_says_whether_its_worker_may_still_have_frames_in_flight() -> Non
     assert not has_left(retrying.metadata(5, alone=True))
     assert has_left(retrying.metadata(6))
     assert has_left(retrying.farewell(6))
+
+
+def test_which_log_the_offset_counts_in_stays_with_it() -> None:
+    """Through work, a frame that is tried alone, and a farewell, which still says that nothing is in flight."""
+    log = LogNote(topic="0pQ4b4fLQ0C1W5wVw6uG2g", partitions=6)
+    notes = CrashNotes("", end=0, window=64, log=log)
+    assert notes.metadata(5) == '{"in_flight":64,"log":{"topic":"0pQ4b4fLQ0C1W5wVw6uG2g","partitions":6}}'
+    notes.vouch(3, 1040)
+    farewell = notes.farewell(5)
+    assert farewell == '{"log":{"topic":"0pQ4b4fLQ0C1W5wVw6uG2g","partitions":6,"epoch":3,"before":1040}}'
+    assert has_left(farewell)
+    assert CrashNotes(farewell, end=9, window=4).take(5) is None
+    assert log_note(farewell) == notes.log
+    retrying = CrashNotes(notes.metadata(5), end=9, window=4, log=log)
+    assert [retrying.take(5), retrying.take(6)] == [0, 0]
+    for found in (retrying.metadata(5, alone=True), retrying.farewell(6)):
+        assert log_note(found) == log
+    assert has_left(retrying.farewell(6))
+    assert not has_left(retrying.metadata(5, alone=True))
+
+
+@pytest.mark.parametrize("found", ["", "text", '{"in_flight":64}', '{"in_flight":12,"until":1041}'])
+def test_where_no_log_was_noted_none_is_known(found: str) -> None:
+    """Nothing is held against the one that is there; what is not known is not noted."""
+    assert log_note(found) == LogNote()
+    assert CrashNotes("", end=0, window=64, log=LogNote()).farewell(5) == ""
+
+
+def test_a_later_version_may_note_more_of_a_log() -> None:
+    """What is known of it is read."""
+    assert log_note('{"in_flight":4,"log":{"topic":"a","more":1}}') == LogNote(topic="a")

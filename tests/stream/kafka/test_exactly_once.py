@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -107,7 +107,9 @@ async def test_a_partition_that_cannot_be_taken_over_stops_the_worker(
     config = await new_topics(kafka, unique_name)
 
     class Refused(ExactlyOnceSink):
-        async def take_over(self, partition: TopicPartition, consumer: AIOKafkaConsumer, lost: Lost) -> Takeover:
+        async def take_over(
+            self, partition: TopicPartition, consumer: AIOKafkaConsumer, lost: Lost, known: Collection[str] = ()
+        ) -> Takeover:
             raise SinkError("not allowed to write transactions")
 
     ledger = Refused(config)

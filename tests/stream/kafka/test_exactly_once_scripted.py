@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from aiokafka import TopicPartition
@@ -36,11 +36,14 @@ class Transactions:
     """Those of one partition, as far as the ledger sees them."""
 
     made: list["Transactions"]
+    owners: ClassVar[list[bool]] = []
+    """Whether the next ones made find a former owner."""
 
     def __init__(self, config: KafkaConfig, partition: TopicPartition, committed: Any, *, max_frame_bytes: int) -> None:
         self.partition, self.max_frame_bytes = partition, max_frame_bytes
         self.committed = committed
         self.offset: int | None = None
+        self.had_owner = self.owners.pop(0) if self.owners else False
         self.commits: list[tuple[list[str], int, str]] = []
         self.values: list[list[Any]] = []
         self.fails: list[BaseException] = []
@@ -76,7 +79,7 @@ class Ledger:
         monkeypatch.setattr(Transactions, "made", [], raising=False)
         monkeypatch.setattr(module, "PartitionTransactions", Transactions)
         self.consumer, self.seen, self.lost = ScriptedConsumer(), Recorder(), list[TopicPartition]()
-        self.consumer.metadata[P] = OffsetAndMetadata(5, "")
+        self.consumer.metadata[P], self.consumer.ends = OffsetAndMetadata(5, ""), {P: 100}
         self.sink = ExactlyOnceSink(CONFIG, max_frame_bytes=10, observer=self.seen, window=4)
 
     async def take_over(self, partition: TopicPartition = P) -> Transactions:
@@ -251,3 +254,17 @@ async def test_results_of_cameras_that_cannot_be_replayed_go_out_plainly(
     await ledger.sink.deliver(live)
     assert plain == [live]
     assert len(transactions.commits) == 1
+
+
+@pytest.mark.parametrize("had_owner", [False, True])
+async def test_an_offset_that_was_forgotten_is_not_taken_for_a_beginning(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, had_owner: bool
+) -> None:
+    """The brokers remember the partition's transactions. An attempt of this worker's own that failed does not count."""
+    monkeypatch.setattr(Transactions, "owners", [had_owner, True])
+    ledger.consumer.metadata.clear()
+    ledger.consumer.fails = [KafkaTimeoutError("late")]
+    with pytest.raises(KafkaTimeoutError):
+        await ledger.take_over()
+    taken = await ledger.sink.take_over(P, ledger.consumer, ledger.lost.append)
+    assert (taken.parted is not None) is had_owner

@@ -29,6 +29,19 @@ async def test_the_lag_is_what_is_in_the_topic_and_not_done() -> None:
         await watching
 
 
+async def test_what_lies_behind_the_last_frame_and_is_none_does_not_lag() -> None:
+    """Ends of transactions and what was aborted are passed over by the consumer; not while frames are in flight."""
+    consumer, seen = ScriptedConsumer(), Recorder()
+    consumer.ends, consumer.positions = dict.fromkeys(P, 20), dict.fromkeys(P, 19)
+    committed: dict[TopicPartition, int | None] = dict.fromkeys(P, 10)
+    read = {P[0]: 10, P[1]: 11}
+    watching = asyncio.create_task(watch_lag(consumer, committed, seen, interval_s=0.01, read_to=read.get))
+    await until(lambda: len(seen.lag) == 3)
+    assert seen.lag == {("frames", 0): 1, ("frames", 1): 10, ("frames", 2): 10}
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
+
+
 async def test_a_lag_that_cannot_be_had_is_told_and_asked_for_again() -> None:
     """Brokers that are away, and a partition that a rebalance has taken, end nothing."""
     consumer, seen = ScriptedConsumer(), Recorder()

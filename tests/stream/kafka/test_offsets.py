@@ -9,14 +9,17 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaTimeoutEr
 from aiokafka.structs import OffsetAndMetadata
 
 from patchline.stream.kafka import offsets as module
+from patchline.stream.kafka.cluster.log_break import PartedLog
 from patchline.stream.kafka.config import KafkaConfig
+from patchline.stream.kafka.crash_notes import LogNote
 from patchline.stream.kafka.offsets import ConsumerOffsets, committed_offset, takeover_of
-from patchline.stream.model.errors import SourceError, SourceUnavailableError
+from patchline.stream.model.errors import LogBreak, SourceError, SourceUnavailableError
 from tests.stream.kafka.scripted_clients import ScriptedConsumer
 
 CONFIG = KafkaConfig(frames_topic="frames")
 P, OTHER = TopicPartition("frames", 0), TopicPartition("frames", 1)
 WORKING, LEFT = '{"in_flight":4}', ""
+BEGAN = '{"in_flight":4,"log":{"partitions":3}}'
 
 
 @pytest.fixture
@@ -47,6 +50,7 @@ async def test_a_group_without_an_offset_begins_as_configured(
     config = KafkaConfig(frames_topic="frames", start=start)
     taken = await takeover_of(None, P, consumer, config=config, window=4)
     assert (taken.start, taken.as_found, taken.notes.suspects(taken.start)) == (expected, False, 0)
+    assert (taken.parted, taken.notes.log) == (None, LogNote(partitions=3))
 
 
 async def test_after_an_owner_that_left_in_order_nothing_is_suspect(consumer: ScriptedConsumer) -> None:
@@ -76,10 +80,10 @@ async def test_offsets_are_committed_with_their_notes(consumer: ScriptedConsumer
     await offsets.give_up([P, OTHER], in_order=True)
     assert taken.start == 3
     assert consumer.commits == [
-        {P: OffsetAndMetadata(3, WORKING)},
-        {P: OffsetAndMetadata(5, WORKING)},
-        {P: OffsetAndMetadata(5, WORKING)},  # a frame that no crash speaks against
-        {P: OffsetAndMetadata(5, LEFT)},
+        {P: OffsetAndMetadata(3, BEGAN)},
+        {P: OffsetAndMetadata(5, BEGAN)},
+        {P: OffsetAndMetadata(5, BEGAN)},  # a frame that no crash speaks against
+        {P: OffsetAndMetadata(5, '{"log":{"partitions":3}}')},
     ]
     await offsets.commit(P, 6)
     await offsets.try_alone(P, 6)
@@ -123,7 +127,7 @@ async def test_a_group_that_has_moved_on_is_no_failure(consumer: ScriptedConsume
     consumer.fails = [error]
     await offsets.commit(P, 8)
     await offsets.give_up([P], in_order=True)
-    assert consumer.commits[-1] == {P: OffsetAndMetadata(3, LEFT)}
+    assert consumer.commits[-1] == {P: OffsetAndMetadata(3, '{"log":{"partitions":3}}')}
 
 
 async def test_errors_are_told_but_for_those_of_a_farewell(
@@ -149,3 +153,60 @@ async def test_errors_are_told_but_for_those_of_a_farewell(
     monkeypatch.setattr(consumer, "commit", hangs)
     async with asyncio.timeout(10):
         await offsets.give_up([P], in_order=True)
+
+
+async def test_an_offset_whose_log_is_another_is_not_read_on_from(consumer: ScriptedConsumer) -> None:
+    """By what was noted with it and what the brokers say: the frames in flight at a crash are not there either."""
+    cluster = consumer.cluster
+    cluster.topic_id = bytes(15) + b"\x01"
+    for noted, start, parted, suspects in (
+        ('{"in_flight":4,"log":{"topic":"old","partitions":1}}', 3, LogBreak.RECREATED, 0),
+        ('{"in_flight":4,"log":{"topic":"AAAAAAAAAAAAAAAAAAAAAQ","epoch":2,"before":9}}', 7, LogBreak.TRUNCATED, 0),
+        ('{"in_flight":4,"log":{"topic":"AAAAAAAAAAAAAAAAAAAAAQ","epoch":3,"before":9}}', 9, None, 4),
+        ('{"in_flight":4}', 9, None, 4),
+    ):
+        cluster.epoch_ends = {(0, 2): 7, (0, 3): 9}
+        taken = await takeover_of(OffsetAndMetadata(9, noted), P, consumer, config=CONFIG, window=4)
+        assert (taken.start, taken.parted and taken.parted.cause) == (start, parted)
+        assert taken.notes.suspects(start) == suspects
+        assert taken.notes.log is not None
+        assert taken.notes.log.topic == "AAAAAAAAAAAAAAAAAAAAAQ"
+        assert not taken.as_found or parted is None
+        assert (taken.notes.log.epoch is None) is (parted is not None or "epoch" not in noted)
+
+
+async def test_frames_that_expired_after_a_crash_are_not_waited_for(consumer: ScriptedConsumer) -> None:
+    """Those that are left of the suspects are tried alone."""
+    taken = await takeover_of(OffsetAndMetadata(1, WORKING), P, consumer, config=CONFIG, window=4)
+    assert taken.parted == PartedLog(LogBreak.EXPIRED, 1, 3, 2)
+    assert (taken.start, taken.notes.suspects(3)) == (3, 4)
+
+
+@pytest.mark.parametrize("start", ["earliest", "latest"])
+async def test_a_partition_that_was_added_is_read_whole(
+    consumer: ScriptedConsumer, start: Literal["earliest", "latest"]
+) -> None:
+    """The group has offsets of others, which say how many there were when it began."""
+    config = KafkaConfig(frames_topic="frames", start=start)
+    consumer.metadata[OTHER] = OffsetAndMetadata(5, '{"log":{"partitions":2}}')
+    added = TopicPartition("frames", 2)
+    taken = await takeover_of(None, added, consumer, config=config, window=4)
+    assert taken.parted == PartedLog(LogBreak.PARTITION_ADDED, None, 0, 0)
+    assert taken.notes.log == LogNote(partitions=2)
+    begun = await takeover_of(None, P, consumer, config=config, window=4)
+    assert (begun.start, begun.parted) == (3 if start == "earliest" else 50, None)
+
+
+async def test_a_topic_that_is_not_there_is_not_taken_over(consumer: ScriptedConsumer) -> None:
+    """It may come back: another attempt may succeed."""
+    consumer.cluster.there = False
+    with pytest.raises(SourceUnavailableError):
+        await ConsumerOffsets(CONFIG, window=4).take_over(P, consumer, never)
+
+
+async def test_ids_that_the_worker_has_seen_tell_a_topic_made_anew(consumer: ScriptedConsumer) -> None:
+    """The brokers have forgotten the offset with the old topic."""
+    consumer.cluster.topic_id = bytes(15) + b"\x01"
+    config = KafkaConfig(frames_topic="frames", start="latest")
+    taken = await ConsumerOffsets(config, window=4).take_over(P, consumer, never, ["old"])
+    assert taken.parted == PartedLog(LogBreak.RECREATED, None, 3, None)

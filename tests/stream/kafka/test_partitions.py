@@ -11,11 +11,12 @@ from aiokafka.structs import OffsetAndMetadata
 
 from patchline.stream.kafka import partitions as module
 from patchline.stream.kafka.assignor import Claim, Terms
+from patchline.stream.kafka.cluster.log_break import PartedLog
 from patchline.stream.kafka.config import KafkaConfig
-from patchline.stream.kafka.crash_notes import CrashNotes
+from patchline.stream.kafka.crash_notes import CrashNotes, LogNote
 from patchline.stream.kafka.partitions import PartitionOwnership
 from patchline.stream.kafka.read_ahead import ReadAheads
-from patchline.stream.model.errors import LaneLostError, SinkError, SourceError, SourceUnavailableError
+from patchline.stream.model.errors import LaneLostError, LogBreak, SinkError, SourceError, SourceUnavailableError
 from patchline.stream.model.frame import LaneKey
 from tests.stream.kafka.scripted_clients import ScriptedAssignor, ScriptedConsumer, ScriptedOffsets
 from tests.stream.scripted import Recorder
@@ -119,7 +120,7 @@ async def test_the_consumer_is_one_that_commits_nothing_by_itself(worker: Worker
     options = worker.options
     assert options["group_id"] == CONFIG.group
     assert options["enable_auto_commit"] is False
-    assert options["auto_offset_reset"] == "earliest"
+    assert options["auto_offset_reset"] == "none"
     assert options["isolation_level"] == "read_committed"
     assert options["session_timeout_ms"] == 2000
     assert options["heartbeat_interval_ms"] == 300
@@ -379,3 +380,49 @@ async def test_a_takeover_under_way_is_ended_before_the_partition_is_let_go(
     await until(lambda: ("give up", [P[0]], True) in worker.offsets.log)
     assert worker.offsets.log[0] == ("take over", P[0])
     assert worker.readable == []
+
+
+async def test_a_partition_whose_log_is_another_is_taken_over_anew_without_a_rebalance(worker: Worker) -> None:
+    """What is in flight may finish for a moment; what was fetched is dropped; why is told with what is found then."""
+    worker.offsets.logs[P[0]] = LogNote(topic="old")
+    await worker.rebalance(P[0], P[1])
+    await until(lambda: worker.readable == P[:2])
+    assert worker.ownership.notes()[P[0]][0].log == LogNote(topic="old")
+    assert worker.ownership.notes()[P[0]][1] == 7
+    worker.offsets.starts[P[0]], worker.offsets.logs[P[0]] = 0, LogNote(topic="new")
+    worker.offsets.parted[P[0]] = PartedLog(LogBreak.RECREATED, 7, 0, None)
+    worker.hold = asyncio.Event()
+    worker.ownership.take_anew(P[0], LogBreak.RECREATED)
+    worker.ownership.take_anew(P[0], LogBreak.RECREATED)
+    assert worker.readable == [P[1]]
+    await until(lambda: worker.released == [([("frames", 0)], 0.2)])
+    worker.hold.set()
+    await until(lambda: worker.readable == P[:2])
+    taken = [entry for entry in worker.offsets.log if entry[1] in (P[0], [P[0]])]
+    assert taken == [("take over", P[0]), ("give up", [P[0]], True), ("take over", P[0])]
+    assert worker.offsets.known == {"old"}
+    assert worker.ownership.watch.known == {"old", "new"}
+    assert worker.ownership.committed == {P[0]: 0, P[1]: 8}
+    assert worker.consumer.seeks[-1] == (P[0], 0)
+    assert worker.seen.log_breaks == [(0, "recreated", 7, 0, None)]
+    assert len(worker.consumer.subscribed) == 1
+
+
+async def test_a_partition_that_is_not_read_is_not_taken_anew(worker: Worker) -> None:
+    """It is being taken over, or is another worker's; after a close nothing is."""
+    worker.ownership.take_anew(P[0], LogBreak.TRUNCATED)
+    assert worker.offsets.log == []
+    await worker.rebalance(P[0])
+    await until(lambda: worker.readable == [P[0]])
+    await worker.ownership.close()
+    log = list(worker.offsets.log)
+    worker.ownership.take_anew(P[0], LogBreak.TRUNCATED)
+    await asyncio.sleep(0.01)
+    assert worker.offsets.log == log
+
+
+async def test_partitions_that_are_given_out_end_what_hindered_it(worker: Worker) -> None:
+    """The group has taken this worker in."""
+    worker.ownership.watch.hindered = "another program"
+    await worker.rebalance()
+    assert worker.ownership.watch.hindered is None

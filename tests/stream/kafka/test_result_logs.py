@@ -14,6 +14,7 @@ from aiokafka.errors import (
     IllegalStateError,
     KafkaError,
     KafkaTimeoutError,
+    OffsetOutOfRangeError,
     TopicAuthorizationFailedError,
 )
 
@@ -101,7 +102,7 @@ async def test_each_partition_is_a_log_shared_by_a_group_of_its_own(opened: Open
     assert opened.options == {
         "group_id": "line.alarms",
         "enable_auto_commit": False,
-        "auto_offset_reset": "earliest",
+        "auto_offset_reset": "none",
         "isolation_level": "read_committed",
         "session_timeout_ms": 2000,
         "heartbeat_interval_ms": 500,
@@ -265,3 +266,18 @@ async def test_how_many_results_wait_is_told_and_what_the_group_refuses_stops_th
     await until(lambda: len(opened.follower.failures) == 1)
     assert "needs READ on group patchline.alarms" in str(opened.follower.failures[0])
     await opened.logs.close()
+
+
+async def test_results_that_expire_while_they_are_read_are_told(opened: Opened) -> None:
+    """The log goes on with the first that is left: the library would jump there without a word."""
+    consumer = opened.consumer
+    consumer.ends[P[0]] = 90
+    log = await opened.log()
+    await log.begin(7)
+    consumer.firsts[P[0]] = 12
+    consumer.fails = [OffsetOutOfRangeError({P[0]: 7})]
+    assert await log.read() == ([], None)
+    assert opened.seen.alarm_gaps == {"expired": 5}
+    assert consumer.seeks[-1] == (P[0], 12)
+    consumer.records = [{P[0]: records("R", first=12)}]
+    assert (await log.read())[1] == 13

@@ -2,10 +2,13 @@ import asyncio
 import random
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from functools import partial
 
 import pytest
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from patchline.engine.types import Verdict
 from patchline.stream.kafka.config import KafkaConfig
@@ -14,6 +17,7 @@ from patchline.stream.kafka.topics import ensure_topics
 from patchline.stream.model.checks import MIB
 from patchline.stream.model.errors import SourceUnavailableError
 from patchline.stream.support.deadline import Deadline
+from patchline.stream.wire.frames import frame_headers
 from patchline.stream.wire.results import DEAD_LETTER, RESULT, original_headers, read_result
 from tests.services.kafka import KafkaBroker
 from tests.stream.kafka_help import (
@@ -198,9 +202,77 @@ async def test_topics_are_made_with_room_and_missing_ones_are_named(
         await KafkaSource(KafkaConfig(bootstrap_servers="127.0.0.1:1")).open(nothing_in_flight)
 
 
+async def test_other_settings_of_a_topic_that_exists_stay(kafka: str, unique_name: Callable[[str], str]) -> None:
+    """Where it takes too small records, that alone is changed; and told, from what to what."""
+    name = unique_name("frames")
+    given = {"retention.ms": "7200000", "message.timestamp.type": "LogAppendTime", "max.message.bytes": str(MIB)}
+    config = KafkaConfig(
+        bootstrap_servers=kafka,
+        frames_topic=name,
+        results_topic=unique_name("results"),
+        dead_letter_topic=unique_name("dead"),
+    )
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(name, 1, 1, topic_configs=given)])
+        seen = Recorder()
+        await ensure_topics(config, max_frame_bytes=FRAME_BYTES, replication=1, observer=seen)
+        room, found = str(FRAME_BYTES + MIB), dict[str, str]()
+        async with asyncio.timeout(20):
+            while found.get("max.message.bytes") != room:  # brokers tell of a change when they have it
+                answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)])
+                entries = [entry for answer in answers for *_, entries in answer.resources for entry in entries]
+                found = {entry[0]: entry[1] for entry in entries}
+    finally:
+        await admin.close()
+    assert {key: found[key] for key in given} == given | {"max.message.bytes": room}
+    assert seen.topic_settings == [(name, "max.message.bytes", str(MIB), room, None)]
+
+
+async def test_nothing_lags_behind_what_is_no_frame(kafka: str, unique_name: Callable[[str], str]) -> None:
+    """Ends of transactions, and frames whose transaction was aborted, leave nothing to be read."""
+    config = await new_topics(kafka, unique_name)
+    seen = Recorder()
+    async with running(worker(config, seen)):
+        await produce(config, [("before", "cam-0", jpeg(50))], partition=True)
+        producer = AIOKafkaProducer(bootstrap_servers=kafka, transactional_id=unique_name("frames"))
+        await producer.start()
+        for count, end in ((1, producer.commit_transaction), (20, producer.abort_transaction)):
+            await producer.begin_transaction()
+            headers = frame_headers(frame_id=f"in {count}", camera="cam-0", time=datetime.now(UTC), recipe="plate")
+            for _ in range(count):
+                await producer.send_and_wait(config.frames_topic, jpeg(50), partition=0, headers=headers)
+            await end()
+        await producer.stop()
+        await until(lambda: sorted(seen.results) == ["before", "in 1"])
+        await until(lambda: seen.lag.get((config.frames_topic, 0)) == 0, seconds=10)
+        assert (await committed(config))[0] < 20
+
+
+async def test_another_program_in_the_group_is_waited_for(kafka: str, unique_name: Callable[[str], str]) -> None:
+    """The worker lives, says why it reads nothing, and goes on when that has left."""
+    config = await new_topics(kafka, unique_name)
+    other = AIOKafkaConsumer(config.frames_topic, bootstrap_servers=kafka, group_id=config.group)
+    await other.start()
+    try:
+        seen = Recorder()
+        async with running(worker(config, seen)):
+            await until(lambda: "another program" in str(seen.kafka_told[-1:]), seconds=20)
+            up, why = seen.kafka_told[-1]
+            assert up
+            assert f"the consumer group {config.group!r}" in str(why)
+            await other.stop()
+            await produce(config, [(f"f{n}", f"cam-{n % 3}", jpeg(50)) for n in range(6)], partition=True)
+            await until(lambda: len(seen.results) == 6)
+            await until(lambda: seen.kafka_told[-1] == (True, None), seconds=10)
+    finally:
+        await other.stop()
+
+
 @pytest.mark.slow
 async def test_a_broker_that_restarts_loses_nothing(unique_name: Callable[[str], str]) -> None:
-    """While the broker is away results wait; when it is back every frame has one."""
+    """While the broker is away results wait, and that is told; when it is back every frame has one."""
     with KafkaBroker() as broker:
         broker.start_broker()
         config = await new_topics(broker.bootstrap, unique_name)
@@ -210,8 +282,10 @@ async def test_a_broker_that_restarts_loses_nothing(unique_name: Callable[[str],
         async with running(worker(config, seen, ScriptedEngine(seconds=0.05)), drain_s=30):
             await until(lambda: len(seen.results) > 20)
             await asyncio.to_thread(broker.stop)
-            await asyncio.sleep(1)
+            await until(lambda: seen.kafka_told[-1][0] is False, seconds=20)
+            assert broker.bootstrap in str(seen.kafka_told[-1][1])
             await asyncio.to_thread(broker.start_broker)
             await until(lambda: set(seen.results) == set(ids), seconds=90)
+            await until(lambda: seen.kafka_told[-1] == (True, None), seconds=20)
         results = [r.frame_id for r in await results_of(config)]
         assert set(results) == set(ids)

@@ -8,7 +8,14 @@ from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaTimeoutError, TopicAuthorizationFailedError
+from aiokafka.errors import (
+    InconsistentGroupProtocolError,
+    KafkaTimeoutError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+    TopicAuthorizationFailedError,
+)
+from aiokafka.structs import OffsetAndMetadata
 
 from patchline.stream.kafka import partitions
 from patchline.stream.kafka import source as module
@@ -286,3 +293,101 @@ async def test_a_source_that_is_closed_reads_and_commits_nothing(monkeypatch: py
     await opened.source.commit(Position("frames", 0, 1))
     await asyncio.sleep(0.05)
     assert len(opened.log.reads) == reads
+
+
+async def test_records_that_are_gone_are_passed_over_and_counted(opened: Opened) -> None:
+    """The library would jump without a word: it raises, and reading goes on at the first record that is left."""
+    opened.log.produce(P[0], 2)
+    await opened.begin(P[0])
+    assert await opened.take(2) == ["0/0", "0/1"]
+    opened.log.produce(P[0], 7)
+    opened.log.firsts[P[0]] = 6
+    opened.log.poll_fails = [OffsetOutOfRangeError({P[0]: 2})]
+    opened.log.at[P[0]] = 99  # where the log has nothing
+    assert await opened.take(3) == ["0/6", "0/7", "0/8"]
+    assert opened.seen.log_breaks == [(0, "expired", 2, 6, 4)]
+    assert opened.log.seeks[-1] == (P[0], 6)
+
+
+async def test_a_log_that_ends_before_what_was_read_is_taken_anew(opened: Opened) -> None:
+    """One that has the offset after all is read on; a partition that is being taken over is not this matter."""
+    opened.log.produce(P[0], 4)
+    await opened.begin(P[0])
+    assert len(await opened.take(4)) == 4
+    opened.log.poll_fails = [OffsetOutOfRangeError({P[0]: 4}), OffsetOutOfRangeError({P[1]: 9})]
+    await until(lambda: not opened.log.poll_fails)
+    await asyncio.sleep(0.05)
+    assert opened.seen.log_breaks == []
+    opened.log.held[P[0]] = []
+    opened.log.produce(P[0], 2)
+    opened.log.metadata[P[0]] = OffsetAndMetadata(4, "")
+    opened.log.poll_fails = [OffsetOutOfRangeError({P[0]: 4})]
+    assert await opened.take(2) == ["0/0", "0/1"]
+    assert opened.seen.log_breaks == [(0, "truncated", 4, 0, None)]
+
+
+async def test_brokers_that_cannot_say_where_the_log_begins_are_asked_again(opened: Opened) -> None:
+    """By the next read, which fails again; a refusal ends the source."""
+    opened.log.produce(P[0], 1)
+    await opened.begin(P[0])
+    assert await opened.take(1) == ["0/0"]
+    for _ in range(2):
+        opened.log.fails = [KafkaTimeoutError("late")]
+        opened.log.poll_fails = [OffsetOutOfRangeError({P[0]: 1})]
+        await until(lambda: not opened.log.fails)
+    await until(lambda: sum("late" in error for _, error in opened.seen.retries) >= 1)
+    assert opened.seen.log_breaks == []
+
+
+async def test_a_partition_that_the_library_does_not_know_yet_is_no_failure(opened: Opened) -> None:
+    """It looks for a committed offset by itself; the source seeks to it a moment later."""
+    opened.log.poll_fails = [NoOffsetForPartitionError(P[0])]
+    opened.log.produce(P[0], 1)
+    await opened.begin(P[0])
+    assert await opened.take(1) == ["0/0"]
+
+
+async def test_another_program_in_the_group_is_told_until_it_has_left(opened: Opened) -> None:
+    """The worker waits, and says why it is not ready."""
+    opened.log.poll_fails = [InconsistentGroupProtocolError()]
+    await opened.source.open(opened.release)
+    await until(lambda: any("another program" in (why or "") for _, why in opened.seen.kafka_told))
+    opened.log.produce(P[0], 1)
+    await opened.rebalance(P[0])
+    assert await opened.take(1) == ["0/0"]
+    await until(lambda: opened.seen.kafka_told[-1] == (True, None))
+
+
+async def test_why_a_source_does_not_open_is_told(opened: Opened) -> None:
+    """Whether the brokers answer is another matter than whether there is a topic."""
+    opened.log.fails = [KafkaTimeoutError("late")]
+    with pytest.raises(SourceUnavailableError):
+        await opened.source.open(opened.release)
+    opened.log.known = set()
+    with pytest.raises(SourceUnavailableError):
+        await opened.source.open(opened.release)
+    (away, why), (up, missing) = opened.seen.kafka_told
+    assert (away, up) == (False, True)
+    assert "late" in str(why)
+    assert "has no topic 'frames'" in str(missing)
+
+
+async def test_a_frame_tells_which_topic_it_is_of(opened: Opened) -> None:
+    """One that is made anew has another id, and counts from 0 again; what was fetched of the old one is not its."""
+    cluster = opened.log.cluster
+    cluster.topic_id = bytes(15) + b"\x01"
+    opened.log.produce(P[0], 2)
+    await opened.begin(P[0])
+    async with asyncio.timeout(20):
+        first = await anext(opened.source)
+    assert first.position == Position("frames", 0, 0, "AAAAAAAAAAAAAAAAAAAAAQ")
+    cluster.topic_id = bytes(15) + b"\x02"
+    opened.log.held[P[0]] = []
+    for learned in cluster.listeners:
+        learned(cluster)  # as the library does when a read fails
+    opened.log.produce(P[0], 3)
+    async with asyncio.timeout(20):
+        while (frame := await anext(opened.source)).position != Position("frames", 0, 0, "AAAAAAAAAAAAAAAAAAAAAg"):
+            assert frame.position == Position("frames", 0, 1, "AAAAAAAAAAAAAAAAAAAAAQ")
+    assert await opened.take(2) == ["0/1", "0/2"]
+    assert [cause for _, cause, *_ in opened.seen.log_breaks] == ["recreated"]

@@ -12,6 +12,7 @@ from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.topics import Partitions, ensure_topics
 from patchline.stream.model.checks import MIB
 from patchline.stream.model.errors import SourceError, SourceUnavailableError
+from tests.stream.scripted import Recorder
 
 CONFIG = KafkaConfig()
 INSPECTING = [CONFIG.frames_topic, CONFIG.results_topic, CONFIG.dead_letter_topic]
@@ -27,6 +28,18 @@ class Admin:
         self.altered: dict[str, Any] = {}
         self.fails: list[Exception] = []
         self.stopped = 0
+        self.refusal: Exception | tuple[int, str | None] = (0, None)
+        """What the brokers say to a change."""
+        self._client = self
+
+    def get_random_node(self) -> int:
+        return 1
+
+    async def send(self, node: int, request: Any) -> Any:
+        if isinstance(self.refusal, Exception):
+            raise self.refusal
+        self.altered[request.topic] = {request.setting: request.value}
+        return SimpleNamespace(responses=[(*self.refusal, 2, request.topic)])
 
     async def start(self) -> None:
         if self.fails:
@@ -46,10 +59,6 @@ class Admin:
         limit = self.limits[resources[0].name]
         entries = [("retention.ms", "1", 0), ("max.message.bytes", str(limit), 0)] if limit is not None else []
         return [SimpleNamespace(resources=[(0, "", 2, resources[0].name, entries)])]
-
-    async def alter_configs(self, resources: Sequence[Any]) -> None:
-        for resource in resources:
-            self.altered[resource.name] = resource.configs
 
 
 @pytest.fixture
@@ -87,9 +96,31 @@ async def test_without_learning_its_topics_are_not_made(admin: Admin) -> None:
 async def test_a_limit_is_raised_where_a_frame_would_not_fit(admin: Admin) -> None:
     """One that suffices is left alone, and so is one that this user may not ask for."""
     admin.limits = dict(zip(INSPECTING, [2 * MIB - 1, 2 * MIB, None], strict=True))
-    assert await ensure_topics(CONFIG, max_frame_bytes=MIB) == []
+    seen = Recorder()
+    assert await ensure_topics(CONFIG, max_frame_bytes=MIB, observer=seen) == []
     assert admin.altered == {CONFIG.frames_topic: {"max.message.bytes": str(2 * MIB)}}
     assert admin.created == {}
+    assert seen.topic_settings == [(CONFIG.frames_topic, "max.message.bytes", str(2 * MIB - 1), str(2 * MIB), None)]
+    assert seen.kafka_told == [(True, None)]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "why"),
+    [
+        ((44, "not by this policy"), "not by this policy"),
+        ((29, None), "TopicAuthorizationFailedError"),
+        (NotImplementedError("v0"), "the brokers cannot change one setting alone"),
+    ],
+)
+async def test_a_limit_that_cannot_be_raised_alone_is_left_and_told(
+    admin: Admin, refusal: Exception | tuple[int, str | None], why: str
+) -> None:
+    """The worker starts all the same: smaller frames fit, and larger ones go by reference."""
+    admin.limits, admin.refusal = dict.fromkeys(INSPECTING, MIB), refusal
+    seen = Recorder()
+    await ensure_topics(CONFIG, max_frame_bytes=MIB, observer=seen)
+    assert {told for *_, told in seen.topic_settings} == {why}
+    assert {topic for topic, *_ in seen.topic_settings} == set(INSPECTING)
 
 
 async def test_a_topic_made_by_another_worker_meanwhile_is_no_failure(admin: Admin) -> None:
@@ -105,6 +136,9 @@ async def test_a_topic_made_by_another_worker_meanwhile_is_no_failure(admin: Adm
         await ensure_topics(CONFIG, max_frame_bytes=MIB)
     assert admin.stopped == 3
     admin.fails = [KafkaTimeoutError("late")]
+    seen = Recorder()
     with pytest.raises(SourceUnavailableError, match="late"):
-        await ensure_topics(CONFIG, max_frame_bytes=MIB)
+        await ensure_topics(CONFIG, max_frame_bytes=MIB, observer=seen)
+    ((up, why),) = seen.kafka_told
+    assert (up, "late" in str(why)) == (False, True)
     assert admin.stopped == 4

@@ -63,6 +63,19 @@ def test_a_result_comes_back_from_its_record() -> None:
     assert RESULT == "io.patchline.result.v1"
 
 
+def test_the_id_of_the_topic_is_told_where_it_is_known() -> None:
+    """Results of 0.1.0 have none, nor do those of brokers that tell none."""
+    position = Position("frames", 2, 7, "0pQ4b4fLQ0C1W5wVw6uG2g")
+    _, _, headers = result_record(result(), position)
+    assert ("ce_frametopicid", b"0pQ4b4fLQ0C1W5wVw6uG2g") in headers
+    assert read_frame_position(headers) == position
+    dead = letter(unread(frame("f", b"bytes", position=position)))[2]
+    assert dead["ce_frametopicid"] == b"0pQ4b4fLQ0C1W5wVw6uG2g"
+    without = result_record(result(), POSITION)[2]
+    assert "ce_frametopicid" not in dict(without)
+    assert read_frame_position(without) == POSITION
+
+
 def test_what_compares_across_cameras_is_in_the_record() -> None:
     """The score's ratio and p-value are numbers in the JSON; without a ratio, or from 0.1.0, the keys are absent."""
     told = result(score=3.0, threshold=2.0, score_ratio=1.5, p_value=0.25)

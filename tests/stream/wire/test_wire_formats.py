@@ -13,7 +13,7 @@ import redis.asyncio as redis
 from patchline.stream.alarms.config import RedisConfig
 from patchline.stream.alarms.store import AlarmStore, Written
 from patchline.stream.kafka.config import KafkaConfig
-from patchline.stream.kafka.crash_notes import CrashNotes
+from patchline.stream.kafka.crash_notes import CrashNotes, LogNote, log_note
 from patchline.stream.model.alarm import AlarmState
 from patchline.stream.model.errors import Reason, UnreadableError
 from patchline.stream.model.feedback import FeedbackOutcome
@@ -55,7 +55,7 @@ def test_the_result_examples_are_results() -> None:
     """The documented results decode, and encode to the same JSON and headers."""
     headers = headers_of(examples("result headers")[0])
     rejected, unread = (read_result(headers, text.encode()) for text in examples("result"))
-    key, value, made = result_record(rejected, Position("patchline.frames", 0, 1040))
+    key, value, made = result_record(rejected, Position("patchline.frames", 0, 1040, "0pQ4b4fLQ0C1W5wVw6uG2g"))
     assert (key, json.loads(value), made) == (b"line-3", json.loads(examples("result")[0]), headers)
     assert json.loads(result_record(unread)[1]) == json.loads(examples("result")[1])
     assert unread.reason == Reason.TRUNCATED
@@ -99,6 +99,13 @@ def test_the_offset_metadata_examples_are_notes() -> None:
         notes = CrashNotes(text, end=9999, window=64)
         assert [notes.take(offset) for offset in (1000, 1001, 1041)] == [crashes, 0, None]
     assert CrashNotes(to_retry, end=0, window=64).metadata(1000) == to_retry
+
+
+def test_the_log_of_an_offset_is_noted_as_documented() -> None:
+    """With the topic's id, its partitions, and the epoch; nothing is in flight then."""
+    (text,) = (example.strip() for example in examples("log of an offset"))
+    assert log_note(text) == LogNote(topic="0pQ4b4fLQ0C1W5wVw6uG2g", partitions=6, epoch=3, before=1040)
+    assert CrashNotes("", end=0, window=64, log=log_note(text)).farewell(1040) == text
 
 
 def test_results_and_dead_letters_fit_whatever_a_record_repeats() -> None:

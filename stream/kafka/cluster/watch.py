@@ -1,0 +1,171 @@
+"""Looks at a topic again and again while it is read: whether the brokers answer, and whether it is still the same.
+
+What the client library learns of a topic by itself may be five minutes old. A look is one request, every second; where
+the library learns something new, which it does when a read fails, the next look comes at once, and what is read
+meanwhile waits for it. So records of a topic that was made anew are not taken for those of the one before.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from time import monotonic
+from typing import Protocol
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import BrokerResponseError, KafkaError
+
+from patchline.stream.kafka.cluster.topic import TopicSeen, epoch_ends, look_at
+from patchline.stream.kafka.config import KafkaConfig
+from patchline.stream.kafka.connection import describe, refusal
+from patchline.stream.kafka.crash_notes import CrashNotes, LogNote
+from patchline.stream.model.errors import LogBreak
+from patchline.stream.model.observer import Observer
+
+_PAUSE_S = 1.0
+_SHORTEST_PAUSE_S = 0.2
+"""Between two looks, however often something new is learned."""
+_ANSWER_S = 5.0
+"""Brokers that take longer are away."""
+
+
+class Watched(Protocol):
+    """Whoever reads the topic's partitions."""
+
+    def notes(self) -> Mapping[TopicPartition, tuple[CrashNotes, int | None]]:
+        """Of each partition that is read: its notes, and the offset before which everything is done."""
+
+    def take_anew(self, partition: TopicPartition, cause: LogBreak) -> None:
+        """Let a partition go and take it over again: its log is another."""
+
+
+class TopicWatch:
+    """Watches the topic of frames.
+
+    Args:
+        config: names the topic.
+        consumer: whose partitions are watched.
+        observer: told whether frames can be read.
+        watched: asked for the partitions, and told of those whose log is another.
+    """
+
+    def __init__(self, config: KafkaConfig, consumer: AIOKafkaConsumer, observer: Observer, watched: Watched) -> None:
+        self._config, self._observer, self._watched = config, observer, watched
+        self._consumer, self._client = consumer, consumer._client
+        self.known: set[str] = set()
+        """The ids that the topic was seen with."""
+        self.hindered: str | None = None
+        """Why frames cannot be read though the brokers answer, as far as the reader knows."""
+        self._wake = asyncio.Event()
+        self._sure = asyncio.Event()
+        self._sure.set()
+        self._lacking = False
+
+    async def run(self) -> None:
+        """Look, until cancelled."""
+        cluster = self._client.cluster
+        cluster.add_listener(self._learned)
+        try:
+            while True:
+                soonest = monotonic() + _SHORTEST_PAUSE_S
+                await self.look()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_PAUSE_S):
+                        await self._wake.wait()
+                await asyncio.sleep(max(0, soonest - monotonic()))
+        finally:
+            cluster.remove_listener(self._learned)
+
+    def saw(self, log: LogNote | None) -> str | None:
+        """Remember the topic's id as it was found when a partition was taken over, and return it."""
+        if log is None or log.topic is None:
+            return None
+        self.known.add(log.topic)
+        return log.topic
+
+    async def until_sure(self) -> None:
+        """Return at once, unless the library has learned something new of the topic: then after a look at it."""
+        await self._sure.wait()
+
+    def _learned(self, cluster: object) -> None:  # noqa: ARG002 - it tells no ids
+        self._sure.clear()
+        self._wake.set()
+
+    async def look(self) -> None:
+        """Look now, and tell the observer and whoever reads."""
+        self._wake.clear()
+        why: str | None
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                seen = await look_at(self._client, self._config.frames_topic)
+                why = self._why_not(seen)
+                await self._compare(seen)
+        except BrokerResponseError as error:
+            self._observer.kafka(True, describe(error, self._config))
+        except (KafkaError, TimeoutError) as error:
+            self._observer.kafka(False, await self._why_away(error))
+        else:
+            self._observer.kafka(True, why)
+            if not self._wake.is_set():
+                self._sure.set()
+
+    def _why_not(self, seen: TopicSeen | None) -> str | None:
+        """Why frames cannot be read though the brokers answer; None where they can."""
+        topic = self._config.frames_topic
+        if seen is None:
+            return f"Kafka at {self._config.bootstrap_servers} has no topic {topic!r} any more: it is waited for"
+        held = sorted(partition.partition for partition in self._watched.notes())
+        if leaderless := [number for number in held if number in seen.leaderless]:
+            return f"Kafka at {self._config.bootstrap_servers}: nobody leads partition {leaderless[0]} of {topic} now"
+        return self.hindered
+
+    async def _why_away(self, error: KafkaError | TimeoutError) -> str:
+        if (refused := await refusal(self._config)) is not None:
+            return f"Kafka at {self._config.bootstrap_servers}: {refused}"
+        if isinstance(error, TimeoutError):
+            return f"Kafka at {self._config.bootstrap_servers} does not answer within {_ANSWER_S:g} s"
+        return describe(error, self._config)
+
+    async def _compare(self, seen: TopicSeen | None) -> None:
+        """Tell whoever reads of partitions whose log is another, and the library of what it has not yet learned."""
+        topic = self._config.frames_topic
+        learned = self._consumer.partitions_for_topic(topic) or set()
+        if learned != (set() if seen is None else set(seen.epochs)):
+            self._client.force_metadata_update()
+        if seen is None:
+            return
+        if seen.id is None:
+            if not self._lacking:
+                self._observer.kafka_lacks("topic ids: a topic that is made anew is known by a shorter log only")
+            self._lacking = True
+        else:
+            self.known.add(seen.id)
+        notes = dict(self._watched.notes())
+        for partition, (kept, _) in list(notes.items()):
+            topic_read = None if kept.log is None else kept.log.topic
+            if None not in (topic_read, seen.id) and topic_read != seen.id:
+                del notes[partition]
+                self._watched.take_anew(partition, LogBreak.RECREATED)
+        await self._vouch(notes, seen)
+
+    async def _vouch(self, notes: Mapping[TopicPartition, tuple[CrashNotes, int | None]], seen: TopicSeen) -> None:
+        """Note in which epoch of its leader a partition was read so far, as the leader says itself.
+
+        Where the records of the epoch noted before end earlier than they were read, or all records do, the log was cut
+        short; then what was noted before tells where, so nothing else is noted.
+        """
+        present = {at.partition: epoch for at in notes if (epoch := seen.epochs.get(at.partition)) is not None}
+        noted = {at.partition: kept.log.epoch for at, (kept, _) in notes.items() if kept.log is not None}
+        asked = {number: epoch if (was := noted.get(number)) is None else was for number, epoch in present.items()}
+        ends = await epoch_ends(self._client, self._config.frames_topic, asked, present)
+        newer = {number: epoch for number, epoch in present.items() if epoch != asked[number]}
+        log_ends = {number: end for number, end in ends.items() if number not in newer}
+        log_ends |= await epoch_ends(self._client, self._config.frames_topic, newer, present)
+        for partition, (kept, done) in notes.items():
+            end, log_end = ends.get(partition.partition), log_ends.get(partition.partition)
+            before = None if kept.log is None else kept.log.before
+            if end is None or log_end is None or done is None:
+                continue
+            if log_end < done or (before is not None and end < before):
+                self._watched.take_anew(partition, LogBreak.TRUNCATED)
+            else:
+                kept.vouch(present[partition.partition], done)
