@@ -8,7 +8,7 @@ import structlog
 
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.stream.model.alarm import AlarmChange, AlarmEvent
-from patchline.stream.model.errors import AlarmGap, DropCause
+from patchline.stream.model.errors import AlarmGap, DropCause, Foreign
 from patchline.stream.model.feedback import FeedbackReply
 from patchline.stream.model.observer import Observer
 from patchline.stream.model.result import Result
@@ -72,6 +72,10 @@ class LogObserver(Observer):
     def alarm_gap(self, cause: AlarmGap, results: int) -> None:
         """See `Observer`."""
         self._seldom("warning", "results never reached the alarms", "alarms", cause.value, results=results)
+
+    def foreign(self, what: Foreign, detail: str) -> None:
+        """See `Observer`."""
+        self._seldom("warning", "passed over: not ours", what.value, "foreign", detail=detail)
 
     def retrying(self, what: str, error: BaseException, attempt: int) -> None:
         """See `Observer`."""
