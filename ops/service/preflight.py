@@ -20,6 +20,7 @@ from patchline.ops.settings.keys import either
 from patchline.ops.settings.locations import is_url
 from patchline.ops.settings.model import Settings
 from patchline.ops.settings.process import AlarmSettings, SinkSettings
+from patchline.ops.settings.rules import alarm_rule_problems
 from patchline.ops.settings.servers import KafkaSettings, RedisSettings
 from patchline.ops.web.tls import tls_of
 
@@ -69,6 +70,7 @@ def check_settings(file: Path, *, connect: bool = False) -> CheckReport:
         *_missing_recipes(parts, reading),
         *_banks(parts, reading, summary),
         *_files(parts, reading),
+        *alarm_rule_problems(parts.recipes, parts.cameras, parts.alarms, reading),
         *_tls(reading),
         *_nothing_to_do(parts, reading),
     ]

@@ -6,6 +6,7 @@
 | `cameras`, `servers`, `evidence`, `process` | its sections, which make the stream's configurations |
 | `base`, `secrets`, `locations` | what sections are made of: names, secrets, folders or URLs |
 | `file`, `yaml_lines` | from a file and the environment to settings, or to every problem with its line |
+| `rules` | rules of alarms that make no sense once the nearest of each key is taken |
 | `keys`, `reference` | every key, listed from the models: for messages, the documentation and the example |
 
 A setting stands in one place, the field of its section: name, kind, bounds, default (the stream's own where it has

@@ -25,6 +25,7 @@ class LogObserver(Observer):
         self._clock = clock
         self._last: dict[tuple[str, str], float] = {}
         self._missed: dict[tuple[str, str], int] = {}
+        self._too_many_cameras = False
 
     def ready(self, ready: bool) -> None:
         """See `Observer`."""
@@ -63,14 +64,22 @@ class LogObserver(Observer):
 
     def alarm(self, event: AlarmEvent) -> None:
         """See `Observer`."""
-        write = self._log.warning if event.change in (AlarmChange.RAISED, AlarmChange.RERAISED) else self._log.info
-        extra = {"operator": event.operator} if event.operator else {"frame": event.frame_id}
+        alerts = event.change in (AlarmChange.RAISED, AlarmChange.RERAISED) and not event.shelved
+        write = self._log.warning if alerts else self._log.info
+        extra: dict[str, Any] = {"operator": event.operator} if event.operator else {"frame": event.frame_id}
+        extra |= {"shelved": True} if event.shelved else {}
         write(
             f"alarm {event.change.value}", camera=event.camera, alarm=event.alarm_id, state=event.state.value, **extra
         )
 
     def alarm_gap(self, cause: AlarmGap, results: int) -> None:
         """See `Observer`."""
+        if cause is AlarmGap.TOO_MANY_CAMERAS:  # it goes on until somebody changes something
+            if not self._too_many_cameras:
+                self._too_many_cameras = True
+                hint = "alarms.max_cameras bounds how many cameras have alarms; patchline alarms forget removes one"
+                self._log.warning("no alarms of further cameras", cause=cause.value, hint=hint)
+            return
         self._seldom("warning", "results never reached the alarms", "alarms", cause.value, results=results)
 
     def foreign(self, what: Foreign, detail: str) -> None:

@@ -46,6 +46,7 @@ class Metrics(Observer):
         self._cameras: set[str] = set()
         self._recipes: set[str] = set()
         self._shelved: set[str] = set()
+        self._alarm_states: dict[str, AlarmState] = {}
         self._assigned: dict[str, set[int]] = {}
         if process:
             ProcessCollector(registry=self.registry)
@@ -245,9 +246,10 @@ class Metrics(Observer):
         self._connected.labels(self._camera(camera)).set(connected)
 
     def alarm(self, event: AlarmEvent) -> None:
-        """See `Observer`."""
+        """See `Observer`. Of a shelved alarm nobody is to be alerted, so its changes are not counted."""
         camera = self._camera(event.camera)
-        self._alarm_events.labels(camera, event.change.value).inc()
+        if not event.shelved or event.operator is not None:
+            self._alarm_events.labels(camera, event.change.value).inc()
         self.alarm_state(event.camera, event.state)
 
     def alarm_state(self, camera: str, state: AlarmState | None) -> None:
@@ -256,7 +258,9 @@ class Metrics(Observer):
             return
         if state is None:
             self._alarms.remove_by_labels({"camera": camera})
+            self._alarm_states.pop(camera, None)
         else:
+            self._alarm_states[camera] = state
             self._alarms.labels(camera).set(state is not AlarmState.NORMAL and camera not in self._shelved)
 
     def alarm_shelved(self, camera: str, shelved: bool) -> None:
@@ -266,10 +270,13 @@ class Metrics(Observer):
         if shelved:
             self._shelved.add(name)
             self._shelved_alarms.labels(name).set(1)
-            self._alarms.labels(name).set(0)
+            if name in self._alarm_states:
+                self._alarms.labels(name).set(0)
         elif name in self._shelved:
             self._shelved.discard(name)
             self._shelved_alarms.remove_by_labels({"camera": name})
+            if name in self._alarm_states:
+                self.alarm_state(camera, self._alarm_states[name])
 
     def foreign(self, what: Foreign, detail: str) -> None:  # noqa: ARG002 - the log has the rest
         """See `Observer`."""

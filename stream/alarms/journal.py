@@ -56,6 +56,11 @@ class AlarmJournal:
         """The journal's own name, which is drawn when its file is made."""
         return f"journal/{self._id}"
 
+    @property
+    def rebuilds(self) -> bool:
+        """See `ResultLog`: what is applied has left the file."""
+        return False
+
     async def open(self, follower: Follower) -> None:
         """Open the file, or make it.
 

@@ -17,7 +17,13 @@ from patchline.stream.inspection.engine_thread import EngineThread
 from patchline.stream.learning.ageing import RowAgeing
 from patchline.stream.learning.inbox import FeedbackInbox
 from patchline.stream.learning.recipe import RecipeLearning
-from patchline.stream.model.errors import EvidenceError, FeedbackError, StoreUnavailableError, StreamError
+from patchline.stream.model.errors import (
+    MAX_DETAIL_CHARACTERS,
+    EvidenceError,
+    FeedbackError,
+    StoreUnavailableError,
+    StreamError,
+)
 from patchline.stream.model.feedback import Feedback, FeedbackOutcome, FeedbackReply, GenerationAnnounced, UpdatePreview
 from patchline.stream.model.observer import Observer
 from patchline.stream.model.result import GenerationRef, Result
@@ -189,22 +195,19 @@ class LearningLoop(Listener):
         await self._take_stored(announced.recipe, wanted.number, thread, wanted.sha256)
 
     async def _take_stored(self, recipe: str, number: int, thread: EngineThread, sha256: str | None = None) -> None:
-        """Judge with a generation of the store; where it is not the one announced, the former judges on."""
+        """Judge with a generation of the store; where it is not the one announced, the former judges on.
 
-        async def load() -> MemoryBank:
-            try:
-                return await asyncio.to_thread(self._stores[recipe].bank, number)
-            except BankFileError as error:
-                raise _away(error) from error
-
+        It is tried once. A store that is away is looked into again soon (`_look_all`), and others announce what is in
+        no store: to wait for that would be to follow nothing any more.
+        """
         name = f"generation {number} of {recipe}"
         try:
-            bank = await retry_until_done(name, load, self._observer)
+            bank = await asyncio.to_thread(self._stores[recipe].bank, number)
             if sha256 is not None and bank.sha256 != sha256:
-                raise EngineError(f"{name} has SHA-256 {bank.sha256}, {sha256} was announced")
+                raise EngineError(f"{name} has SHA-256 {bank.sha256}, {sha256[:80]} was announced")
             await self._swap(recipe, bank, thread)
-        except EngineError as error:
-            self._observer.retrying(name, error, 1)
+        except (EngineError, OSError) as error:
+            self._observer.retrying(f"generations of {recipe}", error, 1)
 
     async def _look_all(self, thread: EngineThread) -> None:
         while True:
@@ -285,7 +288,7 @@ def _reply(
         frame_id=feedback.frame_id,
         verdict=feedback.verdict,
         operator=feedback.operator,
-        detail=detail,
+        detail=detail[:MAX_DETAIL_CHARACTERS],
         generation=_ref(bank) if bank is not None else None,
         preview=preview,
     )

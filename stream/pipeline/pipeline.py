@@ -27,7 +27,16 @@ from patchline.stream.pipeline.gate import Gate
 from patchline.stream.pipeline.in_flight import InFlightBudget
 from patchline.stream.pipeline.isolated_trial import EngineOf, IsolatedTrial
 from patchline.stream.pipeline.pace import Pace
-from patchline.stream.ports import Listener, ReplayableSource, SideTask, Sink, Source, check_sink, check_source
+from patchline.stream.ports import (
+    Listener,
+    ReplayableSource,
+    SideTask,
+    Sink,
+    Source,
+    WatchedSink,
+    check_sink,
+    check_source,
+)
 from patchline.stream.support.deadline import Deadline
 from patchline.stream.support.retry import retry_until_done
 
@@ -155,6 +164,8 @@ class Pipeline:
             async with asyncio.TaskGroup() as batches:
                 batches.create_task(self._batcher.run())
                 beside = [batches.create_task(task.run(self._engine)) for task in self._side_tasks]
+                watched = [sink for sink in self._sinks if isinstance(sink, WatchedSink)]
+                beside += [batches.create_task(sink.until_failed()) for sink in watched]
                 async with asyncio.TaskGroup() as frames:
                     self._intakes = [frames.create_task(self._intake(source, frames)) for source in self._sources]
                     self._observer.ready(True)
