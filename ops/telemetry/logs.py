@@ -77,7 +77,7 @@ def toggle_debug(level: str) -> None:
     """Let the log say everything, or as little as `level` again; a line says which, at any level."""
     chosen = level if logging.getLogger().level == logging.DEBUG else "debug"
     set_level("info")
-    structlog.get_logger("patchline").info("log level", level=chosen)
+    structlog.get_logger("patchline").info("log level changed", now=chosen)
     set_level(chosen)
 
 

@@ -8,7 +8,6 @@ as well.
 from collections import OrderedDict, deque
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from math import isfinite
 
 from patchline.stream.alarms.config import AlarmLimits
 from patchline.stream.alarms.store import AlarmStore
@@ -224,8 +223,7 @@ def _parse(text: str, now: datetime) -> tuple[str, int, int, float] | None:
         return None
     try:
         time = float(parts[3])
-        if not isfinite(time):
-            return None
-        return parts[0], int(parts[1]), int(parts[2]), min(time, (now + AHEAD).timestamp())
+        # What an earlier release or somebody else wrote there may lie ahead: nothing is known by it.
+        return (parts[0], int(parts[1]), int(parts[2]), time) if time <= (now + AHEAD).timestamp() else None
     except ValueError:
         return None

@@ -86,7 +86,7 @@ class _Login(CredentialProvider):
     def __init__(self, config: RedisConfig) -> None:
         self._config = config
 
-    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+    def get_credentials(self) -> tuple[str, ...]:
         config = self._config
         user, password = _split(config.url)[1] or ("", "")
         if config.url_file is not None:
@@ -94,9 +94,11 @@ class _Login(CredentialProvider):
             password = written or password
         if config.password_file is not None:
             password = _text_of(config.password_file)
-        return (user, password) if user else (password,)
+        if not user:
+            return (password,) if password else ()
+        return user, password
 
-    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+    async def get_credentials_async(self) -> tuple[str, ...]:
         return await asyncio.to_thread(self.get_credentials)
 
 

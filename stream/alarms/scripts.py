@@ -108,12 +108,16 @@ for i, key in ipairs(KEYS) do
       fields[#fields + 1] = string.sub(text, 1, longest + 1)
     end
   end
+  if fields and #fields == 0 and (not redis.acl_check_cmd or redis.acl_check_cmd('HLEN', key)) then
+    local size = redis.pcall('HLEN', key)
+    if type(size) == 'number' and size > 0 then fields = false end
+  end
   states[i] = fields
 end
 return states
 """
-"""The fields of states, each as a list of names and texts; nothing in place of what is no hash. No text is longer than
-is of use, so that one who writes half a gigabyte there fills no worker's memory."""
+"""The fields of states, each as a list of names and texts; nothing in place of what is no hash, or one with none of the
+fields. No text is longer than is of use, so that one who writes half a gigabyte there fills no worker's memory."""
 
 FORGET: Final = (
     _OWN

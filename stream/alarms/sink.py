@@ -13,7 +13,7 @@ from patchline.stream.alarms.follower import AlarmFollower
 from patchline.stream.alarms.logs import ResultLogs
 from patchline.stream.alarms.shelf import serve_shelf
 from patchline.stream.alarms.store import AlarmStore
-from patchline.stream.model.alarm import AlarmConfig, AlarmRules
+from patchline.stream.model.alarm import AlarmConfig, AlarmRules, rules_of
 from patchline.stream.model.errors import SinkError, SinkUnavailableError
 from patchline.stream.model.observer import Observer
 from patchline.stream.model.outcome import Outcome
@@ -44,8 +44,7 @@ class AlarmSink:
         self._limits = limits or AlarmLimits()
         self._store = AlarmStore(redis, self._limits, self._observer)
         self._logs = logs
-        rules = alarms if isinstance(alarms, AlarmRules) else AlarmRules(general=alarms)
-        self._follower = AlarmFollower(self._store, rules, self._limits, self._observer, self._fail)
+        self._follower = AlarmFollower(self._store, rules_of(alarms), self._limits, self._observer, self._fail)
         self._serving: list[asyncio.Task[None]] = []
         self._failed: asyncio.Event = asyncio.Event()
         self._failure: BaseException | None = None

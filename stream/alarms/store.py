@@ -112,7 +112,7 @@ class AlarmStore:
         if not fields and fields is not None:
             return StoredAlarm(Alarm(camera=camera))
         if fields is None:
-            self.foreign(Foreign.ALARM_STATE, f"the Redis key of camera {brief(camera)} is no hash")
+            self.foreign(Foreign.ALARM_STATE, f"the Redis key of camera {brief(camera)} is no state of an alarm")
             return StoredAlarm(Alarm(camera=camera))
         try:
             return from_fields(camera, fields)

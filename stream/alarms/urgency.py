@@ -6,7 +6,7 @@ changes nothing here, because the condition is still there.
 
 from collections import OrderedDict
 
-from patchline.stream.model.alarm import Alarm, AlarmRules, AlarmState, Observation, observe
+from patchline.stream.model.alarm import Alarm, AlarmConfig, AlarmRules, AlarmState, Observation, observe, rules_of
 from patchline.stream.model.result import Result
 from patchline.stream.ports import Listener
 
@@ -17,8 +17,8 @@ _MAX_CAMERAS = 10_000
 class AlarmConditions(Listener):
     """Follows the results of this process, and knows the cameras with k rejects among the last n, until m passes."""
 
-    def __init__(self, rules: AlarmRules) -> None:
-        self._rules = rules
+    def __init__(self, alarms: AlarmRules | AlarmConfig) -> None:
+        self._rules = rules_of(alarms)
         self._alarms: OrderedDict[str, Alarm] = OrderedDict()
 
     def present(self, camera: str) -> bool:

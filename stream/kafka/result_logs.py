@@ -178,7 +178,7 @@ class _PartitionLog:
                 seen = observation_of(read_result(record.headers, record.value), read_frame_position(record.headers))
                 check_observed(seen)
             except (RecordError, ValueError) as error:  # what is no result of ours says nothing to an alarm
-                where = f"{record.topic}/{record.partition}/{record.offset}"
+                where = f"{self.name}/{record.offset}"
                 self._observer.foreign(Foreign.RESULT, f"{where}: {str(error)[:_LONGEST_DETAIL]}")
                 continue
             if seen.verdict is not Verdict.NOT_INSPECTED:

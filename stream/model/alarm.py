@@ -53,6 +53,11 @@ class AlarmRules:
         return own if own is not None else self.recipes.get(recipe or "", self.general)
 
 
+def rules_of(alarms: AlarmRules | AlarmConfig) -> AlarmRules:
+    """Rules as they are, and one rule as that of all cameras."""
+    return alarms if isinstance(alarms, AlarmRules) else AlarmRules(general=alarms)
+
+
 class AlarmState(StrEnum):
     """Where an alarm stands."""
 
