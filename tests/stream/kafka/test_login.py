@@ -17,7 +17,7 @@ def config(tmp_path: Path) -> KafkaConfig:
     return KafkaConfig(
         security="SASL_PLAINTEXT",
         username="ada",
-        password="start",
+        password="start",  # noqa: S106 - no secret
         password_file=file,
     )
 
