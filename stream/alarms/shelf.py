@@ -90,5 +90,5 @@ async def serve_shelf(store: AlarmStore, limits: AlarmLimits, observer: Observer
         told.update(shelved)
 
     while True:
-        await retry_until_done(f"Redis shelved alarms ({store.where})", look, observer)
+        await retry_until_done(f"Redis shelved alarms ({store.where})", look, observer, longest_s=1.0)
         await asyncio.sleep(_LOOK_EVERY_S)
