@@ -5,7 +5,8 @@ beside the deliveries and fails for good is noticed when it fails, and not with 
 """
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from patchline.stream.alarms.acknowledgements import serve_acknowledgements
 from patchline.stream.alarms.config import AlarmLimits, RedisConfig
@@ -57,9 +58,9 @@ class AlarmSink:
     async def open(self) -> None:
         """Open the logs; Redis may come later. Raises as `Sink.open`."""
         await self._logs.open(self._follower)
-        acknowledgements = serve_acknowledgements(self._store, self._observer)
-        shelf = serve_shelf(self._store, self._limits, self._observer)
-        self._serving = [asyncio.create_task(self._watched(serving)) for serving in (acknowledgements, shelf)]
+        acknowledgements = partial(serve_acknowledgements, self._store, self._observer)
+        shelf = partial(serve_shelf, self._store, self._limits, self._observer)
+        self._serving = [asyncio.create_task(self._watched(serve)) for serve in (acknowledgements, shelf)]
 
     async def deliver(self, outcomes: Sequence[Outcome]) -> None:
         """Give outcomes to the logs; on return a log has them.
@@ -96,9 +97,9 @@ class AlarmSink:
         await self._logs.close()
         await self._store.close()
 
-    async def _watched(self, serving: Coroutine[None, None, None]) -> None:
+    async def _watched(self, serve: Callable[[], Awaitable[None]]) -> None:
         try:
-            await serving
+            await serve()
         except Exception as error:  # nobody awaits this task before close
             self._fail(error)
 
