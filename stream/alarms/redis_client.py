@@ -86,7 +86,8 @@ class _Login(CredentialProvider):
     def __init__(self, config: RedisConfig) -> None:
         self._config = config
 
-    def get_credentials(self) -> tuple[str, ...]:
+    def get_credentials(self) -> Any:
+        """(user, password), (password,), or nothing, where there is no login."""
         config = self._config
         user, password = _split(config.url)[1] or ("", "")
         if config.url_file is not None:
@@ -98,7 +99,7 @@ class _Login(CredentialProvider):
             return (password,) if password else ()
         return user, password
 
-    async def get_credentials_async(self) -> tuple[str, ...]:
+    async def get_credentials_async(self) -> Any:
         return await asyncio.to_thread(self.get_credentials)
 
 

@@ -16,6 +16,7 @@ place; how many cameras have a state is bounded.
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -104,7 +105,7 @@ class AlarmStore:
         for first in range(0, len(cameras), _LOADED_AT_ONCE):
             keys = [self.keys.state(camera) for camera in cameras[first : first + _LOADED_AT_ONCE]]
             arguments = [str(LONGEST_FIELD), *names]
-            for flat in await self._ask(lambda keys=keys, args=arguments: self._load(keys=keys, args=args)):
+            for flat in await self._ask(partial(self._load, keys=keys, args=arguments)):
                 found.append(_paired(flat) if isinstance(flat, list) else None)
         return found
 

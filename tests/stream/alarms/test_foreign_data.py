@@ -144,7 +144,7 @@ async def test_a_position_that_is_no_number_counts_as_none(config: RedisConfig, 
     """It is told once, and the next write replaces it."""
     client, seen = redis.from_url(config.url), Recorder()
     store = AlarmStore(config, observer=seen)
-    await client.hset(f"{config.prefix}alarm-positions", "log", text)  # type: ignore[arg-type] # bytes are taken too
+    await client.hset(f"{config.prefix}alarm-positions", "log", text)
     assert [await store.position("log"), await store.position("log")] == [None, None]
     assert [what for what, _ in seen.passed_over] == [Foreign.ALARM_POSITION]
     from patchline.stream.alarms.written import Advance
@@ -240,7 +240,7 @@ async def test_a_camera_that_was_known_before_the_bound_keeps_its_alarm(config: 
         await before.write([StoredAlarm(Alarm(camera=f"cam-{number}"), 1)], [])
     store = AlarmStore(config, AlarmLimits(max_cameras=2))
     answer = await store.write([StoredAlarm(Alarm(camera=f"cam-{n}"), 2 if n < 5 else 1) for n in range(7)], [])
-    assert (answer.written, answer.refused) == (Written.WRITTEN, {"cam-5", "cam-6"})
+    assert (answer.written, answer.refused) == (Written.WRITTEN, frozenset({"cam-5", "cam-6"}))
     assert len(await store.all()) == 5
     await before.close()
     await store.close()
