@@ -28,11 +28,15 @@ PASSWORD = "change-me"  # noqa: S105 - an example
 
 
 @pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis with the documented users, and no default user."""
+def guarded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis with the documented users, and no default user; a parameter names rights that they do not have."""
     users = tmp_path / "users.acl"
     boss = "user boss on >b allkeys allchannels +@all\n"
-    users.write_text("user default off\n" + boss + examples("redis users")[0])
+    documented = examples("redis users")[0]
+    for right in getattr(request, "param", ()):
+        assert f" {right} " in documented
+        documented = documented.replace(f" {right} ", " ")
+    users.write_text("user default off\n" + boss + documented)
     with RedisServer(options=["--aclfile", str(users)]) as server:
         server.start_redis()
         yield server
@@ -47,6 +51,7 @@ async def send(client: redis.Redis, *words: str) -> None:
     await client.execute_command(*words)  # type: ignore[no-untyped-call] # redis-py leaves it without types
 
 
+@pytest.mark.parametrize("guarded", [(), ("+hlen", "+srem")], indirect=True, ids=["of now", "of 0.1.0"])
 async def test_the_documented_rights_are_enough(guarded: RedisServer, tmp_path: Path) -> None:
     """Workers raise and clear, people list, acknowledge and watch, an asker asks: each as its documented user."""
     seen = Recorder()
