@@ -178,6 +178,14 @@ class Sink(Protocol):
         """Flush and let everything go."""
 
 
+@runtime_checkable
+class WatchedSink(Protocol):
+    """A sink with tasks of its own, which may fail while nothing is delivered."""
+
+    async def until_failed(self) -> None:
+        """Wait until one of them has failed for good, and raise its error; it never returns otherwise."""
+
+
 class Listener:
     """Acts on what was judged: keeps evidence, notes scores to learn from, lets a camera's frames go first.
 

@@ -5,7 +5,7 @@ an event of the chain, row by row: a replay needs no records of use.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 
 from patchline.engine.bank.events import Event
 from patchline.engine.bank.memory_bank import MemoryBank
@@ -54,9 +54,10 @@ def unused_rows(
     since = window(usage, days, today)
     if since is None:
         return ()
-    used = {
-        (frame, patch) for day in usage if day >= since for frame, patches in usage[day].items() for patch in patches
-    }
+    # A file that is dated ahead, by a clock that was wrong once, would keep its rows for years.
+    latest = (date.fromisoformat(today) + timedelta(days=1)).isoformat()
+    days_of_use = [day for day in usage if since <= day <= latest]
+    used = {(frame, patch) for day in days_of_use for frame, patches in usage[day].items() for patch in patches}
     young = {origin.name for origin in bank.frames if _joined(events, origin.generation) >= since}
     rows = [bank.provenance(row) for row in range(len(bank.rows))]
     idle = [row for row in rows if row not in used and row[0] not in young]

@@ -275,9 +275,17 @@ def _by(operator: str | None, reason: str) -> dict[str, Any]:
     import uuid
     from datetime import UTC, datetime
 
+    from patchline.stream.model.feedback import check_name, check_reason
+
+    who = operator or getpass.getuser()
+    try:
+        check_name("--operator", who)
+        check_reason(reason)
+    except ValueError as error:
+        raise InputError(str(error)) from error
     return {
         "feedback_id": uuid.uuid4().hex,
-        "operator": operator or getpass.getuser(),
+        "operator": who,
         "reason": reason,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }

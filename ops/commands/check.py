@@ -32,9 +32,6 @@ def check(
         count = len(report.problems)
         say(f"{file}: {count} problem{'s' if count > 1 else ''}", err=True)
         raise typer.Exit(2)
-    for warning in report.warnings:
-        typer.secho("warning: ", fg="yellow", bold=True, nl=False, err=True)
-        typer.echo(str(warning), err=True)
     for line in report.summary:
         say(line)
     say(f"{file}: ok")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from patchline.ops.commands._options import defects_in_words, examples, say, say_lines
+from patchline.ops.commands._options import complain, defects_in_words, examples, say, say_lines
 from patchline.ops.errors import InputError, OpsError
 
 if TYPE_CHECKING:
@@ -69,8 +69,7 @@ def confirm(
     except (ValueError, OSError) as error:
         raise InputError(str(error)) from error
     if settings is None and (warning := plain_token_warning(url, token)) is not None:
-        typer.secho("warning: ", fg="yellow", bold=True, nl=False, err=True)
-        typer.echo(warning, err=True)
+        complain("warning", warning, fg="yellow")
     if dry_run:
         _show(asyncio.run(preview_feedback(url, token, feedback)))
         return

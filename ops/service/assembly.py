@@ -124,7 +124,8 @@ def sinks_of(settings: Settings, observer: Observer) -> list[Sink]:
             logs = KafkaResultLogs(kafka, rebuild_s=alarms.rebuild_s, observer=observer)
         else:
             logs = AlarmJournal(alarms.to_journal_config(), observer=observer)
-        sinks.append(AlarmSink(redis, alarms.to_config(), logs, observer=observer))
+        limits = alarms.to_limits(settings.cameras)
+        sinks.append(AlarmSink(redis, settings.alarm_rules(), logs, limits=limits, observer=observer))
     if settings.sinks.jsonl is not None:
         to_stdout = str(settings.sinks.jsonl) == "-"
         sinks.append(JsonLinesSink(sys.stdout.buffer if to_stdout else settings.sinks.jsonl))

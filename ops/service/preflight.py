@@ -19,6 +19,7 @@ from patchline.ops.settings.keys import either
 from patchline.ops.settings.locations import is_url
 from patchline.ops.settings.model import Settings
 from patchline.ops.settings.parts import Parts, parts_of
+from patchline.ops.settings.rules import alarm_rule_problems
 from patchline.ops.web.plain_http import is_this_machine
 from patchline.ops.web.tls import tls_of
 from patchline.stream.kafka.batches.decompression import missing_package
@@ -56,6 +57,7 @@ def check_settings(file: Path, *, connect: bool = False) -> CheckReport:
         *_missing_recipes(parts, reading),
         *_banks(parts, reading, summary),
         *_files(parts, reading),
+        *alarm_rule_problems(parts.recipes, parts.cameras, parts.alarms, reading),
         *_tls(reading),
         *_compression(parts, reading),
         *_nothing_to_do(parts, reading),

@@ -3,7 +3,7 @@
 SIGHUP opens log and results files anew; on a terminal it says that the terminal has gone, and stops as SIGTERM does.
 The first SIGTERM or SIGINT drains in order (intake, batcher, engine, sinks, commit, close) within `limits.drain_s` and
 ends with 0. A second one stops at once and ends with 1: frames in flight have no result then, and those of Kafka are
-read again by the next worker.
+read again by the next worker. SIGUSR1 lets the log say everything, and the next one as much as before.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ from patchline.ops.service.learning_assembly import (
 from patchline.ops.settings.model import Settings
 from patchline.ops.settings.secrets import secret_values
 from patchline.ops.telemetry.log_observer import LogObserver
-from patchline.ops.telemetry.logs import configure, reopen
+from patchline.ops.telemetry.logs import configure, reopen, toggle_debug
 from patchline.ops.telemetry.metrics import Metrics
 from patchline.ops.web.feedback_api import FeedbackApi
 from patchline.ops.web.server import HttpServer
@@ -99,7 +99,7 @@ class Service:
         self._state = _State()
         self._metrics = Metrics(max_cameras=settings.limits.max_camera_labels)
         self._metrics.expect(list(settings.cameras))
-        self._conditions = AlarmConditions(settings.alarms.to_config())
+        self._conditions = AlarmConditions(settings.alarm_rules())
         self._observer = Fan(self._metrics, self._state, _Settled(), LogObserver())
         self._api = FeedbackApi(on=settings.http.token is not None)
         self._http = HttpServer(
@@ -131,6 +131,7 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._told_to_stop, signal.Signals(number).name)
         loop.add_signal_handler(signal.SIGHUP, self._told_to_reopen)
+        loop.add_signal_handler(signal.SIGUSR1, toggle_debug, self._settings.log.level)
         await self._http.start()
         log.info("listening", url=self._http.url, pid=os.getpid())
         try:

@@ -7,6 +7,7 @@
 | `base`, `secrets`, `locations`, `formats` | what sections are made of: names, secrets, folders or URLs, formats |
 | `file`, `yaml_lines` | from a file and the environment to settings, or to every problem with its line |
 | `parts`, `contradictions` | what of a faulty file stands, and what settings that are right alone cannot be together |
+| `rules` | rules of alarms that make no sense once the nearest of each key is taken |
 | `keys`, `reference` | every key, listed from the models: for messages, the documentation and the example |
 
 A setting stands in one place, the field of its section: name, kind, bounds, default (the stream's own where it has

@@ -1,5 +1,6 @@
 """The sections on what is inspected: recipes, and the cameras that frames come from."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -10,7 +11,27 @@ from patchline.ops.settings.formats import check_place
 from patchline.ops.settings.locations import PathOrUrl
 from patchline.ops.settings.secrets import SecretUrl
 from patchline.stream.cameras.config import CameraConfig, FolderConfig
+from patchline.stream.model.alarm import AlarmConfig
 from patchline.stream.model.limits import RecipeConfig
+
+
+class AlarmRuleSettings(Section):
+    """When an alarm is raised and when its condition is normal again, where that differs from the section `alarms`.
+
+    The nearest wins, key by key: the camera's, its recipe's, the general one.
+    """
+
+    rejects: int | None = Field(default=None, ge=1, le=10_000, examples=[3])
+    """k: so many rejects among the last `window` inspected frames raise the alarm; unset: as elsewhere."""
+    window: int | None = Field(default=None, ge=1, le=10_000, examples=[10])
+    """n: how many inspected frames are looked at; unset: as elsewhere."""
+    passes: int | None = Field(default=None, ge=1, le=100_000, examples=[10])
+    """m: so many passes in a row return the condition to normal; unset: as elsewhere."""
+
+    def over(self, other: AlarmConfig) -> AlarmConfig:
+        """The rule where this section stands over another rule. Raises ConfigError where they do not go together."""
+        given = {"k": self.rejects, "n": self.window, "m": self.passes}
+        return replace(other, **{name: value for name, value in given.items() if value is not None})
 
 
 class RecipeSettings(Section):
@@ -24,6 +45,7 @@ class RecipeSettings(Section):
     """Learn what operators confirm. Off until someone decides it: a tap then changes what is rejected."""
     good_images: Path | None = Field(default=None, examples=["images/bottle/train/good"])
     """Folder that the bank was fitted to, for explanations to show good patches from; unset: from evidence only."""
+    alarms: AlarmRuleSettings | None = None
 
     def to_config(self, name: str) -> RecipeConfig:
         """What the stream needs to know of the recipe of this name."""
@@ -37,6 +59,7 @@ class KafkaCamera(Section):
     """What kind of camera this is."""
     recipe: Name = Field(examples=["bottle"])
     """Recipe of its frames that carry no `ce_recipe` header."""
+    alarms: AlarmRuleSettings | None = None
 
 
 class RtspCamera(Section):
@@ -48,6 +71,7 @@ class RtspCamera(Section):
     """What kind of camera this is."""
     recipe: Name = Field(examples=["bottle"])
     """Recipe that judges its frames."""
+    alarms: AlarmRuleSettings | None = None
     url: Annotated[SecretUrl, url_of("rtsp", "rtsps")] | None = Field(
         default=None, examples=["rtsp://camera-1.example/stream"]
     )
@@ -79,6 +103,7 @@ class VideoCamera(Section):
     """What kind of camera this is."""
     recipe: Name = Field(examples=["bottle"])
     """Recipe that judges its frames."""
+    alarms: AlarmRuleSettings | None = None
     path: Path = Field(examples=["recordings/monday.mp4"])
     """File that FFmpeg can read."""
 
@@ -94,6 +119,7 @@ class FolderCamera(Section):
     """What kind of camera this is."""
     recipe: Name = Field(examples=["bottle"])
     """Recipe that judges its frames."""
+    alarms: AlarmRuleSettings | None = None
     path: Path = Field(examples=["images/monday"])
     """Folder of image files."""
     recursive: bool = False

@@ -24,6 +24,7 @@ from patchline.ops.settings.process import (
 )
 from patchline.ops.settings.servers import KafkaSettings, RedisSettings
 from patchline.stream.kafka.config import KafkaConfig
+from patchline.stream.model.alarm import AlarmRules
 from patchline.stream.model.limits import RecipeConfig
 
 ENV_PREFIX = "PATCHLINE__"
@@ -86,6 +87,17 @@ class Settings(BaseSettings):
     def recipe_configs(self) -> Mapping[str, RecipeConfig]:
         """What the stream needs to know of each recipe, by name."""
         return {name: recipe.to_config(name) for name, recipe in self.recipes.items()}
+
+    def alarm_rules(self) -> AlarmRules:
+        """When each camera raises its alarm: the nearest of its own section, its recipe's and the general one."""
+        general = self.alarms.to_config()
+        recipes = {name: recipe.alarms.over(general) for name, recipe in self.recipes.items() if recipe.alarms}
+        cameras = {
+            name: camera.alarms.over(recipes.get(camera.recipe, general))
+            for name, camera in self.cameras.items()
+            if camera.alarms
+        }
+        return AlarmRules(general=general, recipes=recipes, cameras=cameras)
 
     def all_secrets(self) -> list[SecretStr]:
         """Every secret of these settings, so that logs can mask them."""

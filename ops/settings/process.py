@@ -1,5 +1,6 @@
 """The sections on what a process does and how much of it: alarms, sinks, limits, engine, HTTP and log."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -7,14 +8,14 @@ from pydantic import AfterValidator, Field, model_validator
 
 from patchline.ops.settings.base import SecretFile, Section
 from patchline.ops.settings.formats import Host, Token
-from patchline.stream.alarms.config import JournalConfig
+from patchline.stream.alarms.config import AlarmLimits, JournalConfig
 from patchline.stream.model.alarm import AlarmConfig
 from patchline.stream.model.checks import MIB
 from patchline.stream.model.errors import ConfigError
 from patchline.stream.model.limits import Limits
 
 # Defaults are the stream's own, so that a service from a file and one from code behave alike.
-_ALARMS, _LIMITS, _JOURNAL = AlarmConfig(), Limits(), JournalConfig()
+_ALARMS, _LIMITS, _JOURNAL, _ALARM_LIMITS = AlarmConfig(), Limits(), JournalConfig(), AlarmLimits()
 
 
 def _folder_uri(prefix: str) -> str:
@@ -34,6 +35,11 @@ class AlarmSettings(Section):
     """n: how many inspected frames of a camera are looked at."""
     passes: int = Field(default=_ALARMS.m, ge=1, le=100_000)
     """m: so many passes in a row return the condition to normal."""
+    max_cameras: int = Field(default=_ALARM_LIMITS.max_cameras, ge=1, le=100_000)
+    """Cameras that have alarms; those that are listed under `cameras` do in any case. Results of further ones are
+    counted; `patchline alarms forget` makes room."""
+    longest_shelf_s: float = Field(default=_ALARM_LIMITS.longest_shelf_s, ge=60, le=604_800)
+    """How long `patchline alarms shelve` may keep an alarm quiet at once, in seconds."""
     rebuild_s: float = Field(default=86_400, ge=0, le=315_360_000)
     """With Kafka: where Redis knows nothing, alarms are made anew from the results of so many seconds."""
     journal: Path = _JOURNAL.path
@@ -50,6 +56,10 @@ class AlarmSettings(Section):
     def to_config(self) -> AlarmConfig:
         """The rule of alarms: k of n raise one, m passes end its condition."""
         return self._config(AlarmConfig, k=self.rejects, n=self.window, m=self.passes)
+
+    def to_limits(self, listed: Iterable[str]) -> AlarmLimits:
+        """How many cameras have alarms, and how long one may be shelved. `listed`: cameras that always have them."""
+        return self._config(AlarmLimits, always=frozenset(listed))
 
     def to_journal_config(self) -> JournalConfig:
         """Where judged frames wait for Redis in a service without Kafka."""
@@ -161,7 +171,7 @@ class LogSettings(Section):
     """What the process says of itself, on standard error or in a file."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least level that is written."""
+    """Least level that is written. SIGUSR1 makes it `debug` in a running process, and a second one as it was."""
     format: Literal["auto", "console", "json"] = "auto"
     """`auto`: for people on a terminal, JSON elsewhere."""
     file: Path | None = Field(default=None, examples=["/var/log/patchline/patchline.log"])

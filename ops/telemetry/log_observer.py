@@ -8,7 +8,7 @@ import structlog
 
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.stream.model.alarm import AlarmChange, AlarmEvent
-from patchline.stream.model.errors import AlarmGap, DropCause, LogBreak
+from patchline.stream.model.errors import AlarmGap, DropCause, Foreign, LogBreak
 from patchline.stream.model.feedback import FeedbackReply
 from patchline.stream.model.observer import Observer, StoredKind
 from patchline.stream.model.result import Result
@@ -40,6 +40,7 @@ class LogObserver(Observer):
         self._crowds: dict[str, tuple[float, int]] = {}
         """By event: since when, and how many subjects were new."""
         self._no_kafka: str | None = None
+        self._too_many_cameras = False
 
     def ready(self, ready: bool) -> None:
         """See `Observer`."""
@@ -114,15 +115,27 @@ class LogObserver(Observer):
 
     def alarm(self, event: AlarmEvent) -> None:
         """See `Observer`."""
-        write = self._log.warning if event.change in (AlarmChange.RAISED, AlarmChange.RERAISED) else self._log.info
-        extra = {"operator": event.operator} if event.operator else {"frame": event.frame_id}
+        alerts = event.change in (AlarmChange.RAISED, AlarmChange.RERAISED) and not event.shelved
+        write = self._log.warning if alerts else self._log.info
+        extra: dict[str, Any] = {"operator": event.operator} if event.operator else {"frame": event.frame_id}
+        extra |= {"shelved": True} if event.shelved else {}
         write(
             f"alarm {event.change.value}", camera=event.camera, alarm=event.alarm_id, state=event.state.value, **extra
         )
 
     def alarm_gap(self, cause: AlarmGap, results: int) -> None:
         """See `Observer`."""
+        if cause is AlarmGap.TOO_MANY_CAMERAS:  # it goes on until somebody changes something
+            if not self._too_many_cameras:
+                self._too_many_cameras = True
+                hint = "alarms.max_cameras bounds how many cameras have alarms; patchline alarms forget removes one"
+                self._log.warning("no alarms of further cameras", cause=cause.value, hint=hint)
+            return
         self._seldom("warning", "results never reached the alarms", "alarms", cause.value, results=results)
+
+    def foreign(self, what: Foreign, detail: str) -> None:
+        """See `Observer`."""
+        self._seldom("warning", "passed over: not ours", what.value, "foreign", detail=detail)
 
     def retrying(self, what: str, error: BaseException, attempt: int) -> None:
         """See `Observer`."""

@@ -98,8 +98,14 @@ def configure(
         if isinstance(former, _FileHandler):
             former.close()
     root.handlers[:] = [handler]
-    root.setLevel(level.upper())
+    set_level(level)
     logging.captureWarnings(True)  # a damaged image is not worth lines that are no JSON
+
+
+def set_level(level: str) -> None:
+    """Write lines of this level and above from now on; libraries that say much have to have something to warn of."""
+    root = logging.getLogger()
+    root.setLevel(level.upper())
     for name in NOISY:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
@@ -180,6 +186,14 @@ class _FileHandler(logging.Handler):
         """Close the file."""
         self._file.close()
         super().close()
+
+
+def toggle_debug(level: str) -> None:
+    """Let the log say everything, or as little as `level` again; a line says which, at any level."""
+    chosen = level if logging.getLogger().level == logging.DEBUG else "debug"
+    set_level("info")
+    structlog.get_logger("patchline").info("log level changed", now=chosen)
+    set_level(chosen)
 
 
 class _Repeats(logging.Filter):

@@ -17,7 +17,7 @@ from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.inspection.drift import Drift
 from patchline.engine.types import Image, Inspection, Verdict
 from patchline.stream.model.alarm import AlarmEvent, AlarmState
-from patchline.stream.model.errors import AlarmGap, DropCause, LogBreak
+from patchline.stream.model.errors import AlarmGap, DropCause, Foreign, LogBreak
 from patchline.stream.model.feedback import FeedbackReply
 from patchline.stream.model.frame import Frame
 from patchline.stream.model.observer import Observer, Queue, Stage, StoredKind
@@ -49,6 +49,8 @@ class Metrics(Observer):
         self._cameras: set[str] = set()
         self._recipes: set[str] = set()
         self._retried: set[str] = set()
+        self._shelved: set[str] = set()
+        self._alarm_states: dict[str, AlarmState] = {}
         self._assigned: dict[str, set[int]] = {}
         if process:
             ProcessCollector(registry=self.registry)
@@ -179,6 +181,17 @@ class Metrics(Observer):
         )
         for cause in AlarmGap:
             self._alarm_gaps.labels(cause.value)
+        self._shelved_alarms = Gauge(
+            "patchline_alarms_shelved",
+            "1 while an alarm is shelved, and not shown by patchline_alarms",
+            ["camera"],
+            registry=at,
+        )
+        self._foreign = Counter(
+            "patchline_foreign", "What others wrote and was passed over, because it is not ours", ["what"], registry=at
+        )
+        for what in Foreign:
+            self._foreign.labels(what.value)
         self._redis = Gauge("patchline_redis_up", "1 while the Redis answers", ["holds"], registry=at)
         build = Gauge("patchline_build_info", "1, labelled by the running version", ["version"], registry=at)
         build.labels(version("patchline")).set(1)
@@ -295,9 +308,10 @@ class Metrics(Observer):
         self._connected.labels(self._camera(camera)).set(connected)
 
     def alarm(self, event: AlarmEvent) -> None:
-        """See `Observer`."""
+        """See `Observer`. Of a shelved alarm nobody is to be alerted, so its changes are not counted."""
         camera = self._camera(event.camera)
-        self._alarm_events.labels(camera, event.change.value).inc()
+        if not event.shelved or event.operator is not None:
+            self._alarm_events.labels(camera, event.change.value).inc()
         self.alarm_state(event.camera, event.state)
 
     def alarm_state(self, camera: str, state: AlarmState | None) -> None:
@@ -306,8 +320,29 @@ class Metrics(Observer):
             return
         if state is None:
             self._alarms.remove_by_labels({"camera": camera})
+            self._alarm_states.pop(camera, None)
         else:
-            self._alarms.labels(camera).set(state is not AlarmState.NORMAL)
+            self._alarm_states[camera] = state
+            self._alarms.labels(camera).set(state is not AlarmState.NORMAL and camera not in self._shelved)
+
+    def alarm_shelved(self, camera: str, shelved: bool) -> None:
+        """See `Observer`. `patchline_alarms` is 0 meanwhile, so that no rule alerts of it."""
+        if (name := self._camera(camera)) == OTHER:
+            return
+        if shelved:
+            self._shelved.add(name)
+            self._shelved_alarms.labels(name).set(1)
+            if name in self._alarm_states:
+                self._alarms.labels(name).set(0)
+        elif name in self._shelved:
+            self._shelved.discard(name)
+            self._shelved_alarms.remove_by_labels({"camera": name})
+            if name in self._alarm_states:
+                self.alarm_state(camera, self._alarm_states[name])
+
+    def foreign(self, what: Foreign, detail: str) -> None:  # noqa: ARG002 - the log has the rest
+        """See `Observer`."""
+        self._foreign.labels(what.value).inc()
 
     def alarm_gap(self, cause: AlarmGap, results: int) -> None:
         """See `Observer`."""

@@ -1,4 +1,4 @@
-"""Where alarms go: a Redis server, or a journal on disk."""
+"""Where alarms go, a Redis server or a journal on disk, and how many there may be."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +20,32 @@ class JournalConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AlarmLimits:
+    """What alarms may hold: cameras are named by whoever sends frames, and shelving by whoever reaches Redis."""
+
+    max_cameras: int = 1000
+    """Cameras that have a state in Redis; of further ones nothing is raised, and their results are counted."""
+    always: frozenset[str] = frozenset()
+    """Cameras that have a state in any case: those that the settings name."""
+    longest_shelf_s: float = 28_800.0
+    """How long an alarm may be shelved at once: a shift."""
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "max_cameras")
+        positive(self, "longest_shelf_s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RedisConfig:
-    """Where alarms live. `url` may carry a password: it is never printed whole."""
+    """Where alarms live. `url` may carry a password: it is never printed whole.
+
+    `url_file` and `password_file` hold the URL and the password; they are read again whenever a connection is made, so
+    that a password may change while the service runs. Of the URL only who logs in is taken anew.
+    """
 
     url: str = field(default="redis://localhost:6379/0", repr=False)
+    url_file: Path | None = None
+    password_file: Path | None = None
     prefix: str = "patchline:"
     ca_file: Path | None = None
     """Certificate authority (PEM) that a `rediss://` server is verified with. None: the system's."""

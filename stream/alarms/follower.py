@@ -6,19 +6,25 @@ same alarms. While Redis is away the logs wait, on disk; nothing else does.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
+from time import monotonic
 from typing import TypeVar
 
 from patchline.stream.alarms.applier import AlarmApplier
+from patchline.stream.alarms.config import AlarmLimits
 from patchline.stream.alarms.logs import ResultLog
 from patchline.stream.alarms.store import AlarmStore
-from patchline.stream.model.alarm import AlarmConfig
+from patchline.stream.model.alarm import AlarmRules
 from patchline.stream.model.errors import SinkUnavailableError
 from patchline.stream.model.observer import Observer
 from patchline.stream.support.retry import retry_until_done
 
 T = TypeVar("T")
+IDLE_LOOK_EVERY_S = 0.5
+"""How often a log that brings nothing asks whether Redis still has what was written."""
+LONGEST_PAUSE_S = 0.5
+"""A Redis that is away is asked so often: alarms are back soon after it is."""
 
 
 class AlarmFollower:
@@ -26,8 +32,8 @@ class AlarmFollower:
 
     Args:
         store: where alarms live.
-        alarms: k, n and m for all cameras.
-        cameras: k, n and m of single cameras.
+        rules: k, n and m of each camera.
+        limits: how many cameras are remembered.
         observer: told of changes, of states, and whether Redis answers.
         failed: told of an error that another attempt cannot help.
     """
@@ -35,12 +41,12 @@ class AlarmFollower:
     def __init__(
         self,
         store: AlarmStore,
-        alarms: AlarmConfig,
-        cameras: Mapping[str, AlarmConfig],
+        rules: AlarmRules,
+        limits: AlarmLimits,
         observer: Observer,
         failed: Callable[[BaseException], None],
     ) -> None:
-        self._store, self._alarms, self._cameras, self._observer = store, alarms, cameras, observer
+        self._store, self._rules, self._limits, self._observer = store, rules, limits, observer
         self._failed = failed
         self._following: dict[str, asyncio.Task[None]] = {}
         self._logs: dict[str, ResultLog] = {}
@@ -73,7 +79,7 @@ class AlarmFollower:
         await asyncio.gather(*(self.stop(name) for name in list(self._following)))
 
     async def _watched(self, log: ResultLog) -> None:
-        writer = AlarmApplier(log.name, self._store, self._alarms, self._cameras, self._observer)
+        writer = AlarmApplier(log.name, self._store, self._rules, self._limits, self._observer)
         try:
             while True:
                 await self._follow(log, writer)
@@ -82,16 +88,23 @@ class AlarmFollower:
         except BaseException as error:  # nobody awaits this task
             self._failed(error)
         finally:
-            for camera in writer.seen:
-                self._observer.alarm_state(camera, None)
+            writer.leave()
 
     async def _follow(self, log: ResultLog, writer: AlarmApplier) -> None:
-        """Apply the log from where Redis stands, and return when Redis stands elsewhere than this worker believes."""
-        before = await self._redis(writer.position)
+        """Apply the log from where Redis stands, and return when Redis stands elsewhere than this worker believes.
+
+        Redis is asked where it stands while nothing comes, too: what it lost comes back while the line stands still.
+        """
+        before = await self._redis(partial(writer.position, restores=not log.rebuilds))
+        looked_s = monotonic()
         await retry_until_done(f"alarms from {log.name}", lambda: log.begin(before), self._observer)
         while True:
             run, after = await retry_until_done(f"alarms from {log.name}", log.read, self._observer)
             if after is None:
+                if monotonic() - looked_s >= IDLE_LOOK_EVERY_S:
+                    if not await self._redis(partial(writer.stands_at, before)):
+                        return
+                    looked_s = monotonic()
                 continue
             if not await self._redis(partial(writer.apply, run, before, after)):
                 return
@@ -108,4 +121,5 @@ class AlarmFollower:
             self._observer.alarm_store(True)
             return answer
 
-        return await retry_until_done(f"Redis alarms ({self._store.where})", asked, self._observer)
+        name = f"Redis alarms ({self._store.where})"
+        return await retry_until_done(name, asked, self._observer, longest_s=LONGEST_PAUSE_S)

@@ -18,8 +18,8 @@ import msgspec
 from patchline.engine.types import Verdict
 from patchline.stream.alarms.config import JournalConfig
 from patchline.stream.alarms.logs import Follower, Run
-from patchline.stream.model.alarm import Observation, observation_of
-from patchline.stream.model.errors import AlarmGap, SinkError, SinkUnavailableError
+from patchline.stream.model.alarm import Observation, check_observed, observation_of
+from patchline.stream.model.errors import AlarmGap, Foreign, SinkError, SinkUnavailableError
 from patchline.stream.model.observer import Observer
 from patchline.stream.model.outcome import Outcome
 
@@ -55,6 +55,11 @@ class AlarmJournal:
     def name(self) -> str:
         """The journal's own name, which is drawn when its file is made."""
         return f"journal/{self._id}"
+
+    @property
+    def rebuilds(self) -> bool:
+        """See `ResultLog`: what is applied has left the file."""
+        return False
 
     async def open(self, follower: Follower) -> None:
         """Open the file, or make it.
@@ -102,7 +107,17 @@ class AlarmJournal:
                 pass
             return [], None
         self._next = rows[-1][0] + 1
-        return [msgspec.json.decode(row, type=Observation) for _, row in rows], self._next
+        return [seen for number, row in rows if (seen := self._decoded(number, row)) is not None], self._next
+
+    def _decoded(self, number: int, row: bytes) -> Observation | None:
+        """A judged frame; None for a row that somebody else has written or changed, which then says nothing."""
+        try:
+            seen = msgspec.json.decode(row, type=Observation)
+            check_observed(seen)
+        except (ValueError, TypeError, RecursionError) as error:  # msgspec's and Unicode's are of the first kind
+            self._observer.foreign(Foreign.RESULT, f"{self._config.path}, frame {number}: {str(error)[:300]}")
+            return None
+        return seen
 
     async def applied(self, position: int) -> None:
         """See `ResultLog`: the frames before it leave the file."""

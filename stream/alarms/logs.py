@@ -20,6 +20,10 @@ class ResultLog(Protocol):
     def name(self) -> str:
         """The name under which Redis keeps its position; the same on every worker and after every restart."""
 
+    @property
+    def rebuilds(self) -> bool:
+        """Whether results that were applied can be read again, so that alarms that Redis lost are made anew."""
+
     async def begin(self, position: int | None) -> None:
         """Read on from a position; None: as far back as alarms are rebuilt from.
 

@@ -6,7 +6,7 @@ changes nothing here, because the condition is still there.
 
 from collections import OrderedDict
 
-from patchline.stream.model.alarm import Alarm, AlarmConfig, AlarmState, Observation, observe
+from patchline.stream.model.alarm import Alarm, AlarmConfig, AlarmRules, AlarmState, Observation, observe, rules_of
 from patchline.stream.model.result import Result
 from patchline.stream.ports import Listener
 
@@ -17,8 +17,8 @@ _MAX_CAMERAS = 10_000
 class AlarmConditions(Listener):
     """Follows the results of this process, and knows the cameras with k rejects among the last n, until m passes."""
 
-    def __init__(self, config: AlarmConfig) -> None:
-        self._config = config
+    def __init__(self, alarms: AlarmRules | AlarmConfig) -> None:
+        self._rules = rules_of(alarms)
         self._alarms: OrderedDict[str, Alarm] = OrderedDict()
 
     def present(self, camera: str) -> bool:
@@ -31,7 +31,7 @@ class AlarmConditions(Listener):
         camera = result.camera
         before = self._alarms.get(camera) or Alarm(camera=camera)
         seen = Observation(camera=camera, frame_id=result.frame_id, verdict=result.verdict, time=result.time)
-        self._alarms[camera], _ = observe(before, seen, self._config)
+        self._alarms[camera], _ = observe(before, seen, self._rules.of(camera, result.recipe))
         self._alarms.move_to_end(camera)
         if len(self._alarms) > _MAX_CAMERAS:
             self._alarms.popitem(last=False)

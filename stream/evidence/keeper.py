@@ -14,7 +14,6 @@ from time import monotonic
 from patchline.engine.types import Image, Inspection, Verdict
 from patchline.stream.evidence.store import Evidence, EvidenceStore, encode_png
 from patchline.stream.inspection.engine_thread import EngineThread
-from patchline.stream.model.errors import EvidenceError
 from patchline.stream.model.frame import Frame
 from patchline.stream.model.observer import Observer
 from patchline.stream.model.result import Result
@@ -128,7 +127,7 @@ class EvidenceKeeper(Listener):
                 nearest_row=inspection.nearest_row,
             )
             self._store.put(evidence, image, inspection.anomaly_map)
-        except EvidenceError as error:
+        except Exception as error:  # one frame that cannot be written must not end the thread that writes all others
             self._tell(frame.recipe, "failed", error)
         else:
             self._tell(frame.recipe, "kept")
@@ -136,7 +135,7 @@ class EvidenceKeeper(Listener):
     def _expire(self) -> None:
         try:
             self._store.expire()
-        except EvidenceError as error:
+        except Exception as error:  # as above
             self._tell("", "failed", error)
 
     def _tell_damaged(self, where: str, why: str) -> None:
@@ -144,7 +143,7 @@ class EvidenceKeeper(Listener):
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._observer.damaged_file, "evidence", where, why)
 
-    def _tell(self, recipe: str, outcome: str, error: EvidenceError | None = None) -> None:
+    def _tell(self, recipe: str, outcome: str, error: Exception | None = None) -> None:
         """Observers are told on the event loop."""
         if self._loop is None or self._loop.is_closed():
             return

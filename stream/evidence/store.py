@@ -251,7 +251,12 @@ def encode_png(image: Image) -> bytes:
 
 
 def _written(info: dict[str, Any]) -> float:
-    """When an object was written; each file system has a name of its own for it."""
+    """When an object was written, but not later than now: one dated ahead would be the newest, and kept, for years."""
+    return min(_dated(info), time())
+
+
+def _dated(info: dict[str, Any]) -> float:
+    """The time of an object; each file system has a name of its own for it."""
     for name in ("mtime", "LastModified", "last_modified", "updated", "created"):
         found = info.get(name)
         if isinstance(found, datetime):

@@ -4,6 +4,7 @@
 |---|---|
 | `config` | `KafkaConfig`: brokers, topics, group, login |
 | `connection` | every client is made, connected and closed here, and its errors are translated here |
+| `login` | a password that lies in a file is read again at each connection |
 | `topics` | `ensure_topics` creates what is missing, with room for the largest frame |
 | `batches/` | record batches that cannot be decoded: they never reach the client library |
 | `records` | outcomes as records: results and dead letters |

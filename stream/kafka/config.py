@@ -53,6 +53,8 @@ class KafkaConfig:
     """How a SASL login is proved."""
     username: str | None = None
     password: str | None = field(default=None, repr=False)
+    password_file: Path | None = None
+    """File that holds the password; it is read again whenever a connection is made."""
     ca_file: Path | None = None
     """Certificate authority (PEM) for SSL. None: the system's."""
 

@@ -36,6 +36,7 @@ from aiokafka.helpers import create_ssl_context
 
 from patchline.stream.kafka.batches.guarded_fetch import guard_fetches
 from patchline.stream.kafka.config import RECORD_HEADROOM_BYTES, KafkaConfig
+from patchline.stream.kafka.login import password_of, reads_password_again
 from patchline.stream.model.errors import (
     ConfigError,
     SinkError,
@@ -75,7 +76,7 @@ def _client_options(config: KafkaConfig) -> dict[str, Any]:
         options |= {
             "sasl_mechanism": config.mechanism,
             "sasl_plain_username": config.username,
-            "sasl_plain_password": config.password,
+            "sasl_plain_password": password_of(config),
         }
     return options
 
@@ -91,7 +92,8 @@ def new_consumer(config: KafkaConfig, *topics: str, **options: Any) -> AIOKafkaC
     Raises:
         ConfigError: `ca_file` cannot be read.
     """
-    return guard_fetches(AIOKafkaConsumer(*topics, **_client_options(config), check_crcs=False, **options))
+    consumer = AIOKafkaConsumer(*topics, **_client_options(config), check_crcs=False, **options)
+    return guard_fetches(reads_password_again(consumer, config))
 
 
 def new_producer(config: KafkaConfig, max_frame_bytes: int, **options: Any) -> AIOKafkaProducer:
@@ -105,7 +107,7 @@ def new_producer(config: KafkaConfig, max_frame_bytes: int, **options: Any) -> A
     Raises:
         ConfigError: `ca_file` cannot be read.
     """
-    return AIOKafkaProducer(
+    producer = AIOKafkaProducer(
         **_client_options(config),
         acks="all",
         enable_idempotence=True,
@@ -114,11 +116,12 @@ def new_producer(config: KafkaConfig, max_frame_bytes: int, **options: Any) -> A
         linger_ms=0,
         **options,
     )
+    return reads_password_again(producer, config)
 
 
 def new_admin(config: KafkaConfig) -> AIOKafkaAdminClient:
     """An admin client that is not connected yet. Raises ConfigError where `ca_file` cannot be read."""
-    return AIOKafkaAdminClient(**_client_options(config))
+    return reads_password_again(AIOKafkaAdminClient(**_client_options(config)), config)
 
 
 async def connect(client: Client, config: KafkaConfig) -> Client:

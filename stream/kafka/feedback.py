@@ -10,8 +10,9 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 
+import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, MessageSizeTooLargeError
 from aiokafka.structs import OffsetAndMetadata
 
 from patchline.stream.kafka.batches.placeholders import decoded_headers
@@ -28,7 +29,7 @@ from patchline.stream.kafka.connection import (
 )
 from patchline.stream.learning.inbox import Replies
 from patchline.stream.model.checks import MIB
-from patchline.stream.model.errors import RecordError, SourceError
+from patchline.stream.model.errors import Foreign, RecordError, RecordTooLargeError, SourceError
 from patchline.stream.model.feedback import Feedback, FeedbackOutcome, FeedbackReply, GenerationAnnounced
 from patchline.stream.model.observer import Observer
 from patchline.stream.support.retry import retry_until_done
@@ -42,7 +43,7 @@ from patchline.stream.wire.feedback import (
     reply_record,
 )
 
-_MAX_NAME, _MAX_DETAIL = 1024, 4096
+_MAX_NAME, _MAX_DETAIL, _MAX_FOREIGN = 1024, 4096, 300
 """How many characters of a record that is no feedback its answer repeats."""
 
 
@@ -120,6 +121,7 @@ class KafkaFeedback:
                 try:
                     found = read_feedback(decoded_headers(record), record.value)
                 except RecordError as error:
+                    self._foreign(Foreign.FEEDBACK, record, error)
                     await self._publish(self._config.feedback_replies_topic, reply_record(_refused(record, error)))
                     await self._commit(*place)
                     continue
@@ -128,7 +130,11 @@ class KafkaFeedback:
 
     async def answer(self, feedback: Feedback, reply: FeedbackReply) -> None:
         """See `FeedbackInbox`."""
-        await self._publish(self._config.feedback_replies_topic, reply_record(reply))
+        replies = self._config.feedback_replies_topic
+        try:
+            await self._publish(replies, reply_record(reply))
+        except RecordTooLargeError:  # thousands of known defects with long names
+            await self._publish(replies, reply_record(msgspec.structs.replace(reply, preview=None)))
         if (place := self._places.pop(feedback.feedback_id, None)) is not None:
             await self._commit(*place)
 
@@ -154,7 +160,12 @@ class KafkaFeedback:
                     else:
                         self._replies.keep(read_reply(decoded_headers(record), record.value))
                 except RecordError as error:
-                    self._observer.retrying(record.topic, error, 1)
+                    generations = record.topic == self._config.generations_topic
+                    self._foreign(Foreign.GENERATION if generations else Foreign.FEEDBACK_REPLY, record, error)
+
+    def _foreign(self, what: Foreign, record: ConsumerRecord, error: RecordError) -> None:
+        where = f"{record.topic}/{record.partition}/{record.offset}"
+        self._observer.foreign(what, f"{where}: {str(error)[:_MAX_FOREIGN]}")
 
     async def _poll(self, consumer: AIOKafkaConsumer | None, name: str, *, most: int) -> Sequence[ConsumerRecord]:
         if consumer is None:
@@ -176,6 +187,8 @@ class KafkaFeedback:
                 if self._producer is None:
                     self._producer = await connect(new_producer(self._config, self._record_bytes), self._config)
                 await self._producer.send_and_wait(topic, value, key=key, headers=headers)
+            except MessageSizeTooLargeError as error:
+                raise RecordTooLargeError(f"{topic}: {error}") from error
             except KafkaError as error:
                 if needs_new_producer(error):
                     producer, self._producer = self._producer, None

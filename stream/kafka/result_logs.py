@@ -17,8 +17,8 @@ from patchline.stream.alarms.logs import Follower, Run
 from patchline.stream.kafka.batches.placeholders import decoded_headers
 from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.connection import close, connect, describe, new_consumer, sink_error, sink_errors
-from patchline.stream.model.alarm import Observation, observation_of
-from patchline.stream.model.errors import AlarmGap, RecordError, SinkError, SinkUnavailableError
+from patchline.stream.model.alarm import Observation, check_observed, observation_of
+from patchline.stream.model.errors import AlarmGap, Foreign, RecordError, SinkError, SinkUnavailableError
 from patchline.stream.model.observer import Observer
 from patchline.stream.model.outcome import Outcome
 from patchline.stream.wire.results import read_frame_position, read_result
@@ -26,6 +26,7 @@ from patchline.stream.wire.results import read_frame_position, read_result
 _LOG_POLL_MS = 500
 _RECORDS_AT_ONCE = 500
 _NEVER_MS = 2**31 - 1
+_LONGEST_DETAIL = 300
 
 
 class KafkaResultLogs(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka has no types
@@ -113,6 +114,8 @@ class KafkaResultLogs(ConsumerRebalanceListener):  # type: ignore[misc] # aiokaf
                 self._report(_translated(error, self._config))
             except SinkError as error:
                 self._report(error)
+            except Exception as error:  # nobody awaits this task: it goes on, and says what it met
+                self._observer.retrying(f"results that wait in {self._config.results_topic}", error, 1)
 
     def _report(self, error: SinkError) -> None:
         if not error.retriable and self._follower is not None:
@@ -138,6 +141,10 @@ class _PartitionLog:
     @property
     def name(self) -> str:
         return _name(self._partition)
+
+    @property
+    def rebuilds(self) -> bool:
+        return True
 
     async def begin(self, position: int | None) -> None:
         partition = self._partition
@@ -167,10 +174,14 @@ class _PartitionLog:
         for record in records:
             try:
                 result = read_result(decoded_headers(record), record.value)
-            except RecordError:
-                continue  # what is no result says nothing to an alarm
-            if result.verdict is not Verdict.NOT_INSPECTED:
-                run.append(observation_of(result, read_frame_position(record.headers)))
+                seen = observation_of(result, read_frame_position(record.headers))
+                check_observed(seen)
+            except (RecordError, ValueError) as error:  # what is no result of ours says nothing to an alarm
+                where = f"{self.name}/{record.offset}"
+                self._observer.foreign(Foreign.RESULT, f"{where}: {str(error)[:_LONGEST_DETAIL]}")
+                continue
+            if seen.verdict is not Verdict.NOT_INSPECTED:
+                run.append(seen)
         self._handed = int(records[-1].offset) + 1
         return run, self._handed
 

@@ -18,7 +18,13 @@ from patchline.stream.inspection.engine_thread import EngineThread
 from patchline.stream.learning.ageing import RowAgeing
 from patchline.stream.learning.inbox import FeedbackInbox
 from patchline.stream.learning.recipe import RecipeLearning
-from patchline.stream.model.errors import EvidenceError, FeedbackError, StoreUnavailableError, StreamError
+from patchline.stream.model.errors import (
+    MAX_DETAIL_CHARACTERS,
+    EvidenceError,
+    FeedbackError,
+    StoreUnavailableError,
+    StreamError,
+)
 from patchline.stream.model.feedback import Feedback, FeedbackOutcome, FeedbackReply, GenerationAnnounced, UpdatePreview
 from patchline.stream.model.observer import Observer
 from patchline.stream.model.result import GenerationRef, Result
@@ -210,8 +216,8 @@ class LearningLoop(Listener):
             bank = await asyncio.to_thread(self._stores[recipe].bank, number)
             if sha256 is not None and bank.sha256 != sha256:
                 announced = f"{sha256[:80]} was announced"
-                error = EngineError(f"generation {number} of {recipe} has SHA-256 {bank.sha256}, {announced}")
-                self._observer.generation_refused(recipe, number, error)
+                other = EngineError(f"generation {number} of {recipe} has SHA-256 {bank.sha256}, {announced}")
+                self._observer.generation_refused(recipe, number, other)
                 return  # what is stored may be judged with all the same, once it is looked for
             await self._swap(recipe, bank, thread)
         except StreamError:
@@ -308,7 +314,7 @@ def _reply(
         frame_id=feedback.frame_id,
         verdict=feedback.verdict,
         operator=feedback.operator,
-        detail=detail,
+        detail=detail[:MAX_DETAIL_CHARACTERS],
         generation=_ref(bank) if bank is not None else None,
         preview=preview,
     )

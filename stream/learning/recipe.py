@@ -6,6 +6,7 @@ The learner's steps run on the engine's thread between batches; the store is rea
 import asyncio
 from collections import deque
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from functools import partial
 
 from patchline.engine.bank.memory_bank import MemoryBank
@@ -16,6 +17,7 @@ from patchline.stream.decoding.decoder import Decoder
 from patchline.stream.evidence.store import Evidence, EvidenceStore
 from patchline.stream.inspection.engine import LearningEngine
 from patchline.stream.inspection.engine_thread import EngineThread
+from patchline.stream.model.clock import not_ahead
 from patchline.stream.model.errors import FeedbackError, UnreadableError
 from patchline.stream.model.feedback import Feedback, FeedbackVerdict
 from patchline.stream.model.frame import Frame
@@ -84,7 +86,9 @@ class RecipeLearning:
             EngineError: the learner refuses it.
         """
         learner = await self.learner(at_least)
-        by = {"operator": feedback.operator, "reason": feedback.reason, "time": feedback.time.isoformat()}
+        # A time ahead of every clock would keep the frame's rows from ageing for years.
+        time = not_ahead(feedback.time, datetime.now(UTC))
+        by = {"operator": feedback.operator, "reason": feedback.reason, "time": time.isoformat()}
         if feedback.verdict is FeedbackVerdict.UNLEARN:
             steps = learner.unlearn(Unlearning(feedback_id=feedback.feedback_id, frame=feedback.frame_id, **by))
         else:

@@ -6,7 +6,9 @@
 | `result` | `Result`: the one result of a frame, as it is sent; `Box`, `GenerationRef` |
 | `outcome` | `Outcome`: a frame with its result, as sinks take it |
 | `feedback` | `Feedback`, its reply, and announced generations |
-| `alarm` | the states and transitions of ISA-18.2, as pure functions |
+| `alarm` | the states and transitions of ISA-18.2, as pure functions; the rule of each camera |
+| `shelving` | alarms that are shelved for a while, and cameras that are forgotten |
+| `clock` | how far the clocks of others may be ahead |
 | `limits` | `Limits`, `RecipeConfig`: what the stream may hold, and how it batches |
 | `checks` | bounds that configurations check of their numbers |
 | `errors` | the tree of errors, reasons and drop causes; what may be tried again is in the type |

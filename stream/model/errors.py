@@ -76,12 +76,37 @@ class DropCause(StrEnum):
 
 
 class AlarmGap(StrEnum):
-    """Why results never reach the alarms. They were waiting for Redis."""
+    """Why results never reach the alarms."""
 
     EXPIRED = "expired"
     """The results topic did not keep them for long enough."""
     JOURNAL_FULL = "journal_full"
     """The journal of a service without Kafka held its bound; the oldest made room."""
+    TOO_MANY_CAMERAS = "too_many_cameras"
+    """Redis has alarms of as many cameras as it may have, and the result's camera is another."""
+
+
+class Foreign(StrEnum):
+    """What others wrote where this project reads, and what was passed over or removed because it is not ours."""
+
+    ACKNOWLEDGEMENT = "acknowledgement"
+    """A message of the acknowledgement stream in Redis, or a key of another type in the stream's place."""
+    ALARM_STATE = "alarm_state"
+    """The hash of a camera's alarm, or what lies in its place."""
+    ALARM_POSITION = "alarm_position"
+    """A log's position in Redis."""
+    ALARM_EVENT = "alarm_event"
+    """A message on the channel of alarm events, or a key of another type in place of their stream."""
+    ALARM_CAMERA = "alarm_camera"
+    """A name in the set of cameras, or a key of another type in its place."""
+    RESULT = "result"
+    """A record of the results topic."""
+    FEEDBACK = "feedback"
+    """A record of the feedback topic; it is refused by an answer as well."""
+    FEEDBACK_REPLY = "feedback_reply"
+    """A record of the topic of replies."""
+    GENERATION = "generation"
+    """A record of the generations topic, or one that announces what is not in the store."""
 
 
 class LogBreak(StrEnum):

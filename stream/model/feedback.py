@@ -10,6 +10,32 @@ import msgspec
 
 from patchline.stream.model.result import GenerationRef, check_zone
 
+MAX_NAME_CHARACTERS = 1024
+"""The longest name of a person, a frame, a recipe or a request."""
+MAX_REASON_CHARACTERS = 2000
+"""The longest reason that a person gives: it becomes part of a bank's history."""
+
+
+def check_name(field: str, value: str) -> None:
+    """Refuse a name that is blank or too long.
+
+    Raises:
+        ValueError: names the field, what was found and what was expected.
+    """
+    if not value.strip() or len(value) > MAX_NAME_CHARACTERS:
+        found = f"{value[:40]!r}" if len(value) <= 40 else f"{value[:40]!r}... of {len(value):,} characters"
+        raise ValueError(f"{field} is {found}, expected 1 to {MAX_NAME_CHARACTERS} characters")
+
+
+def check_reason(value: str) -> None:
+    """Refuse a reason that is too long.
+
+    Raises:
+        ValueError: says how long it is and what was expected.
+    """
+    if len(value) > MAX_REASON_CHARACTERS:
+        raise ValueError(f"reason has {len(value):,} characters, expected at most {MAX_REASON_CHARACTERS:,}")
+
 
 class FeedbackVerdict(StrEnum):
     """What an operator says of a frame."""
@@ -43,12 +69,13 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     def __post_init__(self) -> None:
         for name in ("feedback_id", "recipe", "frame_id", "operator"):
-            value = getattr(self, name)
-            if not value.strip() or len(value) > 1024:
-                raise ValueError(f"{name} is {value[:40]!r}, expected 1 to 1024 characters")
+            check_name(name, getattr(self, name))
+        check_reason(self.reason)
         check_zone("time", self.time)
-        if self.approved_by is not None and self.approved_by in ("", self.operator):
-            raise ValueError(f"approved_by is {self.approved_by!r}, expected a person other than operator")
+        if self.approved_by is not None:
+            if self.approved_by in ("", self.operator):
+                raise ValueError(f"approved_by is {self.approved_by!r}, expected a person other than operator")
+            check_name("approved_by", self.approved_by)
 
 
 class FeedbackOutcome(StrEnum):

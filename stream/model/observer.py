@@ -11,7 +11,7 @@ from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.inspection.drift import Drift
 from patchline.engine.types import Image, Inspection
 from patchline.stream.model.alarm import AlarmEvent, AlarmState
-from patchline.stream.model.errors import AlarmGap, DropCause, LogBreak
+from patchline.stream.model.errors import AlarmGap, DropCause, Foreign, LogBreak
 from patchline.stream.model.feedback import FeedbackReply
 from patchline.stream.model.frame import Frame
 from patchline.stream.model.result import Result
@@ -95,11 +95,20 @@ class Observer:
     def alarm_state(self, camera: str, state: AlarmState | None) -> None:
         """The state of a camera's alarm as this worker found it; None: another worker tells from now on."""
 
+    def alarm_shelved(self, camera: str, shelved: bool) -> None:
+        """A camera's alarm is shelved, so that nobody is to be alerted of it, or no longer is."""
+
     def alarm_gap(self, cause: AlarmGap, results: int) -> None:
         """So many results will never reach the alarms."""
 
     def alarm_store(self, up: bool) -> None:
         """The Redis that holds alarms answers, or does not."""
+
+    def foreign(self, what: Foreign, detail: str) -> None:
+        """Something that others wrote is not what belongs there: it was passed over, or removed.
+
+        `detail` is a sentence: what was found, where, and what was expected. What it repeats of others is short.
+        """
 
     def retrying(self, what: str, error: BaseException, attempt: int) -> None:
         """Something was away and will be tried again; results wait, nothing is lost."""

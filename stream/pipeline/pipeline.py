@@ -34,6 +34,7 @@ from patchline.stream.ports import (
     SideTask,
     Sink,
     Source,
+    WatchedSink,
     check_sink,
     check_source,
 )
@@ -164,6 +165,8 @@ class Pipeline:
             async with asyncio.TaskGroup() as batches:
                 batches.create_task(self._batcher.run())
                 beside = [batches.create_task(task.run(self._engine)) for task in self._side_tasks]
+                watched = [sink for sink in self._sinks if isinstance(sink, WatchedSink)]
+                beside += [batches.create_task(sink.until_failed()) for sink in watched]
                 async with asyncio.TaskGroup() as frames:
                     self._intakes = [frames.create_task(self._intake(source, frames)) for source in self._sources]
                     self._observer.ready(True)

@@ -8,6 +8,6 @@
 | `feedback` | feedback, its replies and announced generations |
 | `alarms` | the fields of an alarm's hash in Redis, and the JSON of its events |
 
-What other programs wrote is refused with a `RecordError` or `SinkError` that names what was found. The room must not
+What other programs wrote is refused with a `RecordError` that names what was found. The room must not
 know clients of Kafka or Redis: those move the bytes.
 """

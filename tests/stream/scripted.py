@@ -13,7 +13,7 @@ import numpy as np
 from patchline.engine.types import Image, Inspection, Verdict
 from patchline.stream.inspection.engine import Maps
 from patchline.stream.model.alarm import AlarmEvent, AlarmState
-from patchline.stream.model.errors import AlarmGap, DropCause, LogBreak
+from patchline.stream.model.errors import AlarmGap, DropCause, Foreign, LogBreak
 from patchline.stream.model.frame import Frame, Position
 from patchline.stream.model.observer import Observer, Queue, Stage
 from patchline.stream.model.result import Result
@@ -93,6 +93,8 @@ class Recorder(Observer):
         self.alarm_events: list[AlarmEvent] = []
         self.alarm_states: dict[str, AlarmState | None] = {}
         self.alarm_gaps: dict[str, int] = {}
+        self.shelved: dict[str, bool] = {}
+        self.passed_over: list[tuple[Foreign, str]] = []
         self.redis_up: bool | None = None
         self.depth: dict[str, int] = {}
         self.stages: dict[str, int] = {}
@@ -169,6 +171,12 @@ class Recorder(Observer):
 
     def alarm_gap(self, cause: AlarmGap, results: int) -> None:
         self.alarm_gaps[cause] = self.alarm_gaps.get(cause, 0) + results
+
+    def alarm_shelved(self, camera: str, shelved: bool) -> None:
+        self.shelved[camera] = shelved
+
+    def foreign(self, what: Foreign, detail: str) -> None:
+        self.passed_over.append((what, detail))
 
     def alarm_store(self, up: bool) -> None:
         self.redis_up = up

@@ -21,7 +21,8 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from patchline.engine.types import Image, Inspection
 from patchline.stream.alarms.config import RedisConfig
 from patchline.stream.alarms.sink import AlarmSink
-from patchline.stream.alarms.store import Advance, AlarmStore, Written
+from patchline.stream.alarms.store import AlarmStore
+from patchline.stream.alarms.written import Advance, WriteAnswer
 from patchline.stream.inspection.engine import Maps
 from patchline.stream.kafka.at_least_once import AtLeastOnceSink
 from patchline.stream.kafka.config import KafkaConfig
@@ -73,7 +74,7 @@ def _kill_at_alarm(number: int, *, after: bool) -> None:
         states: Sequence[StoredAlarm],
         events: Sequence[AlarmEvent],
         advance: Advance | None = None,
-    ) -> Written:
+    ) -> WriteAnswer:
         nonlocal count
         count += bool(events)
         if count == number and not after:

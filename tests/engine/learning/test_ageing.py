@@ -74,6 +74,9 @@ def test_rows_unused_on_the_last_days_of_inspection_may_leave(store: GenerationS
     assert learner.unused(usage, days=3, today=DAYS[2]) == ()
     log.write(TODAY, "a", grouped(old))
     assert not set(old) & set(learner.unused(log.read(), days=2, today=TODAY))
+    before = learner.unused(usage, days=2, today=TODAY)
+    ahead = usage | {"2099-01-01": grouped(old)}
+    assert learner.unused(ahead, days=2, today=TODAY) == before, "a clock that was wrong once keeps no row for years"
     log.forget_before(DAYS[1])
     assert list(log.read()) == [*DAYS[1:], TODAY]
 

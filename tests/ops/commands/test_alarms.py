@@ -3,10 +3,13 @@
 import json
 import subprocess
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
+from patchline.ops.commands.alarms import duration_of
+from patchline.ops.errors import InputError
 from patchline.stream.alarms.config import RedisConfig
 from patchline.stream.alarms.store import AlarmStore
 from patchline.stream.model.alarm import Alarm, AlarmState
@@ -50,6 +53,74 @@ def test_an_alarm_is_listed_acknowledged_and_watched(options: list[str]) -> None
     again = patchline("alarms", "ack", "gate", *options)
     assert again.returncode == 2
     assert "nothing to acknowledge" in again.stderr
+
+
+def test_an_alarm_is_shelved_and_comes_back(options: list[str]) -> None:
+    """`list` says until when, by whom and why; a second shelving changes the time; `unshelve` ends it once."""
+    done = patchline("alarms", "shelve", "gate", "--for", "30m", "--reason", "lamp", "--operator", "ada", *options)
+    assert done.returncode == 0, done.stderr
+    assert "gate: shelved until 20" in done.stdout
+    assert "(now unacknowledged)" in done.stdout
+    listed = json.loads(patchline("alarms", "list", "--json", *options).stdout)
+    until = datetime.fromisoformat(listed["shelved_until"])
+    assert timedelta(minutes=29) < until - datetime.now(UTC) <= timedelta(minutes=30)
+    assert (listed["shelved_by"], listed["shelved_reason"]) == ("ada", "lamp")
+    assert "by ada: lamp" in " ".join(patchline("alarms", "list", *options).stdout.split())
+    assert patchline("alarms", "shelve", "gate", "--for", "1h30m", *options).returncode == 0
+    assert "gate: unshelved (now unacknowledged)" in patchline("alarms", "unshelve", "gate", *options).stdout
+    again = patchline("alarms", "unshelve", "gate", *options)
+    assert (again.returncode, "not shelved" in again.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["gate", "--for", "9h"], "at most 8:00:00"),
+        (["gate", "--for", "0s"], "more than nothing"),
+        (["gate", "--for", "soon"], "expected a time such as 90s, 30m, 4h or 1h30m"),
+        (["gate", "--for", "30m", "--reason", "x" * 2001], "reason has 2,001 characters"),
+        (["gate", "--for", "30m", "--operator", "x" * 1025], "operator is 'xxx"),
+        (["nobody", "--for", "30m"], "not known"),
+    ],
+)
+def test_what_cannot_be_shelved_is_said(options: list[str], arguments: list[str], said: str) -> None:
+    """With what was expected; nothing is changed."""
+    done = patchline("alarms", "shelve", *arguments, *options)
+    assert (done.returncode, said in " ".join(done.stderr.split())) == (2, True), done.stderr
+    assert json.loads(patchline("alarms", "list", "--json", *options).stdout)["shelved_until"] is None
+
+
+def test_how_long_is_bounded_by_the_settings(options: list[str], tmp_path: Path) -> None:
+    """A file allows more, or less, than the default."""
+    file = tmp_path / "line.yaml"
+    redis = f"redis: {{url: '{options[1]}', prefix: '{options[3]}'}}\n"
+    file.write_text("recipes: {tile: {bank: tile}}\nalarms: {longest_shelf_s: 60}\n" + redis)
+    done = patchline("alarms", "shelve", "gate", "--for", "61s", "--settings", file)
+    assert (done.returncode, "at most 0:01:00" in done.stderr) == (2, True), done.stderr
+    assert patchline("alarms", "shelve", "gate", "--for", "60s", "--settings", file).returncode == 0
+
+
+def test_a_camera_is_forgotten(options: list[str]) -> None:
+    """It is listed no more; a second time there is nothing to forget."""
+    done = patchline("alarms", "forget", "gate", "--operator", "ada", *options)
+    assert (done.returncode, "gate: forgotten" in done.stdout) == (0, True), done.stderr
+    assert "no camera has had an alarm" in patchline("alarms", "list", *options).stdout
+    assert patchline("alarms", "forget", "gate", *options).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("30m", 1800), ("4h", 14_400), ("1h30m", 5400), ("1h1m1s", 3661), ("0s", 0)]
+)
+def test_a_time_is_hours_minutes_and_seconds(text: str, seconds: int) -> None:
+    """Each once at most, and in this order."""
+    assert duration_of(text) == timedelta(seconds=seconds)
+
+
+@pytest.mark.parametrize("text", ["", "30", "m", "30 m", "-30m", "1.5h", "30m1h", "99999h", "\u0663m", "1d"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    """By name, with examples."""
+    with pytest.raises(InputError, match="expected a time such as"):
+        duration_of(text)
 
 
 def test_a_redis_that_is_away_is_one_message() -> None:

@@ -101,11 +101,16 @@ def test_a_signal_ends_the_service_in_order(bank: Path, tmp_path: Path, number: 
     process = subprocess.Popen([PATCHLINE, "run", str(file)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         wait_for(process, port)
+        for _ in range(2):
+            process.send_signal(signal.SIGUSR1)
+            time.sleep(0.3)
         process.send_signal(number)
         _, log = process.communicate(timeout=60)
     finally:
         process.kill()
     assert process.returncode == 0, log
+    changes = [line["now"] for line in map(json.loads, log.splitlines()) if line["event"] == "log level changed"]
+    assert changes == ["debug", "info"]
     events = [json.loads(line)["event"] for line in log.splitlines()]
     assert events.index("draining") < events.index("no longer taking frames") <= events.index("stopped in order")
     assert "topsecret" not in log

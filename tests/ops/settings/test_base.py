@@ -73,6 +73,7 @@ def _kafka() -> Case:
         "dead_letter_topic": "d",
         "camera_recipes": {"a": "plate"},
         "revoke_timeout_s": 15.0,
+        "password_file": None,
     }
     fixed = ("client_id", "partition_buffer_frames", "partition_buffer_bytes", "fetch_max_bytes", "lag_interval_s")
     return Case(made, KAFKA, elsewhere, frozenset(fixed))
@@ -82,7 +83,14 @@ def _redis() -> Case:
     settings = {"url": "rediss://u@h:1/2", "password": "p/w", "prefix": "x:", "ca_file": Path("ca.pem")}
     made = RedisSettings.model_validate(settings).to_config()
     assert made is not None
-    return Case(made, settings, {"url": "rediss://u:p%2Fw@h:1/2"}, frozenset({"timeout_s", "events_kept"}))
+    elsewhere = {"url": "rediss://u:p%2Fw@h:1/2", "url_file": None, "password_file": None}
+    return Case(made, settings, elsewhere, frozenset({"timeout_s", "events_kept"}))
+
+
+def _alarm_limits() -> Case:
+    settings = {"max_cameras": 7, "longest_shelf_s": 90.0}
+    made = AlarmSettings.model_validate(settings).to_limits(["gate"])
+    return Case(made, settings, {"always": frozenset({"gate"})})
 
 
 def _alarms() -> Case:
@@ -120,6 +128,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "limits": lambda: Case(LimitSettings.model_validate(LIMITS).to_config(), LIMITS, {}),
     "redis": _redis,
     "alarms": _alarms,
+    "alarm limits": _alarm_limits,
     "journal": _journal,
     "recipe": lambda: Case(
         RecipeSettings(bank="b", deadline_s=0.5).to_config("tile"), {"deadline_s": 0.5}, {"name": "tile"}
@@ -147,12 +156,12 @@ def test_every_field_of_a_configuration_is_set_by_its_section(name: str) -> None
 @pytest.mark.parametrize(
     ("name", "section", "renamed", "used_by_ops"),
     [
-        ("kafka", KafkaSettings, {"bootstrap", "dead_letters_topic"}, {"create_topics", "password_file"}),
+        ("kafka", KafkaSettings, {"bootstrap", "dead_letters_topic"}, {"create_topics"}),
         ("limits", LimitSettings, set(), {"drain_s", "max_camera_labels"}),
-        ("redis", RedisSettings, {"password"}, {"url_file", "password_file"}),
-        ("rtsp", RtspCamera, set(), {"source", "url_file"}),
-        ("video", VideoCamera, {"path"}, {"source"}),
-        ("folder", FolderCamera, set(), {"source"}),
+        ("redis", RedisSettings, {"password"}, set()),
+        ("rtsp", RtspCamera, set(), {"source", "url_file", "alarms"}),
+        ("video", VideoCamera, {"path"}, {"source", "alarms"}),
+        ("folder", FolderCamera, set(), {"source", "alarms"}),
     ],
 )
 def test_every_setting_arrives_in_a_configuration(
@@ -200,3 +209,17 @@ def test_names_have_1_to_128_letters(name: str, good: bool) -> None:
     else:
         with pytest.raises(ValidationError, match="1 to 128"):
             check(name)
+
+
+def test_files_of_secrets_are_read_at_the_start_and_stay_known(tmp_path: Path) -> None:
+    """The stream reads them again at each connection."""
+    url, password = tmp_path / "url", tmp_path / "password"
+    url.write_text("redis://worker@h:1/0\n")
+    password.write_text("pw\n")
+    redis = RedisSettings.model_validate({"url_file": str(url), "password_file": str(password)}).to_config()
+    assert redis is not None
+    assert (redis.url, redis.url_file, redis.password_file) == ("redis://worker:pw@h:1/0", url, password)
+    login = {"security": "SASL_SSL", "username": "u", "password_file": str(password)}
+    kafka = KafkaSettings.model_validate({"bootstrap": "b:1"} | login).to_config({})
+    assert kafka is not None
+    assert (kafka.password, kafka.password_file) == ("pw", password)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,7 +8,7 @@ from structlog.testing import capture_logs
 from patchline.engine.types import Verdict
 from patchline.ops.telemetry.log_observer import LogObserver
 from patchline.stream.model.alarm import AlarmChange, AlarmEvent, AlarmState
-from patchline.stream.model.errors import AlarmGap, DropCause, LogBreak, Reason
+from patchline.stream.model.errors import AlarmGap, DropCause, Foreign, LogBreak, Reason
 from patchline.stream.model.feedback import FeedbackOutcome, FeedbackReply, FeedbackVerdict
 from patchline.stream.model.result import Result
 from tests.stream.scripted_learning import Bank
@@ -275,3 +276,28 @@ def test_what_is_damaged_is_said_with_where_and_why() -> None:
             "log_level": "warning",
         },
     ]
+
+
+def test_a_shelved_alarm_does_not_warn() -> None:
+    """Its line says that it is shelved."""
+    with capture_logs() as lines:
+        LogObserver().alarm(replace(event(AlarmChange.RAISED), shelved=True))
+    assert [(line["log_level"], line["shelved"]) for line in lines] == [("info", True)]
+
+
+def test_what_is_not_ours_is_logged_now_and_then_and_too_many_cameras_once() -> None:
+    """A thousand odd messages are a line in ten seconds."""
+    clock = Clock()
+    with capture_logs() as lines:
+        log = LogObserver(clock=clock)
+        for number in range(1000):
+            log.foreign(Foreign.ACKNOWLEDGEMENT, f"message {number}: operator is missing")
+            log.alarm_gap(AlarmGap.TOO_MANY_CAMERAS, 1)
+            clock.now_s += 0.011
+    assert [line["event"] for line in lines] == [
+        "passed over: not ours",
+        "no alarms of further cameras",
+        "passed over: not ours",
+    ]
+    assert "message 0: operator is missing" in lines[0]["detail"]
+    assert "alarms.max_cameras" in lines[1]["hint"]

@@ -15,9 +15,11 @@ from patchline.ops.telemetry.logs import (
     MAX_ENTRIES,
     MAX_TRACE_CHARACTERS,
     MAX_VALUE_CHARACTERS,
+    NOISY,
     Format,
     configure,
     reopen,
+    toggle_debug,
 )
 from patchline.stream.support.redaction import Redactor
 
@@ -143,3 +145,24 @@ def test_a_log_file_that_cannot_be_written_costs_no_line(tmp_path: Path, monkeyp
     reopen()
     configure(stream=io.StringIO())
     assert json.loads(screen.getvalue())["event"] == "still said"
+
+
+def test_the_log_says_everything_and_then_as_little_as_before() -> None:
+    """Each time a line says so, whatever the level; noisy libraries have to have something to warn of all the while."""
+    out = io.StringIO()
+    configure(level="warning", style="json", stream=out)
+    log = structlog.get_logger("test")
+    for expected in ("debug", "warning", "debug"):
+        toggle_debug("warning")
+        line = json.loads(out.getvalue().splitlines()[-1])
+        assert (line["event"], line["now"]) == ("log level changed", expected)
+        for level in ("debug", "info", "warning"):
+            getattr(log, level)(f"said at {expected}", mine=level)
+        logging.getLogger(NOISY[0]).info("much")
+    said = [
+        (line["event"], line["mine"]) for text in out.getvalue().splitlines() if (line := json.loads(text)).get("mine")
+    ]
+    all_of_it = [("said at debug", level) for level in ("debug", "info", "warning")]
+    assert said == [*all_of_it, ("said at warning", "warning"), *all_of_it]
+    assert "much" not in out.getvalue()
+    configure(level="info", style="json", stream=io.StringIO())

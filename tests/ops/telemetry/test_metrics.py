@@ -15,7 +15,7 @@ from patchline.ops.errors import InputError
 from patchline.ops.telemetry.metrics import OTHER, Metrics
 from patchline.ops.web.server import HttpServer
 from patchline.stream.model.alarm import AlarmChange, AlarmEvent, AlarmState
-from patchline.stream.model.errors import AlarmGap, DropCause, LogBreak
+from patchline.stream.model.errors import AlarmGap, DropCause, Foreign, LogBreak
 from patchline.stream.model.observer import StoredKind
 from patchline.stream.model.result import Result
 
@@ -233,3 +233,36 @@ async def test_what_is_damaged_is_counted_from_zero(worker: Worker) -> None:
     assert found["patchline_generations_refused_total", "plate"] == 1
     assert found["patchline_damaged_files_total", "evidence"] == 1
     assert found["patchline_damaged_files_total", "usage"] == 0
+
+
+async def test_a_shelved_alarm_alerts_nobody(worker: Worker) -> None:
+    """The gauge that rules look at is 0 meanwhile and what it should be afterwards; its changes are not counted."""
+    metrics = worker.metrics
+    metrics.alarm_state("a", AlarmState.UNACKNOWLEDGED)
+    metrics.alarm_shelved("a", True)
+    found = await worker.scrape()
+    assert (found["patchline_alarms", "a"], found["patchline_alarms_shelved", "a"]) == (0, 1)
+    returned, cleared = (AlarmState.RETURNED, AlarmState.NORMAL)
+    quiet = AlarmEvent(camera="a", alarm_id="f", change=AlarmChange.RETURNED, state=returned, time=NOW, shelved=True)
+    metrics.alarm(quiet)
+    found = await worker.scrape()
+    assert found["patchline_alarms", "a"] == 0
+    assert ("patchline_alarm_events_total", "a", "returned") not in found
+    metrics.alarm_shelved("a", False)
+    found = await worker.scrape()
+    assert found["patchline_alarms", "a"] == 1
+    assert ("patchline_alarms_shelved", "a") not in found
+    metrics.alarm_state("a", cleared)
+    assert (await worker.scrape())["patchline_alarms", "a"] == 0
+    metrics.alarm_shelved("never seen", False)
+    metrics.alarm_shelved("b", True)
+    assert ("patchline_alarms", "b") not in await worker.scrape()
+
+
+async def test_what_others_wrote_is_counted_by_kind(worker: Worker) -> None:
+    """Every kind is there from the start, at zero."""
+    worker.metrics.foreign(Foreign.ACKNOWLEDGEMENT, "a message of 3 MB")
+    found = await worker.scrape()
+    assert {key[1]: value for key, value in found.items() if key[0] == "patchline_foreign_total"} == {
+        what.value: float(what is Foreign.ACKNOWLEDGEMENT) for what in Foreign
+    }

@@ -9,7 +9,7 @@ import pytest
 from patchline.stream.alarms.acknowledgements import acknowledge_alarm, serve_acknowledgements
 from patchline.stream.alarms.store import AlarmStore
 from patchline.stream.model.alarm import Alarm, AlarmEvent, AlarmState
-from patchline.stream.model.errors import SinkError
+from patchline.stream.model.errors import Foreign, SinkError
 from patchline.stream.model.observer import Observer
 
 Changed = Callable[[Alarm], tuple[Alarm, tuple[AlarmEvent, ...]]]
@@ -23,6 +23,7 @@ class Store(Observer):
     def __init__(self, *messages: dict[str, str]) -> None:
         self.messages = messages
         self.done_so_far: list[tuple[str, ...]] = []
+        self.passed_over: list[tuple[Foreign, str]] = []
 
     async def acknowledgements(self, group: str, consumer: str) -> AsyncIterator[tuple[str, dict[str, str]]]:
         self.group, self.consumer = group, consumer
@@ -40,24 +41,44 @@ class Store(Observer):
         assert group == self.group
         self.done_so_far.append(("done", message_id))
 
+    def foreign(self, what: Foreign, detail: str) -> None:
+        self.passed_over.append((what, detail))
+
     def alarm(self, event: AlarmEvent) -> None:
         self.done_so_far.append((event.change.value, event.camera, event.operator or ""))
 
 
 async def test_every_message_is_removed_once_it_is_dealt_with() -> None:
-    """One without a camera or an operator changes nothing, and does not come again; a refusal ends it."""
-    store = Store({"camera": "cam-1"}, {"operator": "ada"}, {}, {"camera": "cam-2", "operator": "ada"})
+    """What is no acknowledgement is told, changes nothing, and does not come again; what has no second try ends it."""
+    messages: tuple[dict[str, str], ...] = (
+        {"camera": "cam-1"},
+        {"operator": "ada"},
+        {},
+        {"camera": "cam-2", "operator": " "},
+        {"camera": "cam-2", "operator": "x" * 1025},
+        {"camera": "c" * 257, "operator": "ada"},
+        {"camera": "cam-2", "operator": "a\udcff"},
+        {"camera": "cam-2", "operator": "ada"},
+    )
+    store = Store(*messages)
     with pytest.raises(SinkError, match="refused"):
         await serve_acknowledgements(cast(AlarmStore, store), store)
     assert store.done_so_far == [
-        ("done", "0"),
-        ("done", "1"),
-        ("done", "2"),
+        *(("done", str(number)) for number in range(7)),
         ("changed", "cam-2"),
         ("acknowledged", "cam-2", "ada"),
         ("cleared", "cam-2", "ada"),
-        ("done", "3"),
+        ("done", "7"),
     ]
+    assert [what for what, _ in store.passed_over] == [Foreign.ACKNOWLEDGEMENT] * 7
+    said = [detail for _, detail in store.passed_over]
+    assert "operator is missing" in said[0]
+    assert "camera is missing" in said[1]
+    assert "operator is ' '" in said[3]
+    assert "of 1,025 characters, expected 1 to 1024 characters" in said[4]
+    assert "of 257 characters, expected at most 256" in said[5]
+    assert "expected UTF-8" in said[6]
+    assert max(map(len, said)) < 250
     assert store.group == "patchline"
 
 

@@ -1,6 +1,7 @@
 """Runs of results become states and events, each result once, whatever becomes of a write."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
@@ -8,9 +9,11 @@ import pytest
 
 from patchline.engine.types import Verdict
 from patchline.stream.alarms.applier import AlarmApplier, is_known, mark
-from patchline.stream.alarms.store import Advance, AlarmStore, Written
-from patchline.stream.model.alarm import Alarm, AlarmConfig, AlarmEvent, AlarmState, Observation
-from patchline.stream.model.errors import SinkUnavailableError
+from patchline.stream.alarms.config import AlarmLimits
+from patchline.stream.alarms.store import AlarmStore
+from patchline.stream.alarms.written import Advance, WriteAnswer, Written
+from patchline.stream.model.alarm import Alarm, AlarmConfig, AlarmEvent, AlarmRules, AlarmState, Observation
+from patchline.stream.model.errors import AlarmGap, SinkUnavailableError
 from patchline.stream.model.frame import Position
 from patchline.stream.wire.alarms import StoredAlarm
 from tests.stream.scripted import Recorder
@@ -41,6 +44,7 @@ class Store:
         self.script = list(script)
         self.alarms: dict[str, StoredAlarm] = {}
         self.at: int | None = None
+        self.refused: set[str] = set()
         self.loads: list[str] = []
         self.writes: list[tuple[list[StoredAlarm], list[AlarmEvent], Advance]] = []
 
@@ -52,26 +56,32 @@ class Store:
         self.loads.append(camera)
         return self.alarms.get(camera, StoredAlarm(Alarm(camera=camera)))
 
-    async def write(self, states: Sequence[StoredAlarm], events: Sequence[AlarmEvent], advance: Advance) -> Written:
+    async def load_all(self, cameras: Sequence[str]) -> list[StoredAlarm]:
+        return [await self.load(camera) for camera in cameras]
+
+    async def cameras(self) -> list[str]:
+        return sorted(self.alarms)
+
+    async def write(self, states: Sequence[StoredAlarm], events: Sequence[AlarmEvent], advance: Advance) -> WriteAnswer:
         self.writes.append((list(states), list(events), advance))
         answer = self.script.pop(0) if self.script else "written"
         if answer == "away":
             raise SinkUnavailableError("away")
         if answer not in ("written", "lost"):
-            return Written(answer)
+            return WriteAnswer(Written(answer))
         if advance.before != self.at:
-            return Written.MOVED
+            return WriteAnswer(Written.MOVED)
         self.at = advance.after
-        self.alarms |= {state.alarm.camera: state for state in states}
+        self.alarms |= {state.alarm.camera: state for state in states if state.alarm.camera not in self.refused}
         if answer == "lost":
             raise SinkUnavailableError("the answer is lost")
-        return Written.WRITTEN
+        return WriteAnswer(Written.WRITTEN, frozenset(self.refused))
 
 
 def applier_of(store: Store, told: Recorder | None = None, **cameras: AlarmConfig) -> AlarmApplier:
-    rule = AlarmConfig(k=2, n=4, m=2)
-    rules = {name.replace("_", "-"): config for name, config in cameras.items()}
-    return AlarmApplier("log", cast(AlarmStore, store), rule, rules, told or Recorder())
+    own = {name.replace("_", "-"): config for name, config in cameras.items()}
+    rules = AlarmRules(general=AlarmConfig(k=2, n=4, m=2), cameras=own)
+    return AlarmApplier("log", cast(AlarmStore, store), rules, AlarmLimits(max_cameras=3), told or Recorder())
 
 
 def changes(told: Recorder) -> list[tuple[str, str | None]]:
@@ -91,7 +101,7 @@ async def test_a_run_is_written_with_its_position_and_told() -> None:
     assert changes(told) == [("raised", "cam-1/1")]
     assert told.alarm_events == events
     assert told.alarm_states == {"cam-1": AlarmState.NORMAL}
-    assert applier.seen == {"cam-1"}
+    assert set(applier.seen) == {"cam-1"}
     assert await applier.apply(run_of("PP", first=2), 2, 4)
     assert store.loads == ["cam-1"]
     assert store.alarms["cam-1"].version == 2
@@ -258,3 +268,79 @@ def test_a_frame_without_a_position_is_known_by_its_id() -> None:
     """Only the last one is."""
     assert is_known(seen("P", 4, replayable=False), "cam-1/4")
     assert not is_known(seen("P", 4, replayable=False), "cam-1/3")
+
+
+NOW = datetime.now(UTC)
+AHEAD = NOW + timedelta(days=30_000)
+
+
+def dated(number: int, time: datetime) -> Observation:
+    return replace(seen("P", number), time=time)
+
+
+def test_a_time_ahead_of_every_clock_is_not_kept_and_hides_nothing() -> None:
+    """One frame is dated 2099: the topic is made anew, and frames taken a little later are new all the same."""
+    kept = mark(dated(1000, AHEAD), "frames|1|999|0.0")
+    assert float(kept.rpartition("|")[2]) <= (datetime.now(UTC) + timedelta(seconds=61)).timestamp()
+    assert is_known(dated(1000, AHEAD), kept), "the same frame again counts once"
+    at = NOW + timedelta(seconds=20)
+    assert not is_known(dated(3, at), f"frames|1|1000|{(at - timedelta(seconds=1)).timestamp()}")
+    assert not is_known(dated(1001, AHEAD), kept)
+
+
+@pytest.mark.parametrize("time", ["4102444800.0", "1e300", "inf", "nan"])
+def test_a_time_ahead_that_redis_already_has_is_not_believed(time: str) -> None:
+    """An earlier release, or somebody else, wrote it there."""
+    assert not is_known(dated(3, datetime.now(UTC)), f"frames|1|1000|{time}")
+    kept = float(mark(dated(3, NOW), f"frames|1|1000|{time}").rpartition("|")[2])
+    assert kept == NOW.timestamp()
+
+
+async def test_cameras_beyond_the_bound_have_no_alarm_and_are_counted() -> None:
+    """Their events are not told, their results are, and no memory of them stays."""
+    store, told = Store(), Recorder()
+    store.refused = {"junk-1", "junk-2"}
+    applier = applier_of(store, told)
+    run = [*run_of("RR"), *run_of("RR", camera="junk-1"), *run_of("R", camera="junk-2")]
+    assert await applier.apply(run, None, 5)
+    assert [(event.camera, event.change.value) for event in told.alarm_events] == [("cam-1", "raised")]
+    assert told.alarm_gaps == {AlarmGap.TOO_MANY_CAMERAS: 3}
+    assert set(applier.seen) == {"cam-1"} == set(applier._known) == set(applier._written)
+    store.refused = {f"junk-{number}" for number in range(100)}
+    assert await applier.apply([seen("R", 0, camera=camera) for camera in sorted(store.refused)], 5, 105)
+    assert len(applier._known) <= 3
+    assert told.alarm_states == {"cam-1": AlarmState.NORMAL}
+
+
+async def test_what_redis_lost_is_written_again_where_the_log_cannot_bring_it_back() -> None:
+    """States and position stand again, with fresh versions; where the log can, it is left to it."""
+    store, told = Store(), Recorder()
+    applier = applier_of(store, told)
+    assert await applier.apply(run_of("RR"), None, 2)
+    before = store.alarms["cam-1"].alarm
+    store.alarms.clear()
+    store.at = None
+    assert await applier.position() is None
+    assert store.alarms == {}
+    assert await applier.position(restores=True) == 2
+    assert (store.alarms["cam-1"].alarm, store.alarms["cam-1"].version) == (before, 1)
+    assert len(told.alarm_events) == 1
+    assert await applier.apply(run_of("PP", first=2), 2, 4)
+    assert [event.change.value for event in told.alarm_events] == ["raised", "returned"]
+    fresh = applier_of(Store())
+    assert await fresh.position(restores=True) is None
+
+
+async def test_a_line_that_stands_still_learns_what_others_did() -> None:
+    """Redis stands elsewhere; an alarm was cleared by a call; a camera was forgotten."""
+    store, told = Store(), Recorder()
+    applier = applier_of(store, told)
+    assert await applier.apply([*run_of("RR"), *run_of("P", camera="cam-2")], None, 3)
+    assert await applier.stands_at(3)
+    assert not await applier.stands_at(2)
+    store.alarms["cam-1"] = StoredAlarm(Alarm(camera="cam-1"), 2)
+    del store.alarms["cam-2"]
+    assert await applier.stands_at(3)
+    assert told.alarm_states == {"cam-1": AlarmState.NORMAL, "cam-2": None}
+    applier.leave()
+    assert told.alarm_states == {"cam-1": None, "cam-2": None}

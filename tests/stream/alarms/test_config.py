@@ -5,16 +5,23 @@ from typing import Any
 
 import pytest
 
-from patchline.stream.alarms.config import JournalConfig, RedisConfig
+from patchline.stream.alarms.config import AlarmLimits, JournalConfig, RedisConfig
 from patchline.stream.model.errors import ConfigError
 
 
 def test_a_key_that_is_left_out_keeps_its_meaning() -> None:
     """Settings that name none of them behave after an update as before it."""
     assert RedisConfig() == RedisConfig(
-        url="redis://localhost:6379/0", prefix="patchline:", ca_file=None, timeout_s=2.0, events_kept=10_000
+        url="redis://localhost:6379/0",
+        url_file=None,
+        password_file=None,
+        prefix="patchline:",
+        ca_file=None,
+        timeout_s=2.0,
+        events_kept=10_000,
     )
     assert JournalConfig(path=Path("alarms.sqlite3")).size == 100_000
+    assert AlarmLimits() == AlarmLimits(max_cameras=1000, always=frozenset(), longest_shelf_s=28_800.0)
 
 
 @pytest.mark.parametrize(
@@ -43,3 +50,12 @@ def test_the_least_that_makes_sense_is_taken() -> None:
 def test_a_password_in_the_address_is_not_printed() -> None:
     """The configuration may stand in a log."""
     assert "horse" not in repr(RedisConfig(url="redis://:horse@plant:6379/0"))
+
+
+def test_limits_of_alarms_hold_something() -> None:
+    """One camera, and any time at all."""
+    assert AlarmLimits(max_cameras=1, longest_shelf_s=0.1).max_cameras == 1
+    with pytest.raises(ConfigError, match=r"AlarmLimits\.max_cameras is 0, expected at least 1"):
+        AlarmLimits(max_cameras=0)
+    with pytest.raises(ConfigError, match=r"AlarmLimits\.longest_shelf_s is 0\.0, expected more than 0"):
+        AlarmLimits(longest_shelf_s=0.0)

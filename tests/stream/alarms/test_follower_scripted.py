@@ -4,13 +4,18 @@ import asyncio
 from collections.abc import Sequence
 from typing import cast
 
+import pytest
+
+from patchline.stream.alarms.config import AlarmLimits
 from patchline.stream.alarms.follower import AlarmFollower
 from patchline.stream.alarms.store import AlarmStore
-from patchline.stream.model.alarm import AlarmConfig, Observation
+from patchline.stream.model.alarm import AlarmConfig, AlarmRules, Observation
 from patchline.stream.model.errors import SinkError, SinkUnavailableError
 from tests.stream.alarms.test_applier import Store, run_of
 from tests.stream.scripted import Recorder
 from tests.stream.waiting import until
+
+RULES = AlarmRules(general=AlarmConfig(k=2, n=4, m=2))
 
 
 class RedisStore(Store):
@@ -32,6 +37,7 @@ class Log:
     """Runs of frames by position; what it is asked is noted."""
 
     name = "log"
+    rebuilds = True
 
     def __init__(self, script: str) -> None:
         self.frames = run_of(script)
@@ -63,7 +69,7 @@ class Log:
 
 
 def follower_of(store: Store, seen: Recorder, failed: list[BaseException]) -> AlarmFollower:
-    return AlarmFollower(cast(AlarmStore, store), AlarmConfig(k=2, n=4, m=2), {}, seen, failed.append)
+    return AlarmFollower(cast(AlarmStore, store), RULES, AlarmLimits(), seen, failed.append)
 
 
 async def test_a_log_is_applied_from_where_redis_stands_to_its_end() -> None:
@@ -134,3 +140,38 @@ async def test_a_refusal_is_told_and_ends_the_log() -> None:
     await asyncio.wait_for(log.empty.wait(), 20)
     await follower.close()
     assert failed == []
+
+
+class IdleLog(Log):
+    """As `Log`, but where it is at its end there is nothing new, again and again."""
+
+    def __init__(self, script: str, *, rebuilds: bool = True) -> None:
+        super().__init__(script)
+        self.nothing = 0
+        self.rebuilds = rebuilds
+
+    async def read(self) -> tuple[Sequence[Observation], int | None]:
+        if self.at >= len(self.frames):
+            await asyncio.sleep(0.01)
+            return [], None
+        return await super().read()
+
+
+@pytest.mark.parametrize("rebuilds", [True, False])
+async def test_what_redis_loses_comes_back_while_the_line_stands_still(
+    rebuilds: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No frame comes: the log is read again from its beginning, or what was written is written again."""
+    monkeypatch.setattr("patchline.stream.alarms.follower.IDLE_LOOK_EVERY_S", 0.02)
+    store, log, seen = RedisStore(), IdleLog("RRPP", rebuilds=rebuilds), Recorder()
+    follower = follower_of(store, seen, [])
+    follower.start(log)
+    await until(lambda: store.at == 4)
+    before, told = store.alarms["cam-1"].alarm, len(seen.alarm_events)
+    store.alarms.clear()
+    store.at = None
+    await until(lambda: store.at == 4)
+    assert store.alarms["cam-1"].alarm == before
+    assert len(seen.alarm_events) == (2 * told if rebuilds else told)
+    assert log.asked.count(("begin", None)) == (2 if rebuilds else 1)
+    await follower.close()

@@ -8,7 +8,7 @@ import pytest
 from patchline.stream.alarms.config import JournalConfig
 from patchline.stream.alarms.journal import AlarmJournal
 from patchline.stream.alarms.logs import ResultLog
-from patchline.stream.model.errors import AlarmGap, SinkError, SinkUnavailableError
+from patchline.stream.model.errors import AlarmGap, Foreign, SinkError, SinkUnavailableError
 from tests.stream.alarms.test_store import outcomes
 from tests.stream.scripted import Recorder
 
@@ -207,3 +207,21 @@ async def test_a_full_disk_passes_and_a_failed_write_leaves_nothing(tmp_path: Pa
     await journal.close()
     with pytest.raises(SinkUnavailableError, match="is closed"):
         await journal.put(outcomes("R"))
+
+
+async def test_rows_that_are_no_frames_are_passed_over(tmp_path: Path) -> None:
+    """Somebody, or a disk, changed the file: each is told, and the frames behind it are read."""
+    seen = Recorder()
+    journal = await opened(tmp_path / "journal", seen=seen)
+    await journal.put(outcomes("RRRRRR"))
+    await journal.close()
+    for number, row in enumerate((b"\xff", "text", 5, b"[" * 100_000, b'{"camera": "cam-1"}'), 1):
+        with sqlite3.connect(tmp_path / "journal") as file:
+            file.execute("UPDATE frames SET observation = ? WHERE number = ?", (row, number))
+        file.close()
+    journal = await opened(tmp_path / "journal", seen=seen)
+    await journal.begin(None)
+    assert await read(journal) == (["cam-1/5"], 7)
+    assert [what for what, _ in seen.passed_over] == [Foreign.RESULT] * 5
+    assert not journal.rebuilds
+    await journal.close()

@@ -12,7 +12,7 @@ from redis._parsers.base import BaseParser
 
 from patchline.stream.alarms.acknowledgements import acknowledge_alarm
 from patchline.stream.alarms.config import RedisConfig
-from patchline.stream.alarms.redis_client import RedisClient
+from patchline.stream.alarms.redis_client import ForeignKeyError, RedisClient
 from patchline.stream.alarms.store import AlarmStore
 from patchline.stream.model.alarm import AlarmChange, AlarmState
 from patchline.stream.model.errors import ConfigError, SinkError, SinkUnavailableError
@@ -28,10 +28,15 @@ PASSWORD = "change-me"  # noqa: S105 - an example
 
 
 @pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis with the documented users, and no default user."""
+def guarded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis with the documented users, and no default user; a parameter names rights that they do not have."""
     users = tmp_path / "users.acl"
-    users.write_text("user default off\n" + examples("redis users")[0])
+    boss = "user boss on >b allkeys allchannels +@all\n"
+    documented = examples("redis users")[0]
+    for right in getattr(request, "param", ()):
+        assert f" {right} " in documented
+        documented = documented.replace(f" {right} ", " ")
+    users.write_text("user default off\n" + boss + documented)
     with RedisServer(options=["--aclfile", str(users)]) as server:
         server.start_redis()
         yield server
@@ -46,6 +51,7 @@ async def send(client: redis.Redis, *words: str) -> None:
     await client.execute_command(*words)  # type: ignore[no-untyped-call] # redis-py leaves it without types
 
 
+@pytest.mark.parametrize("guarded", [(), ("+hlen", "+srem")], indirect=True, ids=["of now", "of 0.1.0"])
 async def test_the_documented_rights_are_enough(guarded: RedisServer, tmp_path: Path) -> None:
     """Workers raise and clear, people list, acknowledge and watch, an asker asks: each as its documented user."""
     seen = Recorder()
@@ -90,12 +96,11 @@ async def test_no_user_has_more(guarded: RedisServer) -> None:
 
 
 async def test_a_login_that_is_refused_is_an_error_without_its_password(guarded: RedisServer) -> None:
-    """A wrong password, and rights that are missing, are told at once, and the password is not."""
+    """A wrong password, and rights that are missing, are told, and the password is not; both may be mended there."""
     for user, password in (("worker", "hunter2-hunter2"), ("asking", PASSWORD)):
         store = AlarmStore(as_user(guarded, user, password))
-        with pytest.raises(SinkError, match="refuses") as caught:
+        with pytest.raises(SinkUnavailableError, match="refuses") as caught:
             await store.load("cam-1")
-        assert not isinstance(caught.value, SinkUnavailableError)
         assert password not in str(caught.value)
         await store.close()
 
@@ -154,19 +159,86 @@ async def test_what_passes_is_tried_again(error: Exception) -> None:
 @pytest.mark.parametrize(
     ("error", "text"),
     [
-        (answered("WRONGTYPE Operation against a key holding the wrong kind of value"), "6379/0: WRONGTYPE Operation"),
         (answered("BUSYGROUP Consumer Group name already exists"), "6379/0: BUSYGROUP Consumer Group"),
+        (answered("ERR unknown command 'EVALSHA'"), "6379/0: unknown command"),
         (answered("NOPERM this user has no permissions"), "6379/0 refuses: this user has no permissions"),
         (answered("WRONGPASS invalid username-password pair"), "6379/0 refuses: invalid username-password pair"),
         (answered("NOAUTH Authentication required."), "6379/0 refuses: Authentication required"),
     ],
 )
-async def test_what_does_not_pass_is_told(error: Exception, text: str) -> None:
-    """Another attempt would not help: the error is final."""
-    with pytest.raises(SinkError, match=text) as caught:
+async def test_what_somebody_has_to_mend_is_tried_again_too(error: Exception, text: str) -> None:
+    """Whatever Redis says, alarms wait: frames do not."""
+    with pytest.raises(SinkUnavailableError, match=text) as caught:
         await _asked(error)
-    assert not caught.value.retriable
     assert caught.value.__cause__ is error
+
+
+async def test_a_key_of_another_type_is_not_ours() -> None:
+    """Whoever asks can tell it from a Redis that is away."""
+    with pytest.raises(ForeignKeyError, match="WRONGTYPE"):
+        await _asked(answered("WRONGTYPE Operation against a key holding the wrong kind of value"))
+
+
+async def refusal(store: AlarmStore) -> str:
+    """What Redis says after its first answer, which may be that the connection is gone."""
+    said = ""
+    for _ in range(2):
+        with pytest.raises(SinkUnavailableError) as caught:
+            await store.load("cam-1")
+        said = str(caught.value)
+    return said
+
+
+async def test_a_password_file_is_read_again_at_each_connection(guarded: RedisServer, tmp_path: Path) -> None:
+    """The password is changed there and in the file: the next connection has it; a URL's file gives its login."""
+    administrator = redis.from_url(as_user(guarded, "boss", "b").url)
+    password, url = tmp_path / "password", tmp_path / "url"
+    password.write_text(f"{PASSWORD}\n")
+    plain = guarded.url.replace("//", "//worker@")
+    url.write_text(f"{as_user(guarded, 'worker').url}\n")
+    by_password = AlarmStore(RedisConfig(url=plain, password_file=password))
+    by_url = AlarmStore(RedisConfig(url=as_user(guarded, "worker", "old").url, url_file=url))
+    for store in (by_password, by_url):
+        assert (await store.load("cam-1")).version == 0
+    await send(administrator, "ACL", "SETUSER", "worker", "resetpass", ">another", "on")
+    await send(administrator, "CLIENT", "KILL", "USER", "worker")
+    for store in (by_password, by_url):
+        assert "refuses: invalid username-password pair" in await refusal(store)
+    password.write_text("another")
+    url.write_text(as_user(guarded, "worker", "another").url)
+    for store in (by_password, by_url):
+        assert (await store.load("cam-1")).version == 0
+        assert "another" not in store.where
+    password.unlink()
+    await send(administrator, "CLIENT", "KILL", "USER", "worker")
+    assert "password cannot be read: No such file" in await refusal(by_password)
+    for store in (by_password, by_url):
+        await store.close()
+    await administrator.aclose()
+
+
+async def test_alarms_wait_for_a_password_and_frames_do_not(tmp_path: Path) -> None:
+    """A password is set while the service runs, later its file has it: the alarms of meanwhile are there, once."""
+    password = tmp_path / "password"
+    password.write_text("first\n")
+    with RedisServer(options=["--requirepass", "first"]) as server:
+        server.start_redis()
+        config = RedisConfig(url=server.url, password_file=password, timeout_s=1.0)
+        administrator, seen = redis.from_url(server.url.replace("//", "//:first@")), Recorder()
+        sink = sink_of(config, tmp_path / "journal", seen)
+        await sink.open()
+        await sink.deliver(outcomes("RP"))
+        await until(lambda: seen.redis_up is True)
+        await send(administrator, "CONFIG", "SET", "requirepass", "secret")
+        await send(administrator, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        await sink.deliver(outcomes("RPPP", first=2))
+        await until(lambda: any("refuses" in error for _, error in seen.retries))
+        await sink.deliver(outcomes("RR", first=6))
+        assert seen.redis_up is False
+        password.write_text("secret")
+        await until(lambda: len(seen.alarm_events) == 3, seconds=2)
+        await sink.close()
+        await administrator.aclose()
 
 
 async def _asked(error: Exception) -> None:

@@ -1,7 +1,7 @@
 """What the pipeline gives outcomes to: it fails with the first refusal, and leaves in order."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
@@ -12,10 +12,12 @@ from patchline.stream.alarms.sink import AlarmSink
 from patchline.stream.alarms.store import AlarmStore
 from patchline.stream.model.alarm import AlarmConfig
 from patchline.stream.model.errors import SinkError
+from patchline.stream.model.frame import Frame
 from patchline.stream.model.observer import Observer
 from patchline.stream.model.outcome import Outcome
+from patchline.stream.pipeline import Pipeline
 from tests.stream.alarms.test_store import outcomes
-from tests.stream.scripted import Recorder
+from tests.stream.scripted import Recorder, ScriptedEngine, frame
 from tests.stream.waiting import until
 
 AWAY = RedisConfig(url="redis://:sesame@127.0.0.1:1/0", timeout_s=0.2)
@@ -25,6 +27,7 @@ class Log:
     """A log with nothing new, which says whether it is empty."""
 
     name = "log"
+    rebuilds = True
 
     def __init__(self) -> None:
         self.empty = True
@@ -139,3 +142,22 @@ async def test_a_refusal_of_acknowledgements_is_raised_too(monkeypatch: pytest.M
     with pytest.raises(SinkError, match="no permission"):
         await sink.deliver(outcomes("R"))
     await sink.close()
+
+
+@pytest.mark.parametrize("task", ["serve_acknowledgements", "serve_shelf"])
+async def test_a_task_that_dies_is_noticed_when_it_dies(monkeypatch: pytest.MonkeyPatch, task: str) -> None:
+    """No frame comes: the pipeline ends with its error all the same."""
+
+    async def broken(*_: object) -> None:
+        await asyncio.sleep(0.1)
+        raise ZeroDivisionError("no more")
+
+    async def silent() -> AsyncIterator[Frame]:
+        await asyncio.Event().wait()
+        yield frame("never")
+
+    monkeypatch.setattr(sink_module, task, broken)
+    sink = AlarmSink(AWAY, AlarmConfig(), Logs())
+    pipeline = Pipeline(sources=[silent()], engine=ScriptedEngine(), sinks=[sink])
+    with pytest.raises(ZeroDivisionError, match="no more"):
+        await asyncio.wait_for(pipeline.run(), 30)

@@ -14,7 +14,8 @@ from patchline.stream.alarms.acknowledgements import acknowledge_alarm
 from patchline.stream.alarms.config import JournalConfig, RedisConfig
 from patchline.stream.alarms.journal import AlarmJournal
 from patchline.stream.alarms.sink import AlarmSink
-from patchline.stream.alarms.store import Advance, AlarmStore, Written
+from patchline.stream.alarms.store import AlarmStore
+from patchline.stream.alarms.written import Advance, WriteAnswer, Written
 from patchline.stream.model.alarm import Alarm, AlarmChange, AlarmConfig, AlarmState
 from patchline.stream.model.errors import AlarmGap, SinkError
 from patchline.stream.model.frame import Position
@@ -190,10 +191,12 @@ async def test_two_writers_do_not_overwrite_each_other(config: RedisConfig) -> N
     """A change computed from an old state, or from another place in the log, is refused whole."""
     store = AlarmStore(config)
     first, other = (StoredAlarm(Alarm(camera="cam-1", window=window), 1, "a") for window in "PR")
-    assert await store.write([first], [], Advance("log", None, 5)) is Written.WRITTEN
-    assert await store.write([other], [], Advance("log", 5, 9)) is Written.CHANGED
-    assert await store.write([StoredAlarm(other.alarm, 2, "b")], [], Advance("log", None, 9)) is Written.MOVED
-    assert await store.write([StoredAlarm(other.alarm, 2, "b")], [], Advance("log", 4, 9)) is Written.MOVED
+    assert await store.write([first], [], Advance("log", None, 5)) == WriteAnswer(Written.WRITTEN)
+    assert await store.write([other], [], Advance("log", 5, 9)) == WriteAnswer(Written.CHANGED)
+    assert await store.write([StoredAlarm(other.alarm, 2, "b")], [], Advance("log", None, 9)) == WriteAnswer(
+        Written.MOVED
+    )
+    assert await store.write([StoredAlarm(other.alarm, 2, "b")], [], Advance("log", 4, 9)) == WriteAnswer(Written.MOVED)
     assert (await store.load("cam-1"), await store.position("log")) == (first, 5)
     await store.close()
 
@@ -265,22 +268,7 @@ async def test_a_journal_has_one_service(config: RedisConfig, journal: Path) -> 
         await sink_of(config, journal.with_name("other")).open()
 
 
-async def _deliver_for_ever(sink: AlarmSink) -> None:
-    while True:
-        await sink.deliver(outcomes("P", first=1))
-        await asyncio.sleep(0.01)
-
-
-async def test_foreign_keys_and_refusals_are_named(config: RedisConfig, redis_url: str, journal: Path) -> None:
-    """A hash that is not ours, and a URL that is none, stop the sink with a message."""
-    client = redis.from_url(redis_url)
-    await client.hset(f"{config.prefix}alarm:cam-1", mapping={"state": "on fire"})
-    sink = sink_of(config, journal)
-    await sink.open()
-    await sink.deliver(outcomes("R"))
-    with pytest.raises(SinkError, match="hash of camera 'cam-1' is not one of Patchline's"):
-        await _deliver_for_ever(sink)
-    await sink.close()
-    await client.aclose()
+async def test_a_url_that_is_none_is_named(config: RedisConfig) -> None:
+    """Before anything is connected."""
     with pytest.raises(SinkError, match="is not one"):
         AlarmStore(RedisConfig(url="http://nowhere"))

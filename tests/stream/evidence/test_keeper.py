@@ -202,3 +202,25 @@ async def test_what_the_store_passes_over_is_told_on_the_event_loop(tmp_path: Pa
     await until(lambda: len(seen.told) == 1)
     assert seen.told == [("evidence", "x/a.json", "is no evidence")]
     await _ended(task)
+
+
+async def test_a_frame_that_breaks_the_writer_ends_it_for_no_other(tmp_path: Path) -> None:
+    """An error that nobody thought of is told, and the next frame is written."""
+
+    class Odd(EvidenceStore):
+        def put(self, evidence: Evidence, image: bytes, anomaly_map: AnomalyMap | None = None) -> None:
+            if evidence.result.frame_id == "a":
+                raise ZeroDivisionError("odd")
+            super().put(evidence, image, anomaly_map)
+
+        def expire(self) -> int:
+            raise ZeroDivisionError("odd too")
+
+    store, seen = Odd(str(tmp_path), keep_s=DAY_S, keep_bytes=10**9), Told()
+    keeper = EvidenceKeeper(store, pass_share=0.0, queue_bytes=10**6, observer=seen)
+    for name in ("a", "b"):
+        _reject(keeper, frame(name, b"x"))
+    task = asyncio.create_task(keeper.run(EngineThread(ScriptedEngine())))
+    await until(lambda: ("plate", "kept") in seen.told)
+    await _ended(task)
+    assert seen.told == [("evidence", "odd", "1"), ("plate", "failed"), ("evidence", "odd too", "1"), ("plate", "kept")]

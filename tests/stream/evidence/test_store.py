@@ -424,3 +424,17 @@ def test_when_an_object_was_written_is_told_by_any_file_system() -> None:
     assert _written({"updated": at.replace(tzinfo=None)}) == at.timestamp()
     assert _written({"created": at.astimezone(timezone(timedelta(hours=5)))}) == at.timestamp()
     assert abs(_written({"mtime": "today"}) - time()) < 60
+
+
+def test_a_file_that_is_dated_ahead_is_as_young_as_one_of_now(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock was wrong once: such a file would be the newest, and kept, for years."""
+    ahead = time() + 10**9
+    store = store_at(str(tmp_path), keep_s=1000)
+    for name in ("ahead", "now"):
+        store.put(evidence(name, b"x"), b"x")
+    for path in tmp_path.rglob(f"{hashlib.sha256(b'ahead').hexdigest()}.*"):
+        os.utime(path, (ahead, ahead))
+    assert _written({"mtime": ahead}) <= time()
+    assert store.expire() == 0
+    monkeypatch.setattr("patchline.stream.evidence.store._dated", lambda info: min(info["mtime"], time() - 2000))
+    assert store.expire() == 2

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
@@ -14,16 +15,18 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.feedback import _MAX_NAME, KafkaFeedback, _refused
 from patchline.stream.kafka.topics import Partitions, ensure_topics
-from patchline.stream.model.errors import RecordError
+from patchline.stream.model.errors import Foreign, RecordError
 from patchline.stream.model.feedback import (
     Feedback,
     FeedbackOutcome,
     FeedbackReply,
     FeedbackVerdict,
     GenerationAnnounced,
+    UpdatePreview,
 )
 from patchline.stream.model.result import GenerationRef
 from patchline.stream.wire.feedback import feedback_record
+from tests.stream.scripted import Recorder
 
 
 async def learning_topics(kafka: str, unique_name: Callable[[str], str]) -> KafkaConfig:
@@ -118,9 +121,12 @@ async def test_what_is_no_feedback_is_answered_and_blocks_nothing(
             config.feedback_topic, b"x", key=key * 100_000, headers=huge, partition=last.partition
         )
         await producer.send_and_wait(config.feedback_topic, value, key=key, headers=headers)
-    inbox = KafkaFeedback(config)
+    seen = Recorder()
+    inbox = KafkaFeedback(config, observer=seen)
     await inbox.open()
     assert (await anext(inbox.feedback())).feedback_id == "good"
+    assert [what for what, _ in seen.passed_over] == [Foreign.FEEDBACK] * (len(wrong) + 2)
+    assert max(len(said) for _, said in seen.passed_over) < 400
     replies = await replies_of(inbox, *wrong, f"{config.feedback_topic}/{last.partition}/{last.offset}")
     said = {name: reply.detail for name, reply in replies.items()}
     assert "truncated" in said["no-json"]
@@ -162,6 +168,60 @@ async def test_generations_are_followed_from_the_first_on_a_compacted_topic(
     await admin.close()
     entries = {key: text for key, text, *_ in described[0].resources[0][4]}
     assert entries["cleanup.policy"] == "compact"
+
+
+async def test_records_of_others_among_replies_and_generations_are_passed_over(
+    kafka: str, unique_name: Callable[[str], str]
+) -> None:
+    """Each is told, and what is ours behind it is followed; a tombstone of the compacted topic is among them."""
+    config, seen = await learning_topics(kafka, unique_name), Recorder()
+    announced = GenerationAnnounced(
+        recipe="plate",
+        generation=GenerationRef(number=2, sha256="2" * 64),
+        rows=1,
+        threshold=9.5,
+        time=datetime.now(UTC),
+    )
+    foreign = [None, b"", b"\xff" * 100, b"[" * 1000, b'{"recipe": "plate"}']
+    async with AIOKafkaProducer(bootstrap_servers=kafka) as producer:
+        for topic in (config.generations_topic, config.feedback_replies_topic):
+            for value in foreign:
+                headers = [("ce_type", b"io.patchline.generation.v1")]
+                await producer.send_and_wait(topic, value, key=b"plate", headers=headers)
+    inbox = KafkaFeedback(config, observer=seen)
+    await inbox.open()
+    await inbox.announce(announced)
+    assert await asyncio.wait_for(anext(inbox.announced()), 60) == announced
+    asked = feedback("a")
+    await inbox.answer(asked, answer(asked))
+    await replies_of(inbox, "a")
+    kinds = [what for what, _ in seen.passed_over]
+    assert (kinds.count(Foreign.GENERATION), kinds.count(Foreign.FEEDBACK_REPLY)) == (5, 5)
+    await inbox.close()
+
+
+async def test_an_answer_that_is_too_large_goes_without_its_preview(
+    kafka: str, unique_name: Callable[[str], str]
+) -> None:
+    """It would stop the worker; what became of the feedback is what counts."""
+    config = await learning_topics(kafka, unique_name)
+    inbox = KafkaFeedback(config, max_frame_bytes=1024)
+    await inbox.open()
+    preview = UpdatePreview(
+        rows_added=1,
+        rows_removed=0,
+        threshold_before=1.0,
+        threshold_after=1.0,
+        cleared=(),
+        rejects=0,
+        hidden=tuple("d" * 1000 for _ in range(3000)),
+        defects=3000,
+    )
+    asked = feedback("a")
+    await inbox.answer(asked, msgspec.structs.replace(answer(asked), preview=preview))
+    reply = (await replies_of(inbox, "a"))["a"]
+    assert (reply.outcome, reply.preview) == (FeedbackOutcome.LEARNED, None)
+    await inbox.close()
 
 
 @pytest.mark.parametrize(("length", "named"), [(0, False), (1, True), (_MAX_NAME, True), (_MAX_NAME + 1, False)])

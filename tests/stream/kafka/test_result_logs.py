@@ -22,7 +22,7 @@ from patchline.stream.alarms.logs import ResultLog
 from patchline.stream.kafka import result_logs as module
 from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.result_logs import KafkaResultLogs
-from patchline.stream.model.errors import AlarmGap, SinkError, SinkUnavailableError
+from patchline.stream.model.errors import AlarmGap, Foreign, SinkError, SinkUnavailableError
 from patchline.stream.wire.results import result_record
 from tests.stream.alarms.test_store import outcomes
 from tests.stream.kafka.scripted_clients import ScriptedConsumer
@@ -191,6 +191,44 @@ async def test_what_is_read_are_judged_frames_and_the_position_behind_them(opene
     assert after == 7
     assert [(seen.frame_id, seen.verdict.value) for seen in run] == [("cam-1/0", "reject"), ("cam-1/2", "pass")]
     assert run[0].position == outcomes("R")[0].frame.position
+    ((what, said),) = opened.seen.passed_over
+    assert (what, said.startswith("results/0/6: the header ce_type is None")) == (Foreign.RESULT, True)
+    assert log.rebuilds
+    await opened.logs.close()
+
+
+async def test_a_result_with_names_that_others_made_up_is_passed_over(opened: Opened) -> None:
+    """It would become a key, a state and an event; those behind it are read."""
+    log = await opened.log()
+    await log.begin(0)
+    huge = [outcome.result for outcome in outcomes("R", camera="c" * 1_000_000)]
+    _, value, headers = result_record(huge[0], None)
+    made_up = SimpleNamespace(offset=0, value=value, headers=headers)
+    opened.consumer.records = [{P[0]: [made_up, *records("R", 1)]}]
+    run, after = await log.read()
+    assert ([seen.frame_id for seen in run], after) == (["cam-1/0"], 2)
+    ((what, said),) = opened.seen.passed_over
+    assert (what, len(said) < 400) == (Foreign.RESULT, True)
+    assert "camera has 1,000,000 characters, expected at most 256" in said
+    await opened.logs.close()
+
+
+async def test_counting_goes_on_whatever_it_meets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody awaits that task: an error that nobody thought of is told, and does not end it."""
+    opened = Opened(monkeypatch, KafkaConfig(results_topic="results", lag_interval_s=0.01))
+    opened.consumer.ends, opened.consumer.positions = {P[0]: 10}, {P[0]: 3}
+    polls = iter([ZeroDivisionError("odd")])
+
+    async def getmany(*_: object, **__: object) -> dict[TopicPartition, list[Any]]:
+        if (error := next(polls, None)) is not None:
+            raise error
+        return {}
+
+    monkeypatch.setattr(opened.consumer, "getmany", getmany)
+    await opened.log()
+    await until(lambda: opened.seen.depth.get("alarm_log") == 7)
+    assert ("results that wait in results", "odd") in opened.seen.retries
+    assert opened.follower.failures == []
     await opened.logs.close()
 
 

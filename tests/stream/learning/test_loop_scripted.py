@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -15,8 +16,8 @@ from patchline.stream.learning import loop as loop_module
 from patchline.stream.learning.loop import LearningLoop, _away
 from patchline.stream.learning.recipe import RecipeLearning
 from patchline.stream.model.errors import EvidenceError, FeedbackError, StoreUnavailableError
-from patchline.stream.model.feedback import Feedback, FeedbackReply
-from patchline.stream.model.result import Result
+from patchline.stream.model.feedback import Feedback, FeedbackReply, GenerationAnnounced
+from patchline.stream.model.result import GenerationRef, Result
 from tests.stream.learning.test_loop import passed
 from tests.stream.scripted_learning import Answers, Bank, Inbox, LearningScriptedEngine, World, feedback
 from tests.stream.waiting import until
@@ -267,4 +268,44 @@ async def test_only_scores_of_passes_of_its_recipes_are_noted() -> None:
     for result in (told(), told(score=None), told(verdict=Verdict.REJECT), told(recipe="other")):
         line.loop.result(result)
     assert learning.learned == ["pass 1.5"]
+    await line.end()
+
+
+async def test_a_generation_that_is_in_no_store_holds_up_none_that_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others announce what they like: it is told, tried once, and the next announcement is followed."""
+    asked: list[int] = []
+
+    class Store:
+        def newest(self) -> int | None:
+            return None
+
+        def bank(self, generation: int) -> Bank:
+            asked.append(generation)
+            if generation > 2:
+                away = BankFileError(f"generation-{generation:06d}.json: no such file")
+                raise away from FileNotFoundError(2, "no such file")
+            return Bank(generation=generation)
+
+    line = Line(Learning(), Store())
+    for number in (999_999, 7, 2):
+        generation = GenerationRef(number=number, sha256=f"{number:064d}")
+        now = datetime.now(UTC)
+        line.inbox.others.put_nowait(
+            GenerationAnnounced(recipe="plate", generation=generation, rows=1, threshold=9.0, time=now)
+        )
+    assert await asyncio.wait_for(line.answers.taken.get(), 20) == 2
+    assert asked == [999_999, 7, 2]
+    assert line.answers.told[:2] == [
+        "generations of plate: generation-999999.json: no such file (1)",
+        "generations of plate: generation-000007.json: no such file (1)",
+    ]
+    await line.end()
+
+
+async def test_an_answer_repeats_no_more_than_fits() -> None:
+    """A learner's error may name thousands of frames."""
+    line = Line(Learning(commit=LearningError("x" * 100_000)))
+    await line.inbox.submit(feedback("1"))
+    reply = await asyncio.wait_for(line.answers.replies.get(), 20)
+    assert reply.detail == "x" * 2000
     await line.end()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterator
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -185,6 +186,13 @@ async def test_unlearning_asks_for_no_image(lines: list[Line]) -> None:
     request = await line.propose(feedback("1", verdict=FeedbackVerdict.UNLEARN, image=None))
     assert line.log[-1][0] == "unlearn"
     assert (request.feedback_id, request.frame, request.operator) == ("1", "f", "ada")
+
+
+async def test_a_time_ahead_of_every_clock_does_not_enter_the_history(lines: list[Line]) -> None:
+    """Rows of a frame that was learned in 2099 would never be old."""
+    ahead = datetime(2099, 1, 1, tzinfo=UTC)
+    request = await line_of(lines).propose(feedback("1", verdict=FeedbackVerdict.UNLEARN, image=None, time=ahead))
+    assert datetime.fromisoformat(request.time) <= datetime.now(UTC) + timedelta(seconds=60)
 
 
 async def test_an_approved_frame_may_wait_in_quarantine(lines: list[Line]) -> None:

@@ -1,4 +1,6 @@
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,12 +12,16 @@ from patchline.stream.model.alarm import (
     AlarmChange,
     AlarmConfig,
     AlarmEvent,
+    AlarmRules,
     AlarmState,
     Observation,
     acknowledge,
+    check_observed,
     observe,
+    rules_of,
 )
 from patchline.stream.model.errors import ConfigError
+from patchline.stream.model.frame import Position
 
 CONFIG = AlarmConfig(k=2, n=4, m=3)
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -139,3 +145,31 @@ def test_a_rule_that_needs_no_frame_is_refused(name: str, value: int) -> None:
     with pytest.raises(ConfigError, match=rf"AlarmConfig\.{name} is {value}"):
         AlarmConfig(**({"k": 1, "n": 1, "m": 1} | {name: value}))
     assert AlarmConfig(k=1, n=1, m=1).n == 1
+
+
+def test_the_nearest_rule_wins() -> None:
+    """The camera's own, else its recipe's, else the general one; one rule alone is everybody's."""
+    general, plate, gate = (AlarmConfig(k=1, n=n, m=1) for n in (1, 2, 3))
+    rules = AlarmRules(general=general, recipes={"plate": plate}, cameras={"gate": gate})
+    assert rules.of("gate", "plate") == rules.of("gate", None) == gate
+    assert rules.of("other", "plate") == plate
+    assert rules.of("other", "bottle") == rules.of("other", None) == general
+    assert rules_of(rules) is rules
+    assert rules_of(gate).of("any", "plate") == gate
+
+
+@pytest.mark.parametrize(("name", "longest"), [("camera", 256), ("frame_id", 1024), ("recipe", 256)])
+def test_names_that_become_state_are_bounded(name: str, longest: int) -> None:
+    """A result of others may have any; one that is as long as may be is taken."""
+    seen = Observation(camera="cam", frame_id="f", verdict=Verdict.PASS, time=datetime.now(UTC), recipe="plate")
+    check_observed(_named(seen, name, "x" * longest))
+    with pytest.raises(ValueError, match=f"{name} has {longest + 1:,} characters, expected at most {longest:,}"):
+        check_observed(_named(seen, name, "x" * (longest + 1)))
+    check_observed(replace(seen, position=Position("t" * 249, 0, 0)))
+    with pytest.raises(ValueError, match="ce_frametopic has 250"):
+        check_observed(replace(seen, position=Position("t" * 250, 0, 0)))
+
+
+def _named(seen: Observation, name: str, text: str) -> Observation:
+    changed: dict[str, Any] = {name: text}
+    return replace(seen, **changed)

@@ -52,7 +52,7 @@ def test_a_detail_is_cut_and_the_sentence_is_not() -> None:
     assert UnreadableError(Reason.EMPTY, "short").detail == "short"
 
 
-@pytest.mark.parametrize("kind", [Reason, errors.DropCause, errors.AlarmGap])
+@pytest.mark.parametrize("kind", [Reason, errors.DropCause, errors.AlarmGap, errors.Foreign])
 def test_codes_are_the_words_of_their_names(kind: type[Reason]) -> None:
     """Results and metrics carry the codes: each is its name in lower case."""
     assert [each.value for each in kind] == [each.name.lower() for each in kind]

@@ -24,6 +24,17 @@ def test_names_in_feedback_have_something_and_not_too_much(name: str) -> None:
             feedback(**{name: bad})
 
 
+def test_reasons_and_second_persons_are_bounded() -> None:
+    """A reason becomes part of a bank's history for ever; it is refused without being repeated."""
+    assert feedback(reason="x" * 2000).reason
+    with pytest.raises(ValueError, match=r"^reason has 5,000,000 characters, expected at most 2,000$"):
+        feedback(reason="x" * 5_000_000)
+    with pytest.raises(ValueError, match=r"^approved_by is .{60,90}, expected 1 to 1024 characters$"):
+        feedback(approved_by="x" * 200_000)
+    with pytest.raises(ValueError, match=r"^operator is 'x{40}'\.\.\. of 200,000 characters, expected"):
+        feedback(operator="x" * 200_000)
+
+
 def test_a_second_person_is_another_one() -> None:
     """Nobody lets through what they said themselves; an empty name is nobody."""
     assert feedback(approved_by="bob").approved_by == "bob"

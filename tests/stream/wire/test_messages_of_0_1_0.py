@@ -16,7 +16,7 @@ import redis.asyncio as redis
 
 from patchline.engine.types import Verdict
 from patchline.stream.alarms.applier import AlarmApplier, is_known
-from patchline.stream.alarms.config import JournalConfig, RedisConfig
+from patchline.stream.alarms.config import AlarmLimits, JournalConfig, RedisConfig
 from patchline.stream.alarms.follower import AlarmFollower
 from patchline.stream.alarms.journal import AlarmJournal
 from patchline.stream.alarms.logs import ResultLog
@@ -24,7 +24,7 @@ from patchline.stream.alarms.store import AlarmStore
 from patchline.stream.evidence.store import EvidenceStore
 from patchline.stream.kafka.assignor import Claim, Terms
 from patchline.stream.kafka.crash_notes import CrashNotes
-from patchline.stream.model.alarm import AlarmConfig, AlarmState, Observation, observation_of
+from patchline.stream.model.alarm import AlarmConfig, AlarmRules, AlarmState, Observation, observation_of
 from patchline.stream.model.frame import Frame, Position
 from patchline.stream.model.observer import Observer
 from patchline.stream.model.outcome import Outcome
@@ -255,13 +255,13 @@ def observation(camera: str, number: int, verdict: Verdict, position: Position |
 async def test_alarms_go_on_from_the_redis_of_then(filled: RedisConfig) -> None:
     """Keys, positions and acknowledgements are found, frames of then count once, and passes clear what was raised."""
     default = AlarmStore(RedisConfig())
-    assert {name.replace("CAMERA", camera) for camera in REDIS["alarms"] for name in [default.key("CAMERA")]} | {
-        default.events_key,
-        default.cameras_key,
-        default.positions_key,
-        default.acknowledge_key,
+    assert {name.replace("CAMERA", camera) for camera in REDIS["alarms"] for name in [default.keys.state("CAMERA")]} | {
+        default.keys.events,
+        default.keys.cameras,
+        default.keys.positions,
+        default.keys.acknowledgements,
     } == set(REDIS["keys"])
-    assert default.channel == REDIS["channel"]
+    assert default.keys.channel == REDIS["channel"]
     await default.close()
     store = AlarmStore(filled)
     assert {stored.alarm.camera: stored.alarm.state.value for stored in await store.all()} == {
@@ -280,7 +280,9 @@ async def test_alarms_go_on_from_the_redis_of_then(filled: RedisConfig) -> None:
         ),
         last,
     )
-    writer = AlarmApplier("journal/2f1c", store, AlarmConfig(k=2, n=4, m=3), {}, Observer())
+    writer = AlarmApplier(
+        "journal/2f1c", store, AlarmRules(general=AlarmConfig(k=2, n=4, m=3)), AlarmLimits(), Observer()
+    )
     before = await writer.position()
     passes = [observation("line-2", number, Verdict.PASS) for number in (102, 103, 104, 105)]
     assert await writer.apply(passes, before, 17)

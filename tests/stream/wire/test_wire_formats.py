@@ -11,7 +11,8 @@ import pytest
 import redis.asyncio as redis
 
 from patchline.stream.alarms.config import RedisConfig
-from patchline.stream.alarms.store import AlarmStore, Written
+from patchline.stream.alarms.store import AlarmStore
+from patchline.stream.alarms.written import WriteAnswer, Written
 from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.crash_notes import CrashNotes, LogNote, log_note
 from patchline.stream.model.alarm import AlarmState
@@ -152,27 +153,27 @@ async def test_the_alarm_examples_are_read_by_the_store(redis_url: str, unique_n
     store = AlarmStore(config)
     fields: dict[Any, Any] = dict(line.split(": ", 1) for line in examples("alarm state")[0].splitlines())
     client = redis.from_url(redis_url, decode_responses=True)
-    await client.hset(store.key("line-3"), mapping=fields)
+    await client.hset(store.keys.state("line-3"), mapping=fields)
     stored = await store.load("line-3")
     assert (stored.alarm.state, stored.version) == (AlarmState.UNACKNOWLEDGED, 218)
-    assert await store.write([StoredAlarm(stored.alarm, 219, stored.last)], []) is Written.WRITTEN
-    again = await client.hgetall(store.key("line-3"))
+    assert await store.write([StoredAlarm(stored.alarm, 219, stored.last)], []) == WriteAnswer(Written.WRITTEN)
+    again = await client.hgetall(store.keys.state("line-3"))
     assert again == {**fields, "version": "219"}
     for text in examples("alarm event"):
         assert json.loads(encode_event(decode_event(text))) == json.loads(text)
     default = AlarmStore(RedisConfig())
     names = [
-        default.events_key,
-        default.cameras_key,
-        default.positions_key,
-        default.channel,
-        default.acknowledge_key,
-        default.key("CAMERA"),
+        default.keys.events,
+        default.keys.cameras,
+        default.keys.positions,
+        default.keys.channel,
+        default.keys.acknowledgements,
+        default.keys.state("CAMERA"),
     ]
     for name in names:
         assert f"| `{name}` |" in documented()
     command, key, _, *pairs = examples("acknowledgement")[0].split()
-    assert (command, key, pairs[::2]) == ("XADD", default.acknowledge_key, ["camera", "operator"])
+    assert (command, key, pairs[::2]) == ("XADD", default.keys.acknowledgements, ["camera", "operator"])
     await client.aclose()
     await store.close()
     await default.close()
