@@ -25,7 +25,7 @@ from patchline.stream.model.identity import Role
 
 UNASKED = frozenset({"/healthz"})
 """What probes ask without a token."""
-log = structlog.get_logger("patchline")
+_log = structlog.get_logger("patchline")
 
 
 class HttpServer:
@@ -171,7 +171,7 @@ def _explain(request: Request[Any, Any, Any], error: Exception) -> Response[dict
     if isinstance(error, RecursionError):
         return Response({"error": "the body is nested too deep"}, status_code=400)
     if not isinstance(error, HTTPException):
-        log.error("a request failed", path=request.scope["path"][:200], exc_info=error)
+        _log.error("a request failed", path=request.scope["path"][:200], exc_info=error)
         return Response({"error": "the request failed; the log says why"}, status_code=500)
     text = error.detail
     if isinstance(error, ValidationException) and isinstance(error.extra, list):
