@@ -21,7 +21,8 @@ def test_each_token_is_an_identity_with_its_roles(tmp_path: Path) -> None:
         write(
             tmp_path,
             LEAST + f"http:\n  token: the-old-token-for-everything\n  tokens:\n"
-            f"    tablet-1: {{token: {ONE}, roles: [operator]}}\n    board: {{token_file: two, roles: [viewer, metrics]}}\n",
+            f"    tablet-1: {{token: {ONE}, roles: [operator]}}\n"
+            "    board: {token_file: two, roles: [viewer, metrics]}\n",
         )
     )
     assert settings.http.identities() == {
