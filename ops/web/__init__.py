@@ -6,7 +6,7 @@
 | `access` | tokens are identities with roles; a route that names no role is closed |
 | `feedback_api` | feedback in, frames and explanations out; `ApiBackend` is what the routes speak to |
 | `listener` | accepts connections, and speaks HTTP on them by uvicorn's protocol |
-| `connections` | how many connections there may be, how long each may keep the server waiting, and which one makes room |
+| `connections` | how many connections there may be, how long each may be waited for, and which makes room |
 | `descriptors` | how many of them leave descriptors for cameras, brokers and files |
 | `tls` | the server's certificate |
 | `client` | `send_feedback` and `preview_feedback`: what `patchline confirm --url` sends |
