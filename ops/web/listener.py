@@ -180,10 +180,11 @@ class Listener:
             await asyncio.sleep(0.02)
         for connection in self.connections:
             connection.abort()
-        answering = [*self._state.tasks, *self._serving]
-        for task in answering:
-            task.cancel()
-        await asyncio.gather(*answering, return_exceptions=True)
+        if answering := [*self._state.tasks, *self._serving]:
+            _, answering_on = await asyncio.wait(answering, timeout=0.2)  # most end with their connection
+            for task in answering_on:
+                task.cancel()
+            await asyncio.gather(*answering, return_exceptions=True)
 
     def _close_sockets(self) -> None:
         loop = asyncio.get_running_loop()
