@@ -42,7 +42,7 @@ class Page:
         @get("/", **open_to_all)
         async def index() -> Response[str]:
             text = _packaged("page.html").replace("{{heading}}", self._heading)
-            return Response(text, media_type="text/html; charset=utf-8")
+            return Response(text, media_type="text/html")
 
         @get("/demo/events", **open_to_all)
         async def events() -> Stream:
@@ -64,7 +64,7 @@ class Page:
         async def packaged(asset: str) -> Response[str]:
             if asset not in ASSETS:
                 raise NotFoundException
-            return Response(_packaged(asset), media_type=f"{ASSETS[asset]}; charset=utf-8")
+            return Response(_packaged(asset), media_type=ASSETS[asset])
 
         return [index, events, summary_so_far, confirm, frame, packaged]
 

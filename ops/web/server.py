@@ -8,12 +8,14 @@ from importlib.metadata import version
 from typing import Any
 
 import structlog
-from litestar import Litestar, Request, Response, get, route
+from litestar import Litestar, Request, Response, get
+from litestar.enums import HttpMethod
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.serialization import encode_json
+from litestar.types import ASGIApp, Receive, Scope, Send
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
@@ -25,6 +27,8 @@ from patchline.stream.model.identity import Role
 
 UNASKED = frozenset({"/healthz"})
 """What probes ask without a token."""
+PROBED = frozenset({"/metrics", "/healthz", "/readyz"})
+"""What may be asked by HEAD as well."""
 _log = structlog.get_logger("patchline")
 
 
@@ -65,7 +69,7 @@ class HttpServer:
         self._host, self._port = host, port
         self._tls = tls
         self.app = _application([*_probes(registry, readiness, health), *routes], max_body_bytes)
-        asgi = Authenticated(self.app, tokens or Tokens(), UNASKED)
+        asgi = Authenticated(_with_head(self.app), tokens or Tokens(), UNASKED)
         self._listener = Listener(asgi, limits or limits_of(), tls=tls, refused=refused)
 
     @property
@@ -138,22 +142,20 @@ def _description(handlers: Sequence[HTTPRouteHandler]) -> HTTPRouteHandler:
 def _probes(
     registry: CollectorRegistry, readiness: Callable[[], str | None], health: Callable[[], str | None]
 ) -> list[HTTPRouteHandler]:
-    methods: Any = ["GET", "HEAD"]
-
-    @route("/metrics", http_method=methods, opt=roles(Role.METRICS), include_in_schema=False)
+    @get("/metrics", opt=roles(Role.METRICS))
     async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
         """Metrics, as Prometheus or OpenMetrics."""
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         # Thousands of series take milliseconds to write out: not on the event loop.
         body = await asyncio.to_thread(encode, registry)
-        return Response(body, media_type=content_type)
+        return Response(body, headers={"content-type": content_type})
 
-    @route("/healthz", http_method=methods, opt=dict(ANYONE), include_in_schema=False)
+    @get("/healthz", opt=dict(ANYONE), security=[])
     async def healthz() -> Response[str]:
         """Whether nothing of the worker hangs."""
         return _said(health(), "ok")
 
-    @route("/readyz", http_method=methods, opt=roles(Role.METRICS, Role.VIEWER), include_in_schema=False)
+    @get("/readyz", opt=roles(Role.METRICS, Role.VIEWER))
     async def readyz() -> Response[str]:
         """Whether frames are taken."""
         return _said(readiness(), "ready")
@@ -161,9 +163,20 @@ def _probes(
     return [metrics, healthz, readyz]
 
 
+def _with_head(app: ASGIApp) -> ASGIApp:
+    """Answers HEAD of what is probed as GET: the framework wants an answer without a body, the protocol leaves it out."""
+
+    async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "HEAD" and scope["path"] in PROBED:
+            scope = {**scope, "method": HttpMethod.GET}
+        await app(scope, receive, send)
+
+    return asgi
+
+
 def _said(why_not: str | None, well: str) -> Response[str]:
     text, status = (well, 200) if why_not is None else (why_not, 503)
-    return Response(f"{text}\n", status_code=status, media_type="text/plain; charset=utf-8")
+    return Response(f"{text}\n", status_code=status, media_type="text/plain")
 
 
 def _explain(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, str]]:
