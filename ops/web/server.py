@@ -164,7 +164,7 @@ def _probes(
 
 
 def _with_head(app: ASGIApp) -> ASGIApp:
-    """Answers HEAD of what is probed as GET: the framework wants an answer without a body, the protocol leaves it out."""
+    """Answers HEAD of what is probed as GET, whose body the protocol leaves out."""
 
     async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "HEAD" and scope["path"] in PROBED:
