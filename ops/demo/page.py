@@ -11,6 +11,7 @@ import msgspec
 from litestar import Request, Response, get, post
 from litestar.exceptions import ClientException, NotFoundException
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
 from litestar.response import Stream
 
 from patchline.ops.demo.board import Board, Shown
@@ -53,15 +54,15 @@ class Page:
             return summary(self._board.tally, self._board.dropped)
 
         @post("/demo/confirm/{number:int}", status_code=202, **open_to_all)
-        async def confirm(request: Request[Any, Any, Any], number: int) -> None:
+        async def confirm(request: Request[Any, Any, Any], number: FromPath[int]) -> None:
             await self._confirm(request, number)
 
         @get("/demo/frames/{number:int}", **open_to_all)
-        async def frame(number: int) -> Response[bytes]:
+        async def frame(number: FromPath[int]) -> Response[bytes]:
             return await self._frame(number)
 
         @get("/demo/{asset:str}", **open_to_all)
-        async def packaged(asset: str) -> Response[str]:
+        async def packaged(asset: FromPath[str]) -> Response[str]:
             if asset not in ASSETS:
                 raise NotFoundException
             return Response(_packaged(asset), media_type=ASSETS[asset])

@@ -1,15 +1,28 @@
 """The sections on who may do what: tokens of the HTTP port, and keys that sign feedback on Kafka."""
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, Self
+from contextlib import suppress
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+import msgspec
+from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from patchline.ops.settings.base import Name, SecretFile, Section
 from patchline.stream.model.identity import Identity, Role
 from patchline.stream.wire.signatures import FeedbackKeys, SigningKey
 
 LEAST_KEY_BYTES = 32
+
+
+def _from_json(value: object) -> object:
+    """A list as an environment variable has it: below a name of the user's own nobody else decodes it."""
+    if isinstance(value, str):
+        with suppress(msgspec.DecodeError):
+            return msgspec.json.decode(value)
+    return value
+
+
+FROM_JSON = BeforeValidator(_from_json)
 
 
 class TokenSettings(Section):
@@ -21,7 +34,9 @@ class TokenSettings(Section):
     """The token (`Authorization: Bearer ...`)."""
     token_file: SecretFile | None = Field(default=None, examples=["/run/secrets/tablet-1"])
     """File that holds the token."""
-    roles: list[Literal["viewer", "operator", "engineer", "metrics"]] = Field(min_length=1, examples=[["operator"]])
+    roles: Annotated[list[Literal["viewer", "operator", "engineer", "metrics"]], FROM_JSON] = Field(
+        min_length=1, examples=[["operator"]]
+    )
     """`viewer`: frames, explanations, previews; `operator`: also feedback; `metrics`: metrics and readiness;
     `engineer`: all of these."""
 
@@ -43,7 +58,9 @@ class KeySettings(Section):
     """The key, for HMAC-SHA256."""
     key_file: SecretFile | None = Field(default=None, examples=["/run/secrets/feedback-key"])
     """File that holds the key."""
-    roles: list[Literal["operator", "engineer", "worker"]] = Field(min_length=1, examples=[["operator"]])
+    roles: Annotated[list[Literal["operator", "engineer", "worker"]], FROM_JSON] = Field(
+        min_length=1, examples=[["worker"]]
+    )
     """`operator`, `engineer`: feedback of its own; `worker`: it hands on what came over HTTP, and says whose it is."""
 
     @model_validator(mode="after")

@@ -83,11 +83,11 @@ def _entries(keys: Iterable[Key], depth: int) -> list[str]:
     lines = []
     for section, group in groupby(keys, key=lambda key: key.path[depth] if len(key.path) > depth + 1 else ""):
         below = list(group)
-        lines += _named(below, section, pad) if section else _plain(below, pad)
+        lines += _entries_by_name(below, section, pad) if section else _plain(below, pad)
     return lines
 
 
-def _named(keys: list[Key], section: str, pad: str) -> list[str]:
+def _entries_by_name(keys: list[Key], section: str, pad: str) -> list[str]:
     """A section within a section that has names of the user's own: what each may hold, and an example in one line."""
     lines = [f"{pad}# {'.'.join(key.path[-3:])}: {key.description} [{key.kind}]" for key in keys]
     shown = {key.path[-1]: key.example for key in keys if not key.is_path}

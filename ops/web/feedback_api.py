@@ -24,6 +24,7 @@ import msgspec
 from litestar import Request, Response, get, post
 from litestar.exceptions import NotFoundException, ServiceUnavailableException
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, FromQuery, JSONBody
 
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.errors import PatchlineError
@@ -79,7 +80,7 @@ class FeedbackApi:
         operator: dict[str, Any] = viewer | {"opt": roles(Role.OPERATOR)}
 
         @post("/feedback", status_code=202, **operator)
-        async def submit(request: Request[Any, Any, Any], data: FeedbackGiven) -> FeedbackTaken:
+        async def submit(request: Request[Any, Any, Any], data: JSONBody[FeedbackGiven]) -> FeedbackTaken:
             """Hand feedback in. It is learned, held or refused a little later."""
             return await self._submit(data, request.scope["user"].name)
 
@@ -90,13 +91,15 @@ class FeedbackApi:
 
         @get("/recipes/{name:str}/preview", **viewer)
         async def preview(
-            name: str, frame: str, verdict: FeedbackVerdict = FeedbackVerdict.CONFIRM_GOOD
+            name: FromPath[str],
+            frame: FromQuery[str],
+            verdict: FromQuery[FeedbackVerdict] = FeedbackVerdict.CONFIRM_GOOD,
         ) -> UpdatePreview:
             """What feedback on a frame would do; nothing changes."""
             return await self._preview(name, frame, verdict)
 
         @get("/frames/{frame_id:path}", **viewer)
-        async def frame(request: Request[Any, Any, Any], map: str = "") -> Response[bytes]:
+        async def frame(request: Request[Any, Any, Any], map: FromQuery[str] = "") -> Response[bytes]:
             """The image of a frame that is kept; with `map=1` its anomaly map, as PNG."""
             return await self._frame(_rest(request, "/frames/"), wants_map=map == "1")
 

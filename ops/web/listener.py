@@ -10,7 +10,7 @@ import asyncio
 import errno
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from email.utils import formatdate
 from math import ceil
@@ -25,12 +25,32 @@ from patchline.ops.web.connections import Connection, Connections, HttpLimits, P
 
 ACCEPTED_AT_ONCE = 16
 """Sockets that are accepted before other work of the event loop is due again."""
+PIECE_BYTES = 65_536
 SWEEP_S = 0.5
 STOP_S = 2.0
 """Time that answers under way have when the server stops."""
 _BACKLOG = 2048
 _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _FULL_ANSWER = b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\nretry-after: 1\r\n\r\n"
+
+
+def in_pieces(app: Any) -> Any:
+    """An application whose answers go out in pieces, each when the one before has mostly been taken.
+
+    So an answer that nobody takes holds a little memory, and shows: what TLS has encrypted nobody sees waiting.
+    """
+
+    async def asgi(scope: Any, receive: Any, send: Callable[[Any], Awaitable[None]]) -> None:
+        async def send_pieces(message: Any) -> None:
+            body = message.get("body", b"")
+            last = max(0, len(body) - 1) // PIECE_BYTES * PIECE_BYTES
+            for start in range(0, last, PIECE_BYTES):
+                await send({"type": message["type"], "body": body[start : start + PIECE_BYTES], "more_body": True})
+            await send({**message, "body": body[last:]} if last else message)
+
+        await app(scope, receive, send_pieces)
+
+    return asgi
 
 
 class LimitedProtocol(H11Protocol):
@@ -53,6 +73,7 @@ class LimitedProtocol(H11Protocol):
         super().connection_made(transport)
         self._connection.abort = transport.abort
         self._connection.waiting_bytes = transport.get_write_buffer_size
+        transport.set_write_buffer_limits(high=PIECE_BYTES)  # of TLS it is eight times as much by default
         self._note()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -123,7 +144,7 @@ class Listener:
         self._limits, self._tls = limits, tls
         self.connections = Connections(limits, refused)
         self._config = Config(
-            app,
+            in_pieces(app),
             http=LimitedProtocol,
             ws="none",
             lifespan="off",

@@ -105,7 +105,7 @@ def _application(handlers: Sequence[HTTPRouteHandler], max_body_bytes: int) -> L
         [*handlers, _description(handlers)],
         guards=[check_role],
         openapi_config=None,
-        exception_handlers={Exception: _explain},
+        exception_handlers={Exception: _in_json},
         request_max_body_size=max_body_bytes,
         logging_config=None,
     )
@@ -179,7 +179,7 @@ def _said(why_not: str | None, well: str) -> Response[str]:
     return Response(f"{text}\n", status_code=status, media_type="text/plain")
 
 
-def _explain(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, str]]:
+def _in_json(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, str]]:
     """Whatever a route raises, as JSON that says what was wrong."""
     if isinstance(error, RecursionError):
         return Response({"error": "the body is nested too deep"}, status_code=400)

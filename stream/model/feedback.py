@@ -11,7 +11,7 @@ import msgspec
 
 from patchline.stream.model.result import GenerationRef, check_zone
 
-_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+_IMAGE_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
 class FeedbackVerdict(StrEnum):
@@ -54,7 +54,7 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             if not value.strip() or len(value) > 1024:
                 raise ValueError(f"{name} is {value[:40]!r}, expected 1 to 1024 characters")
         check_zone("time", self.time)
-        if self.image_sha256 is not None and not _SHA256.fullmatch(self.image_sha256):
+        if self.image_sha256 is not None and not _IMAGE_SHA256.fullmatch(self.image_sha256):
             raise ValueError(f"image_sha256 is {self.image_sha256[:80]!r}, expected 64 hexadecimal digits")
         if self.identity is not None and not 0 < len(self.identity) <= 128:
             raise ValueError(f"identity is {self.identity[:40]!r}, expected 1 to 128 characters")

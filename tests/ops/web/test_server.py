@@ -9,6 +9,7 @@ import httpx
 import msgspec
 import pytest
 from litestar import get, post
+from litestar.params import JSONBody
 from prometheus_client import CollectorRegistry
 
 from patchline.ops.errors import InputError
@@ -107,7 +108,7 @@ async def test_whatever_is_asked_wrongly_is_told_in_json(caplog: pytest.LogCaptu
     """Bodies that are no JSON, too large, too deep or of another kind, methods, and a route that breaks."""
 
     @post("/take", status_code=202, opt=dict(ANYONE))
-    async def take(data: Given) -> int:
+    async def take(data: JSONBody[Given]) -> int:
         return data.number
 
     @get("/break", opt=dict(ANYONE))
@@ -120,7 +121,7 @@ async def test_whatever_is_asked_wrongly_is_told_in_json(caplog: pytest.LogCaptu
         async with httpx.AsyncClient(base_url=server.url) as client:
             assert (await client.post("/take", content=b'{"number": 3}')).text == "3"
             for body, status, said in (
-                (b"{", 400, "malformed"),
+                (b"{", 400, "truncated"),
                 (b'{"number": "x"}', 400, "number: Expected `int`, got `str`"),
                 (b"[]", 400, "Expected `object`, got `array`"),
                 (b"", 400, "data"),
