@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from litestar.connection import ASGIConnection
+from litestar.enums import ScopeType
 from litestar.exceptions import PermissionDeniedException
 from litestar.handlers import BaseRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
@@ -74,7 +75,7 @@ class Authenticated:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
-        if scope["type"] == "http":
+        if scope["type"] == ScopeType.HTTP:
             given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
             who = self._tokens.identify(given)
             if who is None and scope["path"] not in self._unasked:

@@ -89,7 +89,7 @@ class Connection:
         abort: ends it at once.
     """
 
-    def __init__(self, phase: Phase, now: float, abort: Callable[[], None]) -> None:
+    def __init__(self, phase: Phase, now: float, abort: Callable[[], object]) -> None:
         self.phase = phase
         self.abort = abort
         self.waiting_bytes: Callable[[], int] = int
@@ -173,7 +173,7 @@ class Connections:
         """Count one that was turned away."""
         self._refused(why)
 
-    def begin(self, phase: Phase, abort: Callable[[], None]) -> Connection | None:
+    def begin(self, phase: Phase, abort: Callable[[], object]) -> Connection | None:
         """Take one more in, and end another where there are too many; None where all are being answered."""
         if len(self._all) >= self._limits.max_connections and not self.make_room():
             self._refused(Refusal.FULL)

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 from litestar import Litestar, Request, Response, get
-from litestar.enums import HttpMethod
+from litestar.enums import HttpMethod, ScopeType
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi import OpenAPIConfig
@@ -167,8 +167,9 @@ def _with_head(app: ASGIApp) -> ASGIApp:
     """Answers HEAD of what is probed as GET, whose body the protocol leaves out."""
 
     async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "HEAD" and scope["path"] in PROBED:
-            scope = {**scope, "method": HttpMethod.GET}
+        if scope["type"] == ScopeType.HTTP and scope.get("method") == HttpMethod.HEAD and scope["path"] in PROBED:
+            scope = scope.copy()  # the protocol goes on by its own
+            scope["method"] = HttpMethod.GET
         await app(scope, receive, send)
 
     return asgi

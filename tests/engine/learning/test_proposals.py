@@ -1,6 +1,7 @@
 """What each request would make of the bank."""
 
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -101,12 +102,13 @@ def test_a_second_person_is_a_second_identity(learner: Learner) -> None:
     held = learner._head.events[-1]
     assert isinstance(held, Held)
     assert (held.operator, held.identity) == ("kim", "tablet-1")
-    for more, why in (
+    wrong: tuple[tuple[dict[str, Any], str], ...] = (
         ({"operator": "lee", "identity": "tablet-1"}, "waits for another identity than 'tablet-1'"),
         ({"operator": "lee", "identity": ANYBODY}, "anybody may have sent this; expected feedback by a token"),
         ({"operator": "kim", "identity": "tablet-2"}, "waits for someone else than 'kim'"),
         ({"operator": "lee", "approved_by": "kim", "identity": "tablet-2"}, "waits for someone else than 'kim'"),
-    ):
+    )
+    for more, why in wrong:
         with pytest.raises(LearningError, match=why):
             confirm(learner, confirmation(9, feedback_id="b", patches=None, **more))
     confirm(learner, confirmation(9, feedback_id="b", operator="lee", patches=None, identity="tablet-2"))

@@ -55,15 +55,21 @@ async def test_an_engine_that_hangs_is_told_and_its_return_is(
     bank: Path, parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its metric says for how long; once it goes on, all is well, and every frame is judged."""
-    gate, hangs = threading.Event(), threading.Event()
-    begin = Inspector.begin
+    gate, warm, hangs = threading.Event(), threading.Event(), threading.Event()
+    begin, warm_up = Inspector.begin, Inspector.warm_up
 
     def held(self: Inspector, *given: Any, **named: Any) -> Any:
-        hangs.set()
-        gate.wait(120)
+        if warm.is_set():
+            hangs.set()
+            gate.wait(120)
         return begin(self, *given, **named)
 
+    def warmed(self: Inspector) -> None:
+        warm_up(self)
+        warm.set()
+
     monkeypatch.setattr(Inspector, "begin", held)
+    monkeypatch.setattr(Inspector, "warm_up", warmed)
     results = tmp_path / "results.jsonl"
     camera = {"source": "folder", "recipe": "tile", "path": str(parts / "test"), "recursive": True}
     service, url = service_of(tmp_path, bank, cameras={"belt": camera}, sinks={"jsonl": str(results)})

@@ -38,7 +38,7 @@ def pem(
 async def statuses(server: HttpServer, tls: ssl.SSLContext | None = None, **headers: str) -> dict[str, int]:
     """What each page answers."""
     found = {}
-    given = {name: value.encode() for name, value in headers.items()}
+    given = [(name.encode(), value.encode()) for name, value in headers.items()]
     async with httpx.AsyncClient(headers=given, verify=tls or True, trust_env=False) as client:
         for path in ("/healthz", "/readyz", "/metrics", "/nowhere"):
             answer = await client.get(server.url + path)

@@ -30,7 +30,7 @@ KEYS = {
 
 
 def feedback(**more: Any) -> Feedback:
-    given = {"feedback_id": "1", "recipe": "plate", "frame_id": "f", "operator": "ada", "time": NOW}
+    given: dict[str, Any] = {"feedback_id": "1", "recipe": "plate", "frame_id": "f", "operator": "ada", "time": NOW}
     return Feedback(**(given | {"verdict": FeedbackVerdict.CONFIRM_GOOD} | more))
 
 
