@@ -23,7 +23,7 @@ from patchline.stream.support.redaction import Redactor
 
 Format = Literal["auto", "console", "json"]
 _TRACES = ("exception", "stack")
-NOISY = ("aiokafka", "aiohttp.access", "matplotlib", "PIL", "libav", "py.warnings")
+NOISY = ("aiokafka", "uvicorn", "httpx", "httpcore", "matplotlib", "PIL", "libav", "py.warnings")
 MAX_VALUE_CHARACTERS = 2_000
 MAX_TRACE_CHARACTERS = 20_000
 MAX_ENTRIES = 64

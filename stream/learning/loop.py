@@ -315,6 +315,7 @@ def _reply(
         verdict=feedback.verdict,
         operator=feedback.operator,
         detail=detail[:MAX_DETAIL_CHARACTERS],
+        identity=feedback.identity,
         generation=_ref(bank) if bank is not None else None,
         preview=preview,
     )

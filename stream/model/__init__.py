@@ -6,6 +6,7 @@
 | `result` | `Result`: the one result of a frame, as it is sent; `Box`, `GenerationRef` |
 | `outcome` | `Outcome`: a frame with its result, as sinks take it |
 | `feedback` | `Feedback`, its reply, and announced generations |
+| `identity` | `Identity`, `Role`: who is known to ask, and what they may do |
 | `alarm` | the states and transitions of ISA-18.2, as pure functions; the rule of each camera |
 | `shelving` | alarms that are shelved for a while, and cameras that are forgotten |
 | `clock` | how far the clocks of others may be ahead |

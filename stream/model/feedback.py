@@ -3,6 +3,7 @@
 `wire/feedback.py` puts CloudEvents headers around them.
 """
 
+import re
 from datetime import datetime
 from enum import StrEnum
 
@@ -14,6 +15,7 @@ MAX_NAME_CHARACTERS = 1024
 """The longest name of a person, a frame, a recipe or a request."""
 MAX_REASON_CHARACTERS = 2000
 """The longest reason that a person gives: it becomes part of a bank's history."""
+_IMAGE_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
 def check_name(field: str, value: str) -> None:
@@ -63,9 +65,13 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """When the operator said it."""
     reason: str = ""
     approved_by: str | None = None
-    """A second person, who lets through what was held."""
+    """The name of a second person, who lets through what was held; what counts is the second identity."""
     image: bytes | None = None
     """The encoded image (base64 in JSON); None: the evidence store has the frame."""
+    image_sha256: str | None = None
+    """The SHA-256 of the image that was seen, in hexadecimal: another image under the same id is refused."""
+    identity: str | None = None
+    """Who is known to say it, by token or signature; None: nobody is. Only what a worker has signed may name it."""
 
     def __post_init__(self) -> None:
         for name in ("feedback_id", "recipe", "frame_id", "operator"):
@@ -76,6 +82,10 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             if self.approved_by in ("", self.operator):
                 raise ValueError(f"approved_by is {self.approved_by!r}, expected a person other than operator")
             check_name("approved_by", self.approved_by)
+        if self.image_sha256 is not None and not _IMAGE_SHA256.fullmatch(self.image_sha256):
+            raise ValueError(f"image_sha256 is {self.image_sha256[:80]!r}, expected 64 hexadecimal digits")
+        if self.identity is not None and not 0 < len(self.identity) <= 128:
+            raise ValueError(f"identity is {self.identity[:40]!r}, expected 1 to 128 characters")
 
 
 class FeedbackOutcome(StrEnum):
@@ -120,6 +130,8 @@ class FeedbackReply(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     frame_id: str | None = None
     verdict: FeedbackVerdict | None = None
     operator: str | None = None
+    identity: str | None = None
+    """Whose feedback it was, where that is known."""
     detail: str = ""
     generation: GenerationRef | None = None
     """The recipe's newest generation once the feedback was applied."""

@@ -157,7 +157,7 @@ def test_every_field_of_a_configuration_is_set_by_its_section(name: str) -> None
     ("name", "section", "renamed", "used_by_ops"),
     [
         ("kafka", KafkaSettings, {"bootstrap", "dead_letters_topic"}, {"create_topics"}),
-        ("limits", LimitSettings, set(), {"drain_s", "max_camera_labels"}),
+        ("limits", LimitSettings, set(), {"drain_s", "max_camera_labels", "watchdog_s"}),
         ("redis", RedisSettings, {"password"}, set()),
         ("rtsp", RtspCamera, set(), {"source", "url_file", "alarms"}),
         ("video", VideoCamera, {"path"}, {"source", "alarms"}),
