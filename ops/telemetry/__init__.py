@@ -2,7 +2,9 @@
 
 | file | holds |
 |---|---|
-| `metrics` | `Metrics`: an observer that counts for Prometheus; labels are bounded |
+| `metrics` | `Metrics`: an observer that counts for Prometheus, of four parts: |
+| `frame_metrics`, `kafka_metrics`, `alarm_metrics`, `bank_metrics` | frames; partitions; alarms; what judges |
+| `camera_labels` | which cameras are told apart: labels are bounded |
 | `worker_metrics` | whether the worker's tasks move, and what its HTTP port turns away |
 | `log_observer` | `LogObserver`: an observer that logs what an operator should know |
 | `logs` | `configure`: structlog for our lines and those of libraries, without secrets |

@@ -148,7 +148,13 @@ class Fan(Observer):
 
     def __init__(self, *observers: Observer) -> None:
         for hook in (name for name in vars(Observer) if not name.startswith("_")):
-            setattr(self, hook, partial(_tell, [getattr(observer, hook) for observer in observers]))
+            told = [getattr(observer, hook) for observer in observers if _listens(observer, hook)]
+            setattr(self, hook, partial(_tell, told))
+
+
+def _listens(observer: Observer, hook: str) -> bool:
+    """Whether it does anything when it is told: most observers leave most hooks empty."""
+    return hook in vars(observer) or getattr(type(observer), hook) is not getattr(Observer, hook)
 
 
 def _tell(hooks: Sequence[Callable[..., None]], *happened: Any) -> None:

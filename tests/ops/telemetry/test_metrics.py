@@ -12,7 +12,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.types import Verdict
 from patchline.ops.errors import InputError
-from patchline.ops.telemetry.metrics import OTHER, Metrics
+from patchline.ops.telemetry.camera_labels import OTHER
+from patchline.ops.telemetry.metrics import Metrics
 from patchline.ops.web.server import HttpServer
 from patchline.stream.model.alarm import AlarmChange, AlarmEvent, AlarmState
 from patchline.stream.model.errors import AlarmGap, DropCause, Foreign, LogBreak

@@ -4,8 +4,10 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from patchline.ops.telemetry.camera_labels import OTHER
+from patchline.ops.telemetry.frame_metrics import MAX_RETRIED
 from patchline.ops.telemetry.log_observer import MAX_SUBJECTS, OTHERS, REPEAT_AFTER_S, LogObserver
-from patchline.ops.telemetry.metrics import MAX_RETRIED, OTHER, Metrics
+from patchline.ops.telemetry.metrics import Metrics
 from patchline.stream.model.errors import AlarmGap, DropCause, Reason, SourceUnavailableError
 from patchline.stream.model.feedback import FeedbackOutcome, FeedbackReply
 from patchline.stream.model.observer import Fan
