@@ -19,7 +19,7 @@ say (`allowance.py`).
 import io
 import struct
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, PpmImagePlugin, TiffImagePlugin
@@ -155,7 +155,7 @@ def _scaled_pnm(picture: ImageFile) -> Callable[[bytes], Image] | None:
     channels = 3 if picture.mode == "RGB" else 1
 
     def read(payload: bytes) -> Image:
-        dtype = np.dtype(np.uint8 if largest < 256 else ">u2")
+        dtype: np.dtype[Any] = np.dtype(np.uint8 if largest < 256 else ">u2")
         count = height * width * channels
         if len(payload) - offset < count * dtype.itemsize:
             raise UnreadableError(
@@ -163,7 +163,7 @@ def _scaled_pnm(picture: ImageFile) -> Callable[[bytes], Image] | None:
             )
         values = np.frombuffer(payload, dtype, count, offset)
         if codec != "ppm":
-            pixels = (values >> 8).astype(np.uint8)  # as of every other 16-bit file
+            pixels = np.right_shift(values, 8).astype(np.uint8)  # as of every other 16-bit file
         else:
             scale = np.minimum(255, np.rint(np.arange(65_536) / largest * 255)).astype(np.uint8)
             pixels = scale[values]

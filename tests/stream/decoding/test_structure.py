@@ -49,7 +49,7 @@ def test_ordinary_files_are_usual_and_stay_as_they_are() -> None:
         ("TIFF", {"compression": "tiff_lzw"}),
         ("TIFF", {"compression": "packbits"}),
     ):
-        payload = honest(kind, SIZE, **options)  # type: ignore[arg-type]  # one of them is not an option
+        payload = honest(kind, SIZE, **options)
         found = structure_of(payload, kind)
         assert found.unusual is None, (kind, options)
         assert found.payload is payload

@@ -18,10 +18,10 @@ from patchline.stream.support.redaction import (
 
 letters = st.characters(min_codepoint=48, max_codepoint=122, exclude_characters=":;<=>?@[\\]^_`")
 word = st.text(letters, min_size=4)
-secret = st.text(st.characters(exclude_characters="\n*", exclude_categories=("Cs",)), min_size=1, max_size=20).map(
+secret = st.text(st.characters(exclude_characters="\n*", exclude_categories=["Cs"]), min_size=1, max_size=20).map(
     lambda text: f"8ecret{text}8ecret"  # so that no part of it stands elsewhere by chance
 )
-words = st.text(st.characters(exclude_characters="\n8", exclude_categories=("Cs",)), max_size=30)
+words = st.text(st.characters(exclude_characters="\n8", exclude_categories=["Cs"]), max_size=30)
 
 
 @given(word, word, word)
