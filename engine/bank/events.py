@@ -28,12 +28,16 @@ class StoredFrame(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class _Event(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="event"):
-    """Who made a generation, when (ISO 8601) and why; `feedback_id` is that of the request, applied once."""
+    """Who made a generation, when (ISO 8601) and why; `feedback_id` is that of the request, applied once.
+
+    `identity` is who was known to ask, `*` where anybody may have; unset where nobody knew of identities.
+    """
 
     feedback_id: str = ""
     operator: str = ""
     reason: str = ""
     time: str = ""
+    identity: str | msgspec.UnsetType = msgspec.UNSET
     passed: tuple[float, ...] = ()
     """Scores of frames that have passed since the generation before, as first seen."""
 

@@ -4,6 +4,7 @@ from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -62,6 +63,7 @@ class Head:
         return {
             "feedback_id": request.feedback_id,
             "operator": operator or request.operator,
+            "identity": request.identity or msgspec.UNSET,
             "reason": request.reason,
             "time": request.time,
             "passed": self.passed,

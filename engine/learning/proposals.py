@@ -24,6 +24,7 @@ from patchline.engine.errors import LearningError
 from patchline.engine.learning.ageing import fit_rows_kept
 from patchline.engine.learning.draft import Draft, Head
 from patchline.engine.learning.requests import (
+    ANYBODY,
     Ageing,
     Confirmation,
     Proposal,
@@ -44,11 +45,7 @@ def confirm_good(head: Head, request: Confirmation) -> Generator[None, None, Dra
         LearningError: there are no patches, or the one who confirmed a held frame asks again.
     """
     waiting = head.chain.held.get(request.frame)
-    confirmed_by, approved_by = request.operator, request.approved_by
-    if waiting is not None and approved_by is None:
-        confirmed_by, approved_by = waiting.operator, request.operator
-    if approved_by is not None and approved_by == confirmed_by:
-        raise LearningError(f"frame {request.frame!r}: waits for someone else than {confirmed_by!r} to approve it")
+    confirmed_by, approved_by = _people(request, waiting)
     patches = head.patches(request, waiting)
     references = yield from head.sync_steps()
     state, delta = yield from learn_steps(head.state, request.frame, patches, request.nearest)
@@ -68,6 +65,32 @@ def confirm_good(head: Head, request: Confirmation) -> Generator[None, None, Dra
         return head.draft(event, state, preview, delta.kept, {request.frame: patches})
     held = Held(frame=event.frame, score=event.score, held=why, **head.by(request))
     return head.draft_unchanged(held, references, preview, {request.frame: patches}, why)
+
+
+def _people(request: Confirmation, waiting: Held | None) -> tuple[str, str | None]:
+    """Who confirmed a frame, and who approved it where it had been held.
+
+    Raises:
+        LearningError: whoever approves is, or may be, the one who confirmed.
+    """
+    confirmed_by, approved_by = request.operator, request.approved_by
+    if request.identity and waiting is None:
+        return confirmed_by, None  # one identity is one person, whatever names it gives
+    if waiting is not None and (request.identity or approved_by is None):
+        confirmed_by, approved_by = waiting.operator, approved_by or request.operator
+    if approved_by is not None and approved_by == confirmed_by:
+        raise LearningError(f"frame {request.frame!r}: waits for someone else than {confirmed_by!r} to approve it")
+    if waiting is not None and request.identity:
+        if request.identity == ANYBODY:
+            raise LearningError(
+                f"frame {request.frame!r}: waits for a second person, and anybody may have sent this; "
+                "expected feedback by a token of its own, or signed"
+            )
+        if request.identity == waiting.identity:
+            raise LearningError(
+                f"frame {request.frame!r}: waits for another identity than {request.identity!r} to approve it"
+            )
+    return confirmed_by, approved_by
 
 
 def confirm_defect(head: Head, request: Confirmation) -> Generator[None, None, Draft]:

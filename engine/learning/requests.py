@@ -10,12 +10,20 @@ from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.learning.preview import Preview
 from patchline.engine.types import Rows
 
+ANYBODY = "*"
+"""The identity of a request that anybody may have made: it is taken, and is nobody's second person."""
+
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """Who asks, when (ISO 8601) and why; a `feedback_id` is applied once."""
+    """Who asks, when (ISO 8601) and why; a `feedback_id` is applied once.
+
+    `operator` is a name as it was typed. `identity` is who is known to ask; where whoever calls knows of no identities
+    it is empty, and operators are taken for people.
+    """
 
     feedback_id: str
     operator: str
+    identity: str = ""
     reason: str = ""
     time: str = ""
 
@@ -26,7 +34,8 @@ class Confirmation(Request, frozen=True, kw_only=True):
     `patches` is int16 (P, D), its embeddings as the bank stores them; None where the frame waits in quarantine.
     `nearest` is int64 (P,), a near row of each patch, where an inspection has found it: it spares time, and changes
     nothing. `score` is the one that it was judged with, before it may influence anything. A frame that was held goes
-    through where `approved_by` is someone else than `operator`, or where someone else confirms it as well.
+    through where someone else confirms it as well: another identity, under another name. Without identities it also
+    goes through at once where `approved_by` is someone else than `operator`.
     """
 
     frame: str

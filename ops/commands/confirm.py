@@ -12,6 +12,7 @@ from patchline.ops.errors import InputError, OpsError
 if TYPE_CHECKING:
     from patchline.stream.kafka.config import KafkaConfig
     from patchline.stream.model.feedback import Feedback, FeedbackReply, UpdatePreview
+    from patchline.stream.wire.signatures import FeedbackKeys
 
 CONFIRM_EXAMPLES = examples(
     "patchline confirm line-3/000042 --recipe bottle --good --operator ada --settings line.yaml",
@@ -33,6 +34,12 @@ def confirm(
     url: Annotated[str, typer.Option(envvar="PATCHLINE_URL", help="A worker.")] = "http://127.0.0.1:9480",
     token: Annotated[str | None, typer.Option(envvar="PATCHLINE_TOKEN", help="Its API token.")] = None,
     settings: Annotated[Path | None, typer.Option(help="Go through the Kafka of this settings file instead.")] = None,
+    key: Annotated[
+        str | None, typer.Option(help="Key of these settings (feedback.keys) that signs it.", show_default="none")
+    ] = None,
+    image_sha256: Annotated[
+        str | None, typer.Option(help="SHA-256 of the image that was seen: of another nothing is learned.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what it would do (over HTTP).")] = False,
     timeout_s: Annotated[float, typer.Option("--timeout", help="Time for the answer, in seconds.")] = 60.0,
 ) -> None:
@@ -64,13 +71,19 @@ def confirm(
             reason=reason,
             approved_by=approved_by,
             image=image.read_bytes() if image is not None else None,
+            image_sha256=image_sha256,
         )
     except (ValueError, OSError) as error:
         raise InputError(str(error)) from error
     if dry_run:
         _show(asyncio.run(preview_feedback(url, token, feedback)))
         return
-    asked = send_feedback(url, token, feedback) if settings is None else _over_kafka(_kafka(settings), feedback)
+    if settings is None:
+        if key is not None:
+            raise InputError("--key: signs what goes through Kafka; expected --settings with it")
+        asked = send_feedback(url, token, feedback)
+    else:
+        asked = _over_kafka(*_kafka(settings, key), feedback)
     reply = asyncio.run(_answered(asked, timeout_s))
     if reply.preview is not None:
         _show(reply.preview)
@@ -104,10 +117,10 @@ async def _answered(asked: Any, timeout_s: float) -> "FeedbackReply":
     return reply
 
 
-async def _over_kafka(config: "KafkaConfig", feedback: "Feedback") -> "FeedbackReply":
+async def _over_kafka(config: "KafkaConfig", keys: "FeedbackKeys", feedback: "Feedback") -> "FeedbackReply":
     from patchline.stream.kafka.feedback import KafkaFeedback
 
-    inbox = KafkaFeedback(config, answers=False)
+    inbox = KafkaFeedback(config, answers=False, keys=keys)
     await inbox.open()
 
     async def follow() -> None:
@@ -128,10 +141,16 @@ async def _over_kafka(config: "KafkaConfig", feedback: "Feedback") -> "FeedbackR
         await inbox.close()
 
 
-def _kafka(settings: Path) -> "KafkaConfig":
+def _kafka(settings: Path, key: str | None) -> "tuple[KafkaConfig, FeedbackKeys]":
+    """The brokers of the settings, and their keys, of which one signs."""
+    from dataclasses import replace
+
     from patchline.ops.settings.file import load_settings
 
-    kafka = load_settings(settings).kafka_config()
+    loaded = load_settings(settings)
+    kafka, keys = loaded.kafka_config(), loaded.feedback.to_config()
     if kafka is None:
         raise InputError(f"{settings}: kafka.bootstrap: unset; expected the brokers, or --url of a worker")
-    return kafka
+    if key is not None and key not in keys.keys:
+        raise InputError(f"--key {key!r}: not in {settings}; expected a name of feedback.keys")
+    return kafka, replace(keys, sign_with=key)

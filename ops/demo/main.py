@@ -79,12 +79,6 @@ async def run_demo(make_feed: FeedMaker, options: Options, console: Console) -> 
     feed = await make_feed()
     tally.truth_known = feed.truth_known
     board = Board(tally, feed.truth_of)
-    server = HttpServer(
-        metrics.registry,
-        lambda: None if board.state == "running" else f"the demo is {board.state}",
-        host=options.host,
-        port=options.port,
-    )
     where = ""
     inbox = LocalInbox()
 
@@ -92,8 +86,14 @@ async def run_demo(make_feed: FeedMaker, options: Options, console: Console) -> 
         board.say(shown.frame.frame_id, "Confirmed, learning …")
         await tap(inbox, shown, PERSON)
 
+    server = HttpServer(
+        metrics.registry,
+        lambda: None if board.state == "running" else f"the demo is {board.state}",
+        host=options.host,
+        port=options.port,
+        routes=Page(board, feed.heading, tapped).routes(),
+    )
     if options.page:
-        Page(board, feed.heading, tapped).mount(server.app)
         await server.start()
         where = f"{server.url}/"
         console.print(Text.assemble("Page: ", (where, "bold"), f"   metrics: {server.url}/metrics"))

@@ -8,11 +8,16 @@ from time import monotonic
 from typing import Any, TypeAlias
 
 import msgspec
-from aiohttp import web
+from litestar import Request, Response, get, post
+from litestar.exceptions import ClientException, NotFoundException
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
+from litestar.response import Stream
 
 from patchline.ops.demo.board import Board, Shown
 from patchline.ops.demo.picture import REJECTED, picture
 from patchline.ops.demo.summary import summary
+from patchline.ops.web.access import ANYONE
 
 Tap: TypeAlias = Callable[[Shown], Awaitable[None]]
 REFRESH_S = 0.25
@@ -23,8 +28,7 @@ ASSETS = {"page.css": "text/css", "page.js": "text/javascript"}
 
 
 class Page:
-    """Mounts the page on an aiohttp application: `/`, its assets, `/demo/events` (server-sent), `/demo/frames/N` and
-    `/demo/confirm/N`.
+    """The page's routes: `/`, its assets, `/demo/events` (server-sent), `/demo/frames/N` and `/demo/confirm/N`.
 
     `heading` says what is inspected; `tap` takes what the person at the page confirms as good.
     """
@@ -32,56 +36,61 @@ class Page:
     def __init__(self, board: Board, heading: str, tap: Tap | None = None):
         self._board, self._heading, self._tap = board, heading, tap
 
-    def mount(self, app: web.Application) -> None:
-        """Add the routes."""
-        app.router.add_get("/", self._index)
-        app.router.add_get("/demo/events", self._events)
-        app.router.add_get("/demo/summary", self._summary)
-        app.router.add_post(r"/demo/confirm/{number:\d+}", self._confirm)
-        app.router.add_get(r"/demo/frames/{number:\d+}", self._frame)
-        app.router.add_get("/demo/{asset}", self._asset)
+    def routes(self) -> list[HTTPRouteHandler]:
+        """For `HttpServer`: whoever reaches the demo may see it, and play the operator."""
+        open_to_all: dict[str, Any] = {"opt": dict(ANYONE), "include_in_schema": False}
 
-    async def _index(self, _: web.Request) -> web.Response:
-        return web.Response(text=_packaged("page.html").replace("{{heading}}", self._heading), content_type="text/html")
+        @get("/", **open_to_all)
+        async def index() -> Response[str]:
+            text = _packaged("page.html").replace("{{heading}}", self._heading)
+            return Response(text, media_type="text/html")
 
-    async def _asset(self, request: web.Request) -> web.Response:
-        name = request.match_info["asset"]
-        if name not in ASSETS:
-            raise web.HTTPNotFound
-        return web.Response(text=_packaged(name), content_type=ASSETS[name])
+        @get("/demo/events", **open_to_all)
+        async def events() -> Stream:
+            return Stream(self._events(), media_type="text/event-stream", headers={"Cache-Control": "no-store"})
 
-    async def _summary(self, _: web.Request) -> web.Response:
-        return web.json_response(body=msgspec.json.encode(summary(self._board.tally, self._board.dropped)))
+        @get("/demo/summary", **open_to_all)
+        async def summary_so_far() -> dict[str, Any]:
+            return summary(self._board.tally, self._board.dropped)
 
-    async def _frame(self, request: web.Request) -> web.Response:
-        shown = self._board.find(int(request.match_info["number"]))
+        @post("/demo/confirm/{number:int}", status_code=202, **open_to_all)
+        async def confirm(request: Request[Any, Any, Any], number: FromPath[int]) -> None:
+            await self._confirm(request, number)
+
+        @get("/demo/frames/{number:int}", **open_to_all)
+        async def frame(number: FromPath[int]) -> Response[bytes]:
+            return await self._frame(number)
+
+        @get("/demo/{asset:str}", **open_to_all)
+        async def packaged(asset: FromPath[str]) -> Response[str]:
+            if asset not in ASSETS:
+                raise NotFoundException
+            return Response(_packaged(asset), media_type=ASSETS[asset])
+
+        return [index, events, summary_so_far, confirm, frame, packaged]
+
+    async def _frame(self, number: int) -> Response[bytes]:
+        shown = self._board.find(number)
         if shown is None:
-            raise web.HTTPNotFound(text="that frame is no longer kept")
+            raise NotFoundException("that frame is no longer kept")
         body = await asyncio.to_thread(picture, shown)
-        return web.Response(body=body, content_type="image/jpeg", headers={"Cache-Control": "max-age=600"})
+        return Response(body, media_type="image/jpeg", headers={"Cache-Control": "max-age=600"})
 
-    async def _confirm(self, request: web.Request) -> web.Response:
+    async def _confirm(self, request: Request[Any, Any, Any], number: int) -> None:
         """The person at the page says that a rejected frame shows a good part."""
         # Another site's page may send a form, but not JSON, without asking first.
-        if request.content_type != "application/json":
-            raise web.HTTPUnsupportedMediaType(text="expected content-type application/json")
-        shown = self._board.find(int(request.match_info["number"]))
+        if request.content_type[0] != "application/json":
+            raise ClientException("expected content-type application/json", status_code=415)
+        shown = self._board.find(number)
         if shown is None or shown.outcome not in REJECTED:
-            raise web.HTTPNotFound(text="expected a rejected frame that is still kept")
+            raise NotFoundException("expected a rejected frame that is still kept")
         if self._tap is None or self._board.state != "running":
-            raise web.HTTPConflict(text="nothing is learned now")
+            raise ClientException("nothing is learned now", status_code=409)
         await self._tap(shown)
-        return web.Response(status=202)
 
-    async def _events(self, request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-store"})
-        await response.prepare(request)
-        try:
-            async for message in self._messages():
-                await response.write(b"data: " + message + b"\n\n")
-        except ConnectionResetError:
-            pass  # the browser went away
-        return response
+    async def _events(self) -> AsyncIterator[bytes]:
+        async for message in self._messages():
+            yield b"data: " + message + b"\n\n"
 
     async def _messages(self) -> AsyncIterator[bytes]:
         seen, points_seen = -1, 0

@@ -24,6 +24,7 @@ from patchline.stream.model.observer import Observer
 from patchline.stream.pipeline.isolated_trial import EngineOf
 from patchline.stream.ports import Sink
 from patchline.stream.recording.jsonl import JsonLinesSink
+from patchline.stream.support.heartbeat import Heartbeat
 
 
 def inspector_of(settings: EngineSettings, banks: Mapping[str, MemoryBank]) -> Inspector:
@@ -63,7 +64,11 @@ def ledger_of(settings: Settings, observer: Observer) -> ExactlyOnceSink | None:
 
 
 def sources_of(
-    settings: Settings, observer: Observer, ledger: ExactlyOnceSink | None, urgent: Callable[[str], bool]
+    settings: Settings,
+    observer: Observer,
+    ledger: ExactlyOnceSink | None,
+    urgent: Callable[[str], bool],
+    heart: Heartbeat | None = None,
 ) -> list[AsyncIterable[Frame]]:
     """Every source of frames: one for Kafka, one for each camera that the service opens itself.
 
@@ -72,6 +77,7 @@ def sources_of(
         observer: is told of connections, drops and lag.
         ledger: commits the offsets of Kafka's frames with their results; None where the source commits by itself.
         urgent: whether a camera's frames go first when the engine is short.
+        heart: beats while Kafka is read.
     """
     sources: list[AsyncIterable[Frame]] = []
     limits = settings.limits
@@ -84,6 +90,7 @@ def sources_of(
                 ledger=ledger,
                 window=limits.max_in_flight,
                 urgent=urgent,
+                heart=heart,
             )
         )
     for name, camera in settings.cameras.items():

@@ -73,7 +73,12 @@ def inbox_of(settings: Settings, observer: Observer) -> FeedbackInbox:
     kafka = settings.kafka_config()
     if kafka is None:
         return LocalInbox()
-    return KafkaFeedback(kafka, max_frame_bytes=settings.limits.max_frame_bytes, observer=observer)
+    return KafkaFeedback(
+        kafka,
+        max_frame_bytes=settings.limits.max_frame_bytes,
+        observer=observer,
+        keys=settings.feedback.to_config(),
+    )
 
 
 def backend_of(settings: Settings, loop: LearningLoop | None, evidence: EvidenceStore | None) -> ApiBackend:

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+from dataclasses import replace
 
 import structlog
 
@@ -30,6 +31,10 @@ from patchline.ops.settings.secrets import secret_values
 from patchline.ops.telemetry.log_observer import LogObserver
 from patchline.ops.telemetry.logs import configure
 from patchline.ops.telemetry.metrics import Metrics
+from patchline.ops.telemetry.worker_metrics import http_refusals, show_silence
+from patchline.ops.web.access import Tokens
+from patchline.ops.web.connections import HttpLimits, Refusal, limits_of
+from patchline.ops.web.descriptors import connections_possible
 from patchline.ops.web.feedback_api import FeedbackApi
 from patchline.ops.web.server import HttpServer
 from patchline.ops.web.tls import tls_of
@@ -39,6 +44,7 @@ from patchline.stream.model.errors import AbortedError
 from patchline.stream.model.observer import Fan, Observer
 from patchline.stream.pipeline import Pipeline
 from patchline.stream.support.deadline import Deadline
+from patchline.stream.support.heartbeat import Watchdog
 from patchline.stream.support.redaction import Redactor
 from patchline.stream.support.retry import retry_until_done
 
@@ -48,6 +54,8 @@ SWITCH_INTERVAL_S = 0.0005
 """After so long Python asks a thread for the interpreter, which cores need some twenty times a frame. By default it is
 5 ms: a core then waits for the event loop or the learner longer than it computes.
 """
+ENGINE, CONSUMER = "engine", "consumer"
+"""What the watchdog watches."""
 log = structlog.get_logger("patchline")
 
 
@@ -77,16 +85,21 @@ class Service:
         self._metrics.expect(list(settings.cameras))
         self._conditions = AlarmConditions(settings.alarms.to_config())
         self._observer = Fan(self._metrics, self._state, _Settled(), LogObserver())
-        self._api = FeedbackApi(on=settings.http.token is not None)
+        self._watchdog = Watchdog(settings.limits.watchdog_s)
+        show_silence(self._watchdog, self._metrics.registry)
+        self._api = FeedbackApi()
         self._http = HttpServer(
             self._metrics.registry,
             self._state.why_not_ready,
+            health=self._watchdog.hanging,
             host=settings.http.host,
             port=settings.http.port,
             tls=tls_of(settings.http),
-            token=settings.http.token.get_secret_value() if settings.http.token else None,
+            tokens=Tokens(settings.http.identities()),
             routes=self._api.routes(),
             max_body_bytes=settings.limits.max_frame_bytes * 2,  # an inline image is base64
+            limits=self._http_limits(),
+            refused=http_refusals(Refusal, self._metrics.registry),
         )
         self._pipeline: Pipeline | None = None
         self._starting: asyncio.Task[Pipeline] | None = None
@@ -148,7 +161,9 @@ class Service:
         drift = await asyncio.to_thread(drift_of, settings, engine, observer)
         self._api.backend = backend_of(settings, loop, evidence)
         return Pipeline(
-            sources=sources_of(settings, observer, ledger, self._conditions.present),
+            sources=sources_of(
+                settings, observer, ledger, self._conditions.present, self._watchdog.heartbeat(CONSUMER)
+            ),
             engine=engine,
             ledger=ledger,
             sinks=sinks_of(settings, observer),
@@ -160,7 +175,16 @@ class Service:
             side_tasks=[part for part in (keeper, loop, drift) if part is not None],
             urgent=self._conditions.present,
             trial_engine=trial_engine_of(settings),
+            heart=self._watchdog.heartbeat(ENGINE),
         )
+
+    def _http_limits(self) -> HttpLimits:
+        """Those of the settings, as far as descriptors go: intake needs some, too."""
+        wanted = limits_of(self._settings.http)
+        possible = connections_possible(wanted.max_connections)
+        if possible < wanted.max_connections:
+            log.warning("fewer HTTP connections than asked for", at_most=possible, wanted=wanted.max_connections)
+        return replace(wanted, max_connections=possible)
 
     def _told_to_stop(self, name: str) -> None:
         self._signals += 1

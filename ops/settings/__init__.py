@@ -4,6 +4,7 @@
 |---|---|
 | `model` | `Settings`, the whole |
 | `cameras`, `servers`, `evidence`, `process` | its sections, which make the stream's configurations |
+| `identities` | the sections on who may do what: tokens of HTTP, and keys that sign feedback |
 | `base`, `secrets`, `locations` | what sections are made of: names, secrets, folders or URLs |
 | `file`, `yaml_lines` | from a file and the environment to settings, or to every problem with its line |
 | `keys`, `reference` | every key, listed from the models: for messages, the documentation and the example |

@@ -163,6 +163,8 @@ def _explain(details: ErrorDetails, document: Document) -> Problem:
             _found(details["input"], hidden) if not isinstance(details["input"], Mapping) else "keys that do not fit"
         )
         expected = redact_text(str(context["error"]))
+    elif kind == "too_short" and hidden:
+        found, expected = "a shorter text", f"{context['min_length']} characters or more"
     elif kind == "too_short":
         found, expected = "empty", "at least one entry"
     elif kind == "literal_error":

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from patchline.ops.settings.base import Name
 from patchline.ops.settings.cameras import Camera, KafkaCamera, RecipeSettings, RtspCamera
 from patchline.ops.settings.evidence import DriftSettings, EvidenceSettings
+from patchline.ops.settings.identities import FeedbackSettings
 from patchline.ops.settings.process import (
     AlarmSettings,
     EngineSettings,
@@ -52,13 +53,15 @@ class Settings(BaseSettings):
     sinks: SinkSettings = SinkSettings()
     evidence: EvidenceSettings = EvidenceSettings()
     drift: DriftSettings = DriftSettings()
+    feedback: FeedbackSettings = FeedbackSettings()
     limits: LimitSettings = LimitSettings()
     engine: EngineSettings = EngineSettings()
     http: HttpSettings = HttpSettings()
     log: LogSettings = LogSettings()
 
     @field_validator(
-        "kafka", "redis", "alarms", "sinks", "evidence", "drift", "limits", "engine", "http", "log", mode="before"
+        *("kafka", "redis", "alarms", "sinks", "evidence", "drift", "feedback", "limits", "engine", "http", "log"),
+        mode="before",
     )
     @classmethod
     def _empty_section(cls, value: Any) -> Any:
@@ -91,4 +94,6 @@ class Settings(BaseSettings):
         """Every secret of these settings, so that logs can mask them."""
         rtsp = [camera.url for camera in self.cameras.values() if isinstance(camera, RtspCamera)]
         own = (self.kafka.password, self.redis.url, self.redis.password, self.http.token)
-        return [secret for secret in (*own, *rtsp) if secret is not None]
+        tokens = [token.token for token in self.http.tokens.values()]
+        keys = [key.key for key in self.feedback.keys.values()]
+        return [secret for secret in (*own, *rtsp, *tokens, *keys) if secret is not None]

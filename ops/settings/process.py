@@ -1,19 +1,24 @@
 """The sections on what a process does and how much of it: alarms, sinks, limits, engine, HTTP and log."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from patchline.ops.settings.base import SecretFile, Section
+from patchline.ops.settings.base import Name, SecretFile, Section
+from patchline.ops.settings.identities import TokenSettings, identities_of
 from patchline.stream.alarms.config import JournalConfig
 from patchline.stream.model.alarm import AlarmConfig
 from patchline.stream.model.checks import MIB
 from patchline.stream.model.errors import ConfigError
+from patchline.stream.model.identity import Identity, Role
 from patchline.stream.model.limits import Limits
 
 # Defaults are the stream's own, so that a service from a file and one from code behave alike.
 _ALARMS, _LIMITS, _JOURNAL = AlarmConfig(), Limits(), JournalConfig()
+UNNAMED = "token"
+"""The name of the identity of `http.token`."""
 
 
 def _folder_uri(prefix: str) -> str:
@@ -93,6 +98,9 @@ class LimitSettings(Section):
     """Images of more pixels (height times width) are not decoded."""
     drain_s: float = Field(default=30.0, gt=0, le=3600)
     """Time for all steps of an orderly stop together, in seconds."""
+    watchdog_s: float = Field(default=60.0, ge=1, le=3600)
+    """`/healthz` goes bad where the engine or the reading of Kafka has work and does not move for so long, in
+    seconds."""
     max_camera_labels: int = Field(default=256, ge=1, le=100_000)
     """Cameras that metrics tell apart; further ones are counted as `other`."""
 
@@ -139,12 +147,43 @@ class HttpSettings(Section):
     metrics, and feedback, frames and explanations are off."""
     token_file: SecretFile | None = Field(default=None, examples=["/run/secrets/http-token"])
     """File that holds the token."""
+    tokens: Mapping[Name, TokenSettings] = Field(default_factory=dict)
+    """Tokens of several people or programs by name, beside `token`, whose name is `token` and which opens all."""
+    max_connections: int = Field(default=512, ge=8, le=100_000)
+    """Connections at once; beyond it the one that has kept the server waiting for longest makes room."""
+    max_head_bytes: int = Field(default=16_384, ge=1024, le=MIB)
+    """Larger heads of requests are refused, in bytes."""
+    handshake_timeout_s: float = Field(default=10.0, gt=0, le=600)
+    """Time for TLS to be agreed upon, in seconds."""
+    head_timeout_s: float = Field(default=10.0, gt=0, le=600)
+    """Time for the head of a request, in seconds."""
+    body_timeout_s: float = Field(default=60.0, gt=0, le=3600)
+    """Time for the body of a request, in seconds."""
+    answer_timeout_s: float = Field(default=30.0, gt=0, le=3600)
+    """An answer of which so long too little is taken (8 KiB a second, or half) is given up, in seconds."""
+    keep_alive_s: float = Field(default=75.0, ge=1, le=3600)
+    """How long a connection may idle between requests, in seconds."""
 
     @model_validator(mode="after")
     def _tls_complete(self) -> Self:
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("both of tls_certificate and tls_key, or neither")
         return self
+
+    @model_validator(mode="after")
+    def _tokens_differ(self) -> Self:
+        named = [token.token.get_secret_value() for token in self.tokens.values() if token.token is not None]
+        own = [self.token.get_secret_value()] if self.token is not None else []
+        if len({*named, *own}) < len(named) + len(own):
+            raise ValueError("a token of its own for each name: one token is one identity")
+        if own and UNNAMED in self.tokens:
+            raise ValueError(f"another name than {UNNAMED!r} among tokens: it is that of http.token")
+        return self
+
+    def identities(self) -> dict[str, Identity]:
+        """Each identity by its token; that of `token` has all roles."""
+        own = {self.token.get_secret_value(): Identity(UNNAMED, frozenset(Role))} if self.token is not None else {}
+        return own | identities_of(self.tokens)
 
 
 class LogSettings(Section):

@@ -8,6 +8,8 @@ from itertools import groupby
 from patchline.ops.settings.keys import ANY_NAME, Key, all_keys, either
 
 EXAMPLE_NAMES = {"recipes": "bottle", "cameras": "line"}
+NAMES_WITHIN = {"tokens": "tablet-1", "keys": "line-3"}
+"""Names of an example within a section."""
 HEADER = """\
 # Settings of Patchline, every key. What is commented out is unset; what stands is the default or an example.
 # `patchline check FILE` says what is wrong in a file. Relative paths start from the file's own folder.
@@ -78,6 +80,21 @@ def example() -> str:
 
 def _entries(keys: Iterable[Key], depth: int) -> list[str]:
     pad = "  " * depth
+    lines = []
+    for section, group in groupby(keys, key=lambda key: key.path[depth] if len(key.path) > depth + 1 else ""):
+        below = list(group)
+        lines += _entries_by_name(below, section, pad) if section else _plain(below, pad)
+    return lines
+
+
+def _entries_by_name(keys: list[Key], section: str, pad: str) -> list[str]:
+    """A section within a section that has names of the user's own: what each may hold, and an example in one line."""
+    lines = [f"{pad}# {'.'.join(key.path[-3:])}: {key.description} [{key.kind}]" for key in keys]
+    shown = {key.path[-1]: key.example for key in keys if not key.is_path}
+    return [*lines, f"{pad}# {section}: {json.dumps({NAMES_WITHIN[section]: shown})}"]
+
+
+def _plain(keys: Iterable[Key], pad: str) -> list[str]:
     lines = []
     for key in keys:
         # A secret's example stays commented out, or a copy of the example would run with it.

@@ -15,7 +15,7 @@ from structlog.typing import EventDict, Processor
 from patchline.stream.support.redaction import Redactor
 
 Format = Literal["auto", "console", "json"]
-NOISY = ("aiokafka", "aiohttp.access", "matplotlib", "PIL", "libav", "py.warnings")
+NOISY = ("aiokafka", "uvicorn", "httpx", "httpcore", "matplotlib", "PIL", "libav", "py.warnings")
 QUIET_S = 10.0
 """What a noisy library says again within this time is left out: a broker that is away is a hundred lines a second."""
 

@@ -2,11 +2,16 @@
 
 | file | holds |
 |---|---|
-| `server` | `HttpServer`: metrics, health and readiness; without the token all but `/healthz` is refused |
+| `server` | `HttpServer`: metrics, health, readiness and the description of the API; an application of Litestar |
+| `access` | tokens are identities with roles; a route that names no role is closed |
 | `feedback_api` | feedback in, frames and explanations out; `ApiBackend` is what the routes speak to |
+| `listener` | accepts connections, and speaks HTTP on them by uvicorn's protocol |
+| `connections` | how many connections there may be, how long each may be waited for, and which makes room |
+| `descriptors` | how many of them leave descriptors for cameras, brokers and files |
 | `tls` | the server's certificate |
 | `client` | `send_feedback` and `preview_feedback`: what `patchline confirm --url` sends |
 
-Routes are given to the server from outside, so a page more needs no change of `server`. The room must not know settings
-beyond their TLS section, nor how frames are judged.
+A request passes the limits (`listener`), then the question who asks (`access`), then the framework. Routes are given to
+the server from outside and name their roles in `opt`, so a page more needs no change of `server`. The room must not
+know settings beyond their section on HTTP, nor how frames are judged.
 """

@@ -1,35 +1,54 @@
-"""One HTTP port for machines: `/metrics`, `/healthz`, `/readyz`, and whatever else is mounted on it."""
+"""One HTTP port for machines: `/metrics`, `/healthz`, `/readyz`, `/openapi.json`, and whatever else is given to it."""
 
 import asyncio
-import hmac
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.metadata import version
+from typing import Any
 
-from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
+import structlog
+from litestar import Litestar, Request, Response, get
+from litestar.enums import HttpMethod, ScopeType
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi import OpenAPIConfig
+from litestar.openapi.spec import Components, SecurityScheme
+from litestar.serialization import encode_json
+from litestar.types import ASGIApp, Receive, Scope, Send
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from patchline.ops.errors import InputError
+from patchline.ops.web.access import ANYONE, Authenticated, Tokens, check_role, roles
+from patchline.ops.web.connections import HttpLimits, Refusal, limits_of
+from patchline.ops.web.listener import Listener
+from patchline.stream.model.identity import Role
 
-_OPEN = ("/healthz",)
+UNASKED = frozenset({"/healthz"})
 """What probes ask without a token."""
+PROBED = frozenset({"/metrics", "/healthz", "/readyz"})
+"""What may be asked by HEAD as well."""
+_log = structlog.get_logger("patchline")
 
 
 class HttpServer:
-    """Answers `/metrics` (Prometheus or OpenMetrics, as asked for), `/healthz` and `/readyz`.
+    """Answers `/metrics` (Prometheus or OpenMetrics, as asked for), `/healthz`, `/readyz` and `/openapi.json`.
 
-    `/healthz` is 200 while the event loop answers at all; `/readyz` is 200 while frames are taken and 503 with the
-    reason otherwise.
+    `/healthz` is 200 while nothing of the worker hangs, and 503 with the reason otherwise; `/readyz` is 200 while
+    frames are taken, and 503 with the reason otherwise.
 
     Args:
         registry: what `/metrics` shows.
         readiness: None when ready, else why not.
+        health: None while nothing hangs, else what does.
         host, port: where to listen; port 0 takes a free one.
         tls: speaks HTTPS, and nothing else, where given.
-        token: what every request but `/healthz` must bring as `Authorization: Bearer ...`; None: nothing is asked.
-        routes: further routes, such as a console's.
+        tokens: whom every request but `/healthz` must name as `Authorization: Bearer ...`; none: nobody is asked.
+        routes: further routes, such as a console's; each names its roles.
         max_body_bytes: larger requests are refused.
+        limits: what connections may take.
+        refused: told of each connection that is ended or turned away.
     """
 
     def __init__(
@@ -37,31 +56,26 @@ class HttpServer:
         registry: CollectorRegistry,
         readiness: Callable[[], str | None],
         *,
+        health: Callable[[], str | None] = lambda: None,
         host: str = "127.0.0.1",
         port: int = 0,
         tls: ssl.SSLContext | None = None,
-        token: str | None = None,
-        routes: Iterable[web.AbstractRouteDef] = (),
+        tokens: Tokens | None = None,
+        routes: Sequence[HTTPRouteHandler] = (),
         max_body_bytes: int = 1024**2,
+        limits: HttpLimits | None = None,
+        refused: Callable[[Refusal], None] = lambda _: None,
     ) -> None:
-        self._registry = registry
-        self._readiness = readiness
         self._host, self._port = host, port
         self._tls = tls
-        self._runner: web.AppRunner | None = None
-        middlewares = [_asks_for(token)] if token is not None else []
-        self.app = web.Application(middlewares=middlewares, client_max_size=max_body_bytes)
-        self.app.router.add_get("/metrics", self._metrics)
-        self.app.router.add_get("/healthz", self._healthz)
-        self.app.router.add_get("/readyz", self._readyz)
-        self.app.router.add_routes(routes)
+        self.app = _application([*_probes(registry, readiness, health), *routes], max_body_bytes)
+        asgi = Authenticated(_with_head(self.app), tokens or Tokens(), UNASKED)
+        self._listener = Listener(asgi, limits or limits_of(), tls=tls, refused=refused)
 
     @property
     def port(self) -> int:
         """The port listened on."""
-        if self._runner is None or not self._runner.addresses:
-            return self._port
-        return int(self._runner.addresses[0][1])
+        return self._listener.port or self._port
 
     @property
     def url(self) -> str:
@@ -72,49 +86,109 @@ class HttpServer:
 
     async def start(self) -> None:
         """Listen. Raises InputError where the address cannot be had."""
-        runner = web.AppRunner(self.app, access_log=None, shutdown_timeout=2.0)
-        await runner.setup()
         try:
-            await web.TCPSite(runner, self._host, self._port, ssl_context=self._tls).start()
+            await self._listener.start(self._host, self._port)
         except OSError as error:
-            await runner.cleanup()
             raise InputError(
                 f"http: cannot listen on {self._host}:{self._port} ({error.strerror or error}); expected a free port "
                 "(http.port) on an address of this machine (http.host)"
             ) from error
-        self._runner = runner
 
     async def stop(self) -> None:
         """Stop listening; open connections get two seconds."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
+        await self._listener.stop()
 
-    async def _metrics(self, request: web.Request) -> web.Response:
+
+def _application(handlers: Sequence[HTTPRouteHandler], max_body_bytes: int) -> Litestar:
+    """The routes, closed to whoever has not the role that a route names."""
+    return Litestar(
+        [*handlers, _description(handlers)],
+        guards=[check_role],
+        openapi_config=None,
+        exception_handlers={Exception: _in_json},
+        request_max_body_size=max_body_bytes,
+        logging_config=None,
+    )
+
+
+def _description(handlers: Sequence[HTTPRouteHandler]) -> HTTPRouteHandler:
+    """The route that describes the others, as OpenAPI.
+
+    The framework would bring pages along whose scripts lie elsewhere. A worker needs nothing of the outside world, so
+    an application that is never served writes the description, and only that is answered.
+    """
+    described = OpenAPIConfig(
+        title="Patchline",
+        version=version("patchline"),
+        use_handler_docstrings=True,
+        components=Components(security_schemes={"token": SecurityScheme(type="http", scheme="bearer")}),
+        security=[{"token": []}],
+    )
+
+    @cache
+    def content() -> bytes:
+        return encode_json(
+            Litestar(list(handlers), openapi_config=described, logging_config=None).openapi_schema.to_schema()
+        )
+
+    @get("/openapi.json", opt=roles(Role.VIEWER, Role.METRICS), include_in_schema=False)
+    async def openapi() -> Response[bytes]:
+        """What can be asked here, as OpenAPI."""
+        return Response(await asyncio.to_thread(content), media_type="application/vnd.oai.openapi+json")
+
+    return openapi
+
+
+def _probes(
+    registry: CollectorRegistry, readiness: Callable[[], str | None], health: Callable[[], str | None]
+) -> list[HTTPRouteHandler]:
+    @get("/metrics", opt=roles(Role.METRICS))
+    async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
+        """Metrics, as Prometheus or OpenMetrics."""
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
         # Thousands of series take milliseconds to write out: not on the event loop.
-        body = await asyncio.to_thread(encode, self._registry)
-        return web.Response(body=body, headers={"Content-Type": content_type})
+        body = await asyncio.to_thread(encode, registry)
+        return Response(body, headers={"content-type": content_type})
 
-    async def _healthz(self, _: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
+    @get("/healthz", opt=dict(ANYONE), security=[])
+    async def healthz() -> Response[str]:
+        """Whether nothing of the worker hangs."""
+        return _said(health(), "ok")
 
-    async def _readyz(self, _: web.Request) -> web.Response:
-        why_not = self._readiness()
-        return web.Response(text="ready\n") if why_not is None else web.Response(text=f"{why_not}\n", status=503)
+    @get("/readyz", opt=roles(Role.METRICS, Role.VIEWER))
+    async def readyz() -> Response[str]:
+        """Whether frames are taken."""
+        return _said(readiness(), "ready")
+
+    return [metrics, healthz, readyz]
 
 
-def _asks_for(token: str) -> Middleware:
-    expected = f"Bearer {token}".encode()
+def _with_head(app: ASGIApp) -> ASGIApp:
+    """Answers HEAD of what is probed as GET, whose body the protocol leaves out."""
 
-    @web.middleware
-    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        given = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
-        if request.path not in _OPEN and not hmac.compare_digest(given, expected):
-            raise web.HTTPUnauthorized(
-                text="expected the header Authorization: Bearer TOKEN with the service's http.token\n",
-                headers={"WWW-Authenticate": 'Bearer realm="patchline"'},
-            )
-        return await handler(request)
+    async def asgi(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == ScopeType.HTTP and scope.get("method") == HttpMethod.HEAD and scope["path"] in PROBED:
+            scope = scope.copy()  # the protocol goes on by its own
+            scope["method"] = HttpMethod.GET
+        await app(scope, receive, send)
 
-    return middleware
+    return asgi
+
+
+def _said(why_not: str | None, well: str) -> Response[str]:
+    text, status = (well, 200) if why_not is None else (why_not, 503)
+    return Response(f"{text}\n", status_code=status, media_type="text/plain")
+
+
+def _in_json(request: Request[Any, Any, Any], error: Exception) -> Response[dict[str, str]]:
+    """Whatever a route raises, as JSON that says what was wrong."""
+    if isinstance(error, RecursionError):
+        return Response({"error": "the body is nested too deep"}, status_code=400)
+    if not isinstance(error, HTTPException):
+        _log.error("a request failed", path=request.scope["path"][:200], exc_info=error)
+        return Response({"error": "the request failed; the log says why"}, status_code=500)
+    text = error.detail
+    if isinstance(error, ValidationException) and isinstance(error.extra, list):
+        found = [f"{one['key']}: {one['message']}" if one.get("key") else one["message"] for one in error.extra]
+        text = "; ".join(found) or text
+    return Response({"error": text}, status_code=error.status_code, headers=error.headers)

@@ -14,6 +14,7 @@ from patchline.engine.types import Image, Inspection
 from patchline.stream.inspection.engine import Engine, Maps, OverlappingEngine
 from patchline.stream.inspection.scheduler import EngineScheduler
 from patchline.stream.model.errors import EngineFailedError
+from patchline.stream.support.heartbeat import Heartbeat
 
 Later = TypeVar("Later")
 
@@ -24,11 +25,13 @@ class EngineThread:
     Args:
         engine: what judges and learns.
         maps: for which frames the anomaly map is kept.
+        heart: beats while the thread moves, once it is warm: kernels are compiled before, which takes what it takes.
     """
 
-    def __init__(self, engine: Engine, *, maps: Maps = "none") -> None:
+    def __init__(self, engine: Engine, *, maps: Maps = "none", heart: Heartbeat | None = None) -> None:
         self._engine = engine
         self._maps: Maps = maps
+        self._heart = heart
         self._scheduler = EngineScheduler("engine")
 
     @property
@@ -39,6 +42,8 @@ class EngineThread:
     async def warm_up(self) -> None:
         """Run the engine's first batch before any frame waits for it."""
         await asyncio.wrap_future(self._scheduler.call(self._engine.warm_up))
+        if self._heart is not None:
+            self._scheduler.watch(self._heart)
 
     async def inspect(self, frames: Sequence[tuple[str, Image]]) -> list[Inspection]:
         """Judge a batch.

@@ -27,6 +27,7 @@ from functools import partial
 from typing import Any, Literal, TypeVar
 
 from patchline.engine.numerics.core_pool import finished
+from patchline.stream.support.heartbeat import Heartbeat
 
 Work = TypeVar("Work")
 SHARE = 0.35
@@ -46,6 +47,7 @@ class EngineScheduler:
 
     def __init__(self, name: str, share: float = SHARE, first_s: float = FIRST_S) -> None:
         self._share, self._first_s = share, first_s
+        self._heart = Heartbeat()
         self._earned_s = 0.0
         """What waiting steps had earned at `_earned_at_s`, less what they have spent; below 0 they owe it."""
         self._earned_at_s = 0.0
@@ -84,6 +86,12 @@ class EngineScheduler:
             self._put(self._waiting_steps, steps, steps.answer)
         return steps.answer
 
+    def watch(self, heart: Heartbeat) -> None:
+        """Let a heart beat from now on when a call or step begins or is answered; it rests when nothing is to do."""
+        with self._changed:
+            self._heart = heart
+            self._changed.notify()
+
     def close(self) -> None:
         """Let the thread end after what it is doing; what waits is cancelled."""
         with self._changed:
@@ -101,6 +109,8 @@ class EngineScheduler:
                 answer.cancel()
                 return
             queue.append(item)
+            if self._heart.resting:
+                self._heart.beat()
             if self._thread.ident is None:
                 self._thread.start()
             self._changed.notify()
@@ -109,9 +119,13 @@ class EngineScheduler:
         while True:
             with self._changed:
                 while not self._closed and (runs_next := self._runs_next) is None:
+                    if not (self._under_way or self._waiting_steps):
+                        self._heart.rest()
                     self._changed.wait(self._until_earned_s)
                 if self._closed:
+                    self._heart.rest()
                     return
+                self._heart.beat()
                 call = self._calls.popleft() if runs_next == "call" else None
                 free = not (self._calls or self._under_way)
             if call is not None:
@@ -196,6 +210,7 @@ class EngineScheduler:
     def _answered(self) -> None:
         with self._changed:
             self._under_way -= 1
+            self._heart.beat()
             self._changed.notify()
 
 

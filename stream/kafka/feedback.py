@@ -34,12 +34,11 @@ from patchline.stream.support.retry import retry_until_done
 from patchline.stream.wire.cloudevents import Record, attributes_of
 from patchline.stream.wire.feedback import (
     announcement_record,
-    feedback_record,
     read_announcement,
-    read_feedback,
     read_reply,
     reply_record,
 )
+from patchline.stream.wire.signatures import FeedbackKeys
 
 _MAX_NAME, _MAX_DETAIL = 1024, 4096
 """How many characters of a record that is no feedback its answer repeats."""
@@ -53,6 +52,7 @@ class KafkaFeedback:
         max_frame_bytes: an inline image may have this much.
         observer: told of retries.
         answers: take part in answering feedback; False only hands it in and sees the answers.
+        keys: whose signatures are known, and what this process signs with.
     """
 
     def __init__(
@@ -62,9 +62,11 @@ class KafkaFeedback:
         max_frame_bytes: int = 32 * MIB,
         observer: Observer | None = None,
         answers: bool = True,
+        keys: FeedbackKeys | None = None,
     ) -> None:
         self._config = config
         self._answers = answers
+        self._keys = keys or FeedbackKeys()
         self._record_bytes = max_frame_bytes * 4 // 3  # base64
         self._observer = observer or Observer()
         self._replies = Replies()
@@ -117,7 +119,7 @@ class KafkaFeedback:
             for record in await self._poll(self._reader, "Kafka feedback", most=1):
                 place = TopicPartition(record.topic, record.partition), record.offset + 1
                 try:
-                    found = read_feedback(record.headers, record.value)
+                    found = self._keys.read(record.headers, record.value)
                 except RecordError as error:
                     await self._publish(self._config.feedback_replies_topic, reply_record(_refused(record, error)))
                     await self._commit(*place)
@@ -133,7 +135,7 @@ class KafkaFeedback:
 
     async def submit(self, feedback: Feedback) -> None:
         """See `FeedbackInbox`."""
-        await self._publish(self._config.feedback_topic, feedback_record(feedback))
+        await self._publish(self._config.feedback_topic, self._keys.write(feedback))
 
     def reply(self, feedback_id: str) -> FeedbackReply | None:
         """See `FeedbackInbox`."""

@@ -22,17 +22,20 @@ from patchline.stream.kafka.connection import is_passing
 from patchline.stream.kafka.exactly_once import ExactlyOnceSink
 from patchline.stream.kafka.lag import watch_lag
 from patchline.stream.kafka.offsets import ConsumerOffsets, Offsets
-from patchline.stream.kafka.partitions import MAX_POLL_INTERVAL_S, PartitionOwnership
+from patchline.stream.kafka.partitions import PartitionOwnership
 from patchline.stream.kafka.read_ahead import ReadAheads
 from patchline.stream.model.frame import Frame, Position
 from patchline.stream.model.limits import Limits
 from patchline.stream.model.observer import Observer
 from patchline.stream.ports import Release
+from patchline.stream.support.heartbeat import Heartbeat
 from patchline.stream.wire.frames import read_frame
 
 _POLL_MS = 50
 _IDLE_POLL_MS = 1000
 """How long a poll waits that asks for all partitions: meanwhile it could miss only a new one, which ends it."""
+_FULL_POLL_S = 3.0
+"""How often the consumer is told that this worker lives where no frame is wanted; the watchdog sees it, too."""
 
 Fetched: TypeAlias = Mapping[TopicPartition, Sequence[ConsumerRecord]]
 
@@ -46,6 +49,7 @@ class KafkaSource:
         ledger: commits offsets together with results. None: they are committed by the consumer.
         window: frames of a partition that may be in flight at once, where there is no ledger.
         urgent: whether a camera's frames go first when the engine is short.
+        heart: beats while partitions are read, also where nothing comes.
     """
 
     def __init__(
@@ -56,7 +60,9 @@ class KafkaSource:
         ledger: ExactlyOnceSink | None = None,
         window: int = Limits().max_in_flight,
         urgent: Callable[[str], bool] = lambda _: False,
+        heart: Heartbeat | None = None,
     ) -> None:
+        self._heart = heart or Heartbeat()
         self._config = config
         self._offsets: Offsets = ConsumerOffsets(config, window=window) if ledger is None else ledger
         self._observer = observer or Observer()
@@ -101,9 +107,11 @@ class KafkaSource:
 
     async def close(self) -> None:
         """Leave the group and disconnect."""
+        self._heart.rest()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._heart.rest()
         ownership, self._ownership = self._ownership, None
         if ownership is not None:
             await ownership.close()
@@ -114,6 +122,7 @@ class KafkaSource:
         nothing = TopicPartition(self._config.frames_topic, -1)
         frames = self._frames
         while True:
+            self._heart.beat()
             wanted = self._wanted()
             fetched: Fetched = {}
             try:
@@ -130,7 +139,7 @@ class KafkaSource:
                 await asyncio.sleep(1)
                 continue
             if not wanted:
-                await frames.until_changed(MAX_POLL_INTERVAL_S / 10 if len(frames) else _IDLE_POLL_MS / 1000)
+                await frames.until_changed(_FULL_POLL_S if len(frames) else _IDLE_POLL_MS / 1000)
             elif ownership.settled:  # else it is of the time before the rebalance; what is still ours is fetched again
                 self._push(fetched)
 

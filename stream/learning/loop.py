@@ -285,6 +285,7 @@ def _reply(
         frame_id=feedback.frame_id,
         verdict=feedback.verdict,
         operator=feedback.operator,
+        identity=feedback.identity,
         detail=detail,
         generation=_ref(bank) if bank is not None else None,
         preview=preview,

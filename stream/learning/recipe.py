@@ -4,13 +4,14 @@ The learner's steps run on the engine's thread between batches; the store is rea
 """
 
 import asyncio
+import hashlib
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
 
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.learning.learner import Learner
-from patchline.engine.learning.requests import Confirmation, Proposal, Unlearning
+from patchline.engine.learning.requests import ANYBODY, Confirmation, Proposal, Unlearning
 from patchline.engine.types import Embedded, Image
 from patchline.stream.decoding.decoder import Decoder
 from patchline.stream.evidence.store import Evidence, EvidenceStore
@@ -83,7 +84,12 @@ class RecipeLearning:
             EngineError: the learner refuses it.
         """
         learner = await self.learner(at_least)
-        by = {"operator": feedback.operator, "reason": feedback.reason, "time": feedback.time.isoformat()}
+        by = {
+            "operator": feedback.operator,
+            "reason": feedback.reason,
+            "time": feedback.time.isoformat(),
+            "identity": feedback.identity or ANYBODY,
+        }
         if feedback.verdict is FeedbackVerdict.UNLEARN:
             steps = learner.unlearn(Unlearning(feedback_id=feedback.feedback_id, frame=feedback.frame_id, **by))
         else:
@@ -153,10 +159,13 @@ class RecipeLearning:
             evidence = await asyncio.to_thread(self._evidence.find, feedback.frame_id, [feedback.recipe])
         score = evidence.result.score if evidence is not None else None
         if feedback.image is not None:
+            found = await asyncio.to_thread(lambda image: hashlib.sha256(image).hexdigest(), feedback.image)
+            _check_seen(feedback, found, "the image that came with it")
             return await self._decode(feedback.frame_id, feedback.image), score
         if evidence is not None:
+            _check_seen(feedback, evidence.sha256, "the image that is kept")
             return await self._decoded(evidence, feedback.frame_id), score
-        if feedback.approved_by is not None:
+        if feedback.approved_by is not None and feedback.image_sha256 is None:
             return None, None
         where = "there is no evidence store" if self._evidence is None else f"not in {self._evidence.url}"
         raise FeedbackError(
@@ -177,3 +186,11 @@ class RecipeLearning:
             return (await self._decoder.decode(frame, image)).prepared
         except UnreadableError as error:
             raise FeedbackError(f"frame {frame_id!r}: {error}") from error
+
+
+def _check_seen(feedback: Feedback, found: str, what: str) -> None:
+    """Refuse feedback on another image than the one that was seen."""
+    if feedback.image_sha256 is not None and feedback.image_sha256.lower() != found:
+        raise FeedbackError(
+            f"frame {feedback.frame_id!r}: {what} has SHA-256 {found}, the feedback is on {feedback.image_sha256}"
+        )

@@ -6,6 +6,7 @@
 | `result` | `Result`: the one result of a frame, as it is sent; `Box`, `GenerationRef` |
 | `outcome` | `Outcome`: a frame with its result, as sinks take it |
 | `feedback` | `Feedback`, its reply, and announced generations |
+| `identity` | `Identity`, `Role`: who is known to ask, and what they may do |
 | `alarm` | the states and transitions of ISA-18.2, as pure functions |
 | `limits` | `Limits`, `RecipeConfig`: what the stream may hold, and how it batches |
 | `checks` | bounds that configurations check of their numbers |

@@ -3,12 +3,15 @@
 `wire/feedback.py` puts CloudEvents headers around them.
 """
 
+import re
 from datetime import datetime
 from enum import StrEnum
 
 import msgspec
 
 from patchline.stream.model.result import GenerationRef, check_zone
+
+_IMAGE_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
 class FeedbackVerdict(StrEnum):
@@ -37,9 +40,13 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """When the operator said it."""
     reason: str = ""
     approved_by: str | None = None
-    """A second person, who lets through what was held."""
+    """The name of a second person, who lets through what was held; what counts is the second identity."""
     image: bytes | None = None
     """The encoded image (base64 in JSON); None: the evidence store has the frame."""
+    image_sha256: str | None = None
+    """The SHA-256 of the image that was seen, in hexadecimal: another image under the same id is refused."""
+    identity: str | None = None
+    """Who is known to say it, by token or signature; None: nobody is. Only what a worker has signed may name it."""
 
     def __post_init__(self) -> None:
         for name in ("feedback_id", "recipe", "frame_id", "operator"):
@@ -47,6 +54,10 @@ class Feedback(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             if not value.strip() or len(value) > 1024:
                 raise ValueError(f"{name} is {value[:40]!r}, expected 1 to 1024 characters")
         check_zone("time", self.time)
+        if self.image_sha256 is not None and not _IMAGE_SHA256.fullmatch(self.image_sha256):
+            raise ValueError(f"image_sha256 is {self.image_sha256[:80]!r}, expected 64 hexadecimal digits")
+        if self.identity is not None and not 0 < len(self.identity) <= 128:
+            raise ValueError(f"identity is {self.identity[:40]!r}, expected 1 to 128 characters")
         if self.approved_by is not None and self.approved_by in ("", self.operator):
             raise ValueError(f"approved_by is {self.approved_by!r}, expected a person other than operator")
 
@@ -93,6 +104,8 @@ class FeedbackReply(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     frame_id: str | None = None
     verdict: FeedbackVerdict | None = None
     operator: str | None = None
+    identity: str | None = None
+    """Whose feedback it was, where that is known."""
     detail: str = ""
     generation: GenerationRef | None = None
     """The recipe's newest generation once the feedback was applied."""

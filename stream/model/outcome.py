@@ -46,6 +46,7 @@ def judged(frame: Frame, decoded: Decoded, inspection: Inspection, recipe: Recip
         p_value=inspection.p_value,
         generation=GenerationRef(number=inspection.generation, sha256=inspection.generation_sha256),
         worst=worst_box(inspection, decoded.size_px),
+        image_sha256=frame.content_sha256.lower() if frame.content_sha256 is not None else None,  # it has been compared
     )
     return Outcome(frame=frame, result=result, inspection=inspection, prepared=decoded.prepared)
 

@@ -53,6 +53,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     detail: str | None = None
     late: bool = False
     """The recipe's deadline had passed when the frame was judged."""
+    image_sha256: str | None = None
+    """The SHA-256 of the image that was judged, where its producer sent one: feedback names it."""
 
     def __post_init__(self) -> None:
         for name in ("time", "inspected_at"):

@@ -29,6 +29,7 @@ from patchline.stream.pipeline.isolated_trial import EngineOf, IsolatedTrial
 from patchline.stream.pipeline.pace import Pace
 from patchline.stream.ports import Listener, ReplayableSource, SideTask, Sink, Source, check_sink, check_source
 from patchline.stream.support.deadline import Deadline
+from patchline.stream.support.heartbeat import Heartbeat
 from patchline.stream.support.retry import retry_until_done
 
 
@@ -50,6 +51,7 @@ class Pipeline:
         urgent: whether a camera's frames go first when the engine is short.
         trial_engine: makes the engine that tries a frame that two crashes speak against, in a process of its own.
             None: two crashes alone are enough to give it up.
+        heart: beats while the engine's thread moves.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Pipeline:
         side_tasks: Sequence[SideTask] = (),
         urgent: Callable[[str], bool] = lambda _: False,
         trial_engine: EngineOf | None = None,
+        heart: Heartbeat | None = None,
     ) -> None:
         for source in sources:
             check_source(source)
@@ -78,7 +81,7 @@ class Pipeline:
         self._side_tasks = tuple(side_tasks)
         self._observer = observer or Observer()
         self._told: tuple[Observer | Listener, ...] = (self._observer, *listeners)
-        self._engine = EngineThread(engine, maps=maps)
+        self._engine = EngineThread(engine, maps=maps, heart=heart)
         self._references = FrameReferences(limits, self._observer)
         self._decoder = Decoder(engine.prepare, engine.recipes, limits)
         self._isolated_trial = IsolatedTrial(limits, trial_engine, check=self._decoder.check, maps=maps)

@@ -4,6 +4,7 @@
 |---|---|
 | `retry` | `retry_until_done`: tries again what may succeed later, with growing pauses |
 | `deadline` | `Deadline`: one deadline that all steps of a shutdown share |
+| `heartbeat` | `Heartbeat`, `Watchdog`: which part has work and does not move |
 | `redaction` | `redact_url`, `redact_text`, `Redactor`: how credentials stay out of messages, in the whole project |
 
 The room must not know what it is used for: it knows errors and the observer, and no frames.

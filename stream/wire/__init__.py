@@ -6,6 +6,7 @@
 | `frames` | `read_frame`: a record is always a frame, if only one with a flaw; `frame_headers` for producers |
 | `results` | results and dead letters |
 | `feedback` | feedback, its replies and announced generations |
+| `signatures` | whose feedback a record is: keys, signing, verifying |
 | `alarms` | the fields of an alarm's hash in Redis, and the JSON of its events |
 
 What other programs wrote is refused with a `RecordError` or `SinkError` that names what was found. The room must not

@@ -1,7 +1,9 @@
 """What each request would make of the bank."""
 
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from patchline.engine.bank.store import GenerationStore
 from patchline.engine.errors import LearningError
 from patchline.engine.learning.ageing import fit_rows_kept
 from patchline.engine.learning.learner import Learner
-from patchline.engine.learning.requests import Ageing, Confirmation, Proposal, Rollback, Unlearning
+from patchline.engine.learning.requests import ANYBODY, Ageing, Confirmation, Proposal, Rollback, Unlearning
 from tests.engine.learning_worlds import confirm, confirmation, new_store, patches, unlearn
 
 
@@ -87,6 +89,52 @@ def test_a_held_frame_changes_no_row_and_waits(learner: Learner) -> None:
     assert isinstance(approved, ConfirmedGood)
     assert (approved.operator, approved.approved_by, approved.score) == ("kim", "lee", 21.5)
     assert not learner.chain.held
+
+
+def test_a_second_person_is_a_second_identity(learner: Learner) -> None:
+    """Where identities are known, no name that is typed makes one person two: neither at once nor one after another."""
+    name_defect(learner, confirmation(8, shift=200, frame="scratch"))
+    slip = confirmation(8, shift=200).patches
+    for _ in learner.confirm_good(confirmation(9, patches=slip, approved_by="lee", identity="tablet-1")):
+        pass
+    assert proposed(learner).hold == "it would hide 1 of 1 known defects: scratch"
+    learner.commit()
+    held = learner._head.events[-1]
+    assert isinstance(held, Held)
+    assert (held.operator, held.identity) == ("kim", "tablet-1")
+    wrong: tuple[tuple[dict[str, Any], str], ...] = (
+        ({"operator": "lee", "identity": "tablet-1"}, "waits for another identity than 'tablet-1'"),
+        ({"operator": "lee", "identity": ANYBODY}, "anybody may have sent this; expected feedback by a token"),
+        ({"operator": "kim", "identity": "tablet-2"}, "waits for someone else than 'kim'"),
+        ({"operator": "lee", "approved_by": "kim", "identity": "tablet-2"}, "waits for someone else than 'kim'"),
+    )
+    for more, why in wrong:
+        with pytest.raises(LearningError, match=why):
+            confirm(learner, confirmation(9, feedback_id="b", patches=None, **more))
+    confirm(learner, confirmation(9, feedback_id="b", operator="lee", patches=None, identity="tablet-2"))
+    approved = learner._head.events[-1]
+    assert isinstance(approved, ConfirmedGood)
+    assert (approved.operator, approved.approved_by, approved.identity) == ("kim", "lee", "tablet-2")
+    assert Learner.open(learner._head.store).chain == learner.chain
+
+
+def test_what_anybody_sent_is_learned_and_may_be_approved_by_somebody(learner: Learner) -> None:
+    """Anybody is one identity: what it confirms is learned, and what of it is held waits for one that is known."""
+    confirm(learner, confirmation(1, identity=ANYBODY))
+    name_defect(learner, confirmation(8, shift=200, frame="scratch", identity=ANYBODY))
+    slip = confirmation(8, shift=200).patches
+    for _ in learner.confirm_good(confirmation(9, patches=slip, identity=ANYBODY)):
+        pass
+    learner.commit()
+    assert set(learner.chain.held) == {"f9"}
+    confirm(learner, confirmation(9, feedback_id="b", operator="lee", patches=None, identity="tablet-2"))
+    assert not learner.chain.held
+
+
+def test_without_identities_nothing_of_them_is_stored(learner: Learner) -> None:
+    """A store that is written without is as it was before there were any."""
+    confirm(learner, confirmation(1))
+    assert b"identity" not in msgspec.json.encode(learner._head.events[-1])
 
 
 def test_a_defect_joins_the_known_ones_once(learner: Learner) -> None:

@@ -147,7 +147,7 @@ def test_every_field_of_a_configuration_is_set_by_its_section(name: str) -> None
     ("name", "section", "renamed", "used_by_ops"),
     [
         ("kafka", KafkaSettings, {"bootstrap", "dead_letters_topic"}, {"create_topics", "password_file"}),
-        ("limits", LimitSettings, set(), {"drain_s", "max_camera_labels"}),
+        ("limits", LimitSettings, set(), {"drain_s", "max_camera_labels", "watchdog_s"}),
         ("redis", RedisSettings, {"password"}, {"url_file", "password_file"}),
         ("rtsp", RtspCamera, set(), {"source", "url_file"}),
         ("video", VideoCamera, {"path"}, {"source"}),

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
-import aiohttp
+import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -28,8 +28,9 @@ class Worker:
         self.server = HttpServer(self.metrics.registry, lambda: self.why_not)
 
     async def get(self, path: str) -> tuple[int, str]:
-        async with aiohttp.ClientSession() as session, session.get(self.server.url + path) as answer:
-            return answer.status, await answer.text()
+        async with httpx.AsyncClient() as client:
+            answer = await client.get(self.server.url + path)
+            return answer.status_code, answer.text
 
     async def scrape(self) -> Samples:
         """Samples by name and label values, in the order of the labels' names."""

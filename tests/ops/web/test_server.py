@@ -5,14 +5,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-import aiohttp
+import httpx
+import msgspec
 import pytest
+from litestar import get, post
+from litestar.params import JSONBody
 from prometheus_client import CollectorRegistry
 
 from patchline.ops.errors import InputError
 from patchline.ops.service.preflight import check_settings
+from patchline.ops.web.access import ANYONE, Tokens
 from patchline.ops.web.server import HttpServer
 from patchline.ops.web.tls import tls_context
+from patchline.stream.model.identity import Identity, Role
 from tests.ops.settings.test_model import LEAST, write
 from tests.services.certificates import Certificates, certificates
 from tests.services.process import ServiceUnavailableError
@@ -33,19 +38,20 @@ def pem(
 async def statuses(server: HttpServer, tls: ssl.SSLContext | None = None, **headers: str) -> dict[str, int]:
     """What each page answers."""
     found = {}
-    async with aiohttp.ClientSession(headers=headers) as client:
+    given = [(name.encode(), value.encode()) for name, value in headers.items()]
+    async with httpx.AsyncClient(headers=given, verify=tls or True, trust_env=False) as client:
         for path in ("/healthz", "/readyz", "/metrics", "/nowhere"):
-            async with client.get(server.url + path, ssl=tls or True) as answer:
-                found[path] = answer.status
-                if answer.status == 401:
-                    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
-                    assert TOKEN not in await answer.text()
+            answer = await client.get(server.url + path)
+            found[path] = answer.status_code
+            if answer.status_code == 401:
+                assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+                assert TOKEN not in answer.text
     return found
 
 
 async def test_all_but_healthz_need_the_token() -> None:
     """Without it, or with another, every page but `/healthz` is 401, also those that are not there."""
-    server = HttpServer(CollectorRegistry(), lambda: None, token=TOKEN)
+    server = HttpServer(CollectorRegistry(), lambda: None, tokens=Tokens({TOKEN: Identity("t", frozenset(Role))}))
     await server.start()
     try:
         refused = {"/healthz": 200, "/readyz": 401, "/metrics": 401, "/nowhere": 401}
@@ -67,11 +73,68 @@ async def test_https_is_spoken_with_the_certificate_of_the_settings(pem: Certifi
         assert server.url.startswith("https://")
         trusting = ssl.create_default_context(cafile=str(pem.authority))
         assert (await statuses(server, trusting))["/metrics"] == 200
-        with pytest.raises(aiohttp.ClientConnectorCertificateError):
+        with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
             await statuses(server, ssl.create_default_context(cafile=str(pem.stranger)))
-        async with aiohttp.ClientSession() as client:
-            with pytest.raises(aiohttp.ClientError):
+        async with httpx.AsyncClient(trust_env=False) as client:
+            with pytest.raises(httpx.HTTPError):
                 await client.get(server.url.replace("https", "http") + "/healthz")
+    finally:
+        await server.stop()
+
+
+async def test_healthz_is_bad_while_something_hangs() -> None:
+    """With the reason, and asked for by HEAD as well."""
+    health: list[str | None] = [None]
+    server = HttpServer(CollectorRegistry(), lambda: None, health=lambda: health[0])
+    await server.start()
+    try:
+        async with httpx.AsyncClient(base_url=server.url) as client:
+            answer = await client.get("/healthz")
+            assert (answer.status_code, answer.text) == (200, "ok\n")
+            health[0] = "engine has not moved for 61.0 s"
+            answer = await client.get("/healthz")
+            assert (answer.status_code, answer.text) == (503, "engine has not moved for 61.0 s\n")
+            answer = await client.head("/healthz")
+            assert (answer.status_code, answer.text) == (503, "")
+    finally:
+        await server.stop()
+
+
+class Given(msgspec.Struct):
+    number: int
+
+
+async def test_whatever_is_asked_wrongly_is_told_in_json(caplog: pytest.LogCaptureFixture) -> None:
+    """Bodies that are no JSON, too large, too deep or of another kind, methods, and a route that breaks."""
+
+    @post("/take", status_code=202, opt=dict(ANYONE))
+    async def take(data: JSONBody[Given]) -> int:
+        return data.number
+
+    @get("/break", opt=dict(ANYONE))
+    async def breaks() -> str:
+        raise RuntimeError("of the inside")
+
+    server = HttpServer(CollectorRegistry(), lambda: None, routes=[take, breaks], max_body_bytes=200_000)
+    await server.start()
+    try:
+        async with httpx.AsyncClient(base_url=server.url) as client:
+            assert (await client.post("/take", content=b'{"number": 3}')).text == "3"
+            for body, status, said in (
+                (b"{", 400, "truncated"),
+                (b'{"number": "x"}', 400, "number: Expected `int`, got `str`"),
+                (b"[]", 400, "Expected `object`, got `array`"),
+                (b"", 400, "data"),
+                (b'{"number": ' + b"[" * 100_000 + b"]" * 99_000 + b"}", 400, ""),
+                (b" " * 200_001, 413, ""),
+            ):
+                answer = await client.post("/take", content=body)
+                assert (answer.status_code, said in answer.json()["error"]) == (status, True), (body[:30], answer.text)
+            answer = await client.put("/take")
+            assert (answer.status_code, "POST" in answer.headers["allow"]) == (405, True)
+            assert (await client.get("/nowhere")).status_code == 404
+            answer = await client.get("/break")
+            assert (answer.status_code, "inside" in answer.text) == (500, False)
     finally:
         await server.stop()
 

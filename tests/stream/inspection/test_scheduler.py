@@ -10,6 +10,7 @@ import pytest
 
 from patchline.stream.inspection import scheduler as scheduler_module
 from patchline.stream.inspection.scheduler import EngineScheduler
+from patchline.stream.support.heartbeat import Heartbeat
 from tests.stream.waiting import Clock
 
 
@@ -363,3 +364,80 @@ def test_a_call_that_fails_to_begin_is_not_under_way(scheduler: EngineScheduler)
     log: list[str] = []
     scheduler.steps(steps(log, "step", 2)).result(60)
     assert log == ["step0", "step1"]
+
+
+def test_a_heart_beats_while_there_is_work_and_rests_when_there_is_none() -> None:
+    """A call that does not end is silence, and so is one that is not answered; waiting for work is not."""
+    clock = Clock()
+    heart = Heartbeat(clock)
+    scheduler = EngineScheduler("test")
+    scheduler.watch(heart)
+    try:
+        scheduler.call(lambda: None).result(60)
+        rests(heart)
+        gate = threading.Event()
+        began = threading.Event()
+
+        def hang() -> None:
+            began.set()
+            gate.wait(60)
+
+        hanging = scheduler.call(hang)
+        assert began.wait(60)
+        clock.now_s += 7
+        assert heart.silent_s == 7
+        waiting = scheduler.call(lambda: None)  # more work is no sign of life
+        assert heart.silent_s == 7
+        gate.set()
+        hanging.result(60)
+        waiting.result(60)
+        rests(heart)
+
+        answers: list[Future[None]] = [Future(), Future()]
+        begun = [scheduler.begin(lambda answer=answer: answer) for answer in answers]  # type: ignore[misc] # it has one
+        scheduler.call(lambda: None).result(60)
+        clock.now_s += 5
+        assert heart.silent_s == 5
+        answers[0].set_result(None)
+        begun[0].result(60)
+        assert heart.silent_s == 0
+        clock.now_s += 6
+        assert heart.silent_s == 6
+        answers[1].set_result(None)
+        rests(heart)
+    finally:
+        scheduler.close()
+
+
+def rests(heart: Heartbeat) -> None:
+    """Wait until it does; the thread sees a little later that nothing is left to do."""
+    until_s = time.monotonic() + 60
+    while not heart.resting:
+        assert time.monotonic() < until_s
+        time.sleep(0.001)
+
+
+def test_steps_that_hang_are_silence() -> None:
+    """As calls are."""
+    clock = Clock()
+    heart = Heartbeat(clock)
+    scheduler = EngineScheduler("test")
+    scheduler.watch(heart)
+    gate, began = threading.Event(), threading.Event()
+
+    def hang() -> Iterator[None]:
+        yield
+        began.set()
+        gate.wait(60)
+
+    try:
+        learned = scheduler.steps(hang(), short=True)
+        assert began.wait(60)
+        clock.now_s += 3
+        assert heart.silent_s == 3
+        gate.set()
+        learned.result(60)
+        rests(heart)
+    finally:
+        gate.set()
+        scheduler.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -22,8 +23,10 @@ from patchline.stream.model.feedback import (
     FeedbackVerdict,
     GenerationAnnounced,
 )
+from patchline.stream.model.identity import Identity, Role
 from patchline.stream.model.result import GenerationRef
 from patchline.stream.wire.feedback import feedback_record
+from patchline.stream.wire.signatures import FeedbackKeys, SigningKey
 
 
 async def learning_topics(kafka: str, unique_name: Callable[[str], str]) -> KafkaConfig:
@@ -130,6 +133,28 @@ async def test_what_is_no_feedback_is_answered_and_blocks_nothing(
     assert "'io.patchline.frame.v1', expected 'io.patchline.feedback.v1'" in said["type"]
     assert {reply.outcome for reply in replies.values()} == {FeedbackOutcome.REFUSED}
     await inbox.close()
+
+
+async def test_what_is_signed_is_somebodys(kafka: str, unique_name: Callable[[str], str]) -> None:
+    """What a worker signed keeps the identity of whoever asked it; unsigned is nobody's; a wrong one is answered."""
+    config = await learning_topics(kafka, unique_name)
+    keys = {"line-3": SigningKey(Identity("line-3", frozenset({Role.WORKER})), b"k" * 32)}
+    worker = KafkaFeedback(config, keys=FeedbackKeys(keys, sign_with="line-3"))
+    others = [FeedbackKeys(keys), FeedbackKeys({"line-3": replace(keys["line-3"], secret=b"x")}, "line-3")]
+    plain, forger = (KafkaFeedback(config, keys=one, answers=False) for one in others)
+    for inbox in (worker, plain, forger):
+        await inbox.open()
+    try:
+        await forger.submit(feedback("forged", identity="kim"))
+        await plain.submit(feedback("plain", identity="kim"))
+        await worker.submit(feedback("signed", identity="kim"))
+        given = [await asyncio.wait_for(anext(one), 60) for one in [worker.feedback()] for _ in range(2)]
+        assert {one.feedback_id: one.identity for one in given} == {"plain": None, "signed": "kim"}
+        reply = (await replies_of(worker, "forged"))["forged"]
+        assert reply.outcome is FeedbackOutcome.REFUSED
+        assert "ce_signature is not that of the key 'line-3'" in reply.detail
+    finally:
+        await asyncio.gather(*(inbox.close() for inbox in (worker, plain, forger)))
 
 
 async def test_generations_are_followed_from_the_first_on_a_compacted_topic(

@@ -17,10 +17,11 @@ from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.source import KafkaSource
 from patchline.stream.model.errors import SourceError, SourceUnavailableError
 from patchline.stream.model.frame import LaneKey, Position
+from patchline.stream.support.heartbeat import Heartbeat
 from patchline.stream.wire.frames import frame_headers
 from tests.stream.kafka.scripted_clients import ScriptedAssignor, ScriptedConsumer
 from tests.stream.scripted import Recorder
-from tests.stream.waiting import until
+from tests.stream.waiting import Clock, until
 
 P = [TopicPartition("frames", number) for number in range(2)]
 NOTHING = TopicPartition("frames", -1)
@@ -88,7 +89,9 @@ class Opened:
         self.log, self.seen = Log(), Recorder()
         monkeypatch.setattr(partitions, "new_consumer", lambda _, **options: self._made(options))
         monkeypatch.setattr(partitions, "HandoverAssignor", ScriptedAssignor)
-        self.source = KafkaSource(self.config, observer=self.seen, window=4)
+        self.clock = Clock()
+        self.heart = Heartbeat(self.clock)
+        self.source = KafkaSource(self.config, observer=self.seen, window=4, heart=self.heart)
         self.open_lanes: list[LaneKey] = []
 
     def _made(self, options: dict[str, Any]) -> Log:
@@ -269,3 +272,37 @@ async def test_a_source_that_is_closed_reads_and_commits_nothing(monkeypatch: py
     await opened.source.commit(Position("frames", 0, 1))
     await asyncio.sleep(0.05)
     assert len(opened.log.reads) == reads
+
+
+async def test_the_heart_beats_whatever_comes_and_stops_with_the_reading(opened: Opened) -> None:
+    """Where there is nothing, where nobody takes what is there, and where brokers are away; it rests when closed."""
+    await opened.begin(*P)
+
+    async def beats() -> None:
+        opened.clock.now_s += 50
+        await until(lambda: opened.heart.silent_s == 0)
+
+    await beats()
+    opened.log.poll_fails += [KafkaTimeoutError()]
+    await beats()
+    opened.log.produce(P[0], 9)
+    await beats()
+    await opened.source.close()
+    opened.clock.now_s += 50
+    assert opened.heart.resting
+
+
+async def test_a_read_that_does_not_end_is_silence(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a lock inside the client is never let go."""
+    await opened.begin(*P)
+    stuck = asyncio.Event()
+
+    async def hang(*_: TopicPartition, **__: Any) -> Any:
+        stuck.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(opened.log, "getmany", hang)
+    async with asyncio.timeout(20):
+        await stuck.wait()
+    opened.clock.now_s += 61
+    assert opened.heart.silent_s == 61

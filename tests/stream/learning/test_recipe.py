@@ -1,6 +1,7 @@
 """One recipe's learner: what it is given, where frames and scores come from, and when it is opened anew."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Collection, Iterator
 from types import SimpleNamespace
 from typing import Any, cast
@@ -192,6 +193,28 @@ async def test_an_approved_frame_may_wait_in_quarantine(lines: list[Line]) -> No
     for kept in (None, Kept()):
         request = await line_of(lines, kept).propose(feedback("1", image=None, approved_by="ben"))
         assert (request.patches, request.nearest, request.score, request.approved_by) == (None, None, 0.0, "ben")
+
+
+async def test_who_is_known_to_ask_goes_with_it_and_else_anybody(lines: list[Line]) -> None:
+    """Also with what is taken back."""
+    line = line_of(lines)
+    for verdict in (FeedbackVerdict.CONFIRM_GOOD, FeedbackVerdict.UNLEARN):
+        assert (await line.propose(feedback("1", verdict=verdict, identity="tablet-1"))).identity == "tablet-1"
+        assert (await line.propose(feedback("1", verdict=verdict))).identity == "*"
+
+
+async def test_another_image_under_the_same_id_is_refused(lines: list[Line]) -> None:
+    """The image that came with the feedback, or that is kept; with the hash of what was seen it is learned."""
+    seen, other = (hashlib.sha256(jpeg(grey)).hexdigest() for grey in (200, 90))
+    line = line_of(lines, Kept(f=jpeg(200)))
+    await line.propose(feedback("1", image=None, image_sha256=seen.upper()))
+    await line.propose(feedback("1", image=jpeg(200), image_sha256=seen))
+    with pytest.raises(FeedbackError, match=f"the image that is kept has SHA-256 {seen}, the feedback is on {other}"):
+        await line.propose(feedback("1", image=None, image_sha256=other))
+    with pytest.raises(FeedbackError, match=f"the image that came with it has SHA-256 {seen}"):
+        await line.propose(feedback("1", image=jpeg(200), image_sha256=other))
+    with pytest.raises(FeedbackError, match="not in kept"):  # nothing tells which image waits in quarantine
+        await line_of(lines, Kept()).propose(feedback("1", image=None, approved_by="ben", image_sha256=seen))
 
 
 async def test_a_frame_that_is_not_to_be_had_says_where_it_was_looked_for(lines: list[Line]) -> None:

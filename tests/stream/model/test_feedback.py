@@ -33,6 +33,24 @@ def test_a_second_person_is_another_one() -> None:
             feedback(approved_by=bad)
 
 
+def test_the_hash_of_an_image_is_64_digits() -> None:
+    """In either case, and nothing else."""
+    for good in ("0" * 64, "aF" * 32, None):
+        assert feedback(image_sha256=good).image_sha256 == good
+    for bad in ("", "0" * 63, "0" * 65, "g" * 64, "0" * 63 + "\n"):
+        with pytest.raises(ValueError, match=r"^image_sha256 is .*expected 64 hexadecimal digits$"):
+            feedback(image_sha256=bad)
+
+
+def test_an_identity_has_a_name() -> None:
+    """Of 1 to 128 characters, where there is one."""
+    for good in ("a", "a" * 128, None):
+        assert feedback(identity=good).identity == good
+    for bad in ("", "a" * 129):
+        with pytest.raises(ValueError, match=r"^identity is .*expected 1 to 128 characters$"):
+            feedback(identity=bad)
+
+
 def test_times_have_a_zone() -> None:
     """Feedback and announcements without one are refused."""
     with pytest.raises(ValueError, match=r"^time is .*expected a time zone"):

@@ -34,7 +34,9 @@ def test_the_outcome_of_a_judged_frame() -> None:
     assert before_s <= made.judged_s <= monotonic()
     assert made.prepared is prepared
     assert made.inspection is inspection
-    assert (made.frame, made.payload_sha256) == (given, None)
+    assert (made.frame, made.payload_sha256, result.image_sha256) == (given, None, None)
+    hashed = replace(given, content_sha256="aF" * 32)
+    assert judged(hashed, Decoded(prepared, (64, 96)), inspection, None).result.image_sha256 == "af" * 32
 
 
 def test_the_outcome_of_a_frame_that_cannot_be_inspected() -> None:
