@@ -5,7 +5,8 @@
 | `server` | `HttpServer`: metrics, health, readiness and the description of the API; an application of Litestar |
 | `access` | tokens are identities with roles; a route that names no role is closed |
 | `feedback_api` | feedback in, frames and explanations out; `ApiBackend` is what the routes speak to |
-| `listener` | accepts connections, and speaks HTTP on them by uvicorn's protocol |
+| `listener` | accepts connections, no more than there may be |
+| `protocol` | HTTP on a connection, by uvicorn's protocol, which says what it waits for |
 | `connections` | how many connections there may be, how long each may be waited for, and which makes room |
 | `descriptors` | how many of them leave descriptors for cameras, brokers and files |
 | `tls` | the server's certificate |

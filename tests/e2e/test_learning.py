@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -18,7 +19,7 @@ from aiokafka import AIOKafkaProducer
 
 from patchline.stream.wire.frames import frame_headers
 from tests.e2e import topics
-from tests.e2e.service import Service, patchline
+from tests.e2e.service import PATCHLINE, Service, patchline
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 TOKEN = "a token of these tests"  # noqa: S105 - of a test
@@ -84,10 +85,10 @@ class Line:
 
 
 class Worker(Service):
-    def __init__(self, line: Line) -> None:
+    def __init__(self, line: Line, *, tokens: dict[str, Any] | None = None) -> None:
         super().__init__(line.settings)
-        text = self.settings_file.read_text().replace("http:\n", f"http:\n  token: {TOKEN}\n")
-        self.settings_file.write_text(text)
+        http = f"http:\n  token: {TOKEN}\n  tokens: {json.dumps(tokens or {})}\n"
+        self.settings_file.write_text(self.settings_file.read_text().replace("http:\n", http))
 
     def ask(self, path: str, body: dict[str, Any] | None = None, token: str = TOKEN) -> tuple[int, Any]:
         """Status and answer of a request."""
@@ -181,6 +182,42 @@ async def test_what_an_operator_confirms_passes_in_every_worker(line: Line) -> N
             assert {(name[:3], r["verdict"]) for name, r in last.items()} == {("red", "reject"), ("blu", "pass")}
             assert again.terminate() == 0, again.log
         assert second.terminate() == 0, second.log
+
+
+async def test_a_second_person_is_a_second_token(line: Line) -> None:
+    """Over HTTP and Kafka: no other name lets through what was held, and no message that nobody signed."""
+    tokens = {name: f"the-token-of-{name}-at-the-line" for name in ("kim", "lee")}
+    line.settings["feedback"] = {
+        "keys": {"line": {"key": "k" * 32, "roles": ["worker"]}, "ada": {"key": "a" * 32, "roles": ["operator"]}},
+        "sign_with": "line",
+    }
+    named = {name: {"token": token, "roles": ["operator"]} for name, token in tokens.items()}
+    with Worker(line, tokens=named) as worker:
+        worker.run()
+        await line.judge({"scratch": RED, "again": RED, "once more": RED})
+        for name in ("scratch", "again", "once more"):
+            await eventually(lambda name=name: worker.ask(f"/frames/{name.replace(' ', '%20')}"))  # type: ignore[misc]
+
+        async def said(by: str, frame: str, verdict: str, operator: str) -> tuple[str, str]:
+            given = {"recipe": "tile", "frame_id": frame, "verdict": verdict, "operator": operator}
+            status, answer = worker.ask("/feedback", given, token=tokens[by])
+            assert status == 202, answer
+            reply = await eventually(lambda: worker.ask(f"/feedback/{answer['feedback_id']}"))
+            assert reply["identity"] == by
+            return reply["outcome"], reply.get("detail", "")
+
+        assert (await said("kim", "scratch", "confirm_defect", "kim"))[0] == "learned"
+        outcome, why = await said("kim", "again", "confirm_good", "kim")
+        assert (outcome, "would hide 1 of 1 known defects" in why) == ("held", True)
+        outcome, why = await said("kim", "again", "confirm_good", "lee")
+        assert (outcome, "waits for another identity than 'kim'" in why) == ("refused", True)
+        confirm = ("confirm", "again", "--recipe", "tile", "--good", "--operator", "zoe")
+        unsigned = [PATCHLINE, *confirm, "--settings", str(worker.settings_file)]
+        done = subprocess.run(unsigned, capture_output=True, text=True, timeout=120, check=False)
+        assert (done.returncode, "anybody may have sent this" in done.stdout) == (1, True), done.stderr
+        assert (await said("lee", "again", "confirm_good", "lee"))[0] == "learned"
+        assert (await said("lee", "once more", "unlearn", "lee"))[0] == "refused"  # it is unknown
+        assert worker.terminate() == 0, worker.log
 
 
 def check_http(worker: Worker, blue: dict[str, Any]) -> None:
