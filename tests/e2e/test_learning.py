@@ -212,12 +212,17 @@ async def test_a_second_person_is_a_second_token(line: Line) -> None:
         outcome, why = await said("kim", "again", "confirm_good", "lee")
         assert (outcome, "waits for another identity than 'kim'" in why) == ("refused", True)
         confirm = ("confirm", "again", "--recipe", "tile", "--good", "--operator", "zoe")
-        unsigned = [PATCHLINE, *confirm, "--settings", str(worker.settings_file)]
-        done = subprocess.run(unsigned, capture_output=True, text=True, timeout=120, check=False)
+        done = await asyncio.to_thread(ends, *confirm, "--settings", worker.settings_file)
         assert (done.returncode, "anybody may have sent this" in done.stdout) == (1, True), done.stderr
         assert (await said("lee", "again", "confirm_good", "lee"))[0] == "learned"
         assert (await said("lee", "once more", "unlearn", "lee"))[0] == "refused"  # it is unknown
         assert worker.terminate() == 0, worker.log
+
+
+def ends(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    """A command, run to its end, whatever that is."""
+    command = [PATCHLINE, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 def check_http(worker: Worker, blue: dict[str, Any]) -> None:
