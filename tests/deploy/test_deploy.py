@@ -8,6 +8,9 @@ from typing import Any
 import yaml
 
 from patchline.ops.telemetry.metrics import Metrics
+from patchline.ops.telemetry.worker_metrics import http_refusals, show_silence
+from patchline.ops.web.connections import Refusal
+from patchline.stream.support.heartbeat import Watchdog
 from tests.services.process import REPOSITORY
 
 DEPLOY = REPOSITORY / "deploy"
@@ -76,7 +79,10 @@ def test_worker_drains_before_it_is_killed() -> None:
 
 def test_every_metric_asked_for_exists() -> None:
     """Every metric that the dashboard and the alerts name is one the service has."""
-    kinds = {metric.name: metric.type for metric in Metrics().registry.collect()}
+    registry = Metrics().registry
+    show_silence(Watchdog(1), registry)
+    http_refusals(Refusal, registry)
+    kinds = {metric.name: metric.type for metric in registry.collect()}
     exposed = {name + ("_total" if kind == "counter" else "") for name, kind in kinds.items()}
     for source in (DASHBOARD, yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())):
         asked = {name for expression in expressions(source) for name in names_in(expression)}
