@@ -157,6 +157,7 @@ class Connections:
         self._refused = refused
         self._clock = clock
         self._all: dict[Connection, None] = {}
+        """In the order in which their phases began, so that looking for who makes room is short."""
 
     def __len__(self) -> int:
         return len(self._all)
@@ -182,16 +183,25 @@ class Connections:
         self._all[connection] = None
         return connection
 
+    def note(self, connection: Connection, phase: Phase, *, waits_for_peer: bool) -> None:
+        """Note what a connection does now, and whether only its peer can go on."""
+        connection.waits_for_peer = waits_for_peer
+        if phase is not connection.phase:
+            connection.enter(phase, self.now)
+            if connection in self._all:
+                self._all[connection] = self._all.pop(connection)
+
     def end(self, connection: Connection) -> None:
         """Forget one that has ended."""
         self._all.pop(connection, None)
 
     def make_room(self) -> bool:
         """End the connection that has waited for its peer for longest, idle ones first; whether there was one."""
-        waiting = [one for one in self._all if one.waits_for_peer]
-        if not waiting:
+        idle = next((one for one in self._all if one.phase is Phase.IDLE), None)
+        found = idle or next((one for one in self._all if one.waits_for_peer), None)
+        if found is None:
             return False
-        self._end(min(waiting, key=lambda one: (one.phase is not Phase.IDLE, one.since_s)), Refusal.MADE_ROOM)
+        self._end(found, Refusal.MADE_ROOM)
         return True
 
     def end_overdue(self) -> None:

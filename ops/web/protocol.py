@@ -88,8 +88,8 @@ class LimitedProtocol(H11Protocol):
 
     def _note(self) -> None:
         phase = self._phase()
-        self._connection.enter(phase, self._counted.now)
-        self._connection.waits_for_peer = phase is not Phase.ANSWER or self.flow.write_paused
+        waits = phase is not Phase.ANSWER or self.flow.write_paused
+        self._counted.note(self._connection, phase, waits_for_peer=waits)
 
     def _phase(self) -> Phase:
         if self.transport.is_closing():

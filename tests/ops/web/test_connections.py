@@ -37,10 +37,8 @@ class Door:
         self.clock.now_s += 0.1
         return connection
 
-
-def answering(connection: Connection, now: float = 0.0) -> None:
-    connection.enter(Phase.ANSWER, now)
-    connection.waits_for_peer = False
+    def answer(self, connection: Connection) -> None:
+        self.connections.note(connection, Phase.ANSWER, waits_for_peer=False)
 
 
 def test_limits_are_those_of_the_settings() -> None:
@@ -60,12 +58,15 @@ def test_whoever_has_waited_longest_makes_room_and_idle_ones_first() -> None:
     """A newcomer is let in as long as one waits for its peer; what is being answered is never ended for it."""
     door = Door()
     first, idle, _ = door.come("first"), door.come("idle"), door.come("last")
-    idle.enter(Phase.IDLE, door.clock.now_s)
+    door.connections.note(idle, Phase.IDLE, waits_for_peer=True)
     door.come("new")
     assert (door.aborted, door.refused, len(door.connections)) == (["idle"], [Refusal.MADE_ROOM], 3)
-    answering(first)
+    door.answer(first)
     door.come("newer")
     assert door.aborted == ["idle", "last"]
+    door.connections.note(first, Phase.HEAD, waits_for_peer=True)  # it waits again, but not for long
+    door.come("newest")
+    assert door.aborted == ["idle", "last", "new"]
 
 
 def test_where_all_are_being_answered_a_newcomer_is_turned_away() -> None:
@@ -73,7 +74,7 @@ def test_where_all_are_being_answered_a_newcomer_is_turned_away() -> None:
     door = Door()
     there = [door.come(str(number)) for number in range(3)]
     for connection in there:
-        answering(connection)
+        door.answer(connection)
     assert door.connections.begin(Phase.HEAD, lambda: None) is None
     assert (door.refused, door.aborted) == ([Refusal.FULL], [])
     door.connections.end(there[0])
