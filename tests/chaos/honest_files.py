@@ -45,7 +45,7 @@ class HonestCosts:
         return cls(lines)
 
     def of(self, file: bytes, max_pixels: int) -> float:
-        """Seconds for a plain file of the format and the pixels that this one says it has; 0 where nobody decodes it."""
+        """Seconds for a plain file of the format and pixels that this one says it has; 0 where nobody decodes it."""
         kind, pixels = _said(file)
         if kind not in self._lines or pixels > max_pixels:
             return 0.0

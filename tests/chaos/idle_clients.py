@@ -9,7 +9,8 @@ from typing import Self
 
 from tests.chaos.kinds.requests import HALF_OPEN
 
-_AGAIN_EVERY_S = 1.0
+_AGAIN_EVERY_S = 10.0
+"""What floods a port is another matter: these come back slowly."""
 _AT_ONCE = 50
 _SPARE_DESCRIPTORS = 500
 _CLIENT_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"

@@ -42,7 +42,7 @@ class Sizes:
 
 
 SHORT = Sizes(bound_s=8, load_s=10, sixth_s=5, away_s=10)
-LONG = Sizes(bound_s=30, load_s=600, sixth_s=5, away_s=60)
+LONG = Sizes(bound_s=60, load_s=600, sixth_s=10, away_s=60)
 
 
 def measure(sizes: Sizes) -> list[Measured]:
