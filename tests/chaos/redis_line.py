@@ -37,7 +37,7 @@ class RedisLine:
 
     async def tell(self, *command: object) -> Any:
         """Send the server one command."""
-        client = redis.Redis(port=self.server.port, password=self.password)
+        client: Any = redis.Redis(port=self.server.port, password=self.password)
         try:
             return await client.execute_command(*command)
         finally:

@@ -20,7 +20,7 @@ _UNVERIFIED.check_hostname, _UNVERIFIED.verify_mode = False, ssl.CERT_NONE
 
 def port_of(worker: Worker) -> int:
     """The HTTP port that it took."""
-    port = urlsplit(worker.logged("listening")[-1]["url"]).port
+    port = urlsplit(str(worker.logged("listening")[-1]["url"])).port
     assert port is not None
     return port
 

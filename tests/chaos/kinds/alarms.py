@@ -62,6 +62,16 @@ _HASHES: dict[str, Fields] = {
 _TYPES = ("string", "bytes", "list", "set", "sorted set", "stream", "big string")
 _SHARED = ("alarm-cameras", "alarm-positions", "alarms", "alarms:ack")
 
+_POSITIONS: dict[str, Fields] = {
+    "not utf-8": {b"\xff": b"\xfe"},
+    "words": {"frames/0": "ten"},
+    "many": {f"other-{number}/0": "1" for number in range(300)},
+}
+_CAMERAS: dict[str, list[bytes]] = {
+    "not utf-8": [b"\xff\xfe"],
+    "many": [f"made-up-{number}".encode() for number in range(300)],
+}
+
 
 def kinds() -> Iterator[Kind]:
     """Acknowledgements; hashes of cameras that then send a frame; keys of other types; messages on the channel."""
@@ -75,17 +85,13 @@ def kinds() -> Iterator[Kind]:
         yield Kind(family="keys", name=f"{key} is a string", send=_typed(key, "string"))
     for key in ("alarm-cameras", "alarms", "alarms:ack"):
         yield Kind(family="keys", name=f"{key} is a hash", send=_typed(key, "hash"))
-    for name, fields in {"not utf-8": {b"\xff": b"\xfe"}, "words": {"frames/0": "ten"}, "many": _many()}.items():
+    for name, fields in _POSITIONS.items():
         yield Kind(family="keys", name=f"positions of others: {name}", send=_positions(fields))
-    for name, names in {"not utf-8": [b"\xff\xfe"], "many": [f"made-up-{number}" for number in range(300)]}.items():
+    for name, names in _CAMERAS.items():
         yield Kind(family="keys", name=f"cameras of others: {name}", send=_cameras(names))
     for text in (b"\xff\xfe", b"", b"null", json.dumps({"camera": 3}).encode()):
         yield Kind(family="keys", name=f"announced: {text!r}", send=_announced(text))
         yield Kind(family="keys", name=f"an event: {text!r}", send=_event(text))
-
-
-def _many() -> Fields:
-    return {f"other-{number}/0": "1" for number in range(300)}
 
 
 def _acknowledged(fields: Fields) -> Send:
@@ -137,7 +143,7 @@ def _positions(fields: Fields) -> Send:
     return send
 
 
-def _cameras(names: list[bytes] | list[str]) -> Send:
+def _cameras(names: list[bytes]) -> Send:
     async def send(target: Target) -> None:
         await target.redis.sadd(f"{target.prefix}alarm-cameras", *names)
 

@@ -31,9 +31,9 @@ _NUMBERS = ("time_delta", "offset_delta")
 
 def kinds() -> Iterator[Kind]:
     """Those of header names, which brokers take; and those of damage on a broker's disk."""
-    for how, name in _NOT_UTF8.items():
+    for how, header in _NOT_UTF8.items():
         for where, records in (("alone", 1), ("first of three", 3), ("last of three", -3)):
-            yield Kind(family="batches", name=f"header name {how}, {where}", send=_named(name, records))
+            yield Kind(family="batches", name=f"header name {how}, {where}", send=_named(header, records))
     for name, damage in _damages():
         yield Kind(family="batches", name=name, send=_damaged(damage))
 
