@@ -67,6 +67,7 @@ class Nursery:
         """Another worker."""
         self._lives += 1
         log = self._folder / f"life-{self._lives}.log"
+        await asyncio.to_thread(log.touch)
         self._waiting = asyncio.get_running_loop().create_future()
         assert self._process.stdin is not None
         self._process.stdin.write(f"{self._settings}\t{log}\n".encode())
