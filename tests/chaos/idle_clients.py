@@ -85,6 +85,7 @@ class IdleClients:
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.gather(self._keeping, return_exceptions=True)
+        await self._look()
         for client in self._open:
             client.close()
 

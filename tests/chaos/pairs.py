@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import count
 from statistics import median
 from time import monotonic
 
@@ -19,6 +20,7 @@ from tests.chaos.tally import Tally
 from tests.stream.scripted import jpeg
 
 _RESULTS_WITHIN_S = 60
+_LINES = count()
 _REST_S = 0.5
 
 
@@ -45,6 +47,7 @@ class GoodFrames:
     def __init__(self, config: KafkaConfig, tally: Tally, *, cameras: int, frames_per_s: float) -> None:
         self._config, self._tally = config, tally
         self._cameras, self._period_s = cameras, 1 / frames_per_s
+        self._name = f"good-{next(_LINES)}"
         self.sent_s: dict[str, float] = {}
         """By frame id: the monotonic clock when it was sent."""
 
@@ -55,7 +58,7 @@ class GoodFrames:
             for number in range(frames):
                 await asyncio.sleep(max(0.0, begin + number * self._period_s - monotonic()))
                 partition = number % self._cameras
-                frame_id = f"good/{len(self.sent_s)}"
+                frame_id = f"{self._name}/{len(self.sent_s)}"
                 headers = frame_headers(
                     frame_id=frame_id, camera=f"cam-{partition}", time=datetime.now(UTC), recipe=RECIPE
                 )
