@@ -100,10 +100,10 @@ async def _loaded(
             async with _full_load(config, tally):
                 asked = await _watch(worker, sizes.load_s, "at full load", bad)
             judged = tally.seen.total()
-            asked += await _watch(worker, sizes.away_s, "with nothing to do", bad)
-            await asyncio.to_thread(broker.stop)
-            asked += await _watch(worker, sizes.away_s, "without a broker", bad)
-            await asyncio.to_thread(broker.start_broker)
+        asked += await _watch(worker, sizes.away_s, "with nothing to do", bad)
+        await asyncio.to_thread(broker.stop)
+        asked += await _watch(worker, sizes.away_s, "without a broker", bad)
+        await asyncio.to_thread(broker.start_broker)
         await worker.drain()
     return Measured(
         name=f"/healthz with a bound of {sizes.sixth_s:g} s: {sizes.load_s:g} s at full load ({judged:,} frames),"
