@@ -1,13 +1,13 @@
 """What an honest image file costs to decode, by its format and its pixels: the measure of what a bomb may cost."""
 
 import io
+import warnings
 from collections.abc import Awaitable, Callable
 from statistics import median
 from typing import TypeAlias
 
 import numpy as np
 from PIL import Image as Pillow
-from PIL import UnidentifiedImageError
 
 from tests.stream.scripted import picture
 
@@ -56,9 +56,9 @@ class HonestCosts:
 def _said(file: bytes) -> tuple[str, int]:
     """Format and pixels, as its header has them."""
     try:
-        with Pillow.open(io.BytesIO(file), formats=FORMATS) as image:
-            return str(image.format), image.width * image.height
-    except (UnidentifiedImageError, Pillow.DecompressionBombError):
-        return "", 0
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of headers that are meant to be broken
+            with Pillow.open(io.BytesIO(file), formats=FORMATS) as image:
+                return str(image.format), image.width * image.height
     except Exception:  # whatever a broken header makes the library raise
         return "", 0
