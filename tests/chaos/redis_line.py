@@ -53,14 +53,18 @@ class RedisLine:
         """The file has the password that the server asks for."""
         self.password_file.write_text(self.password)
 
-    async def back_within_s(self) -> tuple[float, Events, Events]:
-        """How long it takes until every alarm event that the results make is there; those, and what is there."""
-        wanted, begin = await expected(self.config, self.rule), monotonic()
+    async def wanted(self) -> Events:
+        """Every alarm event that the results so far make."""
+        return await expected(self.config, self.rule)
+
+    async def back_within_s(self, wanted: Events) -> tuple[float, Events]:
+        """How long it takes until these are all there, and nothing else; and what is there."""
+        begin = monotonic()
         told = await self._found()
         while told != wanted and monotonic() < begin + _GIVE_UP_S:
             await asyncio.sleep(_LOOK_EVERY_S)
             told = await self._found()
-        return monotonic() - begin, wanted, told
+        return monotonic() - begin, told
 
     async def _found(self) -> Events:
         with suppress(RedisError):

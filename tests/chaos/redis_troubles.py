@@ -91,13 +91,14 @@ async def _measure(sizes: Sizes, folder: Path, broker: KafkaBroker, server: Redi
             for trouble in _troubles(sizes):
                 await trouble.begin(line)
                 meanwhile = [] if trouble.idle else await sender.send()
+                wanted = await line.wanted()
                 await trouble.end(line)
-                taken_s, wanted, told = await line.back_within_s()
+                taken_s, told = await line.back_within_s(wanted)
                 found.append(_told(trouble.name, taken_s, wanted, told, sizes))
                 if meanwhile:
                     found.append(_in_time(trouble.name, calm, meanwhile, sizes))
                     calm = await sender.send()
-                    await line.back_within_s()
+                    await line.back_within_s(await line.wanted())
         for worker in crowd.running:
             await worker.drain()
     return found
@@ -142,7 +143,7 @@ def _troubles(sizes: Sizes) -> Sequence[Trouble]:
         Trouble(name="read-only", begin=read_only, end=master),
         Trouble(name="full", begin=full, end=room),
         Trouble(name="keys of others", begin=_foreign, end=nothing),
-        Trouble(name="emptied at an idle line", begin=emptied, end=nothing, idle=True),
+        Trouble(name="emptied at an idle line", begin=nothing, end=emptied, idle=True),
         Trouble(name=f"away for {sizes.away_s:g} s at an idle line, back empty", begin=away, end=back, idle=True),
     )
 
