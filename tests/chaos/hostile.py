@@ -40,14 +40,17 @@ _PREFIX = "patchline:"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """Every `step`-th kind, among the frames of the disturbed spans; of `families` alone where they are named."""
+    """Every `step`-th kind, among the frames of the disturbed spans; of `families` alone where they are named.
+
+    The families take turns, so a step that shares no factor with their number takes some of each.
+    """
 
     spans: PairSizes
     step: int
     families: tuple[str, ...] = ()
 
 
-SHORT = Sizes(spans=PairSizes(pairs=1, frames=240, frames_per_s=20, ratio=100), step=10)
+SHORT = Sizes(spans=PairSizes(pairs=1, frames=240, frames_per_s=20, ratio=100), step=9)
 """Other tests share the machine: how long a frame takes says little."""
 LONG = Sizes(spans=PairSizes(pairs=5, frames=1000, frames_per_s=40, ratio=1.25), step=1)
 
@@ -141,10 +144,12 @@ async def _disturb(
     begin, kinds = loop.time(), shares[number]
     for at, kind in enumerate(kinds):
         await asyncio.sleep(begin + at * span_s / len(kinds) - loop.time())
+        before = len(target.places)
         try:
             await asyncio.wait_for(kind.send(target), 20)
         except Exception as error:  # the figure names it
             unsent.append(f"{kind.family} {kind.name} ({type(error).__name__}: {error})"[:300])
+        target.kinds |= dict.fromkeys(target.places[before:], f"{kind.family}, {kind.name}")
     await probes.ask(f"after span {number + 1}")
 
 
@@ -156,12 +161,12 @@ async def _results_of(target: Target, tally: Tally) -> None:
 
 
 def _answered(target: Target, tally: Tally, kinds: Sequence[Kind], unsent: Sequence[str]) -> Measured:
-    missing = [place for place in target.places if place not in tally.places]
+    missing = [target.kinds[place] for place in target.places if place not in tally.places]
     twice = sum(tally.places[place] > 1 for place in target.places)
     families = len({kind.family for kind in kinds})
     return Measured(
         name=f"{len(target.places):,} hostile frames of {len(kinds)} kinds of {families} families",
-        measured=f"{len(missing)} without a result{f': {missing[:3]}' if missing else ''}, {twice} with two,"
+        measured=f"{len(missing)} without a result{': ' + '; '.join(missing[:9]) if missing else ''}, {twice} with two,"
         f" {len(unsent)} kinds could not be sent{': ' + '; '.join(unsent[:3]) if unsent else ''}",
         goal="exactly one each, all sent",
         met=not (missing or twice or unsent),

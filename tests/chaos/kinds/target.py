@@ -36,6 +36,8 @@ class Target:
     folder: Path
     """Frames by reference may lie below it."""
     places: list[Place] = field(default_factory=list)
+    kinds: dict[Place, str] = field(default_factory=dict)
+    """What was sent there."""
     numbers: "count[int]" = field(default_factory=count)
 
     def next_partition(self) -> int:
