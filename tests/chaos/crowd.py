@@ -18,7 +18,7 @@ from patchline.engine.features.weights import random_backbone
 from patchline.engine.fitting.fit import fit
 from patchline.engine.recipe import Recipe
 from tests.services.process import REPOSITORY, dies_with_us
-from tests.services.worker_process import WorkerProcess
+from tests.services.worker_process import RunningProcess, WorkerProcess
 from tests.stream.scripted import picture
 
 RECIPE = "plate"
@@ -28,7 +28,7 @@ SIZE_PX = (64, 64)
 class Worker(WorkerProcess):
     """The service, and what it has logged."""
 
-    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+    def __init__(self, process: RunningProcess, log: Path) -> None:
         super().__init__(process, log)
         self._read_bytes = 0
         self._events: dict[str, list[dict[str, Any]]] = {}
@@ -52,6 +52,11 @@ class Worker(WorkerProcess):
         return bool(self.logged("taking frames"))
 
     @property
+    def resident_bytes(self) -> int:
+        """Its resident memory."""
+        return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    @property
     def owns(self) -> bool:
         """Whether it has partitions, as far as it knows."""
         assigned = self.logged("partitions assigned")
@@ -62,14 +67,16 @@ class Crowd:
     """The workers of one settings file. None outlives the context.
 
     Args:
-        folder: for logs and the settings file.
-        settings: of every worker; HTTP takes a free port.
+        folder: for logs and the settings file; made where it is not there.
+        settings: of every worker; HTTP takes a free port, and what else they say of it.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
         self._file = folder / "patchline.yaml"
-        self._file.write_text(yaml.safe_dump(settings | {"http": {"port": 0}, "log": {"format": "json"}}))
+        http = {"port": 0} | settings.get("http", {})
+        self._file.write_text(yaml.safe_dump(settings | {"http": http, "log": {"format": "json"}}))
         self._started = 0
         self.all: list[Worker] = []
 

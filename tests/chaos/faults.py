@@ -15,6 +15,7 @@ from tests.chaos.crowd import Crowd, until
 from tests.chaos.figure import Measured
 from tests.chaos.line import CAMERAS, on_a_broker, small_line
 from tests.chaos.tally import Tally
+from tests.chaos.worker import STOP_IN_TRANSACTION
 from tests.services.kafka import KafkaBroker
 from tests.stream.kafka_help import produce, read_topic
 from tests.stream.scripted import jpeg
@@ -95,7 +96,7 @@ async def _stop(crowd: Crowd, tally: Tally, draw: random.Random) -> None:
     """Stop a worker amid a transaction until another has committed results of that partition."""
     worker = draw.choice([worker for worker in crowd.running if worker.owns])
     before = len(worker.logged("in transaction"))
-    worker.send(signal.SIGUSR1)
+    worker.send(STOP_IN_TRANSACTION)
     await until(lambda: len(worker.logged("in transaction")) > before and worker.stopped, "a transaction to stop in")
     camera = CAMERAS[worker.logged("in transaction")[-1]["partition"]]
     committed = tally.results_of(camera)

@@ -3,7 +3,10 @@
 import importlib
 from types import ModuleType
 
-FIGURES = ("faults", "mutations", "overload", "redis_away", "rolling_restart", "updates")
+FIGURES = (
+    *("faults", "mutations", "overload", "redis_away", "rolling_restart", "updates"),
+    *("bombs", "connections", "hostile", "names", "positions", "redis_troubles", "sigterm", "watchdog"),
+)
 
 
 def load(name: str) -> ModuleType:

@@ -1,7 +1,6 @@
 """Broken frames and messages to a real worker: each has exactly one answer, and nothing crashes, hangs or grows."""
 
 import asyncio
-import os
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.topics import Partitions, ensure_topics
-from tests.chaos.crowd import RECIPE, Crowd, Worker, small_bank
+from tests.chaos.crowd import RECIPE, Crowd, small_bank
 from tests.chaos.figure import Measured
 from tests.chaos.line import CAMERAS, settings_of
 from tests.chaos.mutants import MAX_PIXELS
@@ -77,7 +76,7 @@ async def _measure(sizes: Sizes, folder: Path, broker: KafkaBroker, server: Redi
             for some in (frames[:half], frames[half:], others):
                 sent += await sender.frames(some, len(CAMERAS))
                 await all_committed(config, crowd, sent)
-                resident_bytes.append(_resident_bytes(worker))
+                resident_bytes.append(worker.resident_bytes)
             found = await answers_to(frames, sent, config)
             if sizes.growth is not None:
                 found.append(memory(resident_bytes[0], resident_bytes[1], len(frames), sizes.growth))
@@ -95,7 +94,3 @@ def _alive(crowd: Crowd) -> Measured:
         goal="one, in order",
         met=statuses == [0],
     )
-
-
-def _resident_bytes(worker: Worker) -> int:
-    return int(Path(f"/proc/{worker.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

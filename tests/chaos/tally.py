@@ -10,7 +10,9 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 
 from patchline.stream.kafka.config import KafkaConfig
-from patchline.stream.wire.results import read_result
+from patchline.stream.model.errors import RecordError
+from patchline.stream.wire.results import read_frame_position, read_result
+from tests.chaos.sender import Place
 
 
 class Tally:
@@ -27,6 +29,10 @@ class Tally:
         self.not_inspected: Counter[str] = Counter()
         self.visible_s: dict[str, list[float]] = {}
         """By camera: the monotonic clock when each of its results came."""
+        self.first_s: dict[str, float] = {}
+        """By frame id: the monotonic clock when its first result came."""
+        self.places: Counter[Place] = Counter()
+        """Results by partition and offset of their frame."""
 
     def results_of(self, camera: str) -> int:
         """How many results of a camera came so far."""
@@ -41,7 +47,13 @@ class Tally:
                 continue
             now = monotonic()
             for record in (record for records in fetched.values() for record in records):
-                result = read_result(record.headers, record.value)
+                try:
+                    result = read_result(record.headers, record.value)
+                except RecordError:  # somebody else wrote it
+                    continue
+                if (position := read_frame_position(record.headers)) is not None:
+                    self.places[position.partition, position.offset] += 1
+                self.first_s.setdefault(result.frame_id, now)
                 self.seen[result.frame_id] += 1
                 self.visible_s.setdefault(result.camera, []).append(now)
                 if result.reason is not None:

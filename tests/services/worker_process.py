@@ -4,6 +4,25 @@ import asyncio
 import os
 import signal
 from pathlib import Path
+from typing import Protocol
+
+
+class RunningProcess(Protocol):
+    """What is needed of a process: one of asyncio's has it."""
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit status; None while it runs."""
+
+    async def wait(self) -> int:
+        """Wait for its end."""
+
+    def kill(self) -> None:
+        """End it without notice."""
 
 
 class WorkerProcess:
@@ -14,7 +33,7 @@ class WorkerProcess:
         log: the file that it prints to.
     """
 
-    def __init__(self, process: asyncio.subprocess.Process, log: Path) -> None:
+    def __init__(self, process: RunningProcess, log: Path) -> None:
         self.process, self.log = process, log
 
     @property
@@ -32,7 +51,7 @@ class WorkerProcess:
         """Whether the kernel has stopped it (SIGSTOP)."""
         return Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
-    def send(self, number: signal.Signals) -> None:
+    def send(self, number: int) -> None:
         """Send a signal."""
         os.kill(self.process.pid, number)
 
