@@ -8,6 +8,7 @@ import msgspec
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
 from patchline.ops.settings.base import Name, SecretFile, Section
+from patchline.ops.settings.formats import Token
 from patchline.stream.model.identity import Identity, Role
 from patchline.stream.wire.signatures import FeedbackKeys, SigningKey
 
@@ -30,7 +31,7 @@ class TokenSettings(Section):
 
     secrets = ("token",)
 
-    token: SecretStr | None = Field(default=None, min_length=16, examples=["another-long-random-text"])
+    token: Token | None = Field(default=None, min_length=16, examples=["another-long-random-text"])
     """The token (`Authorization: Bearer ...`)."""
     token_file: SecretFile | None = Field(default=None, examples=["/run/secrets/tablet-1"])
     """File that holds the token."""

@@ -83,7 +83,7 @@ class Listener:
         found = await loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         try:
             for family, _, _, _, address in dict.fromkeys(found):
-                self._sockets.append(_bound(family, address, self.port))
+                self._sockets.append(_listening_socket(family, address, self.port))
         except OSError:
             self._close_sockets()
             raise
@@ -194,7 +194,7 @@ class Listener:
         self._state.default_headers = [(b"date", formatdate(usegmt=True).encode())]
 
 
-def _bound(family: int, address: Any, port: int | None) -> socket.socket:
+def _listening_socket(family: int, address: Any, port: int | None) -> socket.socket:
     """A socket on an address; `port`: the one that the sockets before it took, where a free one was asked for."""
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:

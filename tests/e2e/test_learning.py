@@ -22,7 +22,7 @@ from tests.e2e import topics
 from tests.e2e.service import PATCHLINE, Service, patchline
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-TOKEN = "a token of these tests"  # noqa: S105 - of a test
+TOKEN = "a-token-of-these-tests"  # noqa: S105 - of a test
 FIT = ("--backbone", "resnet18", "--weights", "random:1", "--stages", "layer1,layer2", "--size", "64")
 
 
