@@ -112,7 +112,7 @@ def test_honest_files_of_as_many_pixels_as_are_allowed_all_decode(
     timed: Timed, kind: str, options: dict[str, object]
 ) -> None:
     """Whichever way they are compressed."""
-    payload = honest(kind, LARGE, **options)  # type: ignore[arg-type]  # none of them is `grey`
+    payload = honest(kind, LARGE, **options)
     timed.decoder._limits = Limits(max_frame_bytes=2**28)
     assert timed.decode(payload)[1] == ""
 
