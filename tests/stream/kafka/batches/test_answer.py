@@ -144,6 +144,7 @@ def test_batches_of_two_formats_are_read_one_after_the_other() -> None:
         (good(0, bytes(3 * 2**20)), False),
         (with_bytes(good(0, b"a"), 8, struct.pack(">i", -100), seal=False), True),
     ],
+    ids=["begun", "compressed", "of an old format", "many batches", "many records", "large", "of no length"],
 )
 def test_what_takes_its_time_is_for_a_thread(answer: bytes, quick: bool) -> None:
     """Heartbeats go on meanwhile."""
