@@ -19,7 +19,7 @@ from tests.stream.decoding.bombs import LARGE, bombs, honest, size_of
 from tests.stream.scripted import frame
 
 MOST_S = 3.0
-"""Other tests share the cores and their caches: what is not bounded takes minutes. `make chaos FIGURE=bombs` measures."""
+"""Other tests share the cores and their caches, and what is not bounded takes minutes: `make chaos` measures."""
 MOST_TIMES = 4
 COMPRESSIONS = {"deflated": "tiff_adobe_deflate", "LZW": "tiff_lzw", "packed strip": "packbits", "a JPEG": "jpeg"}
 """Of TIFF, which is compared with an honest one of its kind, by words in a bomb's name."""
