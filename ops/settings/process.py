@@ -112,7 +112,7 @@ class LimitSettings(Section):
     three ordinary ones of its format and size. What outlasts both is not inspected, for the reason `too_slow`."""
     drain_s: float = Field(default=30.0, gt=0, le=3600)
     """Time for all steps of an orderly stop together, in seconds."""
-    watchdog_s: float = Field(default=60.0, ge=1, le=3600)
+    watchdog_s: float = Field(default=60.0, ge=3, le=3600)
     """`/healthz` goes bad where the engine or the reading of Kafka has work and does not move for so long, in
     seconds."""
     max_camera_labels: int = Field(default=256, ge=1, le=100_000)

@@ -159,6 +159,7 @@ class KafkaSource:
                     # Full, or not yet taken over: records of such a partition must stay where they are.
                     frames.expect_change()
                     await ownership.consumer.getmany(nothing, timeout_ms=0)
+                self._heart.beat()
                 await ownership.watch.until_sure()
             except OffsetOutOfRangeError as error:
                 await self._out_of_range(ownership, error.args[0])

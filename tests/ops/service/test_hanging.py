@@ -24,7 +24,7 @@ def service_of(folder: Path, bank: Path, **more: Any) -> tuple[Service, str]:
     settings = {
         "recipes": {"tile": {"bank": str(bank)}},
         "http": {"port": port},
-        "limits": {"watchdog_s": 1, "drain_s": 5},
+        "limits": {"watchdog_s": 3, "drain_s": 5},
         **more,
     }
     file = folder / "line.yaml"
@@ -97,7 +97,7 @@ async def test_a_reader_of_kafka_that_hangs_is_told_and_an_idle_one_is_not(
     running = asyncio.create_task(service.run())
     try:
         await becomes(url, "/readyz", 200)
-        for _ in range(30):
+        for _ in range(50):
             assert (await answers(url, "/healthz"))[0] == 200
             await asyncio.sleep(0.1)
         getmany = AIOKafkaConsumer.getmany
