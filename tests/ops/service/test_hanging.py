@@ -18,6 +18,12 @@ from tests.services.process import free_port
 from tests.stream.waiting import until
 
 
+@pytest.fixture(autouse=True)
+def _process_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that is told to stop ends its process in any case, which is that of the tests here."""
+    monkeypatch.setattr("patchline.ops.service.service.end_within", lambda *_: None)
+
+
 def service_of(folder: Path, bank: Path, **more: Any) -> tuple[Service, str]:
     """A service in this process, and its address."""
     port = free_port()
