@@ -21,8 +21,8 @@ from PIL import Image as Pillow
 from patchline.stream.decoding.structure import PROGRESSIVE
 from patchline.stream.model.errors import Reason, UnreadableError
 
-ORDINARY_TIMES = 3.5
-PROGRESSIVE_TIMES = 2.5
+ORDINARY_TIMES = 5.0
+PROGRESSIVE_TIMES = 3.5
 """Of progressive JPEGs, ordinary ones of which take some two and a half times as long as others."""
 _SIDE_PX = 512
 _TRIES = 2
