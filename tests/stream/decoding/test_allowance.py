@@ -43,7 +43,7 @@ def test_an_image_of_many_pixels_may_take_longer(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(allowance, "ordinary_s", lambda *_: 1e-6)
     clock = ThreadClock(0.02)
     file = clock.file(b"ab")
-    clock.known("JPEG", "", 30_000, False)  # 0.105 s more
+    clock.known("JPEG", "", 20_000, False)  # 0.1 s more
     busy(0.05)
     assert file.read(1) == b"a"
     busy(0.1)
