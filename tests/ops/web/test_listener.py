@@ -7,15 +7,14 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
 from patchline.ops.web.connections import HttpLimits, Refusal, limits_of
 from patchline.ops.web.listener import Listener
 from patchline.ops.web.tls import tls_context
-from tests.services.certificates import Certificates, certificates
-from tests.services.process import ServiceUnavailableError
+from tests.services.certificates import Certificates
 from tests.stream.waiting import until
 
 LIMITS = replace(
@@ -28,16 +27,6 @@ LIMITS = replace(
 )
 LARGE = b"x" * (32 * 1024**2)
 ASK = b"GET /healthz HTTP/1.1\r\nhost: h\r\n\r\n"
-
-
-@pytest.fixture(scope="module")
-def pem(
-    tmp_path_factory: pytest.TempPathFactory, unavailable: Callable[[ServiceUnavailableError], NoReturn]
-) -> Certificates:
-    try:
-        return certificates(tmp_path_factory.mktemp("certificates"))
-    except ServiceUnavailableError as error:
-        unavailable(error)
 
 
 @dataclass

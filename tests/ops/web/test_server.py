@@ -1,9 +1,7 @@
 """The HTTP port: TLS, and the token that all but probes need."""
 
 import ssl
-from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 import httpx
 import msgspec
@@ -19,20 +17,9 @@ from patchline.ops.web.server import HttpServer
 from patchline.ops.web.tls import tls_context
 from patchline.stream.model.identity import Identity, Role
 from tests.ops.settings.test_model import LEAST, write
-from tests.services.certificates import Certificates, certificates
-from tests.services.process import ServiceUnavailableError
+from tests.services.certificates import Certificates
 
 TOKEN = "a-token-of-a-test"  # noqa: S105 - made up
-
-
-@pytest.fixture(scope="module")
-def pem(
-    tmp_path_factory: pytest.TempPathFactory, unavailable: Callable[[ServiceUnavailableError], NoReturn]
-) -> Certificates:
-    try:
-        return certificates(tmp_path_factory.mktemp("certificates"))
-    except ServiceUnavailableError as error:
-        unavailable(error)
 
 
 async def statuses(server: HttpServer, tls: ssl.SSLContext | None = None, **headers: str) -> dict[str, int]:
