@@ -109,6 +109,8 @@ def read_view(
         raise UnreadableError(reason, f"the {name} header cannot be read: {_message_of(error)}") from error
     scaled = _scaled_pnm(picture)
     _check_header(payload, name, picture, max_pixels, known_range=scaled is not None)
+    if structure.cut is not None:
+        raise UnreadableError(Reason.TRUNCATED, structure.cut)
     grey = picture.mode in ("1", "L", *_SIXTEEN_BIT_MODES)
     clock.known(name, structure.flavour, picture.width * picture.height, grey)
     try:

@@ -58,19 +58,21 @@ class Structure:
 
     `payload` is the file without what holds no pixels. `unusual` says in words why the time of decoding is not bounded
     by pixels and bytes; None: it is. `flavour` names what ordinary files to compare it with, beside the format.
+    `cut` says in words where a file ends too early, which its reader would not miss; None: it is not known to.
     """
 
     payload: bytes
     unusual: str | None = None
     flavour: str = ""
+    cut: str | None = None
 
 
 def structure_of(payload: bytes, name: str) -> Structure:
     """Look at the headers of a file of the format `name`.
 
     Raises:
-        UnreadableError: TOO_SLOW, of a JPEG or PNG of more pieces than any writer makes; TRUNCATED or CORRUPT, of a
-            PNG: its reader would not miss what comes after the last row.
+        UnreadableError: TOO_SLOW, of a JPEG or PNG of more pieces than any writer makes; CORRUPT, of a PNG: its
+            reader leaves chunks after the last row unread.
     """
     match name:
         case "JPEG":
@@ -178,7 +180,7 @@ def _png(payload: bytes) -> Structure:
             return Structure(b"".join((*kept[:idat_at], *pixels, *kept[idat_at:])))
     else:
         raise UnreadableError(Reason.TOO_SLOW, f"the PNG has more than {_MOST_CHUNKS:,} chunks")
-    raise UnreadableError(Reason.TRUNCATED, f"the PNG ends after {len(payload):,} bytes without its IEND chunk")
+    return Structure(payload, cut=f"the PNG ends after {len(payload):,} bytes without its IEND chunk")
 
 
 def _check_crc(view: memoryview, at: int, end: int, kind: bytes) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from patchline.stream.decoding.image_file import read_image
+from patchline.stream.decoding.image_file import read_image, read_view
 from patchline.stream.decoding.structure import structure_of
 from patchline.stream.model.errors import Reason, UnreadableError
 from tests.stream.decoding.bombs import (
@@ -137,16 +137,18 @@ def test_what_holds_no_pixels_is_left_out_of_a_png() -> None:
 
 def test_a_png_that_is_damaged_where_no_pixels_are_is_still_damaged() -> None:
     """A wrong checksum is found in whatever is left out, and a missing end is, behind whatever."""
-    text = bytearray(chunk(b"tEXt", b"a\0b"))
+    text, pixels = bytearray(chunk(b"tEXt", b"a\0b")), chunk(b"IDAT", zlib.compress(bytes(14)))
     text[9] ^= 1
-    payload = png((2, 2), chunk(b"IDAT", zlib.compress(bytes(14))), before=bytes(text))
-    for damaged, reason in (
-        (payload, Reason.CORRUPT),
-        (payload[:-1], Reason.CORRUPT),
-        (png(SIZE, b"")[:-1], Reason.TRUNCATED),
-    ):
+    payload = png((2, 2), pixels, before=bytes(text))
+    for damaged in (payload, payload[:-1]):
         with pytest.raises(UnreadableError) as found:
             structure_of(damaged, "PNG")
+        assert found.value.reason is Reason.CORRUPT
+    cut = png((2, 2), pixels)[:-1]
+    assert structure_of(cut, "PNG").cut is not None
+    for max_pixels, reason in ((4, Reason.TRUNCATED), (3, Reason.TOO_MANY_PIXELS)):
+        with pytest.raises(UnreadableError) as found:
+            read_view(cut, max_bytes=1000, max_pixels=max_pixels)
         assert found.value.reason is reason
 
 
