@@ -11,6 +11,7 @@ from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.inspection.drift import Drift
 from patchline.engine.types import Image, Inspection
 from patchline.stream.model.alarm import AlarmEvent, AlarmState
+from patchline.stream.model.camera_state import CameraState
 from patchline.stream.model.errors import AlarmGap, DropCause, Foreign, LogBreak
 from patchline.stream.model.feedback import FeedbackReply
 from patchline.stream.model.frame import Frame
@@ -88,6 +89,9 @@ class Observer:
 
     def camera_connected(self, camera: str, connected: bool) -> None:
         """A camera that the service opens itself is, or is no longer, delivering."""
+
+    def camera_state(self, camera: str, state: CameraState, detail: str) -> None:
+        """A camera that the service opens itself is in another state than before; `detail` is a sentence, or empty."""
 
     def alarm(self, event: AlarmEvent) -> None:
         """An alarm changed state, and Redis has it."""
