@@ -113,6 +113,21 @@ class Source(Protocol):
 
 
 @runtime_checkable
+class LiveSource(Protocol):
+    """A `Source` of one camera that does not wait: of its frames the freshest alone is kept, until it is taken.
+
+    It is taken when it is this camera's turn, shortly before the engine can judge it.
+    """
+
+    @property
+    def live_camera(self) -> str | None:
+        """The camera; None where frames wait for their turn after all."""
+
+    async def until_waiting(self) -> bool:
+        """Wait until a frame, or the error that ended the source, can be taken at once; False after the last."""
+
+
+@runtime_checkable
 class ReplayableSource(Protocol):
     """A source that is told what is done, and gives the rest again after a crash."""
 

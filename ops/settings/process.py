@@ -87,8 +87,8 @@ class LimitSettings(Section):
     max_in_flight: int = Field(default=_LIMITS.max_in_flight, ge=1, le=1_000_000)
     """Frames between source and commit; when reached, sources are not read (Kafka pauses, live cameras drop)."""
     max_wait_s: float | None = Field(default=None, gt=0, le=3600, examples=[0.25])
-    """A frame is read only when it is expected to wait at most so long for the engine, in seconds: live cameras give
-    fresher frames then; unset: whenever there is room."""
+    """A frame of Kafka or of a recording is read only when it is expected to wait at most so long for the engine, in
+    seconds; unset: whenever there is room. Pictures of live cameras are always taken as late as may be."""
     commit_interval_s: float = Field(default=_LIMITS.commit_interval_s, ge=0, le=60)
     """Results of a partition that come sooner after one another, in seconds, are committed together while others of it
     are in flight: more of it costs the brokers less, 0 shows every result as soon as may be."""

@@ -50,6 +50,17 @@ class Slot(Generic[Content]):
             self._changed.notify_all()
         self._wake()
 
+    async def until_filled(self) -> bool:
+        """Wait until `take` returns an item or raises at once; False where there is none to come."""
+        while True:
+            self._filled.clear()
+            with self._changed:
+                if self._item is not None or self._error is not None:
+                    return True
+                if self._ended:
+                    return False
+            await self._filled.wait()
+
     async def take(self) -> Content | None:
         """The next item; None after the last.
 

@@ -66,6 +66,21 @@ class VideoSource:
         )
         self._thread.start()
 
+    @property
+    def live_camera(self) -> str | None:
+        """The camera's name where it is live: its freshest frame alone waits."""
+        return self._config.name if self._config.is_live else None
+
+    async def until_waiting(self) -> bool:
+        """See `LiveSource`.
+
+        Raises:
+            SourceError: it is not open.
+        """
+        if self._slot is None:
+            raise SourceError(f"camera {self._config.name!r} is not open")
+        return await self._slot.until_filled()
+
     def __aiter__(self) -> AsyncIterator[Frame]:
         return self
 

@@ -3,7 +3,8 @@
 | file | holds |
 |---|---|
 | `engine` | `Engine`, `OverlappingEngine`, `LearningEngine`: what the stream asks of an engine |
-| `batcher` | `Batcher`: closes a batch by size or by linger, and lets urgent cameras go first |
+| `batcher` | `Batcher`: closes a batch by size or by linger, and gives each lane its share of the places |
+| `fair_order` | `FairOrder`: start-time fair queueing, whose item goes next |
 | `engine_thread` | `EngineThread`: calls the engine, for frames and for learning; names its errors |
 | `scheduler` | `EngineScheduler`: whether a batch or a step of learning runs next, and which figure each rule buys |
 

@@ -2,10 +2,10 @@
 
 A batch closes when it is full, or when the engine has an idle slot and the oldest item has lingered long enough; it
 takes whatever waits, of any camera and recipe, and waits for nobody in particular. Where more waits than it can take,
-urgent lanes go first: the time that their items have waited counts several times. So an item that has waited for long
-goes before any urgent one, nobody starves, and where nothing is urgent the order is that of submission. Within a lane
-it always is. While the engine works on one batch a second may be handed over if it is full, so that the engine never
-waits for the event loop.
+each lane gets its share of the places, urgent lanes a larger one (`FairOrder`): nobody starves, and no lane fills a
+batch alone while others wait. Items whose share was dealt out before they came go first. Within a lane the order is
+that of submission. While the engine works on one batch a
+second may be handed over if it is full, so that the engine never waits for the event loop.
 
 Every item submitted is answered exactly once: with its answer, the error of its batch, or `AbortedError` where
 the batcher stops first.
@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from patchline.stream.inspection.fair_order import FairOrder
 from patchline.stream.model.errors import AbortedError
 
 Item = TypeVar("Item")
@@ -24,8 +25,6 @@ Answer = TypeVar("Answer")
 
 _AHEAD = 2
 """Batches handed over and not yet answered, at most."""
-_URGENT_TIME_WEIGHT = 4.0
-"""A second that an item of an urgent lane has waited counts like so many of another."""
 
 
 @dataclass(slots=True, eq=False)
@@ -47,7 +46,8 @@ class Batcher(Generic[Item, Answer]):
         capacity: items that may wait; `submit` waits for room beyond that.
         on_close: told of each batch as it closes: its items, and how long each has waited, in seconds.
         lane: items of the same lane keep their order.
-        urgent: whether an item makes its lane go first.
+        weight: how many places of a batch a lane gets for one of another, by the item of it that waits for longest.
+        first: whether an item goes before others, as all of its lane do.
     """
 
     def __init__(
@@ -60,9 +60,14 @@ class Batcher(Generic[Item, Answer]):
         capacity: int,
         on_close: Callable[[Sequence[Item], Sequence[float]], None] | None = None,
         lane: Callable[[Item], Hashable] = lambda _: None,
-        urgent: Callable[[Item], bool] = lambda _: False,
+        weight: Callable[[Item], float] = lambda _: 1.0,
+        first: Callable[[Item], bool] = lambda _: False,
     ) -> None:
-        self._lane, self._urgent = lane, urgent
+        self._lane, self._first = lane, first
+        self._weight = weight
+        self._queues: dict[Hashable, deque[_Item[Item, Answer]]] = {}
+        """What waits by lane, while a batch is made of more than it can take."""
+        self._order = FairOrder[Hashable](lambda lane: self._weight(self._queues[lane][0].item))
         self._work = work
         self._size = size
         self._slots = slots
@@ -82,6 +87,11 @@ class Batcher(Generic[Item, Answer]):
     def waiting(self) -> int:
         """Items that wait for a batch."""
         return len(self._waiting)
+
+    @property
+    def lanes(self) -> set[Hashable]:
+        """Lanes of which items wait."""
+        return {self._lane(one.item) for one in self._waiting}
 
     async def submit(self, item: Item) -> Answer:
         """Wait for the item's batch, and give its answer.
@@ -142,7 +152,11 @@ class Batcher(Generic[Item, Answer]):
             return []
         # Where an answer was cancelled, whoever submitted the item has gone.
         waiting = [one for one in self._waiting if not one.answer.cancelled()]
-        batch = self._first_of(waiting) if len(waiting) > self._size else waiting
+        if len(waiting) > self._size:
+            batch = self._first_of(waiting)
+        else:
+            batch = waiting
+            self._order.forget()
         taken = set(map(id, batch))
         self._waiting = deque(one for one in waiting if id(one) not in taken)
         return batch
@@ -154,16 +168,24 @@ class Batcher(Generic[Item, Answer]):
 
     def _first_of(self, waiting: Sequence[_Item[Item, Answer]]) -> list[_Item[Item, Answer]]:
         """A full batch of the items that go first."""
-        urgent = {self._lane(one.item) for one in waiting if self._urgent(one.item)}
-        if not urgent:
-            return list(waiting[: self._size])
-        now = asyncio.get_running_loop().time()
-
-        def waited_s(one: _Item[Item, Answer]) -> float:
-            return (now - one.since_s) * (_URGENT_TIME_WEIGHT if self._lane(one.item) in urgent else 1.0)
-
-        # Stable, and within a lane the one that came first has waited for longest: its order is kept.
-        return sorted(waiting, key=waited_s, reverse=True)[: self._size]
+        batch = [one for one in waiting if self._first(one.item)][: self._size]
+        taken = set(map(id, batch))
+        waiting = [one for one in waiting if id(one) not in taken]
+        self._queues = {}
+        arrived = {}
+        for number, one in enumerate(waiting):
+            self._queues.setdefault(self._lane(one.item), deque()).append(one)
+            arrived[id(one)] = number
+        first = {lane: arrived[id(queue[0])] for lane, queue in self._queues.items()}
+        for _ in range(self._size - len(batch)):
+            lane = self._order.pick(first)
+            queue = self._queues[lane]
+            batch.append(queue.popleft())
+            if queue:
+                first[lane] = arrived[id(queue[0])]
+            else:
+                del first[lane]
+        return batch
 
     def _lingered_s(self) -> float:
         """Seconds until the oldest item has lingered long enough."""

@@ -29,7 +29,8 @@ class Limits:
     max_in_flight: int = 64
     """Frames between source and checkpoint; when reached, sources are not read."""
     max_wait_s: float | None = None
-    """A frame is read only when it is expected to wait for the engine at most so long. None: when there is room."""
+    """A frame is read only when it is expected to wait for the engine at most so long. None: when there is room.
+    Pictures of live cameras are always taken as late as may be."""
     commit_interval_s: float = 0.1
     """Results of a partition that come sooner after one another are committed together, while others of it are in
     flight, and at most a quarter of `max_in_flight`: a commit costs the brokers about as much as several frames."""

@@ -3,6 +3,8 @@
 | file | holds |
 |---|---|
 | `pipeline` | `Pipeline`: the whole path on one screen, its start and its end |
+| `intake` | `Intake`: reads sources while there is room, at the pace of the engine |
+| `live_turns` | `LiveTurns`: whose live picture is taken next, as late as may be |
 | `in_flight` | `InFlightBudget`: how many frames and bytes may be in flight |
 | `pace` | `Pace`: when to read the next frame, so that it waits for the engine no longer than it must |
 | `gate` | `Gate`: lets frames through together, or a suspect one alone |

@@ -33,17 +33,26 @@ class InFlightBudget:
         frames: sources are not read while so many are in flight.
         size_bytes: nor while these have so many bytes: encoded images, and pixels of live cameras.
         on_hold: told which lanes are not to be read, whenever others are.
+        for_live: of the frames so many, and of the bytes as large a part, are kept for live cameras.
     """
 
     def __init__(
-        self, frames: int, size_bytes: int, on_hold: Callable[[frozenset[LaneKey]], None] = lambda _: None
+        self,
+        frames: int,
+        size_bytes: int,
+        on_hold: Callable[[frozenset[LaneKey]], None] = lambda _: None,
+        *,
+        for_live: int = 0,
     ) -> None:
         self._max_frames = frames
         self._max_bytes = size_bytes
+        self._shared_frames = max(1, frames - for_live)
+        self._shared_bytes = max(1, size_bytes * self._shared_frames // frames)
         self._on_hold = on_hold
         self._bytes = 0
-        self._free = asyncio.Event()
+        self._free, self._free_for_live = asyncio.Event(), asyncio.Event()
         self._free.set()
+        self._free_for_live.set()
         self._shares: dict[LaneKey, _Share] = {}
         self._waiting: dict[LaneKey, _Share] = {}
         """Those of which frames wait."""
@@ -51,9 +60,9 @@ class InFlightBudget:
         """Lanes that are not to be read."""
         self.frames = 0
 
-    async def wait(self) -> None:
-        """Wait until there is room."""
-        await self._free.wait()
+    async def wait(self, *, live: bool = False) -> None:
+        """Wait until there is room, for a picture of a live camera or for any other frame."""
+        await (self._free_for_live if live else self._free).wait()
 
     def take(self, frame: Frame) -> None:
         """A frame is in flight."""
@@ -87,16 +96,14 @@ class InFlightBudget:
             del self._shares[lane]
         self.frames += frames
         self._bytes += size_bytes
-        if self.frames < self._max_frames and self._bytes < self._max_bytes:
-            self._free.set()
-        else:
-            self._free.clear()
+        _set(self._free, self.frames < self._shared_frames and self._bytes < self._shared_bytes)
+        _set(self._free_for_live, self.frames < self._max_frames and self._bytes < self._max_bytes)
         self._hold()
 
     def _hold(self) -> None:
         if not self._waiting and not self.held:
             return
-        frames_left, bytes_left = self._max_frames - self.frames, self._max_bytes - self._bytes
+        frames_left, bytes_left = self._shared_frames - self.frames, self._shared_bytes - self._bytes
         held = frozenset(
             lane
             for lane, share in self._waiting.items()
@@ -105,6 +112,13 @@ class InFlightBudget:
         if held != self.held:
             self.held = held
             self._on_hold(held)
+
+
+def _set(event: asyncio.Event, holds: bool) -> None:
+    if holds:
+        event.set()
+    else:
+        event.clear()
 
 
 def _bytes_of(frame: Frame) -> int:

@@ -6,7 +6,7 @@ starting, stopping and counting.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from time import monotonic
@@ -25,11 +25,13 @@ from patchline.stream.model.outcome import Outcome, judged, not_inspected
 from patchline.stream.pipeline.checkpoint import Checkpoint, LaneEntry
 from patchline.stream.pipeline.gate import Gate
 from patchline.stream.pipeline.in_flight import InFlightBudget
+from patchline.stream.pipeline.intake import URGENT_WEIGHT, Intake
 from patchline.stream.pipeline.isolated_trial import EngineOf, IsolatedTrial
 from patchline.stream.pipeline.pace import Pace
 from patchline.stream.ports import (
     HoldableSource,
     Listener,
+    LiveSource,
     ReplayableSource,
     SideTask,
     Sink,
@@ -103,16 +105,38 @@ class Pipeline:
             capacity=limits.max_in_flight,
             on_close=self._batch_closed,
             lane=lambda item: lane_of(item[0]),
-            urgent=lambda item: urgent(item[0].camera),
+            weight=lambda item: URGENT_WEIGHT if urgent(item[0].camera) else 1.0,
+            first=lambda item: self._is_live(item[0]),
         )
-        self._budget = InFlightBudget(limits.max_in_flight, limits.max_in_flight_bytes, self._hold)
-        self._pace = Pace(limits.max_wait_s, batch_size=limits.batch_size)
+        self._live = frozenset(
+            source.live_camera
+            for source in sources
+            if isinstance(source, LiveSource) and source.live_camera is not None
+        )
+        """Cameras whose freshest picture waits outside."""
+        self._live_lanes = {(camera, -1) for camera in self._live}
+        self._budget = InFlightBudget(
+            limits.max_in_flight,
+            limits.max_in_flight_bytes,
+            self._hold,
+            for_live=min(2 * limits.batch_size, limits.max_in_flight // 2) if self._live else 0,
+        )
+        self._pace = Pace(limits.max_wait_s, batch_size=limits.batch_size, slots=self._engine.slots)
+        self._intake = Intake(
+            limits,
+            self._budget,
+            self._pace,
+            urgent=urgent,
+            on_frame=self._arrived,
+            other_lanes=lambda: len(self._batcher.lanes - self._live_lanes),
+        )
         self._gate = Gate()
         self._checkpoint = Checkpoint(
             self._flush, self._left, limits.commit_interval_s, at_once=limits.max_in_flight // 4
         )
         self._owners: dict[LaneKey, ReplayableSource] = {}
         self._intakes: list[asyncio.Task[None]] = []
+        self._frames = asyncio.TaskGroup()
         self._work: asyncio.Task[None] | None = None
         self._opening = False
         self._draining = False
@@ -170,8 +194,9 @@ class Pipeline:
                 beside = [batches.create_task(task.run(self._engine)) for task in self._side_tasks]
                 watched = [sink for sink in self._sinks if isinstance(sink, WatchedSink)]
                 beside += [batches.create_task(sink.until_failed()) for sink in watched]
-                async with asyncio.TaskGroup() as frames:
-                    self._intakes = [frames.create_task(self._intake(source, frames)) for source in self._sources]
+                beside.append(batches.create_task(self._intake.deal_turns()))
+                async with asyncio.TaskGroup() as self._frames:
+                    self._intakes = [self._frames.create_task(self._intake.read(source)) for source in self._sources]
                     self._observer.ready(True)
                 self._batcher.close()
                 for task in beside:
@@ -197,29 +222,13 @@ class Pipeline:
         closing.callback(self._observer.ready, False)
         self._opening = False
 
-    async def _intake(self, source: AsyncIterable[Frame], frames: asyncio.TaskGroup) -> None:
-        owner = source if isinstance(source, ReplayableSource) else None
-        stream = aiter(source)
-        try:
-            while True:
-                await self._budget.wait()
-                await self._pace.wait()
-                if owner is not None and self._pace.begins_batch:
-                    owner.begin_batch()
-                frame = await anext(stream, None)
-                if frame is None:
-                    return
-                self._budget.take(frame)
-                self._pace.read()
-                entry = self._checkpoint.arrive(frame)
-                if owner is not None:
-                    self._owners[entry.lane.key] = owner
-                self._observer.frame_received(frame.camera)
-                self._observer.queue_depth("in_flight", self._budget.frames)
-                frames.create_task(self._frame(frame, entry))
-        finally:
-            if isinstance(stream, AsyncGenerator):
-                await stream.aclose()
+    def _arrived(self, frame: Frame, owner: ReplayableSource | None) -> None:
+        entry = self._checkpoint.arrive(frame)
+        if owner is not None:
+            self._owners[entry.lane.key] = owner
+        self._observer.frame_received(frame.camera)
+        self._observer.queue_depth("in_flight", self._budget.frames)
+        self._frames.create_task(self._frame(frame, entry))
 
     async def _frame(self, frame: Frame, entry: LaneEntry) -> None:
         async with AsyncExitStack() as inside:
@@ -231,7 +240,7 @@ class Pipeline:
             if frame.crashes is None:
                 await inside.aclose()
             # A frame that is alone is so until it is committed: then nothing else was in flight if it crashes.
-            self._pace.judged()
+            self._pace.judged(live=self._is_live(frame))
             await self._checkpoint.settle(entry, outcome, until_left=frame.crashes is not None)
 
     async def _judge(self, frame: Frame, entry: LaneEntry, inside: AsyncExitStack) -> Outcome:
@@ -255,6 +264,9 @@ class Pipeline:
         except UnreadableError as error:
             return not_inspected(frame, error, recipe)
 
+    def _is_live(self, frame: Frame) -> bool:
+        return frame.position is None and frame.camera in self._live
+
     @contextmanager
     def _waiting(self, frame: Frame) -> Iterator[None]:
         """A frame waits for something else than the engine: its lane may not take all room meanwhile."""
@@ -276,7 +288,7 @@ class Pipeline:
 
     async def _inspect(self, frames: Sequence[tuple[Frame, Image]]) -> Sequence[Inspection]:
         began = monotonic()
-        with self._pace.inspecting(len(frames)):
+        with self._pace.inspecting(len(frames), sum(self._is_live(frame) for frame, _ in frames)):
             inspections = await self._engine.inspect([(frame.recipe, prepared) for frame, prepared in frames])
         self._observer.stage_seconds("inspect", "", monotonic() - began)
         return inspections

@@ -5,7 +5,7 @@ from types import ModuleType
 
 FIGURES = (
     *("faults", "mutations", "overload", "redis_away", "rolling_restart", "updates"),
-    *("bombs", "connections", "hostile", "names", "positions", "redis_troubles", "sigterm", "watchdog"),
+    *("bombs", "connections", "freshness", "hostile", "names", "positions", "redis_troubles", "sigterm", "watchdog"),
 )
 
 SHOWN_ELSEWHERE = frozenset({"bombs", "connections", "names", "watchdog"})

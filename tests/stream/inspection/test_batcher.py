@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from patchline.stream.inspection import batcher as batcher_module
 from patchline.stream.inspection.batcher import Batcher
 from patchline.stream.model.errors import AbortedError
 
@@ -188,9 +187,7 @@ async def test_urgent_lanes_go_first_and_none_starves() -> None:
         order.extend(items)
         return items
 
-    batcher = Batcher(
-        work, size=2, linger_s=0, capacity=100, lane=lambda item: item[0], urgent=lambda item: item[0] == "alarm"
-    )
+    batcher = Batcher(work, size=2, linger_s=0, capacity=100, lane=lambda item: item[0], weight=weight_of)
     running = asyncio.create_task(batcher.run())
     quiet = [asyncio.create_task(batcher.submit((f"quiet-{n % 4}", n))) for n in range(40)]
     await asyncio.sleep(0.005)
@@ -229,42 +226,39 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-async def _unused(items: Sequence[tuple[str, int]]) -> Sequence[None]:
-    return [None for _ in items]
+def weight_of(item: tuple[str, int]) -> float:
+    return 4.0 if item[0] == "alarm" else 1.0
 
 
-class Urgent:
-    """Items are (lane, number, age in seconds); the lane `alarm` is urgent."""
-
-    def __init__(self, size: int) -> None:
-        self.batcher: Batcher[tuple[str, int], None] = Batcher(
-            _unused,
-            size=size,
-            linger_s=0,
-            capacity=9,
-            lane=lambda item: item[0],
-            urgent=lambda item: item[0] == "alarm",
-        )
-
-    def first_of(self, *items: tuple[str, int, float]) -> list[tuple[str, int]]:
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        waiting = [
-            batcher_module._Item[tuple[str, int], None]((lane, number), loop.create_future(), now - age_s)
-            for lane, number, age_s in items
-        ]
-        return [one.item for one in self.batcher._first_of(waiting)]
+async def _order_of(size: int, items: Sequence[tuple[str, int]]) -> list[list[tuple[str, int]]]:
+    """The batches of items that all wait before the first is made."""
+    work = Work[tuple[str, int]]()
+    batcher = Batcher(work, size=size, linger_s=0, capacity=100, lane=lambda item: item[0], weight=weight_of)
+    submitted = [asyncio.create_task(batcher.submit(item)) for item in items]
+    await asyncio.sleep(0)
+    running = asyncio.create_task(batcher.run())
+    await asyncio.gather(*submitted)
+    batcher.close()
+    await running
+    return work.batches
 
 
-async def test_a_second_that_an_urgent_item_has_waited_counts_four_times() -> None:
-    """So it goes before what has waited for less than four times as long, and behind what has waited longer."""
-    urgent = Urgent(1)
-    assert urgent.first_of(("a", 0, 39.9), ("alarm", 1, 10)) == [("alarm", 1)]
-    assert urgent.first_of(("a", 0, 40.1), ("alarm", 1, 10)) == [("a", 0)]
-    assert urgent.first_of(("a", 0, 39.9), ("b", 1, 10)) == [("a", 0)]
-    two = Urgent(2)
-    assert two.first_of(("a", 0, 8), ("b", 1, 7), ("alarm", 2, 3), ("alarm", 3, 1)) == [("alarm", 2), ("a", 0)]
-    assert two.first_of(("a", 0, 8), ("b", 1, 7), ("c", 2, 3)) == [("a", 0), ("b", 1)]
+async def test_an_urgent_lane_gets_four_places_for_one_of_another() -> None:
+    """Where both have items waiting; each lane in its order."""
+    items = [("a", number) for number in range(20)] + [("alarm", number) for number in range(20)]
+    batches = await _order_of(10, items)
+    assert [sum(lane == "alarm" for lane, _ in batch) for batch in batches] == [8, 8, 4, 0]
+    for wanted in ("a", "alarm"):
+        assert [number for batch in batches for lane, number in batch if lane == wanted] == list(range(20))
+
+
+async def test_a_lane_that_has_much_waiting_leaves_others_their_places() -> None:
+    """Thirty items of one lane came first; those of three others are in the next batches all the same."""
+    items = [("many", number) for number in range(30)] + [(lane, 0) for lane in "abc"] + [("a", 1)]
+    batches = await _order_of(4, items)
+    assert sorted(lane for lane, _ in batches[0]) == ["a", "b", "c", "many"]
+    assert ("a", 1) in batches[1]
+    assert [number for batch in batches for lane, number in batch if lane == "many"] == list(range(30))
 
 
 async def test_at_most_two_batches_are_handed_over_and_a_full_one_fills_no_third() -> None:

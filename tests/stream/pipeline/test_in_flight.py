@@ -2,6 +2,7 @@ import asyncio
 from contextlib import ExitStack
 
 import numpy as np
+import pytest
 
 from patchline.stream.model.frame import Frame, LaneKey, Position
 from patchline.stream.pipeline.in_flight import InFlightBudget
@@ -114,3 +115,22 @@ def test_a_lane_of_which_no_frame_waits_takes_all_room() -> None:
     for offset in range(8):
         budget.take(of_lane(0, offset))
     assert (budget.frames, budget.held) == (8, frozenset())
+
+
+async def test_some_room_is_kept_for_live_cameras() -> None:
+    """Others are not read while only that is left, and live ones are until nothing is."""
+    budget = InFlightBudget(4, 1000, for_live=2)
+    for number in range(2):
+        budget.take(frame(f"f{number}", b"x" * 10, position=Position("frames", 0, number)))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(budget.wait(), 0.01)
+    await asyncio.wait_for(budget.wait(live=True), 1)
+    for number in range(2):
+        budget.take(frame(f"l{number}", b"x" * 10))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(budget.wait(live=True), 0.01)
+    bytes_alone = InFlightBudget(4, 1000, for_live=2)
+    bytes_alone.take(frame("large", b"x" * 500))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(bytes_alone.wait(), 0.01)
+    await asyncio.wait_for(bytes_alone.wait(live=True), 1)

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from contextlib import ExitStack
+from math import inf
 
 import pytest
 
@@ -181,3 +182,49 @@ async def test_a_frame_that_waits_for_something_else_is_not_waited_for() -> None
         async with asyncio.timeout(5):
             await pace.wait()
     assert pace._undecided == 50
+
+
+def early_s(pace: Pace, share: float = 1.0) -> float:
+    return pace._live_early_s(0.02, lambda _: share)
+
+
+def test_live_pictures_are_taken_shortly_before_the_engine_is_free(clock: Clock) -> None:
+    """A quarter of the time of a batch before; at once while a slot is idle, and never more than a batch of them."""
+    pace = Pace(None, batch_size=4)
+    assert early_s(pace) == 0
+    for _ in range(4):
+        pace.read(live=True)
+    assert early_s(pace) == inf
+    with pace.inspecting(4, 4):
+        assert early_s(pace) == inf, "nothing is known of the engine yet"
+        clock.now_s += 4.0
+    for _ in range(4):
+        pace.judged(live=True)
+    assert early_s(pace) == 0
+    for _ in range(4):
+        pace.read(live=True)
+    with pace.inspecting(4, 4):
+        assert early_s(pace) == pytest.approx(3.0)
+        clock.now_s += 3.0
+        assert early_s(pace) <= 0
+        for _ in range(4):
+            pace.read(live=True)
+        assert early_s(pace) == inf
+
+
+def test_beside_others_live_pictures_have_their_share_of_the_next_batch(clock: Clock) -> None:
+    """Which closes a batch sooner: others fill one that is handed over ahead."""
+    pace = Pace(None, batch_size=4)
+    pace.read(live=True)
+    with pace.inspecting(1, 1):
+        clock.now_s += 1.0
+    pace.judged(live=True)
+    for _ in range(12):
+        pace.read()
+    with pace.inspecting(4), pace.inspecting(4):
+        assert early_s(pace, 0.5) == pytest.approx(8.0 - 4.0 - 1.0)
+        pace.read(live=True)
+        assert early_s(pace, 0.5) < inf
+        pace.read(live=True)
+        assert early_s(pace, 0.5) == inf
+        assert early_s(pace, 1.0) < inf
