@@ -22,7 +22,8 @@ def run(file: Annotated[Path, typer.Argument(help="Settings file (YAML).", show_
     """Run the service: frames in; verdicts, alarms and metrics out.
 
     SIGTERM or Ctrl-C finishes the frames in flight and exits with 0; a second one stops at once, with 1. SIGHUP opens
-    log and results files anew, after logrotate.
+    log and results files anew, after logrotate, and reads the settings again: live cameras come and go while the others
+    go on. So it does whenever the file changes.
     """
     former = _while_starting()
     # Frames are spread over the cores, one on each: products in numpy that spread as well would wait for one another.
@@ -38,7 +39,7 @@ def run(file: Annotated[Path, typer.Argument(help="Settings file (YAML).", show_
             signal.signal(number, handler)
         raise
     try:
-        code = run_service(settings, at_end=partial(end_within, ENDING_S))
+        code = run_service(settings, file=file, at_end=partial(end_within, ENDING_S))
     finally:
         _while_ending()
     if code:

@@ -80,17 +80,17 @@ def ledger_of(settings: Settings, observer: Observer) -> ExactlyOnceSink | None:
     )
 
 
-def sources_of(
+def kafka_sources(
     settings: Settings,
     observer: Observer,
     ledger: ExactlyOnceSink | None,
     urgent: Callable[[str], bool],
     heart: Heartbeat | None = None,
 ) -> list[AsyncIterable[Frame]]:
-    """Every source of frames: one for Kafka, one for each camera that the service opens itself.
+    """The source of frames from Kafka, where there is one.
 
     Args:
-        settings: name the brokers and the cameras.
+        settings: name the brokers.
         observer: is told of connections, drops and lag.
         ledger: commits the offsets of Kafka's frames with their results; None where the source commits by itself.
         urgent: whether a camera's frames go first when the engine is short.
@@ -110,11 +110,17 @@ def sources_of(
                 heart=heart,
             )
         )
+    return sources
+
+
+def camera_sources(settings: Settings, observer: Observer) -> dict[str, AsyncIterable[Frame]]:
+    """The sources of the cameras that the service opens itself, by name."""
+    sources: dict[str, AsyncIterable[Frame]] = {}
     for name, camera in settings.cameras.items():
         if isinstance(camera, RtspCamera | VideoCamera):
-            sources.append(VideoSource(camera.to_config(name, limits.max_pixels), observer=observer))
+            sources[name] = VideoSource(camera.to_config(name, settings.limits.max_pixels), observer=observer)
         elif isinstance(camera, FolderCamera):
-            sources.append(FolderSource(camera.to_config(name)))
+            sources[name] = FolderSource(camera.to_config(name))
     return sources
 
 

@@ -1,6 +1,7 @@
 """The service: everything assembled from settings, run until it is told to stop.
 
-SIGHUP opens log and results files anew; on a terminal it says that the terminal has gone, and stops as SIGTERM does.
+SIGHUP opens log and results files anew and reads the settings again (`reloading.py`); on a terminal it says that the
+terminal has gone, and stops as SIGTERM does.
 The first SIGTERM or SIGINT drains in order (intake, batcher, engine, sinks, commit, close) within `limits.drain_s` and
 ends with 0. A second one stops at once and ends with 1: frames in flight have no result then, and those of Kafka are
 read again by the next worker. SIGUSR1 lets the log say everything, and the next one as much as before.
@@ -11,14 +12,23 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterable, Callable
 from dataclasses import replace
+from pathlib import Path
 
 import structlog
 
 from patchline.engine.errors import PatchlineError
 from patchline.ops.errors import OpsError
-from patchline.ops.service.assembly import inspector_of, ledger_of, load_banks, sinks_of, sources_of, trial_engine_of
+from patchline.ops.service.assembly import (
+    camera_sources,
+    inspector_of,
+    kafka_sources,
+    ledger_of,
+    load_banks,
+    sinks_of,
+    trial_engine_of,
+)
 from patchline.ops.service.ending import end_within
 from patchline.ops.service.learning_assembly import (
     backend_of,
@@ -28,6 +38,8 @@ from patchline.ops.service.learning_assembly import (
     learning_recipes,
     loop_of,
 )
+from patchline.ops.service.reloading import Reloading
+from patchline.ops.service.settings_change import SettingsChange
 from patchline.ops.settings.model import Settings
 from patchline.ops.settings.secrets import secret_values
 from patchline.ops.telemetry.log_observer import LogObserver
@@ -43,6 +55,7 @@ from patchline.ops.web.tls import tls_of
 from patchline.stream.alarms.urgency import AlarmConditions
 from patchline.stream.kafka.topics import ensure_topics
 from patchline.stream.model.errors import AbortedError
+from patchline.stream.model.frame import Frame
 from patchline.stream.model.observer import Fan, Observer
 from patchline.stream.pipeline import Pipeline
 from patchline.stream.recording.jsonl import JsonLinesSink
@@ -62,11 +75,12 @@ ENGINE, CONSUMER = "engine", "consumer"
 log = structlog.get_logger("patchline")
 
 
-def run_service(settings: Settings, *, at_end: Callable[[int], None] = lambda _: None) -> int:
+def run_service(settings: Settings, *, file: Path | None = None, at_end: Callable[[int], None] = lambda _: None) -> int:
     """Run until the sources end or a signal comes.
 
     Args:
         settings: what to run.
+        file: where they were read, to be read again when they change; None: they do not.
         at_end: called with the exit status once everything is done but waiting for the threads of libraries, which may
             hang: the event loop waits for them without end.
 
@@ -77,17 +91,21 @@ def run_service(settings: Settings, *, at_end: Callable[[int], None] = lambda _:
         OpsError: what kept the service from starting or going on.
     """
     redactor = Redactor()
-    redactor.know(part for secret in settings.all_secrets() for part in secret_values(secret))
+    _know_secrets(redactor, settings)
     configure(level=settings.log.level, style=settings.log.format, redactor=redactor, file=settings.log.file)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     try:
-        return asyncio.run(_served(Service(settings), at_end))
+        return asyncio.run(_served(Service(settings, file, redactor), at_end))
     except AbortedError as error:
         log.error("stopped with frames in flight", reason=str(error))
         return 1
     except (PatchlineError, OpsError) as error:
         log.error("stopped", error=str(error))
         raise OpsError(redactor.text(str(error))) from error
+
+
+def _know_secrets(redactor: Redactor, settings: Settings) -> None:
+    redactor.know(part for secret in settings.all_secrets() for part in secret_values(secret))
 
 
 async def _served(service: "Service", at_end: Callable[[int], None]) -> int:
@@ -102,8 +120,9 @@ async def _served(service: "Service", at_end: Callable[[int], None]) -> int:
 class Service:
     """One worker: metrics and health on HTTP, and the pipeline that the settings describe."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, file: Path | None = None, redactor: Redactor | None = None) -> None:
         self._settings = settings
+        self._redactor = redactor or Redactor()
         self._state = _State()
         self._metrics = Metrics(max_cameras=settings.limits.max_camera_labels)
         self._metrics.expect(list(settings.cameras))
@@ -112,6 +131,8 @@ class Service:
         self._watchdog = Watchdog(settings.limits.watchdog_s)
         show_silence(self._watchdog, self._metrics.registry)
         self._api = FeedbackApi()
+        self._reloading = Reloading(file, settings, self._change, self._metrics.registry) if file is not None else None
+        self._cameras: dict[str, AsyncIterable[Frame]] = {}
         self._http = HttpServer(
             self._metrics.registry,
             self._state.why_not_ready,
@@ -120,7 +141,7 @@ class Service:
             port=settings.http.port,
             tls=tls_of(settings.http),
             tokens=Tokens(settings.http.identities()),
-            routes=self._api.routes(),
+            routes=[*self._api.routes(), *(self._reloading.routes() if self._reloading is not None else ())],
             max_body_bytes=settings.limits.max_frame_bytes * 2,  # an inline image is base64
             limits=self._http_limits(),
             refused=http_refusals(Refusal, self._metrics.registry),
@@ -156,7 +177,12 @@ class Service:
                     raise
                 log.info("stopped before the first frame")
                 return 0
-            await self._pipeline.run()
+            watching = asyncio.create_task(self._reloading.watch()) if self._reloading is not None else None
+            try:
+                await self._pipeline.run()
+            finally:
+                if watching is not None:
+                    watching.cancel()
             if self._draining is not None:
                 await self._draining
             log.info("stopped in order")
@@ -193,10 +219,13 @@ class Service:
         loop = await asyncio.to_thread(loop_of, settings, engine, evidence, observer)
         drift = await asyncio.to_thread(drift_of, settings, engine, observer)
         self._api.backend = backend_of(settings, loop, evidence)
+        self._cameras = camera_sources(settings, observer)
+        heart = self._watchdog.heartbeat(CONSUMER)
         return Pipeline(
-            sources=sources_of(
-                settings, observer, ledger, self._conditions.present, self._watchdog.heartbeat(CONSUMER)
-            ),
+            sources=[
+                *kafka_sources(settings, observer, ledger, self._conditions.present, heart),
+                *self._cameras.values(),
+            ],
             engine=engine,
             ledger=ledger,
             sinks=sinks,
@@ -225,6 +254,21 @@ class Service:
         for sink in self._files:
             await sink.reopen()
         log.info("files reopened", signal="SIGHUP")
+        if self._reloading is not None and self._pipeline is not None:
+            await self._reloading.reload()
+
+    async def _change(self, settings: Settings, change: SettingsChange) -> None:
+        """Let live cameras come and go as other settings say; a camera is closed before its successor is opened."""
+        if self._pipeline is None:
+            return
+        _know_secrets(self._redactor, settings)
+        self._metrics.expect(list(change.added))
+        made = camera_sources(settings, self._observer)
+        gone = [self._cameras.pop(name) for name in (*change.changed, *change.removed)]
+        new = {name: made[name] for name in (*change.changed, *change.added)}
+        self._cameras |= new
+        await self._pipeline.change_sources(gone, list(new.values()))
+        self._settings = settings
 
     def _http_limits(self) -> HttpLimits:
         """Those of the settings, as far as descriptors go: intake needs some, too."""

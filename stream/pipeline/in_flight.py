@@ -33,21 +33,13 @@ class InFlightBudget:
         frames: sources are not read while so many are in flight.
         size_bytes: nor while these have so many bytes: encoded images, and pixels of live cameras.
         on_hold: told which lanes are not to be read, whenever others are.
-        for_live: of the frames so many, and of the bytes as large a part, are kept for live cameras.
     """
 
     def __init__(
-        self,
-        frames: int,
-        size_bytes: int,
-        on_hold: Callable[[frozenset[LaneKey]], None] = lambda _: None,
-        *,
-        for_live: int = 0,
+        self, frames: int, size_bytes: int, on_hold: Callable[[frozenset[LaneKey]], None] = lambda _: None
     ) -> None:
-        self._max_frames = frames
-        self._max_bytes = size_bytes
-        self._shared_frames = max(1, frames - for_live)
-        self._shared_bytes = max(1, size_bytes * self._shared_frames // frames)
+        self._max_frames = self._shared_frames = frames
+        self._max_bytes = self._shared_bytes = size_bytes
         self._on_hold = on_hold
         self._bytes = 0
         self._free, self._free_for_live = asyncio.Event(), asyncio.Event()
@@ -59,6 +51,12 @@ class InFlightBudget:
         self.held: frozenset[LaneKey] = frozenset()
         """Lanes that are not to be read."""
         self.frames = 0
+
+    def keep_for_live(self, frames: int) -> None:
+        """Keep so many of the frames, and as large a part of the bytes, for live cameras: others do not take them."""
+        self._shared_frames = max(1, self._max_frames - frames)
+        self._shared_bytes = max(1, self._max_bytes * self._shared_frames // self._max_frames)
+        self._tell()
 
     async def wait(self, *, live: bool = False) -> None:
         """Wait until there is room, for a picture of a live camera or for any other frame."""
@@ -96,6 +94,9 @@ class InFlightBudget:
             del self._shares[lane]
         self.frames += frames
         self._bytes += size_bytes
+        self._tell()
+
+    def _tell(self) -> None:
         _set(self._free, self.frames < self._shared_frames and self._bytes < self._shared_bytes)
         _set(self._free_for_live, self.frames < self._max_frames and self._bytes < self._max_bytes)
         self._hold()

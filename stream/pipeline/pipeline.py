@@ -31,14 +31,11 @@ from patchline.stream.pipeline.pace import Pace
 from patchline.stream.ports import (
     HoldableSource,
     Listener,
-    LiveSource,
     ReplayableSource,
     SideTask,
     Sink,
-    Source,
     WatchedSink,
     check_sink,
-    check_source,
 )
 from patchline.stream.support.deadline import Deadline
 from patchline.stream.support.heartbeat import Heartbeat
@@ -83,12 +80,10 @@ class Pipeline:
         trial_engine: EngineOf | None = None,
         heart: Heartbeat | None = None,
     ) -> None:
-        for source in sources:
-            check_source(source)
         for sink in sinks if ledger is None else (ledger, *sinks):
             check_sink(sink)
         limits = limits or Limits()
-        self._sources, self._sinks, self._ledger = tuple(sources), tuple(sinks), ledger
+        self._sinks, self._ledger = tuple(sinks), ledger
         self._recipes = recipes or {}
         self._side_tasks = tuple(side_tasks)
         self._observer = observer or Observer()
@@ -106,36 +101,25 @@ class Pipeline:
             on_close=self._batch_closed,
             lane=lambda item: lane_of(item[0]),
             weight=lambda item: URGENT_WEIGHT if urgent(item[0].camera) else 1.0,
-            first=lambda item: self._is_live(item[0]),
+            first=lambda item: self._intake.is_live(item[0]),
         )
-        self._live = frozenset(
-            source.live_camera
-            for source in sources
-            if isinstance(source, LiveSource) and source.live_camera is not None
-        )
-        """Cameras whose freshest picture waits outside."""
-        self._live_lanes = {(camera, -1) for camera in self._live}
-        self._budget = InFlightBudget(
-            limits.max_in_flight,
-            limits.max_in_flight_bytes,
-            self._hold,
-            for_live=min(2 * limits.batch_size, limits.max_in_flight // 2) if self._live else 0,
-        )
+        self._budget = InFlightBudget(limits.max_in_flight, limits.max_in_flight_bytes, self._hold)
         self._pace = Pace(limits.max_wait_s, batch_size=limits.batch_size, slots=self._engine.slots)
         self._intake = Intake(
+            sources,
             limits,
             self._budget,
             self._pace,
+            observer=self._observer,
             urgent=urgent,
             on_frame=self._arrived,
-            other_lanes=lambda: len(self._batcher.lanes - self._live_lanes),
+            lanes_waiting=lambda: self._batcher.lanes,
         )
         self._gate = Gate()
         self._checkpoint = Checkpoint(
             self._flush, self._left, limits.commit_interval_s, at_once=limits.max_in_flight // 4
         )
         self._owners: dict[LaneKey, ReplayableSource] = {}
-        self._intakes: list[asyncio.Task[None]] = []
         self._frames = asyncio.TaskGroup()
         self._work: asyncio.Task[None] | None = None
         self._opening = False
@@ -170,8 +154,7 @@ class Pipeline:
         """
         self._draining = True
         self._observer.ready(False)
-        for intake in self._intakes:
-            intake.cancel()
+        self._intake.stop()
         if self._work is None:
             return
         if self._opening:
@@ -179,6 +162,18 @@ class Pipeline:
         done, _ = await asyncio.wait({self._work}, timeout=deadline.left_s if deadline else None)
         if not done:
             self.abort("the frames in flight were not finished before the deadline")
+
+    async def change_sources(self, gone: Sequence[AsyncIterable[Frame]], new: Sequence[AsyncIterable[Frame]]) -> None:
+        """Close some sources, then open others; those that stay go on meanwhile, to the frame.
+
+        Frames of those that go are judged where they are in flight. A pipeline that ends changes nothing.
+
+        Raises:
+            ConfigError: a new source lacks a method.
+        """
+        if not self._draining and self._work is not None and not self._opening:
+            change = self._intake.change(self._frames, gone, new, self._checkpoint.release)
+            await self._frames.create_task(change)  # as one of the frames' tasks, it keeps the pipeline from ending
 
     def abort(self, reason: str = "the stream was told to stop at once") -> None:
         """Stop now. Frames in flight have no result; those that can be replayed will be, by the next worker."""
@@ -196,7 +191,7 @@ class Pipeline:
                 beside += [batches.create_task(sink.until_failed()) for sink in watched]
                 beside.append(batches.create_task(self._intake.deal_turns()))
                 async with asyncio.TaskGroup() as self._frames:
-                    self._intakes = [self._frames.create_task(self._intake.read(source)) for source in self._sources]
+                    self._intake.begin(self._frames)
                     self._observer.ready(True)
                 self._batcher.close()
                 for task in beside:
@@ -212,13 +207,8 @@ class Pipeline:
         for sink in (self._ledger, *self._sinks) if self._ledger is not None else self._sinks:
             closing.push_async_callback(sink.close)
             await retry_until_done(sink.name, sink.open, self._observer)
-        for source in self._sources:
-            if isinstance(source, ReplayableSource):
-                closing.push_async_callback(source.close)
-                await retry_until_done("source", partial(source.open, self._checkpoint.release), self._observer)
-            elif isinstance(source, Source):
-                closing.push_async_callback(source.close)
-                await retry_until_done("source", source.open, self._observer)
+        closing.push_async_callback(self._intake.close)
+        await self._intake.open(self._checkpoint.release)
         closing.callback(self._observer.ready, False)
         self._opening = False
 
@@ -240,7 +230,7 @@ class Pipeline:
             if frame.crashes is None:
                 await inside.aclose()
             # A frame that is alone is so until it is committed: then nothing else was in flight if it crashes.
-            self._pace.judged(live=self._is_live(frame))
+            self._pace.judged(live=self._intake.is_live(frame))
             await self._checkpoint.settle(entry, outcome, until_left=frame.crashes is not None)
 
     async def _judge(self, frame: Frame, entry: LaneEntry, inside: AsyncExitStack) -> Outcome:
@@ -264,9 +254,6 @@ class Pipeline:
         except UnreadableError as error:
             return not_inspected(frame, error, recipe)
 
-    def _is_live(self, frame: Frame) -> bool:
-        return frame.position is None and frame.camera in self._live
-
     @contextmanager
     def _waiting(self, frame: Frame) -> Iterator[None]:
         """A frame waits for something else than the engine: its lane may not take all room meanwhile."""
@@ -274,7 +261,7 @@ class Pipeline:
             yield
 
     def _hold(self, lanes: frozenset[LaneKey]) -> None:
-        for source in self._sources:
+        for source in self._intake.sources:
             if isinstance(source, HoldableSource):
                 source.hold(lanes)
         self._observer.lanes_held(len(lanes))
@@ -288,7 +275,7 @@ class Pipeline:
 
     async def _inspect(self, frames: Sequence[tuple[Frame, Image]]) -> Sequence[Inspection]:
         began = monotonic()
-        with self._pace.inspecting(len(frames), sum(self._is_live(frame) for frame, _ in frames)):
+        with self._pace.inspecting(len(frames), sum(self._intake.is_live(frame) for frame, _ in frames)):
             inspections = await self._engine.inspect([(frame.recipe, prepared) for frame, prepared in frames])
         self._observer.stage_seconds("inspect", "", monotonic() - began)
         return inspections

@@ -119,7 +119,8 @@ def test_a_lane_of_which_no_frame_waits_takes_all_room() -> None:
 
 async def test_some_room_is_kept_for_live_cameras() -> None:
     """Others are not read while only that is left, and live ones are until nothing is."""
-    budget = InFlightBudget(4, 1000, for_live=2)
+    budget = InFlightBudget(4, 1000)
+    budget.keep_for_live(2)
     for number in range(2):
         budget.take(frame(f"f{number}", b"x" * 10, position=Position("frames", 0, number)))
     with pytest.raises(TimeoutError):
@@ -129,7 +130,8 @@ async def test_some_room_is_kept_for_live_cameras() -> None:
         budget.take(frame(f"l{number}", b"x" * 10))
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(budget.wait(live=True), 0.01)
-    bytes_alone = InFlightBudget(4, 1000, for_live=2)
+    bytes_alone = InFlightBudget(4, 1000)
+    bytes_alone.keep_for_live(2)
     bytes_alone.take(frame("large", b"x" * 500))
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(bytes_alone.wait(), 0.01)

@@ -1,0 +1,135 @@
+"""Settings that change while the service runs: read again, checked whole, then taken or refused as one.
+
+The file is watched; SIGHUP and `POST /-/reload` ask for the same. What is refused changes nothing: the old settings go
+on, the log says what was wrong, and a metric that they were refused.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import msgspec
+import structlog
+from litestar import Response, post
+from litestar.handlers import HTTPRouteHandler
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from watchfiles import awatch
+
+from patchline.ops.errors import Problem, SettingsError
+from patchline.ops.service.preflight import require_settings
+from patchline.ops.service.settings_change import SettingsChange, change_between
+from patchline.ops.settings.model import Settings
+from patchline.ops.web.access import roles
+from patchline.stream.model.identity import Role
+
+_MOST_NAMED = 20
+log = structlog.get_logger("patchline")
+
+
+class ReloadReport(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What came of settings that were read again."""
+
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    """Why they were refused; empty: they were taken, or nothing differs."""
+
+
+class Reloading:
+    """Reads settings again.
+
+    Args:
+        file: the settings file.
+        settings: what runs.
+        apply: takes other settings, of which only live cameras differ as it is told.
+        registry: where metrics are shown.
+    """
+
+    def __init__(
+        self,
+        file: Path,
+        settings: Settings,
+        apply: Callable[[Settings, SettingsChange], Awaitable[None]],
+        registry: CollectorRegistry,
+    ) -> None:
+        self._file, self._settings, self._apply = file, settings, apply
+        self._one_at_a_time = asyncio.Lock()
+        self._refused: tuple[str, ...] = ()
+        self._successful = Gauge(
+            "patchline_settings_last_reload_successful",
+            "1 while the settings file is what runs, as far as it was read again",
+            registry=registry,
+        )
+        self._successful.set(1)
+        self._reloads = Counter(
+            "patchline_settings_reloads", "Settings that were read again and differed", ["outcome"], registry=registry
+        )
+        for outcome in ("taken", "refused"):
+            self._reloads.labels(outcome)
+
+    async def reload(self) -> ReloadReport:
+        """Read the file again, and take what it says or refuse all of it."""
+        async with self._one_at_a_time:
+            try:
+                settings = await asyncio.to_thread(require_settings, self._file)
+            except SettingsError as error:
+                return self._refuse([_words(problem) for problem in error.problems])
+            change = change_between(self._settings, settings)
+            if change.needs_restart:
+                return self._refuse([f"{key}: changes only with a start" for key in change.needs_restart])
+            self._refused = ()
+            self._successful.set(1)
+            if change.is_empty:
+                return ReloadReport()
+            await self._apply(settings, change)
+            self._settings = settings
+            self._reloads.labels("taken").inc()
+            report = ReloadReport(added=change.added, changed=change.changed, removed=change.removed)
+            log.info("settings changed", added=report.added, changed=report.changed, removed=report.removed)
+            return report
+
+    def _refuse(self, problems: list[str]) -> ReloadReport:
+        named = tuple(problems[:_MOST_NAMED])
+        if named != self._refused:  # a file that is written in steps is seen several times
+            log.error("new settings refused, the old ones go on", file=str(self._file), problems=list(named))
+        self._refused = named
+        self._successful.set(0)
+        self._reloads.labels("refused").inc()
+        return ReloadReport(problems=named)
+
+    async def watch(self) -> None:
+        """Read again whenever the file, or what its name leads to, has changed; until cancelled.
+
+        The folder is watched and not the file: editors put another file in its place, and Kubernetes turns the link
+        that the file's folder is.
+        """
+        wanted = _state_of(self._file)
+        async for _ in awatch(self._file.absolute().parent, recursive=False, force_polling=None):
+            if (found := await asyncio.to_thread(_state_of, self._file)) != wanted:
+                wanted = found
+                await self.reload()
+
+    def routes(self) -> list[HTTPRouteHandler]:
+        """`POST /-/reload`, for engineers."""
+
+        @post("/-/reload", opt=roles(Role.ENGINEER), status_code=200)
+        async def reload_settings() -> Response[ReloadReport]:
+            """Read the settings file again: 200 with what changed, 409 with what is wrong and nothing changed."""
+            report = await self.reload()
+            return Response(report, status_code=409 if report.problems else 200)
+
+        return [reload_settings]
+
+
+def _words(problem: Problem) -> str:
+    return str(problem)
+
+
+def _state_of(file: Path) -> tuple[object, ...]:
+    """What changes whenever the file does: where its name leads, and its time and size."""
+    try:
+        stat = file.stat()
+    except OSError as error:
+        return (type(error).__name__,)
+    return (file.resolve(), stat.st_ino, stat.st_mtime_ns, stat.st_size)
