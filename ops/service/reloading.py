@@ -23,7 +23,7 @@ from patchline.ops.web.access import roles
 from patchline.stream.model.identity import Role
 
 _MOST_NAMED = 20
-log = structlog.get_logger("patchline")
+_log = structlog.get_logger("patchline")
 
 
 class ReloadReport(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -86,13 +86,13 @@ class Reloading:
             self._settings = settings
             self._reloads.labels("taken").inc()
             report = ReloadReport(added=change.added, changed=change.changed, removed=change.removed)
-            log.info("settings changed", added=report.added, changed=report.changed, removed=report.removed)
+            _log.info("settings changed", added=report.added, changed=report.changed, removed=report.removed)
             return report
 
     def _refuse(self, problems: list[str]) -> ReloadReport:
         named = tuple(problems[:_MOST_NAMED])
         if named != self._refused:  # a file that is written in steps is seen several times
-            log.error("new settings refused, the old ones go on", file=str(self._file), problems=list(named))
+            _log.error("new settings refused, the old ones go on", file=str(self._file), problems=list(named))
         self._refused = named
         self._successful.set(0)
         self._reloads.labels("refused").inc()
