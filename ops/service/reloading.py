@@ -23,7 +23,6 @@ from patchline.ops.web.access import roles
 from patchline.stream.model.identity import Role
 
 _MOST_NAMED = 20
-_log = structlog.get_logger("patchline")
 
 
 class ReloadReport(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -54,6 +53,7 @@ class Reloading:
         registry: CollectorRegistry,
     ) -> None:
         self._file, self._settings, self._apply = file, settings, apply
+        self._log = structlog.get_logger("patchline")
         self._one_at_a_time = asyncio.Lock()
         self._refused: tuple[str, ...] = ()
         self._successful = Gauge(
@@ -86,13 +86,13 @@ class Reloading:
             self._settings = settings
             self._reloads.labels("taken").inc()
             report = ReloadReport(added=change.added, changed=change.changed, removed=change.removed)
-            _log.info("settings changed", added=report.added, changed=report.changed, removed=report.removed)
+            self._log.info("settings changed", added=report.added, changed=report.changed, removed=report.removed)
             return report
 
     def _refuse(self, problems: list[str]) -> ReloadReport:
         named = tuple(problems[:_MOST_NAMED])
         if named != self._refused:  # a file that is written in steps is seen several times
-            _log.error("new settings refused, the old ones go on", file=str(self._file), problems=list(named))
+            self._log.error("new settings refused, the old ones go on", file=str(self._file), problems=list(named))
         self._refused = named
         self._successful.set(0)
         self._reloads.labels("refused").inc()
