@@ -16,6 +16,7 @@ from aiokafka.protocol.offset import OffsetRequest
 
 from patchline.stream.kafka.batches.answer import checked_answer, is_quick
 from patchline.stream.kafka.batches.checked_batch import Unbounded
+from patchline.stream.kafka.batches.epochs import LogEpochs
 from patchline.stream.kafka.batches.layout import BEFORE_LENGTH_BYTES, HEADER_BYTES, begin_of, blank_header
 from patchline.stream.kafka.batches.placeholders import placeholders
 from patchline.stream.model.checks import MIB
@@ -35,6 +36,12 @@ def guard_fetches(consumer: AIOKafkaConsumer) -> AIOKafkaConsumer:
     return consumer
 
 
+def epochs_fetched(consumer: AIOKafkaConsumer, topic: str, partition: int) -> LogEpochs | None:
+    """The epochs of what a guarded consumer has fetched of a partition, read or not yet; None where it has nothing."""
+    send = consumer._client.send
+    return send.epochs.get((topic, partition)) if isinstance(send, _GuardedFetches) else None
+
+
 class _GuardedFetches:
     """Sends requests, and looks at the answers to those that fetch.
 
@@ -45,6 +52,8 @@ class _GuardedFetches:
 
     def __init__(self, send: Any, *, reads_committed: bool) -> None:
         self._send, self._reads_committed = send, reads_committed
+        self.epochs: dict[tuple[str, int], LogEpochs] = {}
+        """By topic and partition: of what was fetched."""
 
     async def __call__(self, node: int, request: Any, **options: Any) -> Any:
         answer = await self._send(node, request, **options)
@@ -55,6 +64,9 @@ class _GuardedFetches:
                     await _Partition(self, node, topic, found[0], asked[topic, found[0]]).checked(found)
                     for found in partitions
                 ]
+                for number, error, *_, batches in checked:
+                    if batches and not error:
+                        self.epochs.setdefault((topic, number), LogEpochs()).saw_all(batches)
                 answer.topics[place] = (topic, checked)
         return answer
 

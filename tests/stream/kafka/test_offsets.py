@@ -172,7 +172,8 @@ async def test_an_offset_whose_log_is_another_is_not_read_on_from(consumer: Scri
         assert taken.notes.log is not None
         assert taken.notes.log.topic == "AAAAAAAAAAAAAAAAAAAAAQ"
         assert not taken.as_found or parted is None
-        assert (taken.notes.log.epoch is None) is (parted is not None or "epoch" not in noted)
+        assert taken.notes.log.epoch == {3: None, 7: 2}.get(start, 3 if "epoch" in noted else None)
+        assert taken.notes.log.before == (None if taken.notes.log.epoch is None else start)
 
 
 async def test_frames_that_expired_after_a_crash_are_not_waited_for(consumer: ScriptedConsumer) -> None:
