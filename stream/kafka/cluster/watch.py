@@ -14,6 +14,7 @@ from typing import Protocol
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import BrokerResponseError, KafkaError
 
+from patchline.stream.kafka.batches.guarded_fetch import waiting_for
 from patchline.stream.kafka.cluster.topic import TopicSeen, epoch_ends, look_at
 from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.connection import describe, refusal
@@ -120,6 +121,8 @@ class TopicWatch:
         held = sorted(partition.partition for partition in self._watched.notes())
         if leaderless := [number for number in held if number in seen.leaderless]:
             return f"Kafka at {self._config.bootstrap_servers}: nobody leads partition {leaderless[0]} of {topic} now"
+        if (why := waiting_for(self._consumer, topic)) is not None:
+            return f"Kafka at {self._config.bootstrap_servers}: {why}"
         return self.hindered
 
     async def _why_away(self, error: KafkaError | TimeoutError) -> str:
