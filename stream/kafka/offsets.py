@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, UnknownTopicOrPartitionError
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalStateError,
+    KafkaError,
+    NotLeaderForPartitionError,
+    UnknownTopicOrPartitionError,
+)
 from aiokafka.structs import OffsetAndMetadata
 from msgspec import structs
 
@@ -152,8 +158,11 @@ async def _sight(partition: TopicPartition, consumer: AIOKafkaConsumer, noted: L
     if epoch is None:
         return LogSight(seen.id, len(seen.epochs), first, end)
     told = {} if is_noted or present is None else {number: present}
-    epoch_end = (await epoch_ends(consumer._client, partition.topic, {number: epoch}, told)).get(number)
+    ends = await epoch_ends(consumer._client, partition.topic, {number: epoch}, told)
+    epoch_end = ends.get(number)
     if is_noted:
+        if number not in ends:  # it would not be known whether the log was cut short
+            raise NotLeaderForPartitionError(f"no leader of {partition} tells where its epochs end")
         return LogSight(seen.id, len(seen.epochs), first, end, epoch_end)
     return LogSight(seen.id, len(seen.epochs), first, end, epoch=present if epoch_end is not None else None)
 

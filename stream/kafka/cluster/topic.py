@@ -102,10 +102,7 @@ async def epoch_ends(
 
     Returns:
         By partition: the offset behind them; None where its leader knows of no such epoch, or is too old to tell. A
-        partition whose leader cannot tell now is left out.
-
-    Raises:
-        KafkaError: a leader is away.
+        partition whose leader cannot tell now, or is away, is left out.
     """
     by_leader = defaultdict[int, dict[int, int]](dict)
     for number, epoch in epochs.items():
@@ -119,6 +116,8 @@ async def epoch_ends(
         except UnsupportedRequestError:
             ends |= dict.fromkeys(asked)
             continue
+        except KafkaError:
+            continue  # one leader that is away keeps nobody from those of the others
         for _, partitions in answer.topics:
             ends |= {number: None if end == _UNKNOWN else int(end) for code, number, _, end in partitions if not code}
     return ends

@@ -62,6 +62,8 @@ async def test_ends_of_epochs_are_asked_of_each_leader() -> None:
     assert [sorted(request.epochs) for request in cluster.asked] == [[0, 2], [1]]
     cluster.fails = [NotImplementedError("v0")]
     assert await epoch_ends(cluster, "frames", {0: 4}) == {0: None}
+    cluster.fails = [KafkaConnectionError("away")]
+    assert await epoch_ends(cluster, "frames", {0: 4, 1: 4}) == {1: 20}
     asked = len(cluster.asked)
     assert await epoch_ends(cluster, "frames", {}) == {}
     assert len(cluster.asked) == asked
