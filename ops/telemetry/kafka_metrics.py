@@ -36,6 +36,11 @@ class KafkaMetrics(Observer):
             ["cause"],
             registry=at,
         )
+        self._feedback_lost = Counter(
+            "patchline_feedback_lost",
+            "Offsets of the feedback topic that were gone before they were read, as far as it is known how many",
+            registry=at,
+        )
         for cause in LogBreak:
             self._lost.labels(cause.value)
             self._log_breaks.labels(cause.value)
@@ -65,6 +70,18 @@ class KafkaMetrics(Observer):
         """See `Observer`."""
         self._log_breaks.labels(cause.value).inc()
         self._lost.labels(cause.value).inc(lost or 0)
+
+    def feedback_gap(
+        self,
+        topic: str,  # noqa: ARG002 - the log names it
+        partition: int,  # noqa: ARG002
+        cause: LogBreak,  # noqa: ARG002
+        expected: int,  # noqa: ARG002
+        found: int,  # noqa: ARG002
+        lost: int | None,
+    ) -> None:
+        """See `Observer`."""
+        self._feedback_lost.inc(lost or 0)
 
     def consumer_lag(self, topic: str, partition: int, lag: int) -> None:
         """See `Observer`."""

@@ -81,6 +81,20 @@ class LogObserver(Observer):
             frames_lost="unknown" if lost is None else lost,
         )
 
+    def feedback_gap(
+        self, topic: str, partition: int, cause: LogBreak, expected: int, found: int, lost: int | None
+    ) -> None:
+        """See `Observer`."""
+        self._log.warning(
+            "feedback lost: it was gone before it was read",
+            cause=cause.value,
+            topic=topic,
+            partition=partition,
+            expected_offset=expected,
+            read_from=found,
+            feedback_lost="unknown" if lost is None else lost,
+        )
+
     def kafka(self, up: bool, why: str | None) -> None:
         """See `Observer`. The same reason is logged again only now and then."""
         if why is not None:

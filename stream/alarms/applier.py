@@ -194,14 +194,15 @@ def mark(seen: Observation, before: str) -> str:
     time = not_ahead(seen.time, now).timestamp()
     if (known := _parse(before, now)) is not None:
         time = max(time, known[3])
-    return f"{seen.position.topic}|{seen.position.partition}|{seen.position.offset}|{time}"
+    topic_id = "" if seen.position.topic_id is None else f"|{seen.position.topic_id}"
+    return f"{seen.position.topic}|{seen.position.partition}|{seen.position.offset}|{time}{topic_id}"
 
 
 def is_known(seen: Observation, last: str) -> bool:
     """Whether a frame was taken into account before, given the last one that was.
 
-    A frame is known by its offset, unless it was taken later than all that are known: then the topic was made anew. A
-    time that lies ahead of every clock says nothing of that.
+    A frame is known by its offset, unless its topic has another id, or it was taken later than all that are known: then
+    the topic was made anew, or its log cut short. A time that lies ahead of every clock says nothing of that.
     """
     if seen.position is None:
         return seen.frame_id == last
@@ -209,7 +210,9 @@ def is_known(seen: Observation, last: str) -> bool:
     known = _parse(last, now)
     if known is None:
         return False
-    topic, partition, offset, time = known
+    topic, partition, offset, time, topic_id = known
+    if None not in (topic_id, seen.position.topic_id) and topic_id != seen.position.topic_id:
+        return False
     return (
         (seen.position.topic, seen.position.partition) == (topic, partition)
         and seen.position.offset <= offset
@@ -217,13 +220,15 @@ def is_known(seen: Observation, last: str) -> bool:
     )
 
 
-def _parse(text: str, now: datetime) -> tuple[str, int, int, float] | None:
+def _parse(text: str, now: datetime) -> tuple[str, int, int, float, str | None] | None:
     parts = text.split("|")
-    if len(parts) != 4:
+    if len(parts) not in (4, 5):
         return None
+    topic_id = parts[4] if len(parts) == 5 else None
     try:
         time = float(parts[3])
         # What an earlier release or somebody else wrote there may lie ahead: nothing is known by it.
-        return (parts[0], int(parts[1]), int(parts[2]), time) if time <= (now + AHEAD).timestamp() else None
+        is_ahead_of_all = not time <= (now + AHEAD).timestamp()
+        return None if is_ahead_of_all else (parts[0], int(parts[1]), int(parts[2]), time, topic_id)
     except ValueError:
         return None

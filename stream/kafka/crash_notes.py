@@ -11,7 +11,10 @@ reached when it was taken over.
 
 import msgspec
 
+from patchline.stream.kafka.batches.epochs import UNKNOWN, LogEpochs
 from patchline.stream.support.json_text import decode_json
+
+_NO_END = 2**63 - 1
 
 
 class LogNote(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -52,6 +55,13 @@ class CrashNotes:
 
     def __init__(self, found: str, *, end: int, window: int, log: LogNote | None = None) -> None:
         self.log = None if log == LogNote() else log
+        self._epochs = LogEpochs()
+        if log is not None and log.epoch is not None and log.before is not None:
+            self._epochs.saw(0, log.epoch)
+            self._epochs.saw(log.before, UNKNOWN)
+        self.awaited = UNKNOWN
+        """The epoch of records that wait to be taken in; see `admits`."""
+        self._admitted = UNKNOWN
         note = _decode_note(found)
         self._window = window
         self._left = note.in_flight if note is not None else 0
@@ -82,22 +92,63 @@ class CrashNotes:
 
     def metadata(self, offset: int, *, alone: bool = False) -> str:
         """What to commit with an offset; `alone`: the frame there is about to be tried alone."""
-        return self._remaining(offset, alone=alone) or _encode_note(_Note(in_flight=self._window, log=self.log))
+        return self._remaining(offset, alone=alone) or _encode_note(
+            _Note(in_flight=self._window, log=self._log(offset))
+        )
 
     def farewell(self, offset: int) -> str:
         """What to commit with an offset when the partition is left in order."""
-        return self._remaining(offset, alone=False) or ("" if self.log is None else _encode_note(_Note(log=self.log)))
+        log = self._log(offset)
+        return self._remaining(offset, alone=False) or ("" if log is None else _encode_note(_Note(log=log)))
 
-    def vouch(self, epoch: int, before: int) -> None:
-        """Note that records before an offset were written in this epoch of the leader, or in an earlier one."""
-        self.log = msgspec.structs.replace(self.log or LogNote(), epoch=epoch, before=before)
+    @property
+    def epoch(self) -> int:
+        """That of the records that were read last, or `UNKNOWN`."""
+        return self._epochs.at(_NO_END)
+
+    def admits(self, epoch: int) -> bool:
+        """Whether records of an epoch of the leader may be taken in.
+
+        Those of a later epoch than what was read last may not before `admit`: a leader that has not all that was read
+        writes other records in its place, so it is to say first that it has.
+        """
+        known = self.known(_NO_END)
+        if epoch == UNKNOWN or known is None or epoch <= max(known[0], self._admitted):
+            return True
+        self.awaited = epoch
+        return False
+
+    def admit(self, epoch: int) -> None:
+        """Let records of an epoch, as `awaited` had it, be taken in: what was read before is still in the log."""
+        self._admitted = max(self._admitted, epoch)
+
+    def read(self, offset: int, epoch: int) -> None:
+        """Note that records from an offset on were written in an epoch. Epochs never fall: what says so is damaged."""
+        known = self.known(offset)
+        self._epochs.saw(offset, UNKNOWN if known is not None and epoch < known[0] else epoch)
+
+    def known(self, before: int) -> tuple[int, int] | None:
+        """The last epoch that is known of records before an offset, and the offset behind them: `LogEpochs.known`."""
+        return self._epochs.known(before)
+
+    def disbelieve(self, epoch: int) -> None:
+        """Forget an epoch that the leader does not know."""
+        self._epochs.disbelieve(epoch)
+
+    def _log(self, offset: int) -> LogNote | None:
+        """What to note of the log with an offset."""
+        if (known := self.known(offset)) is None:
+            return self.log
+        return msgspec.structs.replace(self.log or LogNote(), epoch=known[0], before=known[1])
 
     def _remaining(self, offset: int, *, alone: bool) -> str:
         left = self._left + sum(taken >= offset for taken in self._taken)
         if not left or offset >= self._until:
             return ""
         crashes = self._crashes if self._first is None or offset <= self._first else 0
-        return _encode_note(_Note(in_flight=left, until=self._until, crashes=crashes, alone=alone, log=self.log))
+        return _encode_note(
+            _Note(in_flight=left, until=self._until, crashes=crashes, alone=alone, log=self._log(offset))
+        )
 
 
 def has_left(found: str) -> bool:

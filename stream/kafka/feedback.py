@@ -7,12 +7,19 @@ topics' beginning and without a group.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalStateError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+)
 from aiokafka.structs import OffsetAndMetadata
 
 from patchline.stream.kafka.batches.placeholders import decoded_headers
@@ -29,7 +36,7 @@ from patchline.stream.kafka.connection import (
 )
 from patchline.stream.learning.inbox import Replies
 from patchline.stream.model.checks import MIB
-from patchline.stream.model.errors import Foreign, RecordError, RecordTooLargeError, SourceError
+from patchline.stream.model.errors import Foreign, LogBreak, RecordError, RecordTooLargeError, SourceError
 from patchline.stream.model.feedback import Feedback, FeedbackOutcome, FeedbackReply, GenerationAnnounced
 from patchline.stream.model.observer import Observer
 from patchline.stream.support.retry import retry_until_done
@@ -86,12 +93,13 @@ class KafkaFeedback:
             SourceError: the brokers refuse.
         """
         config = self._config
-        common = {"auto_offset_reset": "earliest", "max_partition_fetch_bytes": self._record_bytes + MIB}
+        common = {"max_partition_fetch_bytes": self._record_bytes + MIB}
         session_ms = round(config.session_timeout_s * 1000)
         try:
             with source_errors(config):
                 self._producer = await connect(new_producer(config, self._record_bytes), config)
-                every_worker = new_consumer(config, config.generations_topic, config.feedback_replies_topic, **common)
+                topics = config.generations_topic, config.feedback_replies_topic
+                every_worker = new_consumer(config, *topics, **common, auto_offset_reset="earliest")
                 self._follower = await connect(every_worker, config)
                 if not self._answers:
                     return
@@ -101,6 +109,7 @@ class KafkaFeedback:
                     **common,
                     group_id=f"{config.group}.learning",
                     enable_auto_commit=False,
+                    auto_offset_reset="none",  # the library would jump without a word
                     session_timeout_ms=session_ms,
                     heartbeat_interval_ms=session_ms // 4,
                 )
@@ -173,7 +182,14 @@ class KafkaFeedback:
         if consumer is None:
             raise SourceError(f"{name}: not connected")
         try:
-            fetched = await consumer.getmany(timeout_ms=1000, max_records=most)
+            try:
+                fetched = await consumer.getmany(timeout_ms=1000, max_records=most)
+            except OffsetOutOfRangeError as error:
+                fetched = await self._begin(consumer, error.args[0])
+            except NoOffsetForPartitionError as error:
+                fetched = await self._begin(consumer, {error.args[0]: None})
+        except IllegalStateError:
+            return []  # the partition is another worker's now
         except KafkaError as error:
             if not is_passing(error):
                 raise source_error(error, self._config) from error
@@ -181,6 +197,29 @@ class KafkaFeedback:
             await asyncio.sleep(1)
             return []
         return [record for records in fetched.values() for record in records]
+
+    async def _begin(
+        self, consumer: AIOKafkaConsumer, positions: Mapping[TopicPartition, int | None]
+    ) -> Mapping[TopicPartition, Sequence[ConsumerRecord]]:
+        """Read partitions on from their first records, and tell of feedback that was gone before it was read.
+
+        Args:
+            consumer: reads them.
+            positions: where each was to be read; None where the group begins.
+
+        Returns:
+            Nothing that was read yet. Raises KafkaError where the brokers cannot tell now.
+        """
+        for partition, position in positions.items():
+            first = int((await consumer.beginning_offsets([partition]))[partition])
+            end = int((await consumer.end_offsets([partition]))[partition])
+            if position is not None and first <= position <= end:
+                continue  # it has come meanwhile
+            consumer.seek(partition, first)
+            if position is not None:
+                cause, lost = (LogBreak.EXPIRED, first - position) if position < first else (LogBreak.TRUNCATED, None)
+                self._observer.feedback_gap(partition.topic, partition.partition, cause, position, first, lost)
+        return {}
 
     async def _publish(self, topic: str, record: Record) -> None:
         async def send() -> None:

@@ -10,7 +10,13 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, UnknownTopicOrPartitionError
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalStateError,
+    KafkaError,
+    NotLeaderForPartitionError,
+    UnknownTopicOrPartitionError,
+)
 from aiokafka.structs import OffsetAndMetadata
 from msgspec import structs
 
@@ -124,11 +130,16 @@ async def takeover_of(
         if parted is not None and parted.cause is LogBreak.RECREATED:
             noted = LogNote(topic=log.topic, partitions=log.partitions)
         elif parted is not None and parted.cause is LogBreak.TRUNCATED:
-            noted = LogNote(topic=log.topic, partitions=noted.partitions)
+            # What lies before the cut is of the epoch that was noted, or of an earlier one.
+            epoch = None if log.epoch_end is None else noted.epoch
+            before = None if epoch is None else start
+            noted = LogNote(topic=log.topic, partitions=noted.partitions, epoch=epoch, before=before)
         else:
             noted = structs.replace(noted, topic=log.topic or noted.topic)
         if parted is not None and parted.cause is not LogBreak.EXPIRED:
             found = ""  # the frames that were in flight are no longer where they were
+    if noted.epoch is None and start == log.end:
+        noted = structs.replace(noted, epoch=log.epoch, before=None if log.epoch is None else start)
     notes = CrashNotes(found, end=log.end, window=window, log=noted)
     as_found = committed is not None and (start, notes.metadata(start)) == (committed.offset, committed.metadata)
     return Takeover(start, notes, as_found=as_found, parted=parted)
@@ -141,9 +152,19 @@ async def _sight(partition: TopicPartition, consumer: AIOKafkaConsumer, noted: L
         raise UnknownTopicOrPartitionError(partition.topic)
     first = int((await consumer.beginning_offsets([partition]))[partition])
     end = int((await consumer.end_offsets([partition]))[partition])
-    epochs = {} if noted.epoch is None or noted.topic != seen.id else {partition.partition: noted.epoch}
-    ends = await epoch_ends(consumer._client, partition.topic, epochs)
-    return LogSight(seen.id, len(seen.epochs), first, end, ends.get(partition.partition))
+    number, present = partition.partition, seen.epochs.get(partition.partition)
+    is_noted = noted.epoch is not None and noted.topic == seen.id
+    epoch = noted.epoch if is_noted else present
+    if epoch is None:
+        return LogSight(seen.id, len(seen.epochs), first, end)
+    told = {} if is_noted or present is None else {number: present}
+    ends = await epoch_ends(consumer._client, partition.topic, {number: epoch}, told)
+    epoch_end = ends.get(number)
+    if is_noted:
+        if number not in ends:  # it would not be known whether the log was cut short
+            raise NotLeaderForPartitionError(f"no leader of {partition} tells where its epochs end")
+        return LogSight(seen.id, len(seen.epochs), first, end, epoch_end)
+    return LogSight(seen.id, len(seen.epochs), first, end, epoch=present if epoch_end is not None else None)
 
 
 async def _notes_of_others(partition: TopicPartition, consumer: AIOKafkaConsumer, partitions: int) -> list[LogNote]:

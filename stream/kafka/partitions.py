@@ -182,9 +182,9 @@ class PartitionOwnership(ConsumerRebalanceListener):  # type: ignore[misc] # aio
             self._observer.partitions(self._config.frames_topic, [partition.partition for partition in partitions])
             self.watch.hindered = None
 
-    def notes(self) -> Mapping[TopicPartition, tuple[CrashNotes, int | None]]:
+    def notes(self) -> Mapping[TopicPartition, tuple[CrashNotes, int]]:
         """See `Watched`."""
-        return {partition: (frames.notes, self.committed.get(partition)) for partition, frames in self._frames}
+        return {partition: (frames.notes, frames.next_offset) for partition, frames in self._frames}
 
     def take_anew(self, partition: TopicPartition, cause: LogBreak) -> None:
         """See `Watched`. What is in flight may finish for a moment, and is committed as before."""

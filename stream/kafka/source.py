@@ -23,6 +23,8 @@ from aiokafka.errors import (
     OffsetOutOfRangeError,
 )
 
+from patchline.stream.kafka.batches.epochs import UNKNOWN
+from patchline.stream.kafka.batches.guarded_fetch import epochs_fetched
 from patchline.stream.kafka.batches.placeholders import own_headers, undecodable
 from patchline.stream.kafka.cluster.log_break import PartedLog
 from patchline.stream.kafka.config import KafkaConfig
@@ -179,7 +181,8 @@ class KafkaSource:
                 await frames.until_changed(_FULL_POLL_S if len(frames) else _IDLE_POLL_MS / 1000)
             elif ownership.settled:  # else it is of the time before the rebalance; what is still ours is fetched again
                 # A partition that was let go meanwhile, and taken over, is read again.
-                self._push({at: records for at, records in fetched.items() if frames.get(at) is asked.get(at)})
+                kept = {at: records for at, records in fetched.items() if frames.get(at) is asked.get(at)}
+                self._push(ownership, kept)
 
     async def _out_of_range(self, ownership: PartitionOwnership, positions: Mapping[TopicPartition, int]) -> None:
         """Go on where a log has records, since it has none at a position, nor behind it.
@@ -227,14 +230,37 @@ class KafkaSource:
             return records
         return {}
 
-    def _push(self, fetched: Fetched) -> None:
+    def _push(self, ownership: PartitionOwnership, fetched: Fetched) -> None:
         for partition, records in fetched.items():
             if (frames := self._frames.get(partition)) is not None:
-                for record in records:
+                for record in self._admitted(ownership, partition, frames, records):
                     if record.offset >= frames.next_offset:
                         frames.push(self._frame(record, frames), record.offset)
         self._frames.tell_filled()
         self._observer.queue_depth("kafka_buffer", self._frames.waiting)
+
+    def _admitted(
+        self,
+        ownership: PartitionOwnership,
+        partition: TopicPartition,
+        frames: ReadAhead,
+        records: Sequence[ConsumerRecord],
+    ) -> Sequence[ConsumerRecord]:
+        """The first of the records, up to those of a later epoch, which are fetched again after a look at the log."""
+        epochs = epochs_fetched(ownership.consumer, partition.topic, partition.partition)
+        if epochs is None or not records:
+            return records
+        last = frames.notes.epoch
+        if last != UNKNOWN and last == epochs.at(records[0].offset) == epochs.at(records[-1].offset):
+            return records  # as ever between two elections of a leader
+        for place, record in enumerate(records):
+            epoch = epochs.at(record.offset)
+            if not frames.notes.admits(epoch):
+                ownership.consumer.seek(partition, record.offset)
+                ownership.watch.doubt()
+                return records[:place]
+            frames.notes.read(record.offset, epoch)
+        return records
 
     def _frame(self, record: ConsumerRecord, frames: ReadAhead) -> Frame:
         position = Position(record.topic, record.partition, record.offset, frames.topic_id)

@@ -75,6 +75,11 @@ class Observer:
         `lost`: their frames will have no result. None: nobody knows how many.
         """
 
+    def feedback_gap(
+        self, topic: str, partition: int, cause: LogBreak, expected: int, found: int, lost: int | None
+    ) -> None:
+        """Feedback was gone before it was read: the arguments are as those of `log_break`."""
+
     def kafka(self, up: bool, why: str | None) -> None:
         """The brokers answer, or do not; `why` frames cannot be read from them now, None where they can."""
 

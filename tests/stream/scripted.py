@@ -105,6 +105,7 @@ class Recorder(Observer):
         self.storage_up: dict[str, bool] = {}
         self.held: list[int] = []
         self.log_breaks: list[tuple[int, str, int | None, int, int | None]] = []
+        self.feedback_gaps: list[tuple[int, str, int, int, int | None]] = []
         """Partition, cause, the offset expected and the one found, and how many were lost."""
         self.kafka_told: list[tuple[bool, str | None]] = []
         """Each state of Kafka that differs from the one before."""
@@ -149,6 +150,11 @@ class Recorder(Observer):
         self, topic: str, partition: int, cause: LogBreak, expected: int | None, found: int, lost: int | None
     ) -> None:
         self.log_breaks.append((partition, cause.value, expected, found, lost))
+
+    def feedback_gap(
+        self, topic: str, partition: int, cause: LogBreak, expected: int, found: int, lost: int | None
+    ) -> None:
+        self.feedback_gaps.append((partition, cause.value, expected, found, lost))
 
     def kafka(self, up: bool, why: str | None) -> None:
         if self.kafka_told[-1:] != [(up, why)]:

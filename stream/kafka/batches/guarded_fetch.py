@@ -2,22 +2,28 @@
 
 Where a batch cannot be trusted in where it ends, the brokers are asked what follows it. And where a broker cannot find
 its own way through a batch, it answers that the log is corrupt, for ever: then what lies behind it is searched for.
+Where nothing is there for a while, all up to the log's end cannot be read, and what is written later is asked for from
+there on.
 """
 
 import asyncio
+import copy
 from collections.abc import Sequence
 from time import time
+from types import SimpleNamespace
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import CorruptRecordException, KafkaTimeoutError, for_code
+from aiokafka.errors import CorruptRecordException, KafkaConnectionError, KafkaError, KafkaTimeoutError, for_code
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
 
 from patchline.stream.kafka.batches.answer import checked_answer, is_quick
 from patchline.stream.kafka.batches.checked_batch import Unbounded
+from patchline.stream.kafka.batches.epochs import LogEpochs
 from patchline.stream.kafka.batches.layout import BEFORE_LENGTH_BYTES, HEADER_BYTES, begin_of, blank_header
 from patchline.stream.kafka.batches.placeholders import placeholders
+from patchline.stream.kafka.batches.waiting import PAUSE_S, WaitingPartitions
 from patchline.stream.model.checks import MIB
 
 _LOOKS, _LOOK_AGAIN_S = 20, 0.05
@@ -35,6 +41,18 @@ def guard_fetches(consumer: AIOKafkaConsumer) -> AIOKafkaConsumer:
     return consumer
 
 
+def epochs_fetched(consumer: AIOKafkaConsumer, topic: str, partition: int) -> LogEpochs | None:
+    """The epochs of what a guarded consumer has fetched of a partition, read or not yet; None where it has nothing."""
+    send = consumer._client.send
+    return send.epochs.get((topic, partition)) if isinstance(send, _GuardedFetches) else None
+
+
+def waiting_for(consumer: AIOKafkaConsumer, topic: str) -> str | None:
+    """Why a partition of a topic has waited for long for what its broker cannot give; None where none has."""
+    send = consumer._client.send
+    return next(iter(send.waiting.long(topic)), None) if isinstance(send, _GuardedFetches) else None
+
+
 class _GuardedFetches:
     """Sends requests, and looks at the answers to those that fetch.
 
@@ -45,16 +63,29 @@ class _GuardedFetches:
 
     def __init__(self, send: Any, *, reads_committed: bool) -> None:
         self._send, self._reads_committed = send, reads_committed
+        self.epochs: dict[tuple[str, int], LogEpochs] = {}
+        """By topic and partition: of what was fetched."""
+        self.waiting = WaitingPartitions()
 
     async def __call__(self, node: int, request: Any, **options: Any) -> Any:
+        if self.waiting and isinstance(request, FetchRequest):
+            topics = self.waiting.due(request.topics)
+            if not topics:
+                await asyncio.sleep(PAUSE_S)
+                return SimpleNamespace(API_VERSION=0, topics=[])
+            request = copy.copy(request)  # the library compares the answer with what it has asked for itself
+            request._topics = topics
         answer = await self._send(node, request, **options)
         if isinstance(request, FetchRequest):
             asked = {(topic, number): at for topic, partitions in request.topics for number, at, _ in partitions}
             for place, (topic, partitions) in enumerate(answer.topics or []):
                 checked = [
-                    await _Partition(self, node, topic, found[0], asked[topic, found[0]]).checked(found)
+                    await _Partition(self, node, topic, found[0], asked[topic, found[0]]).guarded(found)
                     for found in partitions
                 ]
+                for number, error, *_, batches in checked:
+                    if batches and not error:
+                        self.epochs.setdefault((topic, number), LogEpochs()).saw_all(batches)
                 answer.topics[place] = (topic, checked)
         return answer
 
@@ -107,8 +138,24 @@ class _Partition:
     def __init__(self, fetches: _GuardedFetches, node: int, topic: str, number: int, position: int) -> None:
         self._fetches, self._where, self._position = fetches, (node, topic, number), position
 
-    async def checked(self, found: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The partition's part of an answer, with batches that can be decoded. Raises KafkaError."""
+    async def guarded(self, found: tuple[Any, ...]) -> tuple[Any, ...]:
+        """The partition's part of an answer, with batches that can be decoded: none where they cannot be told of now.
+
+        What is wrong with one partition is no reason to throw away what the answer has of others. Raises
+        KafkaConnectionError where the broker is away.
+        """
+        try:
+            checked = await self._checked(found)
+        except KafkaConnectionError:
+            raise
+        except KafkaError as error:
+            self._wait(str(error))
+            return (*found[:-1], b"")
+        if self._fetches.waiting and checked[-1] and not checked[1]:
+            self._fetches.waiting.done(self._where[1:])
+        return checked
+
+    async def _checked(self, found: tuple[Any, ...]) -> tuple[Any, ...]:
         number, error, end, *more, batches = found
         if batches and not error:
             return (number, error, end, *more, await self._readable(batches))
@@ -116,8 +163,13 @@ class _Partition:
             batches = await self._beyond()
             if batches:
                 return (number, 0, end, *more, batches)
-            await asyncio.sleep(_LOOK_AGAIN_S)  # the library asks again at once
+        elif self._fetches.waiting:
+            self._fetches.waiting.done(self._where[1:])
         return found
+
+    def _wait(self, why: str, end: int = 0) -> int:
+        """Ask for the partition again after a pause. The result is as of `WaitingPartitions.wait`."""
+        return self._fetches.waiting.wait(self._where[1:], self._position, why, end)
 
     async def _readable(self, batches: bytes) -> bytes:
         passed = 0
@@ -171,7 +223,10 @@ class _Partition:
         return True
 
     async def _beyond(self) -> bytes:
-        """Placeholders for what the broker cannot find its way through; nothing, where nothing is behind it yet."""
+        """Placeholders for what the broker cannot find its way through; nothing, where nothing is behind it yet.
+
+        Where that stays so they stand for all up to the log's end: whatever is there, the broker cannot give it.
+        """
         end = await self._fetches.log_end(*self._where)
         failing, step = self._position, 1
         while (found := self._position + step) < end and await self._base_at(found) is None:
@@ -179,7 +234,10 @@ class _Partition:
         if found >= end:
             found = end - 1
             if found <= failing or await self._base_at(found) is None:
-                return b""
+                _, topic, number = self._where
+                why = f"the broker finds no way through partition {number} of {topic} at offset {self._position}"
+                given_up = self._wait(f"{why}, and has nothing behind it", end)
+                return self._unread(given_up, f"{why}, up to {given_up}, where the log ended")
         while found - failing > 1:
             middle = (found + failing) // 2
             if await self._base_at(middle) is None:
@@ -188,7 +246,13 @@ class _Partition:
                 found = middle
         base = max(await self._base_at(found) or 0, self._position + 1)
         why = f"the broker finds no way through its log at offset {self._position}, and reads on at {base}"
-        return placeholders(blank_header(self._position).dated(round(time() * 1000)), self._position, base, why)
+        return self._unread(base, why)
+
+    def _unread(self, end: int, why: str) -> bytes:
+        """Placeholders for what lies from the position to before `end`; nothing where that is nothing."""
+        if end <= self._position:
+            return b""
+        return placeholders(blank_header(self._position).dated(round(time() * 1000)), self._position, end, why)
 
     async def _base_at(self, offset: int) -> int | None:
         """The base offset of the batch that has an offset, or follows it; None where the broker has none to give."""

@@ -28,6 +28,8 @@ class LogSight:
     """The offset behind the last record that is settled."""
     epoch_end: int | None = None
     """Behind the last record of the epoch that was noted, or of an earlier one; None where it is not known."""
+    epoch: int | None = None
+    """That of the partition's leader, where it says after `end` was told that it is so; None where it does not."""
 
 
 @dataclass(frozen=True, slots=True)

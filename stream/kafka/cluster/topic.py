@@ -91,7 +91,7 @@ def _seen(answer: object, topic: str) -> TopicSeen | None:
 
 async def epoch_ends(
     client: AIOKafkaClient, topic: str, epochs: Mapping[int, int], present: Mapping[int, int] | None = None
-) -> dict[int, int]:
+) -> dict[int, int | None]:
     """Ask the leaders of partitions where the records end that were written in an epoch, or before it.
 
     Args:
@@ -101,22 +101,23 @@ async def epoch_ends(
         present: by partition: the leader's epoch as it was told. A leader that has another gives no answer.
 
     Returns:
-        By partition: the offset behind them. A partition whose leader cannot tell is left out.
-
-    Raises:
-        KafkaError: a leader is away.
+        By partition: the offset behind them; None where its leader knows of no such epoch, or is too old to tell. A
+        partition whose leader cannot tell now, or is away, is left out.
     """
     by_leader = defaultdict[int, dict[int, int]](dict)
     for number, epoch in epochs.items():
         leader = client.cluster.leader_for_partition(TopicPartition(topic, number))
         if leader is not None and leader >= 0:
             by_leader[leader][number] = epoch
-    ends: dict[int, int] = {}
+    ends: dict[int, int | None] = {}
     for leader, asked in by_leader.items():
         try:
             answer = await send_to(client, leader, EpochEndsRequest(topic, asked, present or {}))
         except UnsupportedRequestError:
+            ends |= dict.fromkeys(asked)
             continue
+        except KafkaError:
+            continue  # one leader that is away keeps nobody from those of the others
         for _, partitions in answer.topics:
-            ends |= {number: int(end) for code, number, _, end in partitions if not code and end != _UNKNOWN}
+            ends |= {number: None if end == _UNKNOWN else int(end) for code, number, _, end in partitions if not code}
     return ends

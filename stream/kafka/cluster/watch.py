@@ -14,6 +14,7 @@ from typing import Protocol
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import BrokerResponseError, KafkaError
 
+from patchline.stream.kafka.batches.guarded_fetch import waiting_for
 from patchline.stream.kafka.cluster.topic import TopicSeen, epoch_ends, look_at
 from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.connection import describe, refusal
@@ -31,8 +32,8 @@ _ANSWER_S = 5.0
 class Watched(Protocol):
     """Whoever reads the topic's partitions."""
 
-    def notes(self) -> Mapping[TopicPartition, tuple[CrashNotes, int | None]]:
-        """Of each partition that is read: its notes, and the offset before which everything is done."""
+    def notes(self) -> Mapping[TopicPartition, tuple[CrashNotes, int]]:
+        """Of each partition that is read: its notes, and the offset behind what was taken in."""
 
     def take_anew(self, partition: TopicPartition, cause: LogBreak) -> None:
         """Let a partition go and take it over again: its log is another."""
@@ -86,9 +87,13 @@ class TopicWatch:
         """Return at once, unless the library has learned something new of the topic: then after a look at it."""
         await self._sure.wait()
 
-    def _learned(self, cluster: object) -> None:  # noqa: ARG002 - it tells no ids
+    def doubt(self) -> None:
+        """Let a look come at once, and what is read wait for it: it may be of another log."""
         self._sure.clear()
         self._wake.set()
+
+    def _learned(self, cluster: object) -> None:  # noqa: ARG002 - it tells no ids
+        self.doubt()
 
     async def look(self) -> None:
         """Look now, and tell the observer and whoever reads."""
@@ -116,6 +121,8 @@ class TopicWatch:
         held = sorted(partition.partition for partition in self._watched.notes())
         if leaderless := [number for number in held if number in seen.leaderless]:
             return f"Kafka at {self._config.bootstrap_servers}: nobody leads partition {leaderless[0]} of {topic} now"
+        if (why := waiting_for(self._consumer, topic)) is not None:
+            return f"Kafka at {self._config.bootstrap_servers}: {why}"
         return self.hindered
 
     async def _why_away(self, error: KafkaError | TimeoutError) -> str:
@@ -147,25 +154,36 @@ class TopicWatch:
                 self._watched.take_anew(partition, LogBreak.RECREATED)
         await self._vouch(notes, seen)
 
-    async def _vouch(self, notes: Mapping[TopicPartition, tuple[CrashNotes, int | None]], seen: TopicSeen) -> None:
-        """Note in which epoch of its leader a partition was read so far, as the leader says itself.
+    async def _vouch(self, notes: Mapping[TopicPartition, tuple[CrashNotes, int]], seen: TopicSeen) -> None:
+        """Ask the leaders whether what was read last is still in the log, by the epoch that it was written in.
 
-        Where the records of the epoch noted before end earlier than they were read, or all records do, the log was cut
-        short; then what was noted before tells where, so nothing else is noted.
+        Where the records of that epoch end earlier now, the log was cut short, however long it has grown since. Where
+        they do not, records of the epoch that waited when the leader was asked may be taken in.
         """
         present = {at.partition: epoch for at in notes if (epoch := seen.epochs.get(at.partition)) is not None}
-        noted = {at.partition: kept.log.epoch for at, (kept, _) in notes.items() if kept.log is not None}
-        asked = {number: epoch if (was := noted.get(number)) is None else was for number, epoch in present.items()}
-        ends = await epoch_ends(self._client, self._config.frames_topic, asked, present)
-        newer = {number: epoch for number, epoch in present.items() if epoch != asked[number]}
-        log_ends = {number: end for number, end in ends.items() if number not in newer}
-        log_ends |= await epoch_ends(self._client, self._config.frames_topic, newer, present)
-        for partition, (kept, done) in notes.items():
-            end, log_end = ends.get(partition.partition), log_ends.get(partition.partition)
-            before = None if kept.log is None else kept.log.before
-            if end is None or log_end is None or done is None:
+        read: dict[int, tuple[int, int]] = {}
+        for at, (kept, read_to) in notes.items():
+            if (known := kept.known(read_to)) is not None:
+                read[at.partition] = known
+            elif at.partition in present:  # of an epoch that is not known there is the log's end to compare
+                read[at.partition] = present[at.partition], read_to
+        awaited = {at: kept.awaited for at, (kept, _) in notes.items()}
+        epochs = {number: epoch for number, (epoch, _) in read.items()}
+        ends = await epoch_ends(self._client, self._config.frames_topic, epochs, present)
+        newest = {  # where the last epoch that is known is not that of all that was read, the log's end says more
+            at.partition: present[at.partition]
+            for at, (_, read_to) in notes.items()
+            if at.partition in present and read[at.partition][1] < read_to
+        }
+        log_ends = await epoch_ends(self._client, self._config.frames_topic, newest, present)
+        for at, (kept, read_to) in notes.items():
+            if at.partition not in ends:
                 continue
-            if log_end < done or (before is not None and end < before):
-                self._watched.take_anew(partition, LogBreak.TRUNCATED)
-            else:
-                kept.vouch(present[partition.partition], done)
+            (epoch, before), end = read[at.partition], ends[at.partition]
+            log_end = log_ends.get(at.partition)
+            if (end is not None and end < before) or (log_end is not None and log_end < read_to):
+                self._watched.take_anew(at, LogBreak.TRUNCATED)
+                continue
+            kept.admit(awaited[at])
+            if end is None and epoch > present.get(at.partition, epoch):
+                kept.disbelieve(epoch)

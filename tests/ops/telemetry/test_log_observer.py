@@ -125,6 +125,24 @@ def test_a_log_that_is_another_is_logged(cause: LogBreak, lost: int | None) -> N
     }
 
 
+@pytest.mark.parametrize("lost", [None, 10])
+def test_feedback_that_was_gone_before_it_was_read_is_logged(lost: int | None) -> None:
+    """With topic, partition and offsets, and how much of it, if anybody knows."""
+    with capture_logs() as lines:
+        LogObserver().feedback_gap("feedback", 2, LogBreak.EXPIRED, 5, 15, lost)
+    (line,) = lines
+    assert line.pop("event").startswith("feedback lost")
+    assert line == {
+        "cause": "expired",
+        "topic": "feedback",
+        "partition": 2,
+        "expected_offset": 5,
+        "read_from": 15,
+        "feedback_lost": "unknown" if lost is None else 10,
+        "log_level": "warning",
+    }
+
+
 def test_why_no_frames_come_from_kafka_is_logged_now_and_then_and_that_they_come_again() -> None:
     """A reason that stays is not repeated every second."""
     clock = Clock()

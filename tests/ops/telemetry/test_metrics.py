@@ -167,6 +167,14 @@ async def test_logs_that_are_others_and_what_was_lost_with_them_are_counted(work
     assert breaks == dict.fromkeys(LogBreak, 0) | {"expired": 1, "recreated": 1}
 
 
+async def test_feedback_that_was_gone_before_it_was_read_is_counted(worker: Worker) -> None:
+    """As far as anybody knows how much it was."""
+    assert (await worker.scrape())["patchline_feedback_lost_total",] == 0
+    worker.metrics.feedback_gap("feedback", 0, LogBreak.EXPIRED, 5, 15, 10)
+    worker.metrics.feedback_gap("feedback", 1, LogBreak.TRUNCATED, 5, 0, None)
+    assert (await worker.scrape())["patchline_feedback_lost_total",] == 10
+
+
 async def test_whether_alarms_reach_redis_shows(worker: Worker) -> None:
     """Redis up or down, results that alarms lost by cause, and the alarm of a camera that moved to another worker."""
     worker.metrics.alarm_store(True)

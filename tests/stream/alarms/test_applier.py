@@ -253,7 +253,8 @@ def test_what_is_noted_of_the_last_frame() -> None:
         ("cam-1/4", False),
         ("frames|1|x|+4", False),
         ("frames|1|4", False),
-        ("frames|1|4|+4|5", False),
+        ("frames|1|4|+4|id", True),
+        ("frames|1|4|+4|id|5", False),
         ("", False),
     ],
 )
@@ -262,6 +263,19 @@ def test_a_frame_is_known_by_its_offset_unless_it_was_taken_later(last: str, kno
     last = last.replace("+4", str(START.timestamp() + 4)).replace("+3", str(START.timestamp() + 3))
     last = last.replace("+5", str(START.timestamp() + 5))
     assert is_known(seen("P", 4), last) is known
+
+
+def test_a_topic_made_anew_is_another_whatever_the_time_of_its_frames() -> None:
+    """Where both ids are known; frames that are sent again have their old times."""
+    frame = seen("P", 4)
+    assert frame.position is not None
+    old, new = (replace(frame, position=replace(frame.position, topic_id=name)) for name in ("old", "new"))
+    noted = mark(old, "")
+    assert noted == f"frames|1|4|{START.timestamp() + 4}|old"
+    assert is_known(old, noted)
+    assert is_known(frame, noted), "a result that was written before ids were"
+    assert not is_known(new, noted)
+    assert mark(new, noted) == f"frames|1|4|{START.timestamp() + 4}|new"
 
 
 def test_a_frame_without_a_position_is_known_by_its_id() -> None:

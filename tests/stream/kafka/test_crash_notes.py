@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from patchline.stream.kafka.batches.epochs import UNKNOWN
 from patchline.stream.kafka.crash_notes import CrashNotes, LogNote, has_left, log_note
 from patchline.stream.model.frame import POISON_CRASHES
 
@@ -98,12 +99,13 @@ def test_which_log_the_offset_counts_in_stays_with_it() -> None:
     log = LogNote(topic="0pQ4b4fLQ0C1W5wVw6uG2g", partitions=6)
     notes = CrashNotes("", end=0, window=64, log=log)
     assert notes.metadata(5) == '{"in_flight":64,"log":{"topic":"0pQ4b4fLQ0C1W5wVw6uG2g","partitions":6}}'
-    notes.vouch(3, 1040)
-    farewell = notes.farewell(5)
+    notes.read(5, 3)
+    notes.read(1040, 4)
+    farewell = notes.farewell(1040)
     assert farewell == '{"log":{"topic":"0pQ4b4fLQ0C1W5wVw6uG2g","partitions":6,"epoch":3,"before":1040}}'
     assert has_left(farewell)
     assert CrashNotes(farewell, end=9, window=4).take(5) is None
-    assert log_note(farewell) == notes.log
+    assert log_note(notes.metadata(1041)) == LogNote(topic=log.topic, partitions=6, epoch=4, before=1041)
     retrying = CrashNotes(notes.metadata(5), end=9, window=4, log=log)
     assert [retrying.take(5), retrying.take(6)] == [0, 0]
     for found in (retrying.metadata(5, alone=True), retrying.farewell(6)):
@@ -122,3 +124,31 @@ def test_where_no_log_was_noted_none_is_known(found: str) -> None:
 def test_a_later_version_may_note_more_of_a_log() -> None:
     """What is known of it is read."""
     assert log_note('{"in_flight":4,"log":{"topic":"a","more":1}}') == LogNote(topic="a")
+
+
+def test_an_epoch_is_of_the_records_before_the_offset_that_it_is_noted_with() -> None:
+    """What the former owner noted counts until something is read; what cannot be read is of no epoch that is known."""
+    notes = CrashNotes("", end=0, window=64, log=LogNote(topic="t", epoch=2, before=7))
+    assert log_note(notes.farewell(7)) == LogNote(topic="t", epoch=2, before=7)
+    notes.read(7, 2)
+    notes.read(9, UNKNOWN)
+    notes.read(10, 5)
+    notes.read(12, 4)
+    noted = {offset: log_note(notes.metadata(offset)) for offset in (8, 9, 10, 11, 12, 14)}
+    assert {at: (log.epoch, log.before) for at, log in noted.items()} == {
+        **{8: (2, 8), 9: (2, 9), 10: (2, 9)},
+        **{11: (5, 11), 12: (5, 12), 14: (5, 12)},
+    }
+    assert notes.epoch == UNKNOWN
+
+
+def test_records_of_a_later_epoch_wait_until_they_are_admitted() -> None:
+    """Where nothing is known of what was read before, there is nothing to wait for."""
+    notes = CrashNotes("", end=0, window=64)
+    assert notes.admits(4)
+    notes.read(0, 4)
+    assert [notes.admits(epoch) for epoch in (UNKNOWN, 3, 4, 5)] == [True, True, True, False]
+    assert notes.awaited == 5
+    notes.admit(5)
+    assert notes.admits(5)
+    assert not notes.admits(6)

@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import IllegalStateError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.feedback import _MAX_NAME, KafkaFeedback, _refused
@@ -29,6 +30,7 @@ from patchline.stream.model.identity import Identity, Role
 from patchline.stream.model.result import GenerationRef
 from patchline.stream.wire.feedback import feedback_record
 from patchline.stream.wire.signatures import FeedbackKeys, SigningKey
+from tests.stream.kafka.scripted_clients import ScriptedConsumer
 from tests.stream.scripted import Recorder
 
 
@@ -256,3 +258,54 @@ def test_a_refusal_is_named_by_the_records_id_where_that_is_short_enough(length:
     reply = _refused(record, RecordError("no feedback"))
     assert reply.feedback_id == ("x" * length if named else "feedback/1/7")
     assert (reply.outcome, reply.recipe) == (FeedbackOutcome.REFUSED, "plate")
+
+
+async def test_feedback_that_is_gone_before_it_is_read_is_told() -> None:
+    """Reading goes on at the first that is left; where the group begins, nothing is gone."""
+    seen, consumer = Recorder(), ScriptedConsumer(topics=["feedback"])
+    inbox = KafkaFeedback(KafkaConfig(feedback_topic="feedback"), observer=seen)
+    partitions = [TopicPartition("feedback", number) for number in range(4)]
+    consumer.firsts = dict.fromkeys(partitions, 5)
+    consumer.ends = dict.fromkeys(partitions, 9)
+    expired, cut, come, begun = partitions
+    consumer.fails = [OffsetOutOfRangeError({expired: 2, cut: 12, come: 9})]
+    assert await inbox._poll(consumer, "feedback", most=1) == []
+    assert consumer.seeks == [(expired, 5), (cut, 5)]
+    consumer.fails = [NoOffsetForPartitionError(begun)]
+    assert await inbox._poll(consumer, "feedback", most=1) == []
+    assert consumer.seeks[2:] == [(begun, 5)]
+    assert seen.feedback_gaps == [(0, "expired", 2, 5, 3), (1, "truncated", 12, 5, None)]
+    consumer.fails = [IllegalStateError("not assigned")]
+    assert await inbox._poll(consumer, "feedback", most=1) == []
+
+
+async def test_feedback_that_expires_while_nobody_reads_is_counted(
+    kafka: str, unique_name: Callable[[str], str]
+) -> None:
+    """To the record, and the rest is given."""
+    config = await learning_topics(kafka, unique_name)
+    inbox = KafkaFeedback(config)
+    await inbox.open()
+    try:
+        await inbox.submit(feedback("one"))
+        async with asyncio.timeout(60):
+            found = await anext(inbox.feedback())
+        ((partition, _),) = inbox._places.values()
+        await inbox.answer(found, answer(found))
+        for name in ("two", "three", "four"):
+            await inbox.submit(feedback(name))
+    finally:
+        await inbox.close()
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    await admin.delete_records({partition: RecordsToDelete(before_offset=3)})
+    await admin.close()
+    seen = Recorder()
+    inbox = KafkaFeedback(config, observer=seen)
+    await inbox.open()
+    try:
+        async with asyncio.timeout(60):
+            assert (await anext(inbox.feedback())).feedback_id == "four"
+    finally:
+        await inbox.close()
+    assert seen.feedback_gaps == [(partition.partition, "expired", 1, 3, 2)]

@@ -5,7 +5,13 @@ from typing import Literal
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaTimeoutError, TopicAuthorizationFailedError
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalStateError,
+    KafkaTimeoutError,
+    NotLeaderForPartitionError,
+    TopicAuthorizationFailedError,
+)
 from aiokafka.structs import OffsetAndMetadata
 
 from patchline.stream.kafka import offsets as module
@@ -172,7 +178,24 @@ async def test_an_offset_whose_log_is_another_is_not_read_on_from(consumer: Scri
         assert taken.notes.log is not None
         assert taken.notes.log.topic == "AAAAAAAAAAAAAAAAAAAAAQ"
         assert not taken.as_found or parted is None
-        assert (taken.notes.log.epoch is None) is (parted is not None or "epoch" not in noted)
+        assert taken.notes.log.epoch == {3: None, 7: 2}.get(start, 3 if "epoch" in noted else None)
+        assert taken.notes.log.before == (None if taken.notes.log.epoch is None else start)
+
+
+async def test_a_leader_that_does_not_tell_of_its_epochs_now_is_asked_again(consumer: ScriptedConsumer) -> None:
+    """Else a log that was cut short would be read on as if it were not; at a log's end its epoch is noted."""
+    cluster = consumer.cluster
+    cluster.topic_id = bytes(15) + b"\x01"
+    noted = '{"log":{"topic":"AAAAAAAAAAAAAAAAAAAAAQ","epoch":2,"before":9}}'
+    cluster.partitions[0] = (-1, 3)
+    with pytest.raises(NotLeaderForPartitionError):
+        await takeover_of(OffsetAndMetadata(9, noted), P, consumer, config=CONFIG, window=4)
+    cluster.partitions[0] = (1, 3)
+    cluster.epoch_ends = {(0, 3): 50}
+    for offset, epoch in ((50, 3), (49, None)):
+        taken = await takeover_of(OffsetAndMetadata(offset, ""), P, consumer, config=CONFIG, window=4)
+        assert taken.notes.log is not None
+        assert (taken.notes.log.epoch, taken.notes.log.before) == (epoch, None if epoch is None else 50)
 
 
 async def test_frames_that_expired_after_a_crash_are_not_waited_for(consumer: ScriptedConsumer) -> None:

@@ -20,6 +20,7 @@ from aiokafka.structs import OffsetAndMetadata
 from patchline.stream.kafka import partitions
 from patchline.stream.kafka import source as module
 from patchline.stream.kafka.assignor import Terms
+from patchline.stream.kafka.batches.epochs import LogEpochs
 from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.source import KafkaSource
 from patchline.stream.model.errors import SourceError, SourceUnavailableError
@@ -141,6 +142,32 @@ async def test_records_become_frames_with_their_place_and_recipe(opened: Opened)
     assert by_id["0/1"].position == Position("frames", 0, 1)
     assert (by_id["0/0"].recipe, by_id["1/0"].recipe, by_id["0/0"].payload) == ("plate", "cup", b"image")
     assert {frame.crashes for frame in frames} == {None}
+
+
+async def test_records_of_a_later_epoch_are_taken_in_after_the_leader_was_asked(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are fetched again then; where the leader has not what was read before, the partition is taken over anew."""
+    epochs = LogEpochs()
+    epochs.saw(0, 1)
+    epochs.saw(2, 2)
+    monkeypatch.setattr(module, "epochs_fetched", lambda *_: epochs)
+    opened.log.produce(P[0], 3)
+    cluster = opened.log.cluster
+    cluster.partitions[0] = (-1, 2)
+    await opened.begin(P[0])
+    assert await opened.take(2) == ["0/0", "0/1"]
+    await until(lambda: (P[0], 2) in opened.log.seeks)
+    await until(lambda: opened.seen.kafka_told != [])
+    frames = opened.source._frames.get(P[0])
+    assert frames is not None
+    assert (frames.next_offset, frames.notes.awaited) == (2, 2)
+    cluster.epoch_ends = {(0, 1): 2}
+    cluster.partitions[0] = (1, 2)
+    assert await opened.take(1) == ["0/2"]
+    assert frames.notes.known(3) == (2, 3)
+    cluster.epoch_ends = {(0, 2): 1}
+    await until(lambda: [cause for _, cause, *_ in opened.seen.log_breaks] == ["truncated"])
 
 
 async def test_a_record_that_cannot_be_read_costs_itself(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:

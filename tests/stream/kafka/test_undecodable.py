@@ -71,11 +71,14 @@ def damage(broker: KafkaBroker, topic: str, base: int, at: int, found: bytes, *,
     raise AssertionError(f"no batch at {base} in partition {partition} of {topic}")
 
 
-async def judged(config: KafkaConfig, offsets: dict[int, int]) -> dict[tuple[int, int], Result]:
-    """Run a worker until so many frames of each partition have results; each has one, and the results by position."""
+async def judged(config: KafkaConfig, offsets: dict[int, int], *, known: int = 0) -> dict[tuple[int, int], Result]:
+    """Run a worker until so many frames of each partition have results; each has one, and the results by position.
+
+    `known`: so many have results of a worker that ran before.
+    """
     seen = Recorder()
     async with running(worker(config, seen)):
-        await until(lambda: len(seen.results) >= sum(offsets.values()), seconds=40)
+        await until(lambda: len(seen.results) >= sum(offsets.values()) - known, seconds=90)
         await asyncio.sleep(0.3)
     found = [positioned(record) for record in await read_topic(config, config.results_topic)]
     counts = Counter(position for position, _ in found)
@@ -146,26 +149,36 @@ async def test_a_compression_that_is_not_installed_costs_its_batches(
         (LAST_DELTA_AT, struct.pack(">i", 77), False),
         (LAST_DELTA_AT, struct.pack(">i", 77), True),
         (16, b"\x05", False),
+        (16, b"\x05", True),
         (8, struct.pack(">i", -1), False),
+        (8, struct.pack(">i", -1), True),
         (8, struct.pack(">i", 2**30), False),
+        (8, struct.pack(">i", 2**30), True),
         (HEADER_BYTES, b"\xff" * 12, False),
+        (HEADER_BYTES, b"\xff" * 12, True),
     ],
     ids=[
-        *("payload", "payload of the last", "last offset", "last offset of the last"),
-        *("format", "no length", "too long", "first record"),
+        what + where
+        for what in ("payload", "last offset", "format", "no length", "too long", "first record")
+        for where in ("", " of the last")
     ],
 )
 async def test_a_damaged_batch_costs_itself(
     broker: KafkaBroker, unique_name: Callable[[str], str], at: int, found: bytes, is_last: bool
 ) -> None:
-    """Whatever of it is damaged on the broker's disk: what is behind it is judged, also what comes later."""
+    """Whatever of it is damaged on the broker's disk: what is behind it is judged, also what comes later.
+
+    What the broker cannot read of its log's end has its results before anything is behind it.
+    """
     config = await new_topics(broker.bootstrap, unique_name)
     raw = RawProducer(broker.bootstrap, config.frames_topic)
     await raw.send(0, batch("a"), batch("b", 2), *([] if is_last else [batch("c")]))
     await raw.send(1, batch("d"))
     damage(broker, config.frames_topic, 1, at, found)
+    before = await judged(config, {0: 3, 1: 1}) if is_last else {}
     async with later(raw, batch("e"), after_s=2.0):
-        results = await judged(config, {0: 4 if is_last else 5, 1: 1})
+        results = await judged(config, {0: 4 if is_last else 5, 1: 1}, known=len(before))
+    assert set(unread(before)) == ({(0, 1), (0, 2)} if is_last else set())
     assert set(unread(results)) == {(0, 1), (0, 2)}
 
 

@@ -10,13 +10,14 @@ from typing import Any, cast
 
 import pytest
 from aiokafka import AIOKafkaConsumer
-from aiokafka.errors import KafkaTimeoutError, NotLeaderForPartitionError
+from aiokafka.errors import KafkaConnectionError, NotLeaderForPartitionError
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.protocol.offset import OffsetRequest
 
 from patchline.stream.kafka.batches import guarded_fetch as module
-from patchline.stream.kafka.batches.guarded_fetch import guard_fetches
+from patchline.stream.kafka.batches import waiting
+from patchline.stream.kafka.batches.guarded_fetch import epochs_fetched, guard_fetches, waiting_for
 from patchline.stream.kafka.batches.placeholders import undecodable
 from tests.stream.kafka.batches.crafted import LAST_DELTA_AT, good, read, with_bytes
 
@@ -132,8 +133,8 @@ async def test_a_batch_that_the_broker_takes_for_a_later_one_is_passed(size: int
     assert (await fetched(broker, 4, size=size))[0] == {4: b"e"}
 
 
-async def test_a_broker_that_holds_its_answers_back_is_a_fetch_that_failed() -> None:
-    """It does so by its quotas, and the library asks again."""
+async def test_a_broker_that_holds_its_answers_back_is_asked_again() -> None:
+    """It does so by its quotas."""
     broker = Broker([damaged(good(0, b"a"))], end=1)
     answered = broker.send
 
@@ -142,8 +143,7 @@ async def test_a_broker_that_holds_its_answers_back_is_a_fetch_that_failed() -> 
         return answer if len(broker.asked) == 1 else SimpleNamespace(API_VERSION=11, topics=[])
 
     broker.send = throttled  # type: ignore[method-assign]
-    with pytest.raises(KafkaTimeoutError, match="holds answers back"):
-        await fetched(broker, 0)
+    assert await fetched(broker, 0) == [{}]
 
 
 async def test_a_broker_that_gives_nothing_of_a_log_that_goes_on_is_helped() -> None:
@@ -173,30 +173,37 @@ async def test_the_last_batch_ends_with_the_log() -> None:
 
 
 async def test_a_log_that_ends_before_what_it_holds_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A record may have come between the two; one that never counts is a fetch that failed."""
+    """A record may have come between the two; one that does not count yet is asked for later."""
     monkeypatch.setattr(module, "_LOOK_AGAIN_S", 0.001)
     broker = Broker([damaged(good(0, b"a", b"b"))], end=2)
     broker.ends = [0, 0, 0]
     (found,) = await fetched(broker, 0)
     assert list(found) == [0, 1]
     broker.end = 0
-    with pytest.raises(KafkaTimeoutError, match="the log ends before"):
-        await fetched(broker, 0)
+    assert await fetched(broker, 0) == [{}]
 
 
-async def test_a_broker_that_cannot_tell_is_a_fetch_that_failed() -> None:
-    """The library makes it again."""
-    broker = Broker([damaged(good(0, b"a"))], end=1)
+async def test_a_broker_that_cannot_tell_of_one_partition_costs_the_others_nothing() -> None:
+    """It is asked again, but only after a pause; one that is away is a fetch that failed."""
+    broker = Broker([damaged(good(0, b"a")), good(1, b"b")], end=2)
     answered = broker.send
+    failure: list[Exception] = []
 
     async def moved(node: int, request: Any, **options: Any) -> Any:
+        if failure:
+            raise failure[0]
         answer = await answered(node, request)
         broker.error = NotLeaderForPartitionError.errno
+        failure.extend(fails)
         return answer
 
     broker.send = moved  # type: ignore[method-assign]
-    with pytest.raises(NotLeaderForPartitionError):
-        await fetched(broker, 0)
+    fails: list[Exception] = []
+    assert await fetched(broker, 0, 1, size=10) == [{}, {1: b"b"}]
+    broker.error = 0
+    fails = [KafkaConnectionError("gone")]
+    with pytest.raises(KafkaConnectionError):
+        await fetched(broker, 0, size=10)
 
 
 async def test_what_a_broker_cannot_find_its_way_through_is_passed() -> None:
@@ -210,11 +217,86 @@ async def test_what_a_broker_cannot_find_its_way_through_is_passed() -> None:
     assert list(found) == list(range(15, 21))
 
 
-async def test_where_nothing_is_behind_it_the_brokers_error_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until something is."""
-    monkeypatch.setattr(module, "_LOOK_AGAIN_S", 0.001)
-    broker = Broker([good(0, b"a"), good(1, b"x")], end=2, lost=[1])
-    consumer = SimpleNamespace(_client=SimpleNamespace(send=broker.send), _isolation_level="")
-    guard_fetches(cast(AIOKafkaConsumer, consumer))
-    answer = await consumer._client.send(1, FetchRequest(0, 1, 2**20, 0, [("frames", [(0, 1, 100)])]))
-    assert answer.topics[0][1][0][1] == 2
+class Patient:
+    """A guarded consumer whose clock stands where a test sets it."""
+
+    def __init__(self, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 100.0
+        monkeypatch.setattr(waiting, "monotonic", lambda: self.now)
+        monkeypatch.setattr(module, "PAUSE_S", 0)
+        self.consumer: Any = SimpleNamespace(_client=SimpleNamespace(send=broker.send), _isolation_level="")
+        guard_fetches(self.consumer)
+
+    async def fetch(self, *asked: tuple[int, int]) -> dict[int, tuple[int, dict[int, bytes | str | None]]]:
+        """Of partitions and positions: of each that is in the answer its error, and what is read."""
+        request = FetchRequest(0, 1, 2**20, 0, [("frames", [(number, at, 2**20) for number, at in asked])])
+        answer = await self.consumer._client.send(1, request)
+        assert request.topics == [("frames", [(number, at, 2**20) for number, at in asked])]
+        found: dict[int, tuple[int, dict[int, bytes | str | None]]] = {}
+        for _, partitions in answer.topics:
+            for number, error, *_, batches in partitions:
+                records = read(batches, dict(asked)[number]).records if batches else []
+                found[number] = error, {r.offset: r.value or undecodable(r.headers) for r in records}
+        return found
+
+
+async def test_where_nothing_is_behind_it_a_partition_waits_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked for now and then; what is unreadable for long is given up, to where the log ended when it began."""
+    broker = Broker([good(0, b"a"), good(1, b"x"), good(2, b"y"), good(3, b"b")], end=3, lost=[1, 2])
+    patient = Patient(broker, monkeypatch)
+    assert await patient.fetch((0, 1), (1, 3)) == {0: (2, {}), 1: (0, {3: b"b"})}
+    asked = len(broker.asked)
+    assert await patient.fetch((0, 1)) == {}
+    assert len(broker.asked) == asked
+    assert (await patient.fetch((0, 1), (1, 3))).keys() == {1}
+    patient.now += waiting.PAUSE_S
+    assert await patient.fetch((0, 1)) == {0: (2, {})}
+    assert waiting_for(patient.consumer, "frames") is None
+    patient.now += waiting.PATIENCE_S
+    ((error, found),) = (await patient.fetch((0, 1))).values()
+    assert (error, list(found)) == (0, [1, 2])
+    assert found[1] == "the broker finds no way through partition 0 of frames at offset 1, up to 3, where the log ended"
+    broker.end = 4
+    assert await patient.fetch((0, 3)) == {0: (0, {3: b"b"})}
+    assert not patient.consumer._client.send.waiting
+
+
+async def test_what_comes_while_a_partition_waits_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends the wait, and what the broker cannot give counts up to there."""
+    broker = Broker([good(0, b"a"), good(1, b"x"), good(2, b"b")], end=2, lost=[1])
+    patient = Patient(broker, monkeypatch)
+    assert await patient.fetch((0, 1)) == {0: (2, {})}
+    broker.end = 3
+    patient.now += waiting.PAUSE_S
+    ((error, found),) = (await patient.fetch((0, 1))).values()
+    assert (error, list(found)) == (0, [1])
+    assert await patient.fetch((0, 2)) == {0: (0, {2: b"b"})}
+
+
+async def test_a_partition_that_waits_for_long_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the broker cannot read on even from its log's end there is nothing to give up, and nothing to read."""
+    broker = Broker([good(0, b"a"), good(1, b"x")], end=2, lost=[2])
+    patient = Patient(broker, monkeypatch)
+    for _ in range(20):
+        assert await patient.fetch((0, 2)) == {0: (2, {})}
+        patient.now += waiting.PAUSE_S
+    assert waiting_for(patient.consumer, "others") is None
+    assert waiting_for(patient.consumer, "frames") == (
+        "the broker finds no way through partition 0 of frames at offset 2, and has nothing behind it"
+    )
+    broker.lost = []
+    assert await patient.fetch((0, 2)) == {0: (0, {})}
+    assert waiting_for(patient.consumer, "frames") is None
+
+
+async def test_epochs_of_what_was_fetched_are_kept() -> None:
+    """By partition; a consumer that is not guarded has none."""
+    broker = Broker([with_bytes(good(0, b"a"), 12, bytes([0, 0, 0, 7]), seal=False), damaged(good(1, b"b"))], end=2)
+    consumer: Any = SimpleNamespace(_client=SimpleNamespace(send=broker.send), _isolation_level="")
+    assert epochs_fetched(consumer, "frames", 0) is None
+    guard_fetches(consumer)
+    await consumer._client.send(1, FetchRequest(0, 1, 2**20, 0, [("frames", [(0, 0, 2**20)])]))
+    epochs = epochs_fetched(consumer, "frames", 0)
+    assert epochs is not None
+    assert epochs.at(0) == 7
+    assert epochs_fetched(consumer, "frames", 1) is None

@@ -54,14 +54,16 @@ async def test_the_first_broker_that_answers_is_believed(monkeypatch: pytest.Mon
 
 
 async def test_ends_of_epochs_are_asked_of_each_leader() -> None:
-    """Once each; partitions without a leader, and those that it cannot tell of, are left out."""
+    """Once each; partitions without a leader are left out, and what no leader knows is None."""
     cluster = ScriptedCluster()
     cluster.partitions = {0: (1, 5), 1: (2, 5), 2: (1, 5), 3: (-1, 5)}
     cluster.epoch_ends = {(0, 4): 10, (1, 4): 20}
-    assert await epoch_ends(cluster, "frames", dict.fromkeys(range(4), 4)) == {0: 10, 1: 20}
+    assert await epoch_ends(cluster, "frames", dict.fromkeys(range(4), 4)) == {0: 10, 1: 20, 2: None}
     assert [sorted(request.epochs) for request in cluster.asked] == [[0, 2], [1]]
     cluster.fails = [NotImplementedError("v0")]
-    assert await epoch_ends(cluster, "frames", {0: 4}) == {}
+    assert await epoch_ends(cluster, "frames", {0: 4}) == {0: None}
+    cluster.fails = [KafkaConnectionError("away")]
+    assert await epoch_ends(cluster, "frames", {0: 4, 1: 4}) == {1: 20}
     asked = len(cluster.asked)
     assert await epoch_ends(cluster, "frames", {}) == {}
     assert len(cluster.asked) == asked

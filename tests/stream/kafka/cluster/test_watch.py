@@ -30,7 +30,7 @@ class Reader:
         self.consumer, self.seen = ScriptedConsumer(), Recorder()
         self.cluster = self.consumer.cluster
         self.cluster.topic_id = OLD_BYTES
-        self.held: dict[TopicPartition, tuple[CrashNotes, int | None]] = {}
+        self.held: dict[TopicPartition, tuple[CrashNotes, int]] = {}
         self.taken: list[tuple[TopicPartition, LogBreak]] = []
         self.refused: str | None = None
 
@@ -40,12 +40,12 @@ class Reader:
         monkeypatch.setattr(module, "refusal", refusal)
         self.watch = TopicWatch(CONFIG, self.consumer, self.seen, self)
 
-    def read(self, partition: TopicPartition, done: int | None = 5, **noted: object) -> CrashNotes:
+    def read(self, partition: TopicPartition, read_to: int = 5, **noted: object) -> CrashNotes:
         notes = CrashNotes("", end=9, window=4, log=LogNote(**{"topic": OLD, **noted}))  # type: ignore[arg-type]
-        self.held[partition] = notes, done
+        self.held[partition] = notes, read_to
         return notes
 
-    def notes(self) -> dict[TopicPartition, tuple[CrashNotes, int | None]]:
+    def notes(self) -> dict[TopicPartition, tuple[CrashNotes, int]]:
         return self.held
 
     def take_anew(self, partition: TopicPartition, cause: LogBreak) -> None:
@@ -171,45 +171,54 @@ async def test_brokers_without_ids_are_named_once(reader: Reader) -> None:
     assert (reader.taken, reader.watch.known) == ([], set())
 
 
-async def test_epochs_are_noted_and_a_log_that_was_cut_short_is_taken_anew(reader: Reader) -> None:
-    """As far as everything was done before the leader said in which epoch it is."""
-    kept = reader.read(P[0], done=5)
-    nothing_done, silent = reader.read(P[1], done=None), reader.read(P[2], done=5)
-    reader.cluster.partitions = {0: (1, 3), 1: (1, 3), 2: (1, 3)}
-    reader.cluster.epoch_ends = {(0, 3): 9, (1, 3): 9}
+async def test_a_log_that_was_cut_short_is_taken_anew(reader: Reader) -> None:
+    """Also where it has grown since to where it had been read: the epoch of what was read last ends before that."""
+    kept, later, silent = reader.read(P[0], 5), reader.read(P[1], 5), reader.read(P[2], 5)
+    for notes in (kept, later, silent):
+        notes.read(0, 3)
+    later.read(4, 4)
+    reader.cluster.partitions = {0: (1, 5), 1: (1, 5), 2: (-1, 5)}
+    reader.cluster.epoch_ends = {(0, 3): 5, (1, 4): 5, (0, 5): 9, (1, 5): 9}
     await reader.watch.look()
-    assert kept.log == LogNote(topic=OLD, epoch=3, before=5)
-    assert nothing_done.log == silent.log == LogNote(topic=OLD)
     (request,) = [asked for asked in reader.cluster.asked if hasattr(asked, "epochs")]
-    assert request.present == {0: 3, 1: 3, 2: 3}
-    reader.held = {P[0]: (kept, 8)}
+    assert (request.epochs, request.present) == ({0: 3, 1: 4}, {0: 5, 1: 5, 2: 5})
+    assert reader.taken == []
+    reader.cluster.epoch_ends |= {(0, 3): 4, (2, 3): 4}
+    await reader.watch.look()
+    assert reader.taken == [(P[0], LogBreak.TRUNCATED)]
+
+
+async def test_a_log_that_ends_before_what_was_read_was_cut_whatever_is_known_of_epochs(reader: Reader) -> None:
+    """The last records may be of an epoch that is not known: then the log's own end tells."""
+    reader.read(P[0], 6, epoch=0, before=4)
+    reader.read(P[1], 6)
+    reader.cluster.partitions = {0: (1, 2), 1: (1, 2), 2: (1, 2)}
+    reader.cluster.epoch_ends = {(0, 0): 4, (0, 2): 6, (1, 2): 6}
+    await reader.watch.look()
+    assert reader.taken == []
+    reader.cluster.epoch_ends = {(0, 0): 4, (0, 2): 5, (1, 2): 5}
+    await reader.watch.look()
+    assert reader.taken == [(P[0], LogBreak.TRUNCATED), (P[1], LogBreak.TRUNCATED)]
+
+
+async def test_records_of_a_later_epoch_are_let_in_once_the_leader_has_what_was_read_before(reader: Reader) -> None:
+    """Not by a look that it does not answer; a number that no leader has is damage, and is forgotten."""
+    kept = reader.read(P[0], 5)
+    kept.read(0, 3)
+    reader.cluster.partitions = {0: (-1, 4), 1: (1, 4), 2: (1, 4)}
+    assert kept.admits(3)
+    assert not kept.admits(4)
+    await reader.watch.look()
+    assert not kept.admits(4)
     reader.cluster.partitions[0] = (1, 4)
-    reader.cluster.epoch_ends = {(0, 3): 8, (0, 4): 9}
+    reader.cluster.epoch_ends = {(0, 3): 5}
     await reader.watch.look()
-    assert kept.log == LogNote(topic=OLD, epoch=4, before=8)
+    assert kept.admits(4)
+    kept.read(5, 9)
+    reader.held[P[0]] = kept, 6
+    await reader.watch.look()
+    assert kept.known(6) == (3, 5)
     assert reader.taken == []
-    reader.cluster.partitions[0] = (1, 5)
-    reader.cluster.epoch_ends = {(0, 4): 7}
-    await reader.watch.look()
-    reader.cluster.epoch_ends = {(0, 4): 7, (0, 5): 20}
-    await reader.watch.look()
-    assert reader.taken == [(P[0], LogBreak.TRUNCATED)]
-    assert kept.log == LogNote(topic=OLD, epoch=4, before=8)
-
-
-async def test_a_log_that_ends_before_what_is_done_was_cut_whatever_was_noted(reader: Reader) -> None:
-    """What was noted of an earlier epoch is kept: it tells where the cut is."""
-    kept = reader.read(P[0], done=6, epoch=0, before=4)
-    reader.cluster.partitions[0] = (1, 2)
-    reader.cluster.epoch_ends = {(0, 0): 4, (0, 2): 5}
-    await reader.watch.look()
-    assert reader.taken == [(P[0], LogBreak.TRUNCATED)]
-    assert kept.log == LogNote(topic=OLD, epoch=0, before=4)
-    reader.taken.clear()
-    reader.cluster.epoch_ends[0, 2] = 6
-    await reader.watch.look()
-    assert reader.taken == []
-    assert kept.log == LogNote(topic=OLD, epoch=2, before=6)
 
 
 async def test_what_is_read_waits_for_a_look_once_the_library_has_learned_something(
