@@ -109,7 +109,7 @@ class LimitSettings(Section):
     """Images of more pixels (height times width) are not decoded."""
     decode_s: float = Field(default=_LIMITS.decode_s, ge=0.01, le=600)
     """Seconds of a processor that decoding any image may take; an image of many pixels may also take as long as some
-    five ordinary ones of its format and size. What outlasts both is not inspected, for the reason `too_slow`."""
+    three ordinary ones of its format and size. What outlasts both is not inspected, for the reason `too_slow`."""
     drain_s: float = Field(default=30.0, gt=0, le=3600)
     """Time for all steps of an orderly stop together, in seconds."""
     watchdog_s: float = Field(default=60.0, ge=3, le=3600)

@@ -161,8 +161,7 @@ class KafkaSource:
                     # Full, or not yet taken over: records of such a partition must stay where they are.
                     frames.expect_change()
                     await ownership.consumer.getmany(nothing, timeout_ms=0)
-                self._heart.beat()
-                await ownership.watch.until_sure()
+                await self._until_sure(ownership)
             except OffsetOutOfRangeError as error:
                 await self._out_of_range(ownership, error.args[0])
                 continue
@@ -184,11 +183,18 @@ class KafkaSource:
                 kept = {at: records for at, records in fetched.items() if frames.get(at) is asked.get(at)}
                 self._push(ownership, kept)
 
+    async def _until_sure(self, ownership: PartitionOwnership) -> None:
+        """Wait for a look at the topic where one is due: for as long as the brokers are away, which is no hang."""
+        self._heart.rest()
+        await ownership.watch.until_sure()
+        self._heart.beat()
+
     async def _out_of_range(self, ownership: PartitionOwnership, positions: Mapping[TopicPartition, int]) -> None:
         """Go on where a log has records, since it has none at a position, nor behind it.
 
         Where the brokers do not tell now, the next read fails again.
         """
+        self._heart.rest()  # as above: brokers are asked, which may be away
         try:
             await ownership.watch.look()  # by that, a topic that was made anew is taken over anew
             for partition, position in positions.items():

@@ -20,7 +20,7 @@ class Limits:
     max_pixels: int = 64_000_000
     """Height times width that is still decoded; read from the image's header, before decoding."""
     decode_s: float = 0.1
-    """Seconds of a processor that decoding any image may take; beyond it, an image may take as long as some five
+    """Seconds of a processor that decoding any image may take; beyond it, an image may take as long as some three
     ordinary ones of its format and as many pixels take here. What outlasts both is not inspected."""
     batch_size: int = 8
     """Frames the engine sees at once."""

@@ -25,21 +25,27 @@ from tests.stream.decoding.bombs import bombs
 _TIMES = 4
 """So many times what an honest file costs may decoding take, and some time that is free."""
 _GIVE_UP_S = 300
+_MOST_BYTES = 2**28
+"""Of honest files of as many pixels as are decoded; bombs and mutants are much smaller."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """So many `mutants` of image files, and every `step`-th bomb; `free_s` of CPU are free."""
+    """So many `mutants` of image files, and every `step`-th bomb; `free_s` of CPU are free.
+
+    Honest files of squares of `sides_px` are what they are compared with.
+    """
 
     mutants: int
     step: int
     free_s: float
+    sides_px: tuple[int, ...]
     seed: int = 0
 
 
-SHORT = Sizes(mutants=200, step=4, free_s=3.0)
+SHORT = Sizes(mutants=200, step=4, free_s=3.0, sides_px=(64, 2000))
 """Other tests share the cores and their caches: what is not bounded takes minutes."""
-LONG = Sizes(mutants=20_000, step=1, free_s=0.3)
+LONG = Sizes(mutants=20_000, step=1, free_s=0.3, sides_px=(64, 2000, 8000))
 
 
 @dataclass(slots=True)
@@ -59,15 +65,15 @@ def measure(sizes: Sizes) -> list[Measured]:
 
 
 async def _measure(sizes: Sizes) -> list[Measured]:
-    limits = Limits()
+    limits = Limits(max_frame_bytes=_MOST_BYTES)
     decoding = _Decoding(limits)
     try:
-        costs = await HonestCosts.measured(decoding.cost_s)
+        costs = await HonestCosts.measured(decoding.cost_s, sizes.sides_px)
         crafted = await _decoded(decoding, costs, limits, islice(bombs(), 0, None, sizes.step), sizes.free_s)
         broken = await _decoded(decoding, costs, limits, _mutants(sizes), sizes.free_s)
     finally:
         decoding.close()
-    return [_told("bombs", crafted, sizes.free_s), _told("mutants of image files", broken, sizes.free_s)]
+    return [_told("bombs", crafted, sizes.free_s, costs), _told("mutants of image files", broken, sizes.free_s, costs)]
 
 
 def _mutants(sizes: Sizes) -> Iterator[tuple[str, bytes]]:
@@ -125,12 +131,13 @@ async def _decoded(
     return found
 
 
-def _told(what: str, found: _Found, free_s: float) -> Measured:
+def _told(what: str, found: _Found, free_s: float, costs: HonestCosts) -> Measured:
     share, whose = found.most
     return Measured(
         name=f"{found.outcomes.total():,} {what}",
         measured=", ".join(f"{outcome} {count}" for outcome, count in found.outcomes.most_common())
         + f"; {len(found.over)} cost too much; the most {share:.2f} of what is allowed, {whose}"
+        + f"; honest files take, in ns a pixel: {costs}"
         + "".join(f"; {over}" for over in found.over[:5]),
         goal=f"each decoded or refused, within {free_s:g} s + {_TIMES} times the CPU of an honest file",
         met=not found.over and found.outcomes.total() > 0,

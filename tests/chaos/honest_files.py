@@ -2,7 +2,7 @@
 
 import io
 import warnings
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from statistics import median
 from typing import TypeAlias
 
@@ -14,8 +14,9 @@ from tests.stream.scripted import picture
 Cost: TypeAlias = Callable[[bytes], Awaitable[float]]
 """Seconds of CPU that decoding a file takes."""
 FORMATS = ("JPEG", "PNG", "BMP", "TIFF", "PPM")
-_SIDES_PX = (64, 2000)
 _TIMES = 5
+Points: TypeAlias = tuple[list[int], list[float]]
+"""Pixels, ascending, and the seconds that decoding so many takes."""
 
 
 def baseline(kind: str, side_px: int) -> bytes:
@@ -28,29 +29,41 @@ def baseline(kind: str, side_px: int) -> bytes:
 
 
 class HonestCosts:
-    """For each format a line through the costs of two sizes, measured in this run."""
+    """The costs of some sizes of each format, measured in this run, and lines between them.
 
-    def __init__(self, lines: dict[str, tuple[float, float]]) -> None:
-        self._lines = lines
+    Beyond caches a pixel costs more: files of very many pixels are compared with those of as many.
+    """
+
+    def __init__(self, points: Mapping[str, Points]) -> None:
+        self._points = points
 
     @classmethod
-    async def measured(cls, cost: Cost) -> "HonestCosts":
-        """Decode plain files, several times each."""
-        lines = {}
+    async def measured(cls, cost: Cost, sides_px: Sequence[int]) -> "HonestCosts":
+        """Decode plain files of these sizes, ascending, several times each."""
+        points: dict[str, Points] = {}
         for kind in FORMATS:
-            files = [baseline(kind, side_px) for side_px in _SIDES_PX]
-            small_s, large_s = [median([await cost(file) for _ in range(_TIMES)]) for file in files]
-            pixels = [side_px**2 for side_px in _SIDES_PX]
-            lines[kind] = (small_s, max(0.0, large_s - small_s) / (pixels[1] - pixels[0]))
-        return cls(lines)
+            pixels, seconds = [side_px**2 for side_px in sides_px], list[float]()
+            for side_px in sides_px:
+                file = baseline(kind, side_px)
+                seconds.append(median([await cost(file) for _ in range(_TIMES)]))
+            points[kind] = pixels, seconds
+        return cls(points)
 
     def of(self, file: bytes, max_pixels: int) -> float:
         """Seconds for a plain file of the format and pixels that this one says it has; 0 where nobody decodes it."""
         kind, pixels = _said(file)
-        if kind not in self._lines or pixels > max_pixels:
+        if kind not in self._points or pixels > max_pixels:
             return 0.0
-        least_s, each_s = self._lines[kind]
-        return least_s + each_s * pixels
+        known_pixels, seconds = self._points[kind]
+        if pixels > known_pixels[-1]:
+            return seconds[-1] * pixels / known_pixels[-1]
+        return float(np.interp(pixels, known_pixels, seconds))
+
+    def __str__(self) -> str:
+        """What the largest of each format costs."""
+        return ", ".join(
+            f"{kind} {1e9 * seconds[-1] / pixels[-1]:.1f}" for kind, (pixels, seconds) in self._points.items()
+        )
 
 
 def _said(file: bytes) -> tuple[str, int]:

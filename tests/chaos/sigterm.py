@@ -39,9 +39,10 @@ _BUSY = "while True: pass"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """So many `lives`, each told to end within `moment_s` of its start; `waiting` frames wait for it at all times.
+    """So many `lives`, each told to end within `moment_s`; `waiting` frames wait for it at all times.
 
-    That is several times what it judges in a life.
+    That is several times what it judges in a life. The moment of every other life is counted from its first frames,
+    that of the others from when it could first be told: cores that are busy enough let none of these begin in time.
     """
 
     lives: int
@@ -84,25 +85,27 @@ async def _measure(sizes: Sizes, folder: Path, broker: KafkaBroker, camera: Rtsp
     settings["cameras"] = {"live": {"source": "rtsp", "recipe": RECIPE, "url": _stream(camera, folder)}}
     file = folder / "patchline.yaml"
     file.write_text(yaml.safe_dump(settings))
-    draw, ends, flaws = random.Random(sizes.seed), Counter[int](), list[str]()
+    draw, ends, flaws, at_work = random.Random(sizes.seed), Counter[int](), list[str](), 0
     load = _Load(config, sizes.waiting)
     async with Nursery(folder, file) as nursery, Tally(config) as tally:
         sending = asyncio.create_task(load.run(tally))
         coming = asyncio.create_task(_come_and_go(camera, random.Random(sizes.seed)))
-        for _ in range(sizes.lives):
+        for number in range(sizes.lives):
             worker = await nursery.start()
-            await _live(worker, draw.uniform(0, sizes.moment_s))
+            await _live(worker, draw.uniform(0, sizes.moment_s), at_work=number % 2 == 1)
             status = worker.process.returncode
             assert status is not None
             ends[status] += 1
+            at_work += worker.ready
             if status != 0:
-                flaws.append(worker.printed[-300:])
+                flaws.append(worker.printed[-2000:])
         load.stop()
+        judged = sum(tally.results_of(camera) for camera in CAMERAS)
         await sending
         coming.cancel()
         await asyncio.gather(coming, return_exceptions=True)
         last = await nursery.start()
-        await until(lambda: not last.running or load.sent <= tally.seen.keys(), "every result")
+        await until(lambda: not last.running or load.sent <= tally.seen.keys(), "every result", seconds=900)
         await last.drain()
     lost, twice = len(load.sent - tally.seen.keys()), sum(tally.seen[frame_id] > 1 for frame_id in load.sent)
     return [
@@ -111,9 +114,10 @@ async def _measure(sizes: Sizes, folder: Path, broker: KafkaBroker, camera: Rtsp
             f" {os.cpu_count()} busy cores, a live camera that comes and goes",
             measured="exit status "
             + ", ".join(f"{status} x {count}" for status, count in sorted(ends.items()))
+            + f"; {at_work} of them took frames, and judged {judged:,}"
             + (f"; {flaws[0]}" if flaws else ""),
-            goal="0, each",
-            met=set(ends) == {0},
+            goal="0, each; half of them at work",
+            met=set(ends) == {0} and at_work >= sizes.lives // 2 and judged > 0,
         ),
         Measured(
             name=f"{len(load.sent):,} frames of Kafka meanwhile",
@@ -124,9 +128,13 @@ async def _measure(sizes: Sizes, folder: Path, broker: KafkaBroker, camera: Rtsp
     ]
 
 
-async def _live(worker: Worker, moment_s: float) -> None:
-    """Until the signal could first be taken in order, then to the moment, and to its end."""
-    await until(lambda: bool(worker.logged("listening")) or not worker.running, "a worker that listens")
+async def _live(worker: Worker, moment_s: float, *, at_work: bool) -> None:
+    """Until the signal could first be taken in order, or until frames are taken; then to the moment, and to its end."""
+
+    def begun() -> bool:
+        return not worker.running or (worker.ready if at_work else bool(worker.logged("listening")))
+
+    await until(begun, "a worker that has begun")
     await asyncio.sleep(moment_s)
     if worker.running:
         worker.send(signal.SIGTERM)

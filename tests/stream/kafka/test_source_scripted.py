@@ -441,6 +441,24 @@ async def test_the_heart_beats_whatever_comes_and_stops_with_the_reading(opened:
     assert opened.heart.resting
 
 
+async def test_waiting_for_brokers_that_are_away_is_no_silence(opened: Opened) -> None:
+    """Reading waits for a look where the library has learned something, and no look succeeds without brokers."""
+    await opened.begin(*P)
+    cluster = opened.log.cluster
+    await until(lambda: opened.seen.kafka_told == [(True, None)])
+    cluster.fails = [KafkaTimeoutError()] * 10_000
+    (learned,) = cluster.listeners
+    learned(cluster)
+    await until(lambda: opened.seen.kafka_told[-1][0] is False)
+    opened.clock.now_s += 61
+    await until(lambda: opened.heart.silent_s == 0, seconds=20)
+    assert opened.heart.resting
+    cluster.fails.clear()
+    opened.log.produce(P[0], 1)
+    assert await opened.take(1) == ["0/0"]
+    await until(lambda: not opened.heart.resting)
+
+
 async def test_a_read_that_does_not_end_is_silence(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     """As when a lock inside the client is never let go."""
     await opened.begin(*P)
