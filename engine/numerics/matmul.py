@@ -63,9 +63,10 @@ class FixedProduct:
         n = len(vectors)
         if self._packed is None or n < FEWEST_VECTORS:
             parts = torch.bmm(vectors.view(n, self.groups, -1).transpose(0, 1), self._parts)
-            return parts.sum(0)[:, : self._columns]
+            return (parts[0] if self.groups == 1 else parts.sum(0))[:, : self._columns]
         x = vectors.view(1, n, 1, self.depth).permute(0, 3, 1, 2)
         # Packed for this number of vectors, by which oneDNN chooses the width of its blocks of columns.
         weight = self._packed.tensor(x.shape)
         y: Tensor = torch.ops.mkldnn._convolution_pointwise(x, weight, None, *self._packed.geometry, "none", [], "")
-        return y.permute(0, 2, 3, 1).reshape(n, self.groups, -1).sum(1)[:, : self._columns]
+        sums = y.permute(0, 2, 3, 1).reshape(n, self.groups, -1)
+        return (sums[:, 0] if self.groups == 1 else sums.sum(1))[:, : self._columns]

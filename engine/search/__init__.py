@@ -13,7 +13,8 @@ squared differences of the stored float32 values decide. An index grows in place
 - `faiss`: `flat.FaissSearch`, on the CPU. FAISS multiplies all queries with all rows.
 - `torch`: `flat.TorchSearch`, on any device. Torch does the same.
 - `pruned` on a CPU: `pruned.PrunedSearch`. Products of codes of 8 bits (`int8_codes`), of a width chosen for the bank
-  (`code_width`), bound distances from below and rule out most rows; compiled loops pass over them (`code_passes`).
+  (`code_width`), bound distances from below and rule out most rows; compiled loops make them (`coding`) and pass over
+  them (`code_passes`). A few pairs are all measured.
   Where 8-bit products are slow, 16-bit ones are compiled (`word_products`).
 - `pruned` on a GPU: `device.DeviceSearch`. Products in half precision bound distances from below; queries that are in
   half precision themselves go through Triton kernels where these can be compiled.

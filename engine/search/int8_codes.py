@@ -30,12 +30,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.linalg import vector_norm
 
 from patchline.engine.numerics.compiled import compiled
-from patchline.engine.numerics.matmul import FixedProduct
+from patchline.engine.numerics.matmul import COLUMNS, FixedProduct
 from patchline.engine.numerics.rounding import UNIT
 from patchline.engine.numerics.timing import quickest_s
+from patchline.engine.search.coding import add_residuals, centre_parts, round_to_codes
 from patchline.engine.search.word_products import word_products, words_pay
 from patchline.engine.types import Codes, Doubles, Floats, Indices
 
@@ -44,10 +44,10 @@ DIGITS = 3
 """Values of a code that hold half its squared norm: the first counts ones, the others `LARGEST` each."""
 SLIGHTLY = 1e-5
 """An allowance for the few float32 operations on one value: more than their rounding, relative to it."""
-TINY = 1e-30
-"""Less than any residual norm that matters, to divide by."""
 SUMMED = 192
 """Dimensions of a float32 product that are summed at once; the rounding of each such sum is bounded by itself."""
+CODED_VALUES = 2**19
+"""Values of queries that are coded at a time: fewer would take longer to set up than to compute."""
 BOX_HEADROOM = 1.25
 """The box is so much wider than the rows that it is made for, so that rows like them fit when they join later."""
 CRAWL = 2.0
@@ -106,16 +106,18 @@ class CodeSpace:
         drawn = np.random.default_rng(kept.shape[1]).normal(size=(kept.shape[1], kept.shape[1]))
         rotation = torch.linalg.qr(torch.from_numpy(drawn))[0]
         rotated = torch.from_numpy(np.ascontiguousarray(kept)) @ rotation
-        self._project = FixedProduct(torch.nn.functional.pad(rotated, (0, 1)).float(), SUMMED)
-        """To float32 (n, K + 1), whose last value is free for the residual norm."""
         self._inside: int = rotated.shape[1]
         """Axes, K."""
+        room = -(-(self._inside + 1) // COLUMNS) * COLUMNS - self._inside
+        self._project = FixedProduct(torch.nn.functional.pad(rotated, (0, room)).float(), SUMMED)
+        """To float32 (n, K + 1 or more), contiguous: value K is free for the residual norm, others are zeros."""
         self._centre = centre.astype(np.float32)
         self._middle = 0.0
-        points, _ = self._points(rows)
-        self._middle = float(points[:, -1].min() + points[:, -1].max()) / 2  # residual norms have one sign
-        points[:, -1] -= self._middle
-        largest, most_sq = float(points.abs().max()), float(points.square().sum(1).max())
+        points = self._points(rows, np.empty(len(rows), dtype=np.float32))
+        residuals = points[:, self._inside]
+        self._middle = float(residuals.min() + residuals.max()) / 2  # residual norms have one sign
+        residuals -= self._middle
+        largest, most_sq = float(np.abs(points).max()), float(np.einsum("nk,nk->n", points, points).max())
         # Codes hold the largest value, and their digits the largest squared norm; both with room.
         self.step = BOX_HEADROOM * max(largest / LARGEST, sqrt(most_sq / MOST_HALF) / 2) or 1.0
 
@@ -145,20 +147,13 @@ class CodeSpace:
 
     def queries(self, queries: Floats) -> Coded:
         """Codes of queries, float32 (n, D), to be multiplied with those of rows."""
-        values, rounding = self._points(queries)
-        values /= self.step
-        inside = values.clamp(-LARGEST, LARGEST)
-        codes = inside.round()
-        factors = torch.full((len(queries), self.width), LARGEST, dtype=torch.int8)
-        factors[:, :-DIGITS] = codes
-        factors[:, -DIGITS] = 1
-        return Coded(
-            codes=factors.numpy(),
-            sq=codes.square().sum(1).numpy(),
-            error=vector_norm(inside - codes, dim=1).mul_(self.step).numpy(),
-            beyond=vector_norm(values.sub_(inside), dim=1).mul_(self.step).numpy(),
-            rounding=rounding.numpy(),
-        )
+        coded = Coded.empty(len(queries), self.width)
+        step = max(1, CODED_VALUES // queries.shape[1])
+        for start in range(0, len(queries), step):
+            part = coded[start : start + step]
+            points = self._points(queries[start : start + step], part.rounding)
+            round_to_codes(points, self.step, LARGEST, DIGITS, part.codes, part.sq, part.error, part.beyond)
+        return coded
 
     def least(self, queries: Coded, reach: Doubles, error: float) -> NDArray[np.int32]:
         """The least product that a row can have with a query if it lies within reach of it.
@@ -176,28 +171,24 @@ class CodeSpace:
         _least_of_each(np.asarray(reach, np.float64), error, *measures, self.step, least)
         return least
 
-    def _points(self, vectors: Floats) -> tuple[torch.Tensor, torch.Tensor]:
-        """Axes and residual norm, float32 (n, K + 1), less the middle; and how far rounding may have moved them, (n,).
+    def _points(self, vectors: Floats, rounding: Floats) -> Floats:
+        """Values on the axes, and the residual norm less the middle, float32 (n, K + 1), followed by some zeros.
+
+        How far rounding may have moved them, (n,), is written to `rounding`.
 
         Products and squares are float32 sums of `SUMMED` dimensions at a time, which bounds their rounding; what is
         made of them is float64: float32 would lose more of a small residual norm than a code does.
         """
         n, D = vectors.shape
-        centred = np.empty((n, self._project.depth), dtype=np.float32)
-        np.subtract(vectors, self._centre, out=centred[:, :D])
-        centred[:, D:] = 0
-        points = self._project(torch.from_numpy(centred))
-        parts = centred.reshape(n, self._project.groups, -1)
-        size = torch.from_numpy(np.sqrt(np.einsum("ngd,ngd->ng", parts, parts).sum(1, dtype=np.float64)))
-        within = vector_norm(points, dim=1, dtype=torch.float64)
-        outside = ((size - within) * (size + within)).clamp_(min=0).sqrt_()
-        points[:, -1] = outside - self._middle
+        centred, sq_sizes = np.empty((n, self._project.depth), dtype=np.float32), np.empty(n)
+        centre_parts(np.ascontiguousarray(vectors), self._centre, self._project.groups, centred, sq_sizes)
+        points: Floats = self._project(torch.from_numpy(centred)).numpy()
         # Of |x|: the products' error, and what that and the squares' are of the square of the residual norm.
         most = min(D, SUMMED)
         moved = sqrt(self._inside) * (most + D / SUMMED + 4) * UNIT
         part = 2 * moved + moved**2 + (most + 2) * UNIT
-        rounding = torch.minimum(size * sqrt(part), size.square() * part / outside.clamp_(min=TINY))
-        return points, rounding.add_(size, alpha=moved + 4 * UNIT).float()
+        add_residuals(points, self._inside, sq_sizes, self._middle, moved, part, 4 * UNIT, rounding)
+        return points
 
 
 @compiled

@@ -28,8 +28,6 @@ ROWS_TOGETHER = 512
 QUERIES_TOGETHER = 1024
 """Queries that are multiplied at a time: their products with a block of rows take 2 MiB."""
 PRODUCTS_TOGETHER = ROWS_TOGETHER * QUERIES_TOGETHER
-CODED_VALUES = 2**19
-"""Values of queries that are coded at a time: fewer would take longer to set up than to compute."""
 CODED_ROWS = 8192
 """Rows coded at a time: what is made of them on the way is float64."""
 MOST_LEFT = 0.5
@@ -40,6 +38,11 @@ MOST_WORSE = 2.0
 """Rows that join outside the box loosen all bounds. All are coded anew once the error is so many times larger."""
 FIRST_BLOCK = 64
 """Queries, the farthest as far as is known, that are searched first and set a limit for the others."""
+FEW_QUERIES = 8
+"""So many queries, or fewer, are compared with all rows where their pairs have `FEW_VALUES` or fewer values: that takes
+three operations, where codes take forty.
+"""
+FEW_VALUES = 2**21
 FIRST_SHARE = 8
 """One in so many rows, the first ones, is compared first to see which queries cannot be the farthest."""
 
@@ -104,8 +107,11 @@ class PrunedSearch:
         queries = check_queries(queries, k, self._rows.shape[1], len(self))
         if not len(queries):
             return np.empty((0, k), dtype=np.float32), np.empty((0, k), dtype=np.int64)
+        if len(queries) <= FEW_QUERIES and queries.size * len(self) <= FEW_VALUES:
+            sq, nearest = self._nearest_of_all(queries, k)
+            return np.sqrt(sq), nearest
         find = self._nearest_one if k == 1 else self._nearest_some
-        sq, nearest = find(queries, self._coded(queries), k)
+        sq, nearest = find(queries, self._space.queries(queries), k)
         return np.sqrt(sq), nearest
 
     def farthest(self, queries: Floats, k: int) -> tuple[Indices, Floats, Indices]:
@@ -119,7 +125,7 @@ class PrunedSearch:
         queries = check_queries(queries, 1, self._rows.shape[1], len(self))
         block = max(k, FIRST_BLOCK)
         far, nearest = np.full(len(queries), -1.0, dtype=np.float32), np.zeros(len(queries), dtype=np.int64)
-        coded = self._coded(queries)
+        coded = self._space.queries(queries)
         upper = self._near_row(queries, coded, max(1, len(self) // FIRST_SHARE))
 
         def still_open(numbers: Indices) -> Indices:
@@ -140,12 +146,6 @@ class PrunedSearch:
                     sq, row = self._nearest_one(queries[part], coded[part], 1)
                     far[part], nearest[part] = np.sqrt(sq[:, 0]), row[:, 0]
         return take_farthest(far, nearest, k)
-
-    def _coded(self, queries: Floats) -> Coded:
-        coded, step = Coded.empty(len(queries), self._space.width), max(1, CODED_VALUES // queries.shape[1])
-        for start in range(0, len(queries), step):
-            coded[start : start + step] = self._space.queries(queries[start : start + step])
-        return coded
 
     def _near_row(self, queries: Floats, coded: Coded, rows: int) -> Floats:
         """Distances, float32 (n,), to the row with the largest product among the first `rows`: upper bounds."""
@@ -210,6 +210,18 @@ class PrunedSearch:
         for start in range(0, len(queries), step):
             part = slice(start, start + step)
             sq[part], nearest[part] = self._some_of_block(queries[part], coded[part], k)
+        return sq, nearest
+
+    def _nearest_of_all(self, queries: Floats, k: int) -> tuple[Floats, Indices]:
+        """Squared distances and rows of the k nearest of each of a few queries, (n, k) each: every pair is measured."""
+        query_of, row_of = np.divmod(np.arange(len(queries) * len(self)), len(self))
+        measured = sq_pairs(queries, query_of, self._rows, row_of).reshape(len(queries), -1)
+        sq, nearest = np.empty((len(queries), k), dtype=np.float32), np.empty((len(queries), k), dtype=np.int64)
+        for number, of_query in enumerate(measured):
+            # All that are as near as the k-th, so that ties go to the lowest row.
+            rows = np.flatnonzero(of_query <= np.partition(of_query, k - 1)[k - 1])
+            order = rows[np.argsort(of_query[rows], kind="stable")[:k]]
+            sq[number], nearest[number] = of_query[order], order
         return sq, nearest
 
     def _some_of_block(self, queries: Floats, coded: Coded, k: int) -> tuple[Floats, Indices]:

@@ -59,6 +59,7 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=5, help="how often each side runs (default 5)")
     parser.add_argument("--quick", action="store_true", help="less work, to try the harness: figures mean nothing")
     parser.add_argument("--before", type=Path, metavar="DIR", help="a checkout of an earlier version, for `fit_cost`")
+    parser.add_argument("--only", default="", metavar="PART", help="of `search` and `search_grid`, rows named so")
     options = parser.parse_args()
     if unknown := sorted(set(options.figures) - FIGURES.keys()):
         parser.error(f"no figure {', '.join(unknown)}: expected {', '.join(FIGURES)}")
@@ -71,7 +72,12 @@ def main() -> int:
     console.width = max(console.width, 120)
     processor = played.play_along()
     bench = Bench(
-        console=console, repeats=options.repeats, quick=options.quick, processor=processor, before=options.before
+        console=console,
+        repeats=options.repeats,
+        quick=options.quick,
+        processor=processor,
+        before=options.before,
+        only=options.only,
     )
     bench.say(f"{processor}; {bench.threads} threads, Python {platform.python_version()}, torch {torch.__version__}")
     if said := played.stated():
@@ -87,6 +93,10 @@ def main() -> int:
             except (FigureUnavailableError, PeerError) as error:
                 failed[name] = str(error)
                 console.print(f"[red]not measured:[/] {error}", highlight=False)
+                continue
+            if not found:
+                failed[name] = f"no row has {options.only} in its name"
+                console.print(f"[red]not measured:[/] {failed[name]}", highlight=False)
                 continue
             console.print(table(found, f"{name} ({time.perf_counter() - start:.0f} s)"))
             measured_on = _measured_on(bench)

@@ -25,7 +25,8 @@ class FigureUnavailableError(Exception):
 class Bench:
     """One run of the bench. `repeats` is how often each side runs; `quick` asks for less work, to try the harness.
 
-    `before` is a checkout of an earlier version, which some figures compare with.
+    `before` is a checkout of an earlier version, which some figures compare with. Of a figure of many rows only those
+    whose name has `only` in it are measured, where such a figure asks `wants`.
     """
 
     console: Console
@@ -33,6 +34,7 @@ class Bench:
     quick: bool = False
     processor: Processor = field(default_factory=this_processor)
     before: Path | None = None
+    only: str = ""
     _stack: ExitStack = field(default_factory=ExitStack)
 
     @property
@@ -72,6 +74,10 @@ class Bench:
         if self.processor.has(AVX512_VNNI):
             return vnni
         return avx2 if self.processor.has(AVX2) else None
+
+    def wants(self, figure: str) -> bool:
+        """Whether a row of this name is measured."""
+        return self.only in figure
 
     @property
     def threads(self) -> int:

@@ -40,9 +40,13 @@ class Patches:
         return stored_patches(bench, self.weights, fitted)
 
     def frames(self, bench: Bench, count: int) -> list[NDArray[np.float32]]:
-        """Patches of test frames, good and defective, float32 (P, D) each."""
-        paths = workload.held_out(bench, self.product, count)[0]
-        return [workload.patches_of(self.weights, [workload.read(path)]) for path in paths]
+        """Patches of test frames, good and defective, float32 (P, D) each; made once and kept."""
+        of = f"{self.product}-{self.weights.timm_name}-{'.'.join(map(str, self.weights.layers))}"
+        kept = bench.build / f"frames-{of}-{count}.npy"
+        if not kept.exists():
+            paths = workload.held_out(bench, self.product, count)[0]
+            np.save(kept, np.stack([workload.patches_of(self.weights, [workload.read(path)]) for path in paths]))
+        return list(np.load(kept))
 
 
 def patches_by_dimensions() -> dict[int, Patches]:
@@ -61,7 +65,11 @@ GOALS = {152: (2.5, 2.0), 496: (4.5, 3.5), 1536: (8.0, 5.0)}
 def search(bench: Bench) -> list[Row]:
     """`search_152`, `search_496` and `search_1536`."""
     with flat_peers(bench) as faiss:
-        return [_measure(bench, faiss, D, patches) for D, patches in patches_by_dimensions().items()]
+        return [
+            _measure(bench, faiss, D, patches)
+            for D, patches in patches_by_dimensions().items()
+            if bench.wants(f"search_{D}")
+        ]
 
 
 def _measure(bench: Bench, faiss: FlatPeers, D: int, patches: Patches) -> Row:

@@ -33,6 +33,22 @@ def test_faiss_and_pruned_give_the_same_bits() -> None:
         np.testing.assert_array_equal(ours[1], theirs[1])
 
 
+@pytest.mark.parametrize("k", [1, 9])
+def test_few_pairs_are_all_measured_and_many_ruled_out_with_the_same_bits(
+    k: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every row is there twice, so that ties are among the nearest; for few pairs no codes are made."""
+    rows, queries = np.repeat(features(300, 24, 1), 2, axis=0), features(pruned.FEW_QUERIES, 24, 2)
+    index = PrunedSearch(rows)
+    monkeypatch.setattr(pruned, "FEW_VALUES", 0)
+    by_codes = index.search(queries, k)
+    monkeypatch.setattr(pruned, "FEW_VALUES", rows.size * len(queries))
+    monkeypatch.setattr(index, "_space", None)
+    of_all = index.search(queries, k)
+    np.testing.assert_array_equal(of_all[0].view(np.uint32), by_codes[0].view(np.uint32))
+    np.testing.assert_array_equal(of_all[1], by_codes[1])
+
+
 def test_few_rows_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the pairs, codes leave less than one in fifty, and queries far outside the box do not change that."""
     measured: list[int] = []
