@@ -12,12 +12,18 @@ from patchline.engine.inspection.inspector import Inspector
 from patchline.ops.settings.cameras import FolderCamera, RtspCamera, VideoCamera
 from patchline.ops.settings.model import Settings
 from patchline.ops.settings.process import EngineSettings
+from patchline.stream.alarms.health import HealthAlarms
 from patchline.stream.alarms.journal import AlarmJournal
 from patchline.stream.alarms.logs import ResultLogs
 from patchline.stream.alarms.sink import AlarmSink
 from patchline.stream.cameras.folder import FolderSource
+from patchline.stream.cameras.health.motion import Lines
+from patchline.stream.cameras.health.reference_files import ReferenceFiles
+from patchline.stream.cameras.picture_watch import PictureWatch
+from patchline.stream.cameras.states import CameraStates
 from patchline.stream.cameras.video import VideoSource
 from patchline.stream.kafka.at_least_once import AtLeastOnceSink
+from patchline.stream.kafka.events.camera_events import KafkaCameraEvents
 from patchline.stream.kafka.exactly_once import ExactlyOnceSink
 from patchline.stream.kafka.result_logs import KafkaResultLogs
 from patchline.stream.kafka.source import KafkaSource
@@ -86,6 +92,7 @@ def sources_of(
     ledger: ExactlyOnceSink | None,
     urgent: Callable[[str], bool],
     heart: Heartbeat | None = None,
+    states: CameraStates | None = None,
 ) -> list[AsyncIterable[Frame]]:
     """Every source of frames: one for Kafka, one for each camera that the service opens itself.
 
@@ -95,6 +102,7 @@ def sources_of(
         ledger: commits the offsets of Kafka's frames with their results; None where the source commits by itself.
         urgent: whether a camera's frames go first when the engine is short.
         heart: beats while Kafka is read.
+        states: joins what readers and the health of pictures tell of cameras. None: `observer` is told of both.
     """
     sources: list[AsyncIterable[Frame]] = []
     limits = settings.limits
@@ -110,12 +118,29 @@ def sources_of(
                 heart=heart,
             )
         )
+    states = states or CameraStates(settings.opened_cameras(), observer)
+    health, lines, files = settings.health_configs(), Lines(), ReferenceFiles(settings.health.folder)
     for name, camera in settings.cameras.items():
         if isinstance(camera, RtspCamera | VideoCamera):
-            sources.append(VideoSource(camera.to_config(name, limits.max_pixels), observer=observer))
+            watch = PictureWatch(health[name], files, lines, states.pictures, observer) if name in health else None
+            config = camera.to_config(name, limits.max_pixels)
+            sources.append(VideoSource(config, observer=states.of_reader(observer), watch=watch))
         elif isinstance(camera, FolderCamera):
             sources.append(FolderSource(camera.to_config(name)))
     return sources
+
+
+def camera_events_of(settings: Settings, observer: Observer) -> list[KafkaCameraEvents | HealthAlarms]:
+    """Who is told what the cameras do that the service opens itself: Kafka and Redis, where they are."""
+    if not settings.opened_cameras():
+        return []
+    kafka, redis = settings.kafka_config(), settings.redis.to_config()
+    told: list[KafkaCameraEvents | HealthAlarms] = []
+    if kafka is not None:
+        told.append(KafkaCameraEvents(kafka, observer))
+    if redis is not None:
+        told.append(HealthAlarms(redis, observer))
+    return told
 
 
 def sinks_of(settings: Settings, observer: Observer) -> list[Sink]:

@@ -18,7 +18,15 @@ import structlog
 
 from patchline.engine.errors import PatchlineError
 from patchline.ops.errors import OpsError
-from patchline.ops.service.assembly import inspector_of, ledger_of, load_banks, sinks_of, sources_of, trial_engine_of
+from patchline.ops.service.assembly import (
+    camera_events_of,
+    inspector_of,
+    ledger_of,
+    load_banks,
+    sinks_of,
+    sources_of,
+    trial_engine_of,
+)
 from patchline.ops.service.ending import end_within
 from patchline.ops.service.learning_assembly import (
     backend_of,
@@ -30,17 +38,21 @@ from patchline.ops.service.learning_assembly import (
 )
 from patchline.ops.settings.model import Settings
 from patchline.ops.settings.secrets import secret_values
+from patchline.ops.telemetry.camera_log import CameraLog
 from patchline.ops.telemetry.log_observer import LogObserver
 from patchline.ops.telemetry.logs import configure, reopen, toggle_debug
 from patchline.ops.telemetry.metrics import Metrics
 from patchline.ops.telemetry.worker_metrics import http_refusals, show_silence
 from patchline.ops.web.access import Tokens
+from patchline.ops.web.cameras_api import camera_routes
 from patchline.ops.web.connections import HttpLimits, Refusal, limits_of
 from patchline.ops.web.descriptors import connections_possible
 from patchline.ops.web.feedback_api import FeedbackApi
 from patchline.ops.web.server import HttpServer
 from patchline.ops.web.tls import tls_of
 from patchline.stream.alarms.urgency import AlarmConditions
+from patchline.stream.cameras.board import CameraBoard
+from patchline.stream.cameras.states import CameraStates
 from patchline.stream.kafka.topics import ensure_topics
 from patchline.stream.model.errors import AbortedError
 from patchline.stream.model.observer import Fan, Observer
@@ -106,9 +118,14 @@ class Service:
         self._settings = settings
         self._state = _State()
         self._metrics = Metrics(max_cameras=settings.limits.max_camera_labels)
-        self._metrics.expect(list(settings.cameras))
+        opened = settings.opened_cameras()
+        self._metrics.expect(list(settings.cameras), opened)
         self._conditions = AlarmConditions(settings.alarm_rules())
-        self._observer = Fan(self._metrics, self._state, _Settled(), LogObserver())
+        self._board = CameraBoard(opened)
+        # Two steps: what joins the states of cameras tells it to all others, and looks at results itself.
+        told = Fan(self._metrics, self._state, _Settled(), LogObserver(), CameraLog(), self._board)
+        self._cameras = CameraStates(opened, told)
+        self._observer = Fan(told, self._cameras)
         self._watchdog = Watchdog(settings.limits.watchdog_s)
         show_silence(self._watchdog, self._metrics.registry)
         self._api = FeedbackApi()
@@ -120,7 +137,7 @@ class Service:
             port=settings.http.port,
             tls=tls_of(settings.http),
             tokens=Tokens(settings.http.identities()),
-            routes=self._api.routes(),
+            routes=[*self._api.routes(), *camera_routes(self._board)],
             max_body_bytes=settings.limits.max_frame_bytes * 2,  # an inline image is base64
             limits=self._http_limits(),
             refused=http_refusals(Refusal, self._metrics.registry),
@@ -177,9 +194,12 @@ class Service:
         if kafka is not None and settings.kafka.create_topics:
             self._state.say("waiting for Kafka")
             size, learning = settings.limits.max_frame_bytes, bool(learning_recipes(settings))
+            cameras = bool(settings.opened_cameras())
             created = await retry_until_done(
                 "Kafka topics",
-                lambda: ensure_topics(kafka, max_frame_bytes=size, learning=learning, observer=observer),
+                lambda: ensure_topics(
+                    kafka, max_frame_bytes=size, learning=learning, cameras=cameras, observer=observer
+                ),
                 observer,
             )
             if created:
@@ -193,9 +213,16 @@ class Service:
         loop = await asyncio.to_thread(loop_of, settings, engine, evidence, observer)
         drift = await asyncio.to_thread(drift_of, settings, engine, observer)
         self._api.backend = backend_of(settings, loop, evidence)
+        told_of_cameras = camera_events_of(settings, observer)
+        self._board.events += [told.put for told in told_of_cameras]
         return Pipeline(
             sources=sources_of(
-                settings, observer, ledger, self._conditions.present, self._watchdog.heartbeat(CONSUMER)
+                settings,
+                observer,
+                ledger,
+                self._conditions.present,
+                self._watchdog.heartbeat(CONSUMER),
+                self._cameras,
             ),
             engine=engine,
             ledger=ledger,
@@ -205,7 +232,7 @@ class Service:
             observer=observer,
             listeners=[part for part in (self._conditions, keeper, drift, loop) if part is not None],
             maps="rejects" if keeper is not None else "none",
-            side_tasks=[part for part in (keeper, loop, drift) if part is not None],
+            side_tasks=[*(part for part in (keeper, loop, drift) if part is not None), *told_of_cameras],
             urgent=self._conditions.present,
             trial_engine=trial_engine_of(settings),
             heart=self._watchdog.heartbeat(ENGINE),

@@ -25,6 +25,7 @@ KAFKA = {
     "feedback_topic": "fb",
     "feedback_replies_topic": "fr",
     "generations_topic": "ge",
+    "cameras_topic": "ca",
     "default_recipe": "tile",
     "delivery": "at_least_once",
     "start": "latest",

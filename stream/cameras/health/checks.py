@@ -1,0 +1,107 @@
+"""What a picture's figures say: every cause that holds, by bounds that were chosen on some feeds and shown on others.
+
+Without references only what no scene can be is told. With them a picture is compared with what the camera's first
+hour has shown, so a line that is mostly black, or lit from behind, is no sick one. A cause that has begun ends by wider
+bounds than it began (`begun`).
+"""
+
+from collections.abc import Collection
+
+import numpy as np
+
+from patchline.stream.cameras.health.figures import PictureFigures
+from patchline.stream.cameras.health.references import References, shift_of
+from patchline.stream.model.camera_state import CameraState
+
+_BLACK = (16, 24)
+_WHITE = (250, 244)
+_FLAT = (2, 4)
+_DIMMED = (0.70, 0.80)
+_DIMMED_SHARE = 0.85
+_COVERED = (0.30, 0.20)
+_COVERED_RING = 0.25
+_BLUR = (0.60, 0.75)
+_MOVED = (0.011, 0.008)
+_SURE = 0.10
+_VISIBLE = 24
+_QUIET_SHARE = 0.15
+_MARGIN_LEVELS, _MARGIN_SHARE = 12.0, 0.15
+_EXPOSURE = (0.70, 1.45)
+"""How far all cells together may be darker or brighter before that is no exposure any more."""
+
+
+def causes_of(
+    figures: PictureFigures, references: References | None, begun: Collection[CameraState], *, fixture: bool
+) -> dict[CameraState, str]:
+    """Every cause that holds, with its sentence, in the order in which they are told.
+
+    Args:
+        figures: of the picture; its size is that of the references.
+        references: what the first hour has shown; None before it is over.
+        begun: the causes that hold already.
+        fixture: parts are always in one place.
+    """
+    found: dict[CameraState, str] = {}
+
+    def bound(state: CameraState, bounds: tuple[float, float]) -> float:
+        return bounds[state in begun]
+
+    black, white = bound(CameraState.BLACK, _BLACK), bound(CameraState.SATURATED, _WHITE)
+    if figures.high <= black and (references is None or references.least_high > 2 * black):
+        found[CameraState.BLACK] = f"98 % of the picture is at most {figures.high} of 255"
+    if figures.low >= white and (references is None or references.most_low < white):
+        found[CameraState.SATURATED] = f"98 % of the picture is at least {figures.low} of 255"
+    flat = bound(CameraState.FLAT, _FLAT)
+    if not found and figures.spread <= flat and (references is None or references.least_spread > 3 * flat):
+        found[CameraState.FLAT] = f"the picture has one grey, {figures.middle} of 255, and no structure"
+    if references is None or found:
+        return found
+    _dark(found, figures, references, bound(CameraState.DARK, _DIMMED))
+    if fixture and not found:
+        _moved(found, figures, references, bound(CameraState.MOVED, _MOVED))
+    if not found:
+        _covered(found, figures, references, bound(CameraState.COVERED, _COVERED))
+    _blurred(found, figures, references, bound(CameraState.BLURRED, _BLUR))
+    return found
+
+
+def _dark(found: dict[CameraState, str], figures: PictureFigures, references: References, share: float) -> None:
+    visible = references.low >= _VISIBLE
+    if np.count_nonzero(visible) < _QUIET_SHARE * visible.size:
+        return
+    darker = figures.cells[visible] < share * references.low[visible]
+    if np.mean(darker) >= _DIMMED_SHARE:
+        light = np.median(figures.cells[visible] / references.middle[visible].clip(1))
+        found[CameraState.DARK] = f"the whole picture has {light:.0%} of its usual light"
+
+
+def _moved(found: dict[CameraState, str], figures: PictureFigures, references: References, share: float) -> None:
+    shift, response = shift_of(figures.cells, references.middle)
+    if response >= _SURE and abs(shift) > share + references.shift:
+        found[CameraState.MOVED] = f"the scene lies {abs(shift):.1%} of the width beside its place"
+
+
+def _covered(found: dict[CameraState, str], figures: PictureFigures, references: References, share: float) -> None:
+    quiet = references.quiet
+    if np.count_nonzero(quiet) < _QUIET_SHARE * quiet.size:
+        return
+    cells, ring = figures.cells.astype(np.float32), references.ring
+    exposure = float(np.median(cells[quiet] / references.middle[quiet].clip(1)))
+    if _EXPOSURE[0] <= exposure <= _EXPOSURE[1]:
+        cells /= exposure
+    low, high = references.low.astype(np.float32), references.high.astype(np.float32)
+    outside = (cells < low - _MARGIN_LEVELS - _MARGIN_SHARE * low) | (
+        cells > high + _MARGIN_LEVELS + _MARGIN_SHARE * high
+    )
+    changed = float(np.mean(outside[quiet]))
+    at_border = float(np.mean(outside[ring])) if ring.any() else changed
+    if changed >= share and at_border >= _COVERED_RING:
+        found[CameraState.COVERED] = f"{changed:.0%} of what never changes in the picture is something else"
+
+
+def _blurred(found: dict[CameraState, str], figures: PictureFigures, references: References, share: float) -> None:
+    pairs = [(now, least) for now, least in zip(figures.sharpness, references.sharpness, strict=True) if least > 0]
+    # A belt that runs faster blurs along its way only.
+    ratios = [now / least for now, least in pairs if now >= 0]
+    if pairs and ratios and max(ratios) < share:
+        found[CameraState.BLURRED] = f"edges are {max(ratios):.0%} as sharp as the least sharp ones were"
