@@ -132,9 +132,9 @@ class CameraHealth:
         learning, moved_s = self._learning, self._motion.moved_s
         if learning is None or learning.learned.done:
             return
+        if self._motion.repeats:
+            learning.repeated(running=self._others_move())
         if moved_s is None or at_s - moved_s > _TEACHES_S:
             learning.pause()
-            return
-        repeats = self._motion.repeats > 0
-        if learning.take(figures, at_s, repeats=repeats, running=repeats and self._others_move()):
+        elif learning.take(figures, at_s):
             self._references = references_of(learning.learned)

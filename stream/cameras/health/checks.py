@@ -19,12 +19,13 @@ _FLAT = (2, 4)
 _DIMMED = (0.70, 0.80)
 _DIMMED_SHARE = 0.85
 _COVERED = (0.30, 0.20)
-_COVERED_RING = 0.25
+_COVERED_BORDER = 0.25
 _BLUR = (0.60, 0.75)
 _MOVED = (0.011, 0.008)
 _SURE = 0.10
 _VISIBLE = 24
 _QUIET_SHARE = 0.15
+_LIGHT_SHARE = 0.05
 _MARGIN_LEVELS, _MARGIN_SHARE = 12.0, 0.15
 _EXPOSURE = (0.70, 1.45)
 """How far all cells together may be darker or brighter before that is no exposure any more."""
@@ -67,11 +68,13 @@ def causes_of(
 
 def _dark(found: dict[CameraState, str], figures: PictureFigures, references: References, share: float) -> None:
     visible = references.low >= _VISIBLE
-    if np.count_nonzero(visible) < _QUIET_SHARE * visible.size:
+    # What passes may be dark by itself; what never changes tells of the light alone, where there is enough of it.
+    quiet = visible & references.quiet
+    looked_at = quiet if np.count_nonzero(quiet) >= _LIGHT_SHARE * quiet.size else visible
+    if np.count_nonzero(looked_at) < _LIGHT_SHARE * looked_at.size:
         return
-    darker = figures.cells[visible] < share * references.low[visible]
-    if np.mean(darker) >= _DIMMED_SHARE:
-        light = np.median(figures.cells[visible] / references.middle[visible].clip(1))
+    if np.mean(figures.cells[looked_at] < share * references.low[looked_at]) >= _DIMMED_SHARE:
+        light = np.median(figures.cells[looked_at] / references.middle[looked_at].clip(1))
         found[CameraState.DARK] = f"the whole picture has {light:.0%} of its usual light"
 
 
@@ -82,21 +85,22 @@ def _moved(found: dict[CameraState, str], figures: PictureFigures, references: R
 
 
 def _covered(found: dict[CameraState, str], figures: PictureFigures, references: References, share: float) -> None:
-    quiet = references.quiet
-    if np.count_nonzero(quiet) < _QUIET_SHARE * quiet.size:
-        return
-    cells, ring = figures.cells.astype(np.float32), references.ring
-    exposure = float(np.median(cells[quiet] / references.middle[quiet].clip(1)))
+    quiet, cells = references.quiet, figures.cells.astype(np.float32)
+    steady = quiet if np.count_nonzero(quiet) >= _QUIET_SHARE * quiet.size else np.ones_like(quiet)
+    exposure = float(np.median(cells[steady] / references.middle[steady].clip(1)))
     if _EXPOSURE[0] <= exposure <= _EXPOSURE[1]:
         cells /= exposure
     low, high = references.low.astype(np.float32), references.high.astype(np.float32)
     outside = (cells < low - _MARGIN_LEVELS - _MARGIN_SHARE * low) | (
         cells > high + _MARGIN_LEVELS + _MARGIN_SHARE * high
     )
-    changed = float(np.mean(outside[quiet]))
-    at_border = float(np.mean(outside[ring])) if ring.any() else changed
-    if changed >= share and at_border >= _COVERED_RING:
-        found[CameraState.COVERED] = f"{changed:.0%} of what never changes in the picture is something else"
+    for looked_at in (steady, np.ones_like(quiet)):
+        changed = float(np.mean(outside[looked_at]))
+        # Whatever hides a lens comes in from the border, and parts of another kind seldom reach it all round.
+        border = looked_at & references.border
+        if changed >= share and border.any() and float(np.mean(outside[border])) >= _COVERED_BORDER:
+            found[CameraState.COVERED] = f"{changed:.0%} of the picture is darker or brighter than it ever was"
+            return
 
 
 def _blurred(found: dict[CameraState, str], figures: PictureFigures, references: References, share: float) -> None:

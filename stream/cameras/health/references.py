@@ -79,8 +79,8 @@ class References:
     """What each cell was at its darkest, mostly, and at its brightest, uint8 (h, w)."""
     quiet: npt.NDArray[np.bool_]
     """The cells in which nothing ever happens, (h, w)."""
-    ring: npt.NDArray[np.bool_]
-    """Those of them at the picture's border: whatever covers a lens comes in there, and parts seldom lie there."""
+    border: npt.NDArray[np.bool_]
+    """The cells at the picture's border."""
     sharpness: tuple[float, float]
     """The least along rows and columns; below 0 where there was no edge to tell by."""
     least_high: int
@@ -106,14 +106,17 @@ class Learning:
         self._random = random.Random(learned.pictures)  # noqa: S311 - a draw of samples, the same in every run
         self._last_s: float | None = None
 
-    def take(self, figures: PictureFigures, at_s: float, *, repeats: bool, running: bool) -> bool:
+    def repeated(self, *, running: bool) -> None:
+        """A healthy picture equals the one before it bit for bit; `running`: while another camera of its line moves."""
+        self.learned.repeats += 1
+        self.learned.repeats_running += running
+
+    def take(self, figures: PictureFigures, at_s: float) -> bool:
         """Learn one healthy picture.
 
         Args:
             figures: its figures.
             at_s: when it was taken.
-            repeats: it equals the one before it bit for bit.
-            running: another camera of its line moves.
 
         Returns:
             Whether the hour is over.
@@ -123,8 +126,6 @@ class Learning:
             learned.seconds += min(max(at_s - self._last_s, 0.0), _LONGEST_STEP_S)
         self._last_s = at_s
         learned.pictures += 1
-        learned.repeats += repeats
-        learned.repeats_running += repeats and running
         index = len(learned.samples) if len(learned.samples) < SAMPLES else self._random.randrange(learned.pictures)
         if index < SAMPLES:
             sample = LearnedSample(
@@ -150,15 +151,15 @@ def references_of(learned: Learned) -> References:
     cells = np.frombuffer(raw, np.uint8).reshape(len(samples), height, width)
     low, middle, high = np.percentile(cells, [_TAIL, 50, 100 - _TAIL], axis=0).astype(np.uint8)
     quiet = high.astype(np.int16) - low <= _QUIET_LEVELS
-    ring = quiet.copy()
-    ring[2:-2, 2:-2] = False
+    border = np.ones_like(quiet)
+    border[2:-2, 2:-2] = False
     shifts = [abs(shift) for one in cells for shift, response in [shift_of(one, middle)] if response > 0]
     return References(
         low=low,
         middle=middle,
         high=high,
         quiet=quiet,
-        ring=ring,
+        border=border,
         sharpness=(_least([s.sharpness[0] for s in samples]), _least([s.sharpness[1] for s in samples])),
         least_high=int(_least([s.high for s in samples])),
         least_spread=int(_least([s.high - s.low for s in samples])),
