@@ -19,8 +19,9 @@ _FLAT = (2, 4)
 _DIMMED = (0.70, 0.80)
 _DIMMED_SHARE = 0.85
 _COVERED = (0.30, 0.20)
-_COVERED_BORDER = 0.25
-_BLUR = (0.60, 0.75)
+_COVERED_SIDE = 0.65
+_BLUR = ((0.60, 0.80), (0.75, 0.90))
+"""Of the less sharp direction and of the sharper one."""
 _MOVED = (0.011, 0.008)
 _SURE = 0.10
 _VISIBLE = 24
@@ -62,7 +63,7 @@ def causes_of(
         _moved(found, figures, references, bound(CameraState.MOVED, _MOVED))
     if not found:
         _covered(found, figures, references, bound(CameraState.COVERED, _COVERED))
-    _blurred(found, figures, references, bound(CameraState.BLURRED, _BLUR))
+    _blurred(found, figures, references, _BLUR[CameraState.BLURRED in begun])
     return found
 
 
@@ -94,18 +95,20 @@ def _covered(found: dict[CameraState, str], figures: PictureFigures, references:
     outside = (cells < low - _MARGIN_LEVELS - _MARGIN_SHARE * low) | (
         cells > high + _MARGIN_LEVELS + _MARGIN_SHARE * high
     )
-    for looked_at in (steady, np.ones_like(quiet)):
-        changed = float(np.mean(outside[looked_at]))
-        # Whatever hides a lens comes in from the border, and parts of another kind seldom reach it all round.
-        border = looked_at & references.border
-        if changed >= share and border.any() and float(np.mean(outside[border])) >= _COVERED_BORDER:
-            found[CameraState.COVERED] = f"{changed:.0%} of the picture is darker or brighter than it ever was"
-            return
+    # Whatever hides a lens comes in over a whole side, as parts of another kind seldom do.
+    sides = (outside[:2], outside[-2:], outside[:, :2], outside[:, -2:])
+    if max(float(np.mean(side)) for side in sides) < _COVERED_SIDE:
+        return
+    changed = max(float(np.mean(outside[steady])), float(np.mean(outside)))
+    if changed >= share:
+        found[CameraState.COVERED] = f"{changed:.0%} of the picture is darker or brighter than it ever was"
 
 
-def _blurred(found: dict[CameraState, str], figures: PictureFigures, references: References, share: float) -> None:
+def _blurred(
+    found: dict[CameraState, str], figures: PictureFigures, references: References, bounds: tuple[float, float]
+) -> None:
     pairs = [(now, least) for now, least in zip(figures.sharpness, references.sharpness, strict=True) if least > 0]
-    # A belt that runs faster blurs along its way only.
     ratios = [now / least for now, least in pairs if now >= 0]
-    if pairs and ratios and max(ratios) < share:
+    # A belt that runs faster blurs along its way only.
+    if ratios and min(ratios) < bounds[0] and max(ratios) < bounds[1]:
         found[CameraState.BLURRED] = f"edges are {max(ratios):.0%} as sharp as the least sharp ones were"

@@ -79,8 +79,6 @@ class References:
     """What each cell was at its darkest, mostly, and at its brightest, uint8 (h, w)."""
     quiet: npt.NDArray[np.bool_]
     """The cells in which nothing ever happens, (h, w)."""
-    border: npt.NDArray[np.bool_]
-    """The cells at the picture's border."""
     sharpness: tuple[float, float]
     """The least along rows and columns; below 0 where there was no edge to tell by."""
     least_high: int
@@ -151,15 +149,12 @@ def references_of(learned: Learned) -> References:
     cells = np.frombuffer(raw, np.uint8).reshape(len(samples), height, width)
     low, middle, high = np.percentile(cells, [_TAIL, 50, 100 - _TAIL], axis=0).astype(np.uint8)
     quiet = high.astype(np.int16) - low <= _QUIET_LEVELS
-    border = np.ones_like(quiet)
-    border[2:-2, 2:-2] = False
     shifts = [abs(shift) for one in cells for shift, response in [shift_of(one, middle)] if response > 0]
     return References(
         low=low,
         middle=middle,
         high=high,
         quiet=quiet,
-        border=border,
         sharpness=(_least([s.sharpness[0] for s in samples]), _least([s.sharpness[1] for s in samples])),
         least_high=int(_least([s.high for s in samples])),
         least_spread=int(_least([s.high - s.low for s in samples])),
