@@ -8,9 +8,10 @@ bounds than it began (`begun`).
 from collections.abc import Collection
 
 import numpy as np
+import numpy.typing as npt
 
-from patchline.stream.cameras.health.figures import PictureFigures
-from patchline.stream.cameras.health.references import References, shift_of
+from patchline.stream.cameras.health.figures import Cells, PictureFigures
+from patchline.stream.cameras.health.references import PLAIN, References, shift_of, structure_of
 from patchline.stream.model.camera_state import CameraState
 
 _BLACK = (16, 24)
@@ -19,7 +20,8 @@ _FLAT = (2, 4)
 _DIMMED = (0.70, 0.80)
 _DIMMED_SHARE = 0.85
 _COVERED = (0.30, 0.20)
-_COVERED_SIDE = 0.65
+_COVERED_SIDE = 0.60
+_PLAINER, _LEAST_STRUCTURE = 0.45, 1.0
 _BLUR = ((0.60, 0.80), (0.75, 0.90))
 """Of the less sharp direction and of the sharper one."""
 _MOVED = (0.011, 0.008)
@@ -27,7 +29,7 @@ _SURE = 0.10
 _VISIBLE = 24
 _QUIET_SHARE = 0.15
 _LIGHT_SHARE = 0.05
-_MARGIN_LEVELS, _MARGIN_SHARE = 12.0, 0.15
+_MARGIN_LEVELS, _MARGIN_SHARE = 6.0, 0.10
 _EXPOSURE = (0.70, 1.45)
 """How far all cells together may be darker or brighter before that is no exposure any more."""
 
@@ -61,9 +63,11 @@ def causes_of(
     _dark(found, figures, references, bound(CameraState.DARK, _DIMMED))
     if fixture and not found:
         _moved(found, figures, references, bound(CameraState.MOVED, _MOVED))
+    blurred: dict[CameraState, str] = {}
+    _blurred(blurred, figures, references, _BLUR[CameraState.BLURRED in begun])
     if not found:
-        _covered(found, figures, references, bound(CameraState.COVERED, _COVERED))
-    _blurred(found, figures, references, _BLUR[CameraState.BLURRED in begun])
+        _covered(found, figures, references, bound(CameraState.COVERED, _COVERED), by_structure=not blurred)
+    found |= blurred
     return found
 
 
@@ -85,23 +89,51 @@ def _moved(found: dict[CameraState, str], figures: PictureFigures, references: R
         found[CameraState.MOVED] = f"the scene lies {abs(shift):.1%} of the width beside its place"
 
 
-def _covered(found: dict[CameraState, str], figures: PictureFigures, references: References, share: float) -> None:
+def _covered(
+    found: dict[CameraState, str],
+    figures: PictureFigures,
+    references: References,
+    share: float,
+    *,
+    by_structure: bool,
+) -> None:
     quiet, cells = references.quiet, figures.cells.astype(np.float32)
     steady = quiet if np.count_nonzero(quiet) >= _QUIET_SHARE * quiet.size else np.ones_like(quiet)
-    exposure = float(np.median(cells[steady] / references.middle[steady].clip(1)))
+    exposure = _exposure(cells, references.middle, steady)
     if _EXPOSURE[0] <= exposure <= _EXPOSURE[1]:
         cells /= exposure
-    low, high = references.low.astype(np.float32), references.high.astype(np.float32)
-    outside = (cells < low - _MARGIN_LEVELS - _MARGIN_SHARE * low) | (
-        cells > high + _MARGIN_LEVELS + _MARGIN_SHARE * high
-    )
+    outside = _outside(cells, references.low, references.high)
+    if by_structure:  # a cloth may be as dark as parts are, but where nothing is to be seen, it never was so dark
+        structure = structure_of(cells)
+        plainer = (structure < _PLAINER * references.structure) & (references.structure >= _LEAST_STRUCTURE)
+        outside |= plainer | ((structure < PLAIN) & _outside(cells, references.plain_low, references.plain_high))
     # Whatever hides a lens comes in over a whole side, as parts of another kind seldom do.
     sides = (outside[:2], outside[-2:], outside[:, :2], outside[:, -2:])
     if max(float(np.mean(side)) for side in sides) < _COVERED_SIDE:
         return
     changed = max(float(np.mean(outside[steady])), float(np.mean(outside)))
     if changed >= share:
-        found[CameraState.COVERED] = f"{changed:.0%} of the picture is darker or brighter than it ever was"
+        found[CameraState.COVERED] = f"{changed:.0%} of the picture is darker, brighter or plainer than it ever was"
+
+
+def _exposure(cells: npt.NDArray[np.float32], middle: Cells, steady: npt.NDArray[np.bool_]) -> float:
+    """How much light all cells have together, of the usual: by the half of the picture in which it is most as usual.
+
+    Halves agree where an exposure has changed, and do not where something covers one of them.
+    """
+    ratios = np.where(steady, cells / middle.clip(1), np.nan)
+    rows, columns = (size // 2 for size in ratios.shape)
+    halves = (ratios[:rows], ratios[rows:], ratios[:, :columns], ratios[:, columns:])
+    found = [float(np.median(told)) for half in halves if (told := half[~np.isnan(half)]).size]
+    return min(found, key=lambda ratio: abs(ratio - 1), default=1.0)
+
+
+def _outside(cells: npt.NDArray[np.float32], low: Cells, high: Cells) -> npt.NDArray[np.bool_]:
+    """Where cells are darker or brighter than they were, beyond a margin."""
+    least, most = low.astype(np.float32), high.astype(np.float32)
+    return (cells < (1 - _MARGIN_SHARE) * least - _MARGIN_LEVELS) | (
+        cells > (1 + _MARGIN_SHARE) * most + _MARGIN_LEVELS
+    )
 
 
 def _blurred(

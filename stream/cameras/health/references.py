@@ -6,6 +6,7 @@ algorithm R, 1985). Their quantiles are the references: a hand that came once in
 
 import base64
 import random
+import warnings
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -19,6 +20,9 @@ from patchline.stream.cameras.health.figures import Cells, PictureFigures
 SAMPLES = 200
 _LEAST_SAMPLES = 30
 _QUIET_LEVELS = 28
+_AROUND = 5
+PLAIN = 2.0
+"""Levels of structure below which nothing is to be seen but noise."""
 _TAIL = 1.0
 """Percent of the samples that may lie outside on each side."""
 _LONGEST_STEP_S = 10.0
@@ -77,6 +81,11 @@ class References:
     middle: Cells
     high: Cells
     """What each cell was at its darkest, mostly, and at its brightest, uint8 (h, w)."""
+    structure: npt.NDArray[np.float32]
+    """How much each cell's neighbourhood varied at its plainest: `structure_of`, (h, w)."""
+    plain_low: Cells
+    plain_high: Cells
+    """What each cell was at its darkest and brightest while nothing was to be seen around it."""
     quiet: npt.NDArray[np.bool_]
     """The cells in which nothing ever happens, (h, w)."""
     sharpness: tuple[float, float]
@@ -149,11 +158,20 @@ def references_of(learned: Learned) -> References:
     cells = np.frombuffer(raw, np.uint8).reshape(len(samples), height, width)
     low, middle, high = np.percentile(cells, [_TAIL, 50, 100 - _TAIL], axis=0).astype(np.uint8)
     quiet = high.astype(np.int16) - low <= _QUIET_LEVELS
+    structures = np.stack([structure_of(one) for one in cells])
+    levels = np.where(structures < PLAIN, cells.astype(np.float32), np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # cells that were never plain
+        plain = np.nanpercentile(levels, [_TAIL, 100 - _TAIL], axis=0)
+    plain_low, plain_high = np.where(np.isnan(plain), [low, high], plain).astype(np.uint8)
     shifts = [abs(shift) for one in cells for shift, response in [shift_of(one, middle)] if response > 0]
     return References(
         low=low,
         middle=middle,
         high=high,
+        structure=np.percentile(structures, _TAIL, axis=0).astype(np.float32),
+        plain_low=plain_low,
+        plain_high=plain_high,
         quiet=quiet,
         sharpness=(_least([s.sharpness[0] for s in samples]), _least([s.sharpness[1] for s in samples])),
         least_high=int(_least([s.high for s in samples])),
@@ -168,6 +186,13 @@ def references_of(learned: Learned) -> References:
 def _least(values: list[float] | list[int]) -> float:
     told = [value for value in values if value >= 0]
     return float(np.percentile(told, _TAIL)) if told else -1.0
+
+
+def structure_of(cells: Cells | npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The standard deviation of the levels around each cell, float32 (h, w)."""
+    levels = cells.astype(np.float32)
+    mean, squares = cv2.blur(levels, (_AROUND, _AROUND)), cv2.blur(np.square(levels), (_AROUND, _AROUND))
+    return np.sqrt(np.maximum(squares - np.square(mean), 0))
 
 
 def shift_of(cells: Cells, scene: Cells) -> tuple[complex, float]:
