@@ -98,7 +98,7 @@ class RtspCamera(Section):
     """Line that it looks at: its pictures are frozen where they repeat while another camera of the line sees motion."""
     runs: Literal["sometimes", "always"] = "sometimes"
     """Whether the line ever stands still; where it `always` runs, pictures that repeat are frozen."""
-    healthy: tuple[_Sickness, ...] = Field(default=(), examples=[["black"]])
+    healthy: list[_Sickness] = Field(default_factory=list, examples=[["black"]])
     """States of its pictures that are in order here, and so are judged: `[black]` where a lamp is off between parts."""
 
     @model_validator(mode="after")

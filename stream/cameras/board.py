@@ -62,7 +62,7 @@ class CameraBoard(Observer):
         self.events = list(events)
         """Who is given the changes."""
         now = datetime.now(UTC)
-        self._cameras = {name: _Camera(now) for name in cameras}
+        self._cameras = {name: _KeptCamera(now) for name in cameras}
 
     def cameras(self) -> list[CameraStatus]:
         """Every camera, in order of name."""
@@ -106,7 +106,7 @@ class CameraBoard(Observer):
             if result.reason is not None:
                 kept.reasons[result.reason] += 1
 
-    def _status(self, name: str, kept: "_Camera") -> CameraStatus:
+    def _status(self, name: str, kept: "_KeptCamera") -> CameraStatus:
         return CameraStatus(
             camera=name,
             state=kept.state,
@@ -126,7 +126,7 @@ class CameraBoard(Observer):
         )
 
 
-class _Camera:
+class _KeptCamera:
     def __init__(self, now: datetime) -> None:
         self.state, self.since, self.detail, self.alarm = CameraState.CONNECTING, now, "", False
         self.last_s: float | None = None

@@ -201,7 +201,10 @@ def _sick(scene: Scene, feed: Feed, sizes: CameraFeedSizes) -> Measured:
     names = ", ".join(f"{name} {count}" for name, count in ran.names.most_common())
     return Measured(
         name=f"{scene.name}, {feed.name}",
-        measured=f"{found}; {names or 'no name'} of {ran.faulty}; cleared after {ran.cleared_s} s; {ran.alarms} alarms elsewhere",
+        measured=(
+            f"{found}; {names or 'no name'} of {ran.faulty}; cleared after {ran.cleared_s} s;"
+            f" {ran.alarms} alarms elsewhere"
+        ),
         goal="named within 3 pictures or 2 s and for 95 % of the time, nothing elsewhere",
         met=in_time and right > 0.95 and not ran.alarms and ran.cleared_s is not None,
     )

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from patchline.stream.cameras.health.figures import Cells, PictureFigures
-from patchline.stream.cameras.health.references import PLAIN, References, shift_of, structure_of
+from patchline.stream.cameras.health.references import PLAIN, References, shift_of, variation_of
 from patchline.stream.model.camera_state import CameraState
 
 _BLACK = (16, 24)
@@ -104,7 +104,7 @@ def _covered(
         cells /= exposure
     outside = _outside(cells, references.low, references.high)
     if by_structure:  # a cloth may be as dark as parts are, but where nothing is to be seen, it never was so dark
-        structure = structure_of(cells)
+        structure = variation_of(cells)
         plainer = (structure < _PLAINER * references.structure) & (references.structure >= _LEAST_STRUCTURE)
         outside |= plainer | ((structure < PLAIN) & _outside(cells, references.plain_low, references.plain_high))
     # Whatever hides a lens comes in over a whole side, as parts of another kind seldom do.

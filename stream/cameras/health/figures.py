@@ -19,8 +19,8 @@ LEAST_PX = 64
 _CELL = 4
 _SAMPLES = 256
 _LINES = 32
-_SHORT = 640
-_LONG = 80
+_SHORT_WAY = 640
+_LONG_WAY = 80
 """The short distance is a 640th of the width, the long one an 80th."""
 
 Cells = npt.NDArray[np.uint8]
@@ -83,7 +83,7 @@ def _sharpness(lines: npt.NDArray[np.uint8]) -> float:
     Below 0 where even the long distance sees less than some levels.
     """
     length = lines.shape[1]
-    short, long = max(1, length // _SHORT), max(2, length // _LONG)
+    short, long = max(1, length // _SHORT_WAY), max(2, length // _LONG_WAY)
     values = lines.astype(np.float32)
     rise, whole = _fourth(values[:, short:] - values[:, :-short]), _fourth(values[:, long:] - values[:, :-long])
     return float((rise / whole) ** 0.25) if whole > _LEAST_RISE**4 else -1.0

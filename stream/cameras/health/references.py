@@ -82,7 +82,7 @@ class References:
     high: Cells
     """What each cell was at its darkest, mostly, and at its brightest, uint8 (h, w)."""
     structure: npt.NDArray[np.float32]
-    """How much each cell's neighbourhood varied at its plainest: `structure_of`, (h, w)."""
+    """How much each cell's neighbourhood varied at its plainest: `variation_of`, (h, w)."""
     plain_low: Cells
     plain_high: Cells
     """What each cell was at its darkest and brightest while nothing was to be seen around it."""
@@ -158,7 +158,7 @@ def references_of(learned: Learned) -> References:
     cells = np.frombuffer(raw, np.uint8).reshape(len(samples), height, width)
     low, middle, high = np.percentile(cells, [_TAIL, 50, 100 - _TAIL], axis=0).astype(np.uint8)
     quiet = high.astype(np.int16) - low <= _QUIET_LEVELS
-    structures = np.stack([structure_of(one) for one in cells])
+    structures = np.stack([variation_of(one) for one in cells])
     levels = np.where(structures < PLAIN, cells.astype(np.float32), np.nan)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # cells that were never plain
@@ -188,7 +188,7 @@ def _least(values: list[float] | list[int]) -> float:
     return float(np.percentile(told, _TAIL)) if told else -1.0
 
 
-def structure_of(cells: Cells | npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def variation_of(cells: Cells | npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """The standard deviation of the levels around each cell, float32 (h, w)."""
     levels = cells.astype(np.float32)
     mean, squares = cv2.blur(levels, (_AROUND, _AROUND)), cv2.blur(np.square(levels), (_AROUND, _AROUND))

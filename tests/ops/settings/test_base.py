@@ -160,7 +160,7 @@ def test_every_field_of_a_configuration_is_set_by_its_section(name: str) -> None
         ("kafka", KafkaSettings, {"bootstrap", "dead_letters_topic"}, {"create_topics"}),
         ("limits", LimitSettings, set(), {"drain_s", "max_camera_labels", "watchdog_s"}),
         ("redis", RedisSettings, {"password"}, set()),
-        ("rtsp", RtspCamera, set(), {"source", "url_file", "alarms"}),
+        ("rtsp", RtspCamera, {"line", "runs", "healthy"}, {"source", "url_file", "alarms"}),
         ("video", VideoCamera, {"path"}, {"source", "alarms"}),
         ("folder", FolderCamera, set(), {"source", "alarms"}),
     ],
