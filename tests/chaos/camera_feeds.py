@@ -47,7 +47,7 @@ def _with(**changes: object) -> Callable[[Moment], Moment]:
 
 def _replaced(moment: Moment, **changes: object) -> Moment:
     values = {name: getattr(moment, name) for name in Moment.__slots__}
-    return Moment(**(values | changes))  # type: ignore[arg-type]
+    return Moment(**(values | changes))
 
 
 def _covered(image: Image, _scene: Scene, moment: Moment) -> Image:
@@ -55,7 +55,7 @@ def _covered(image: Image, _scene: Scene, moment: Moment) -> Image:
     width = image.shape[1]
     edge = int(width * (0.55 + 0.02 * sin(moment.at_s)))
     share = np.clip((edge + 30 - np.arange(width)) / 60, 0, 1)[None, :, None]
-    return finish(image * (1 - share) + (45 + 10 * share) * share, moment.seed + 5)
+    return finish((image * (1 - share) + (45 + 10 * share) * share).astype(np.float32), moment.seed + 5)
 
 
 def _moved(image: Image, _scene: Scene, moment: Moment) -> Image:

@@ -67,6 +67,10 @@ def _images(folder: Path, most: int) -> list[_Pixels]:
     return [np.ascontiguousarray(image[..., ::-1]).astype(np.float32) for image in found if image is not None][:most]
 
 
+def _scaled(image: _Pixels, size: tuple[int, int]) -> _Pixels:
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.float32)
+
+
 def _data(name: str) -> Path:
     folder = Path(os.environ.get("PATCHLINE_DATA") or REPOSITORY.parent / "shared" / "data") / name
     if not folder.is_dir():
@@ -90,7 +94,7 @@ def _belt(parts: list[_Pixels], belt: _Pixels, *, round_parts: bool) -> Callable
     """Parts that pass from right to left, between two rails that never change."""
     height, width = SIZE_PX
     side = int(height * _WIDE)
-    small = [cv2.resize(part, (side, side), interpolation=cv2.INTER_AREA) for part in parts]
+    small = [_scaled(part, (side, side)) for part in parts]
     y, x = np.mgrid[:side, :side] - side / 2
     mask = (np.hypot(y, x) < side * 0.46 if round_parts else np.ones((side, side), bool))[..., None]
     pace = width / 2 / _EVERY_S
@@ -117,7 +121,7 @@ def _belt(parts: list[_Pixels], belt: _Pixels, *, round_parts: bool) -> Callable
         picture[12:16] = picture[-16:-12] = 170  # rails
         picture[:30, 100::160] = picture[-30:, 60::160] = 200  # bolts
         if moment.speed > 1:
-            picture = cv2.blur(picture, (max(1, int(2 * moment.speed)), 1))
+            picture = np.asarray(cv2.blur(picture, (max(1, int(2 * moment.speed)), 1)), np.float32)
         return picture
 
     return show
@@ -126,7 +130,7 @@ def _belt(parts: list[_Pixels], belt: _Pixels, *, round_parts: bool) -> Callable
 def _fixture(parts: list[_Pixels], ground: _Pixels, side: int) -> Callable[[Moment], _Pixels]:
     """A part after the other in one place."""
     height, width = SIZE_PX
-    small = [cv2.resize(part, (side, side), interpolation=cv2.INTER_AREA) for part in parts]
+    small = [_scaled(part, (side, side)) for part in parts]
     top, left = (height - side) // 2, (width - side) // 2
 
     def show(moment: Moment) -> _Pixels:
@@ -134,7 +138,7 @@ def _fixture(parts: list[_Pixels], ground: _Pixels, side: int) -> Callable[[Mome
         number = int(moment.at_s * moment.speed / _EVERY_S)
         beside = number * 5 % 3 - 1
         if not moment.empty:
-            part = small[number % len(small)] * (0.35 if moment.dark_parts else 1.0)
+            part = small[number % len(small)] * np.float32(0.35 if moment.dark_parts else 1.0)
             picture[top + beside : top + beside + side, left - beside : left - beside + side] = part
         return picture
 
@@ -150,7 +154,7 @@ def _ground(tile: _Pixels, level: float) -> _Pixels:
         cv2.circle(plate, (x, y), 16, (30, 30, 30), -1)
     plate[150:210, :60] = 150
     plate[170:190, :80] = 40
-    return plate
+    return np.asarray(plate, np.float32)
 
 
 def _video() -> Callable[[Moment], _Pixels]:
@@ -159,7 +163,7 @@ def _video() -> Callable[[Moment], _Pixels]:
         frames = [
             frame.to_ndarray(format="rgb24") for index, frame in enumerate(container.decode(video=0)) if index % 6 == 0
         ]
-    still = np.median(np.stack(frames[::5]), axis=0).astype(np.float32)
+    still: _Pixels = np.asarray(np.median(np.stack(frames[::5]).astype(np.float32), axis=0), np.float32)
 
     def show(moment: Moment) -> _Pixels:
         if moment.empty:
@@ -167,10 +171,10 @@ def _video() -> Callable[[Moment], _Pixels]:
         index = int(moment.at_s * 5 * moment.speed)
         picture = frames[index % len(frames)].astype(np.float32)
         if moment.speed > 1:
-            picture = (picture + frames[(index + 1) % len(frames)]) / 2
+            picture = np.asarray((picture + frames[(index + 1) % len(frames)]) / 2, np.float32)
         if moment.dark_parts:
             part = np.abs(picture - still).max(axis=2, keepdims=True) > 25
-            picture = np.where(part, picture * 0.35, picture)
+            picture = np.where(part, picture * 0.35, picture).astype(np.float32)
         return picture
 
     return show

@@ -53,8 +53,8 @@ async def telling(config: RedisConfig, observer: Observer | None = None) -> Asyn
 async def written(config: RedisConfig) -> tuple[dict[str, CameraEvent], list[CameraEvent]]:
     """The health of every camera, and the events."""
     async with redis.from_url(config.url, decode_responses=True) as client:
-        health = await client.hgetall(f"{config.prefix}alarm-health")
-        events = await client.xrange(f"{config.prefix}alarm-health-events")
+        health: Any = await client.hgetall(f"{config.prefix}alarm-health")
+        events: Any = await client.xrange(f"{config.prefix}alarm-health-events")
     return (
         {camera: decode_camera_event(text.encode()) for camera, text in health.items()},
         [decode_camera_event(fields["event"].encode()) for _, fields in events],

@@ -15,7 +15,9 @@ from tests.stream.alarms.test_health import events_of
 
 async def test_changes_are_published_in_their_order(kafka: str, unique_name: Callable[[str], str]) -> None:
     """The topic is made with the others where the service opens cameras."""
-    names = {f"{kind}_topic": unique_name(kind) for kind in ("frames", "results", "dead_letter", "cameras")}
+    names: dict[str, Any] = {
+        f"{kind}_topic": unique_name(kind) for kind in ("frames", "results", "dead_letter", "cameras")
+    }
     config = KafkaConfig(bootstrap_servers=kafka, group=unique_name("group"), **names)
     assert config.cameras_topic not in await ensure_topics(config, max_frame_bytes=2**20, replication=1)
     assert await ensure_topics(config, max_frame_bytes=2**20, replication=1, cameras=True) == [config.cameras_topic]
