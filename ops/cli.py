@@ -12,8 +12,21 @@ import typer
 from typer.core import TyperGroup
 
 from patchline.engine.errors import EngineError, PatchlineError
-from patchline.ops.commands import alarms, bank, bench, check, confirm, demo, evaluate, fit, inspect, run, settings
+from patchline.ops.commands import (
+    alarms,
+    bank,
+    bench,
+    check,
+    confirm,
+    demo,
+    evaluate,
+    fit,
+    inspect,
+    run,
+    settings,
+)
 from patchline.ops.commands._options import complain, say
+from patchline.ops.commands.cameras.references import camera_commands
 from patchline.ops.errors import InputError, OpsError
 from patchline.ops.service.ending import end_within
 from patchline.stream.support.redaction import redact_text
@@ -100,6 +113,7 @@ app.command(epilog=check.CHECK_EXAMPLES, rich_help_panel="Service")(check.check)
 app.command(epilog=settings.SETTINGS_EXAMPLES, rich_help_panel="Service")(settings.settings)
 app.command(epilog=confirm.CONFIRM_EXAMPLES, rich_help_panel="Service")(confirm.confirm)
 app.add_typer(alarms.alarm_commands, name="alarms", rich_help_panel="Service")
+app.add_typer(camera_commands, name="cameras", rich_help_panel="Service")
 app.command(epilog=demo.DEMO_EXAMPLES, rich_help_panel="Demonstration")(demo.demo)
 
 

@@ -6,6 +6,7 @@
 | `bank`, `bank_changes` | `patchline bank`: what looks into the chain of generations, and what adds to it |
 | `run`, `check`, `settings` | a service from a settings file; what is wrong in one; what may stand in one |
 | `confirm`, `alarms` | what an operator says of a frame, and of an alarm |
+| `cameras` | the room within: `patchline cameras` |
 | `demo` | the simulated line |
 | `_options` | options that several commands share, examples under them, JSON lines |
 | `_backbone`, `_bank` | options to a backbone, and to an inspector with one bank |

@@ -6,6 +6,7 @@
 | `assembly` | from settings to inspector, sources, sinks and ledger |
 | `learning_assembly` | from settings to evidence, feedback, learning, drift, and what the HTTP routes speak to |
 | `preflight` | `check_settings`: every problem of a settings file that shows without a start, with its place |
+| `live_cameras` | `LiveCameras`: the cameras that the service opens itself, which come and go |
 | `settings_change` | `change_between`: what differs between settings, and whether it can change while they run |
 | `reloading` | `Reloading`: settings that change are read again, checked, and taken or refused |
 | `ending` | how the process ends within its time |

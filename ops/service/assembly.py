@@ -9,15 +9,14 @@ from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.engine.bank.store import GenerationStore, load_bank
 from patchline.engine.errors import BankFileError
 from patchline.engine.inspection.inspector import Inspector
-from patchline.ops.settings.cameras import FolderCamera, RtspCamera, VideoCamera
 from patchline.ops.settings.model import Settings
 from patchline.ops.settings.process import EngineSettings
+from patchline.stream.alarms.health import HealthAlarms
 from patchline.stream.alarms.journal import AlarmJournal
 from patchline.stream.alarms.logs import ResultLogs
 from patchline.stream.alarms.sink import AlarmSink
-from patchline.stream.cameras.folder import FolderSource
-from patchline.stream.cameras.video import VideoSource
 from patchline.stream.kafka.at_least_once import AtLeastOnceSink
+from patchline.stream.kafka.events.camera_events import KafkaCameraEvents
 from patchline.stream.kafka.exactly_once import ExactlyOnceSink
 from patchline.stream.kafka.result_logs import KafkaResultLogs
 from patchline.stream.kafka.source import KafkaSource
@@ -95,6 +94,7 @@ def kafka_sources(
         ledger: commits the offsets of Kafka's frames with their results; None where the source commits by itself.
         urgent: whether a camera's frames go first when the engine is short.
         heart: beats while Kafka is read.
+        states: joins what readers and the health of pictures tell of cameras. None: `observer` is told of both.
     """
     sources: list[AsyncIterable[Frame]] = []
     limits = settings.limits
@@ -113,15 +113,17 @@ def kafka_sources(
     return sources
 
 
-def camera_sources(settings: Settings, observer: Observer) -> dict[str, AsyncIterable[Frame]]:
-    """The sources of the cameras that the service opens itself, by name."""
-    sources: dict[str, AsyncIterable[Frame]] = {}
-    for name, camera in settings.cameras.items():
-        if isinstance(camera, RtspCamera | VideoCamera):
-            sources[name] = VideoSource(camera.to_config(name, settings.limits.max_pixels), observer=observer)
-        elif isinstance(camera, FolderCamera):
-            sources[name] = FolderSource(camera.to_config(name))
-    return sources
+def camera_events_of(settings: Settings, observer: Observer) -> list[KafkaCameraEvents | HealthAlarms]:
+    """Who is told what the cameras do that the service opens itself: Kafka and Redis, where they are."""
+    if not settings.opened_cameras():
+        return []
+    kafka, redis = settings.kafka_config(), settings.redis.to_config()
+    told: list[KafkaCameraEvents | HealthAlarms] = []
+    if kafka is not None:
+        told.append(KafkaCameraEvents(kafka, observer))
+    if redis is not None:
+        told.append(HealthAlarms(redis, observer))
+    return told
 
 
 def sinks_of(settings: Settings, observer: Observer) -> list[Sink]:

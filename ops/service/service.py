@@ -12,7 +12,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import AsyncIterable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +21,7 @@ import structlog
 from patchline.engine.errors import PatchlineError
 from patchline.ops.errors import OpsError
 from patchline.ops.service.assembly import (
-    camera_sources,
+    camera_events_of,
     inspector_of,
     kafka_sources,
     ledger_of,
@@ -38,15 +38,18 @@ from patchline.ops.service.learning_assembly import (
     learning_recipes,
     loop_of,
 )
+from patchline.ops.service.live_cameras import LiveCameras
 from patchline.ops.service.reloading import Reloading
 from patchline.ops.service.settings_change import SettingsChange
 from patchline.ops.settings.model import Settings
 from patchline.ops.settings.secrets import secret_values
+from patchline.ops.telemetry.camera_log import CameraLog
 from patchline.ops.telemetry.log_observer import LogObserver
 from patchline.ops.telemetry.logs import configure, reopen, toggle_debug
 from patchline.ops.telemetry.metrics import Metrics
 from patchline.ops.telemetry.worker_metrics import http_refusals, show_silence
 from patchline.ops.web.access import Tokens
+from patchline.ops.web.cameras_api import camera_routes
 from patchline.ops.web.connections import HttpLimits, Refusal, limits_of
 from patchline.ops.web.descriptors import connections_possible
 from patchline.ops.web.feedback_api import FeedbackApi
@@ -55,8 +58,7 @@ from patchline.ops.web.tls import tls_of
 from patchline.stream.alarms.urgency import AlarmConditions
 from patchline.stream.kafka.topics import ensure_topics
 from patchline.stream.model.errors import AbortedError
-from patchline.stream.model.frame import Frame
-from patchline.stream.model.observer import Fan, Observer
+from patchline.stream.model.observer import Observer
 from patchline.stream.pipeline import Pipeline
 from patchline.stream.recording.jsonl import JsonLinesSink
 from patchline.stream.support.deadline import Deadline
@@ -125,14 +127,13 @@ class Service:
         self._redactor = redactor or Redactor()
         self._state = _State()
         self._metrics = Metrics(max_cameras=settings.limits.max_camera_labels)
-        self._metrics.expect(list(settings.cameras))
+        self._cameras = LiveCameras(settings, self._metrics, self._state, _Settled(), LogObserver(), CameraLog())
+        self._observer = self._cameras.observer
         self._conditions = AlarmConditions(settings.alarm_rules())
-        self._observer = Fan(self._metrics, self._state, _Settled(), LogObserver())
         self._watchdog = Watchdog(settings.limits.watchdog_s)
         show_silence(self._watchdog, self._metrics.registry)
         self._api = FeedbackApi()
         self._reloading = Reloading(file, settings, self._change, self._metrics.registry) if file is not None else None
-        self._cameras: dict[str, AsyncIterable[Frame]] = {}
         self._http = HttpServer(
             self._metrics.registry,
             self._state.why_not_ready,
@@ -141,7 +142,11 @@ class Service:
             port=settings.http.port,
             tls=tls_of(settings.http),
             tokens=Tokens(settings.http.identities()),
-            routes=[*self._api.routes(), *(self._reloading.routes() if self._reloading is not None else ())],
+            routes=[
+                *self._api.routes(),
+                *camera_routes(self._cameras.board),
+                *(self._reloading.routes() if self._reloading is not None else ()),
+            ],
             max_body_bytes=settings.limits.max_frame_bytes * 2,  # an inline image is base64
             limits=self._http_limits(),
             refused=http_refusals(Refusal, self._metrics.registry),
@@ -203,9 +208,12 @@ class Service:
         if kafka is not None and settings.kafka.create_topics:
             self._state.say("waiting for Kafka")
             size, learning = settings.limits.max_frame_bytes, bool(learning_recipes(settings))
+            cameras = bool(settings.opened_cameras())
             created = await retry_until_done(
                 "Kafka topics",
-                lambda: ensure_topics(kafka, max_frame_bytes=size, learning=learning, observer=observer),
+                lambda: ensure_topics(
+                    kafka, max_frame_bytes=size, learning=learning, cameras=cameras, observer=observer
+                ),
                 observer,
             )
             if created:
@@ -219,12 +227,13 @@ class Service:
         loop = await asyncio.to_thread(loop_of, settings, engine, evidence, observer)
         drift = await asyncio.to_thread(drift_of, settings, engine, observer)
         self._api.backend = backend_of(settings, loop, evidence)
-        self._cameras = camera_sources(settings, observer)
+        told_of_cameras = camera_events_of(settings, observer)
+        self._cameras.board.events += [told.put for told in told_of_cameras]
         heart = self._watchdog.heartbeat(CONSUMER)
         return Pipeline(
             sources=[
                 *kafka_sources(settings, observer, ledger, self._conditions.present, heart),
-                *self._cameras.values(),
+                *self._cameras.open(settings),
             ],
             engine=engine,
             ledger=ledger,
@@ -234,7 +243,7 @@ class Service:
             observer=observer,
             listeners=[part for part in (self._conditions, keeper, drift, loop) if part is not None],
             maps="rejects" if keeper is not None else "none",
-            side_tasks=[part for part in (keeper, loop, drift) if part is not None],
+            side_tasks=[*(part for part in (keeper, loop, drift) if part is not None), *told_of_cameras],
             urgent=self._conditions.present,
             trial_engine=trial_engine_of(settings),
             heart=self._watchdog.heartbeat(ENGINE),
@@ -258,16 +267,11 @@ class Service:
             await self._reloading.reload()
 
     async def _change(self, settings: Settings, change: SettingsChange) -> None:
-        """Let live cameras come and go as other settings say; a camera is closed before its successor is opened."""
+        """Take other settings, of which only live cameras differ."""
         if self._pipeline is None:
             return
         _know_secrets(self._redactor, settings)
-        self._metrics.expect(list(change.added))
-        made = camera_sources(settings, self._observer)
-        gone = [self._cameras.pop(name) for name in (*change.changed, *change.removed)]
-        new = {name: made[name] for name in (*change.changed, *change.added)}
-        self._cameras |= new
-        await self._pipeline.change_sources(gone, list(new.values()))
+        await self._cameras.change(settings, change, self._pipeline)
         self._settings = settings
 
     def _http_limits(self) -> HttpLimits:

@@ -1,5 +1,6 @@
 """The sections on what is inspected: recipes, and the cameras that frames come from."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -11,8 +12,11 @@ from patchline.ops.settings.formats import check_place
 from patchline.ops.settings.locations import PathOrUrl
 from patchline.ops.settings.secrets import SecretUrl
 from patchline.stream.cameras.config import CameraConfig, FolderConfig
+from patchline.stream.cameras.health.config import HealthConfig
 from patchline.stream.model.alarm import AlarmConfig
+from patchline.stream.model.camera_state import CameraState
 from patchline.stream.model.limits import RecipeConfig
+from patchline.stream.support.redaction import redact_url
 
 
 class AlarmRuleSettings(Section):
@@ -47,6 +51,9 @@ class RecipeSettings(Section):
     """Folder that the bank was fitted to, for explanations to show good patches from; unset: from evidence only."""
     alarms: AlarmRuleSettings | None = None
 
+    fixture: bool = False
+    """Parts are always in one place: a live camera whose scene lies elsewhere is then told as `moved`."""
+
     def to_config(self, name: str) -> RecipeConfig:
         """What the stream needs to know of the recipe of this name."""
         return self._config(RecipeConfig, name=name)
@@ -60,6 +67,9 @@ class KafkaCamera(Section):
     recipe: Name = Field(examples=["bottle"])
     """Recipe of its frames that carry no `ce_recipe` header."""
     alarms: AlarmRuleSettings | None = None
+
+
+_Sickness = Literal["wrong_size", "black", "saturated", "flat", "frozen", "dark", "moved", "covered", "blurred"]
 
 
 class RtspCamera(Section):
@@ -84,6 +94,12 @@ class RtspCamera(Section):
     """Time for a connection to come about, in seconds."""
     read_timeout_s: float = Field(default=5.0, gt=0, le=600)
     """A stream silent for this long is opened again, in seconds."""
+    line: Name | None = Field(default=None, examples=["line-1"])
+    """Line that it looks at: its pictures are frozen where they repeat while another camera of the line sees motion."""
+    runs: Literal["sometimes", "always"] = "sometimes"
+    """Whether the line ever stands still; where it `always` runs, pictures that repeat are frozen."""
+    healthy: list[_Sickness] = Field(default_factory=list, examples=[["black"]])
+    """States of its pictures that are in order here, and so are judged: `[black]` where a lamp is off between parts."""
 
     @model_validator(mode="after")
     def _has_url(self) -> Self:
@@ -94,6 +110,26 @@ class RtspCamera(Section):
     def to_config(self, name: str, max_pixels: int) -> CameraConfig:
         """How the camera of this name is read; larger images are not decoded."""
         return self._config(CameraConfig, name=name, live=True, max_pixels=max_pixels)
+
+    def to_health_config(self, name: str, *, fixture: bool, learns_for_s: float) -> HealthConfig:
+        """How the pictures of the camera of this name are looked at.
+
+        Args:
+            name: of the camera.
+            fixture: whether its recipe's parts are always in one place.
+            learns_for_s: how long references are learned.
+        """
+        # A password that changes makes no other camera; what does is forgotten with its references.
+        address = redact_url(self.url.get_secret_value()) if self.url is not None else ""
+        return HealthConfig(
+            camera=name,
+            line=self.line,
+            always_runs=self.runs == "always",
+            fixture=fixture,
+            ignores=frozenset(CameraState(state) for state in self.healthy),
+            learns_for_s=learns_for_s,
+            settings=hashlib.sha256(f"{address}\n{self.recipe}\n{fixture}\n{learns_for_s}".encode()).hexdigest(),
+        )
 
 
 class VideoCamera(Section):

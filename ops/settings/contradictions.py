@@ -5,7 +5,7 @@ from itertools import combinations
 from pathlib import Path
 
 from patchline.ops.errors import Problem
-from patchline.ops.settings.cameras import RtspCamera
+from patchline.ops.settings.cameras import RtspCamera, VideoCamera
 from patchline.ops.settings.file import Reading
 from patchline.ops.settings.parts import Parts
 from patchline.ops.settings.servers import KafkaSettings
@@ -21,7 +21,8 @@ def contradictions(parts: Parts, reading: Reading) -> Iterator[Problem]:
     """What cannot work as it is written."""
     if parts.kafka is not None and parts.kafka.bootstrap is not None:
         learning = any(recipe.learns for recipe in parts.recipes.values())
-        yield from _topics(parts.kafka, learning, reading)
+        opened = any(isinstance(camera, RtspCamera | VideoCamera) for camera in parts.cameras.values())
+        yield from _topics(parts.kafka, learning, opened, reading)
     yield from _shared_files(parts, reading)
 
 
@@ -33,9 +34,9 @@ def doubts(parts: Parts, reading: Reading) -> Iterator[Problem]:
     yield from _same_camera(parts, reading)
 
 
-def _topics(kafka: KafkaSettings, learning: bool, reading: Reading) -> Iterator[Problem]:
+def _topics(kafka: KafkaSettings, learning: bool, opened: bool, reading: Reading) -> Iterator[Problem]:
     """Topics that feed themselves, and names that Kafka takes for the same."""
-    keys = (*_FRAME_TOPICS, *(_LEARNING_TOPICS if learning else ()))
+    keys = (*_FRAME_TOPICS, *(_LEARNING_TOPICS if learning else ()), *(("cameras_topic",) if opened else ()))
     for one, other in combinations(keys, 2):
         name, other_name = getattr(kafka, one), getattr(kafka, other)
         key, known, known_name = (other, one, name) if _is_set(reading, ("kafka", other)) else (one, other, other_name)

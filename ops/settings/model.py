@@ -12,18 +12,20 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from patchline.ops.settings.base import Name
-from patchline.ops.settings.cameras import Camera, KafkaCamera, RecipeSettings, RtspCamera
+from patchline.ops.settings.cameras import Camera, KafkaCamera, RecipeSettings, RtspCamera, VideoCamera
 from patchline.ops.settings.evidence import DriftSettings, EvidenceSettings
 from patchline.ops.settings.identities import FeedbackSettings
 from patchline.ops.settings.process import (
     AlarmSettings,
     EngineSettings,
+    HealthSettings,
     HttpSettings,
     LimitSettings,
     LogSettings,
     SinkSettings,
 )
 from patchline.ops.settings.servers import KafkaSettings, RedisSettings
+from patchline.stream.cameras.health.config import HealthConfig
 from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.model.alarm import AlarmRules
 from patchline.stream.model.limits import RecipeConfig
@@ -51,6 +53,7 @@ class Settings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings()
     redis: RedisSettings = RedisSettings()
     alarms: AlarmSettings = AlarmSettings()
+    health: HealthSettings = HealthSettings()
     sinks: SinkSettings = SinkSettings()
     evidence: EvidenceSettings = EvidenceSettings()
     drift: DriftSettings = DriftSettings()
@@ -61,7 +64,20 @@ class Settings(BaseSettings):
     log: LogSettings = LogSettings()
 
     @field_validator(
-        *("kafka", "redis", "alarms", "sinks", "evidence", "drift", "feedback", "limits", "engine", "http", "log"),
+        *(
+            "kafka",
+            "redis",
+            "alarms",
+            "health",
+            "sinks",
+            "evidence",
+            "drift",
+            "feedback",
+            "limits",
+            "engine",
+            "http",
+            "log",
+        ),
         mode="before",
     )
     @classmethod
@@ -90,6 +106,24 @@ class Settings(BaseSettings):
     def recipe_configs(self) -> Mapping[str, RecipeConfig]:
         """What the stream needs to know of each recipe, by name."""
         return {name: recipe.to_config(name) for name, recipe in self.recipes.items()}
+
+    def health_configs(self) -> Mapping[str, HealthConfig]:
+        """How the pictures of each live camera are looked at, by its name; none where that is switched off."""
+        if not self.health.enabled:
+            return {}
+        return {
+            name: camera.to_health_config(
+                name,
+                fixture=(recipe := self.recipes.get(camera.recipe)) is not None and recipe.fixture,
+                learns_for_s=self.health.first_hour_s,
+            )
+            for name, camera in self.cameras.items()
+            if isinstance(camera, RtspCamera)
+        }
+
+    def opened_cameras(self) -> list[str]:
+        """The cameras that the service opens itself, and whose state it tells."""
+        return [name for name, camera in self.cameras.items() if isinstance(camera, RtspCamera | VideoCamera)]
 
     def alarm_rules(self) -> AlarmRules:
         """When each camera raises its alarm: the nearest of its own section, its recipe's and the general one."""

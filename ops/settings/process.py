@@ -70,6 +70,17 @@ class AlarmSettings(Section):
         return self._config(JournalConfig, path=self.journal, size=self.journal_size)
 
 
+class HealthSettings(Section):
+    """Whether the pictures of live cameras can be judged: black, frozen, covered, blurred and the like."""
+
+    enabled: bool = True
+    """Look at every picture of a live camera; what cannot be judged is `not_inspected`, with the cause."""
+    folder: Path = Path("patchline-cameras")
+    """Folder that keeps what each camera's first hour has shown, over restarts; one for each service."""
+    first_hour_s: float = Field(default=3_600, ge=60, le=604_800)
+    """How long a camera is learned before its pictures are compared with what they were, in seconds of motion."""
+
+
 class SinkSettings(Section):
     """Where results go besides the results topic and the alarms."""
 

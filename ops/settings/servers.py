@@ -38,6 +38,8 @@ class KafkaSettings(Section):
     """Topic that answers to feedback are written to."""
     generations_topic: Topic = Field(default=_KAFKA.generations_topic, min_length=1)
     """Compacted topic that tells every worker of new generations."""
+    cameras_topic: Topic = Field(default=_KAFKA.cameras_topic, min_length=1)
+    """Topic that changes of cameras' states are written to, where the service opens some."""
     default_recipe: Name | None = Field(default=None, examples=["bottle"])
     """Recipe of frames that carry no `ce_recipe` header; unset: they are not inspected, for that reason."""
     delivery: Literal["exactly_once", "at_least_once"] = _KAFKA.delivery

@@ -48,9 +48,6 @@ class FrameMetrics(Observer):
         )
         self._batch = Histogram("patchline_batch_size", "Frames in a batch", buckets=BATCH_BUCKETS, registry=at)
         self._queue = Gauge("patchline_queue_depth", "Frames that wait, by queue", ["queue"], registry=at)
-        self._connected = Gauge(
-            "patchline_camera_connected", "1 while a camera that the worker opens delivers", ["camera"], registry=at
-        )
         self._retries = Counter(
             "patchline_retries", "Attempts repeated because something was away", ["what"], registry=at
         )
@@ -95,10 +92,6 @@ class FrameMetrics(Observer):
             self._not_inspected.labels(camera, result.reason).inc()
         if result.late:
             self._late.labels(camera).inc()
-
-    def camera_connected(self, camera: str, connected: bool) -> None:
-        """See `Observer`."""
-        self._connected.labels(self._label(camera)).set(connected)
 
     def frame_storage(self, storage: str, up: bool) -> None:
         """See `Observer`. The settings name the storage."""

@@ -8,6 +8,7 @@ import structlog
 
 from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.stream.model.alarm import AlarmChange, AlarmEvent
+from patchline.stream.model.camera_state import CameraState
 from patchline.stream.model.errors import AlarmGap, DropCause, Foreign, LogBreak
 from patchline.stream.model.feedback import FeedbackReply
 from patchline.stream.model.observer import Observer, StoredKind
@@ -21,6 +22,8 @@ _PARTED = {
     LogBreak.RECREATED: "frames may be lost: the topic was made anew, or its offset forgotten",
     LogBreak.PARTITION_ADDED: "a partition was added, and is read from its first record",
 }
+_OF_CAMERAS = frozenset(state.value for state in CameraState)
+"""Reasons that are a camera's state: `CameraLog` tells of it, once."""
 REPEAT_AFTER_S = 10.0
 """What repeats is logged again only after so long, with how often it happened meanwhile."""
 MAX_SUBJECTS = 100
@@ -52,7 +55,7 @@ class LogObserver(Observer):
 
     def result(self, result: Result) -> None:
         """See `Observer`."""
-        if result.reason is not None:
+        if result.reason is not None and result.reason not in _OF_CAMERAS:
             self._seldom(
                 "warning",
                 "frame not inspected",
@@ -119,13 +122,6 @@ class LogObserver(Observer):
     def crash_found(self, topic: str, partition: int, frames: int) -> None:
         """See `Observer`."""
         self._log.warning("a crash was found", topic=topic, partition=partition, retried_alone_at_most=frames)
-
-    def camera_connected(self, camera: str, connected: bool) -> None:
-        """See `Observer`."""
-        if connected:
-            self._log.info("camera connected", camera=camera)
-        else:
-            self._log.warning("camera disconnected", camera=camera)
 
     def alarm(self, event: AlarmEvent) -> None:
         """See `Observer`."""

@@ -4,7 +4,7 @@ Labels are bounded: cameras beyond `max_cameras` are counted together as `other`
 `MAX_RETRIED`; recipes and topics come from the settings, and everything else is an enumeration.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Gauge
@@ -16,6 +16,7 @@ from patchline.engine.bank.memory_bank import MemoryBank
 from patchline.ops.telemetry.alarm_metrics import AlarmMetrics
 from patchline.ops.telemetry.bank_metrics import BankMetrics
 from patchline.ops.telemetry.camera_labels import CameraLabels
+from patchline.ops.telemetry.camera_metrics import CameraMetrics
 from patchline.ops.telemetry.frame_metrics import FrameMetrics
 from patchline.ops.telemetry.kafka_metrics import KafkaMetrics
 from patchline.stream.model.observer import Fan
@@ -42,16 +43,29 @@ class Metrics(Fan):
         self._of_frames = FrameMetrics(self.registry, self._cameras)
         self._of_alarms = AlarmMetrics(self.registry, self._cameras)
         self._of_banks = BankMetrics(self.registry, self._cameras)
-        super().__init__(self._of_frames, KafkaMetrics(self.registry), self._of_alarms, self._of_banks)
+        self._of_cameras = CameraMetrics(self.registry, self._cameras)
+        kafka = KafkaMetrics(self.registry)
+        super().__init__(self._of_frames, kafka, self._of_alarms, self._of_banks, self._of_cameras)
         build = Gauge("patchline_build_info", "1, labelled by the running version", ["version"], registry=self.registry)
         build.labels(version("patchline")).set(1)
 
-    def expect(self, cameras: Sequence[str]) -> None:
-        """Show these cameras from the start, at zero, so that a silent one is seen; they are always told apart."""
+    def expect(self, cameras: Sequence[str], opened: Collection[str] = ()) -> None:
+        """Show these cameras from the start, at zero, so that a silent one is seen; they are always told apart.
+
+        Args:
+            cameras: those that the settings list.
+            opened: those of them that the worker opens itself: they have a state.
+        """
         for camera in cameras:
             self._cameras.expect(camera)
             self._of_frames.expect(camera)
             self._of_alarms.expect(camera)
+            if camera in opened:
+                self._of_cameras.expect(camera)
+
+    def forget(self, camera: str) -> None:
+        """Show the state of this camera no more: the worker no longer opens it."""
+        self._of_cameras.forget(camera)
 
     def banks(self, banks: Mapping[str, MemoryBank]) -> None:
         """The banks that judge from now on, by recipe."""

@@ -5,6 +5,7 @@
 | `server` | `HttpServer`: metrics, health, readiness and the description of the API; an application of Litestar |
 | `access` | tokens are identities with roles; a route that names no role is closed |
 | `feedback_api` | feedback in, frames and explanations out; `ApiBackend` is what the routes speak to |
+| `cameras_api` | what each camera is doing |
 | `listener` | accepts connections, no more than there may be |
 | `protocol` | HTTP on a connection, by uvicorn's protocol, which says what it waits for |
 | `connections` | how many connections there may be, how long each may be waited for, and which makes room |

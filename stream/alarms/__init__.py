@@ -13,6 +13,7 @@
 | `redis_client` | `RedisClient`: connects, logs in, and translates Redis's errors: all of them pass |
 | `acknowledgements` | operators acknowledge, by a call or by a message |
 | `shelf` | operators shelve alarms and forget cameras; what is shelved comes back by itself |
+| `health` | `HealthAlarms`: the health alarm of each camera, which clears by itself |
 | `urgency` | `AlarmConditions`: which cameras go first when the engine is short; asks no Redis |
 
 The rule itself, k of n and m passes, is `model/alarm.py`: a pure function. Keys, events and rights are

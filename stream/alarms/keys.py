@@ -21,6 +21,11 @@ class AlarmKeys:
         self.acknowledgements = f"{prefix}alarms:ack"
         """The stream that takes acknowledgements."""
 
+        self.health = f"{prefix}alarm-health"
+        """The hash of cameras' health: JSON by camera."""
+        self.health_events = f"{prefix}alarm-health-events"
+        """The stream of health alarms that were raised, changed or cleared."""
+
     def state(self, camera: str) -> str:
         """The hash of a camera's state."""
         return f"{self._prefix}alarm:{camera}"

@@ -155,3 +155,19 @@ return taken
 """
 """The next acknowledgements of a member of the group, those that others took long ago and never finished first; each as
 its id and a list of names and texts, of which no more than eight pairs and no longer text than is of use."""
+
+HEALTH: Final = (
+    _OWN
+    + """
+-- KEYS: the hash of cameras' health, its events.
+-- ARGV: the camera, its health as JSON, 1 where its alarm is raised, the events kept.
+local before = own('alarm_event', 'HGET', KEYS[1], ARGV[1])
+local raised = type(before) == 'string' and string.find(before, '"alarm":true', 1, true)
+if before == ARGV[2] then return notes end -- written already: the answer was lost
+if ARGV[3] == '1' or raised then
+  own('alarm_event', 'XADD', KEYS[2], 'MAXLEN', '~', ARGV[4], '*', 'event', ARGV[2])
+end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+return notes
+"""
+)

@@ -5,6 +5,9 @@
 | `config` | `CameraConfig`, `FolderConfig` |
 | `video` | `VideoSource`: RTSP and video files, read on a thread of its own |
 | `slot` | `Slot`: where that thread leaves frames for the event loop |
+| `picture_watch` | `PictureWatch`: looks at each picture before it goes to the pipeline |
+| `health` | whether a camera's pictures can be judged: a room of its own |
+| `states`, `board` | one state a camera, of all who know a part of it; what each is doing now, and its changes |
 | `folder` | `FolderSource`: the image files of a folder, once |
 
 A live camera cannot be replayed: while the engine is busy its freshest frame waits, and each frame that it replaces is

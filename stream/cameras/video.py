@@ -20,8 +20,9 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, sleep_us
 from tenacity.stop import stop_when_event_set
 
 from patchline.stream.cameras.config import CameraConfig
+from patchline.stream.cameras.picture_watch import PictureWatch
 from patchline.stream.cameras.slot import Slot
-from patchline.stream.model.errors import DropCause, SourceError, SourceUnavailableError
+from patchline.stream.model.errors import DropCause, Reason, SourceError, SourceUnavailableError
 from patchline.stream.model.frame import Frame
 from patchline.stream.model.observer import Observer
 from patchline.stream.support.redaction import redact_url
@@ -43,10 +44,18 @@ class VideoSource:
 
     Frame ids are `camera/start/number` for a live camera, `camera/number` for a recording. The time of a live frame is
     when it was read; that of a recording's frame as well.
+
+    Args:
+        config: the camera.
+        observer: told of connections and drops.
+        watch: looks at each picture; one that has a flaw is not judged. None: every picture is.
     """
 
-    def __init__(self, config: CameraConfig, *, observer: Observer | None = None) -> None:
+    def __init__(
+        self, config: CameraConfig, *, observer: Observer | None = None, watch: PictureWatch | None = None
+    ) -> None:
         self._config = config
+        self._watch = watch
         self._observer = observer or Observer()
         self._where = redact_url(config.url)
         self._stop = threading.Event()
@@ -97,6 +106,7 @@ class VideoSource:
             raise StopAsyncIteration
         try:
             image = await asyncio.to_thread(picture.video_frame.to_ndarray, format="rgb24")
+            flaw = await self._watch.look(image, picture.received_s) if self._watch is not None else None
         except asyncio.CancelledError:
             self._dropped(DropCause.SHUTDOWN)
             raise
@@ -107,6 +117,8 @@ class VideoSource:
             time=picture.time,
             received_s=picture.received_s,
             image=image,
+            flaw=flaw.detail if flaw is not None else None,
+            flaw_reason=flaw.reason if flaw is not None else Reason.MALFORMED_RECORD,
         )
 
     async def close(self) -> None:

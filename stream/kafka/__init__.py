@@ -20,6 +20,7 @@
 | `at_least_once` | `AtLeastOnceSink`: a plain producer |
 | `result_logs` | `KafkaResultLogs`: committed results as the logs that alarms follow |
 | `feedback` | `KafkaFeedback`: the inbox of learning on three topics |
+| `events` | the room within: what is announced beside results |
 | `cluster` | the room within: which topic this is, and where to go on when its log is not what the offset counts in |
 
 `kafka.delivery` chooses: `exactly_once` gives the pipeline an `ExactlyOnceSink` as its ledger, and the source the same

@@ -26,6 +26,7 @@ class KafkaConfig:
     feedback_topic: str = "patchline.feedback"
     feedback_replies_topic: str = "patchline.feedback-replies"
     generations_topic: str = "patchline.generations"
+    cameras_topic: str = "patchline.cameras"
     default_recipe: str | None = None
     """The recipe of frames that name none (`ce_recipe`); without it such a frame is not inspected."""
     delivery: Literal["exactly_once", "at_least_once"] = "exactly_once"
@@ -68,6 +69,6 @@ class KafkaConfig:
                 f" ({self.session_timeout_s}): the group would give the worker up while it still finishes its frames"
             )
         topics = [f"{topic}_topic" for topic in ("frames", "results", "dead_letter", "feedback", "feedback_replies")]
-        for name in ("bootstrap_servers", "group", "generations_topic", *topics):
+        for name in ("bootstrap_servers", "group", "generations_topic", "cameras_topic", *topics):
             if not getattr(self, name):
                 raise ConfigError(f"KafkaConfig.{name} is empty")

@@ -33,6 +33,7 @@ async def ensure_topics(
     partitions: Partitions | None = None,
     replication: int = -1,
     learning: bool = False,
+    cameras: bool = False,
     observer: Observer | None = None,
 ) -> list[str]:
     """Create the topics that are missing, and raise `max.message.bytes` where a frame would not fit.
@@ -46,6 +47,7 @@ async def ensure_topics(
         partitions: how many a topic is created with.
         replication: how many replicas a topic is created with; -1 is the broker's default.
         learning: create also those of feedback, its replies, and generations (which is compacted).
+        cameras: create also that of cameras' states.
         observer: told whether the brokers answer, and what was changed of topics that exist.
 
     Returns:
@@ -64,6 +66,8 @@ async def ensure_topics(
     if learning:
         wanted |= {config.feedback_topic: partitions.feedback, config.feedback_replies_topic: 1}
         wanted[config.generations_topic] = 1
+    if cameras:
+        wanted[config.cameras_topic] = 1
     most_bytes = dict.fromkeys(wanted, max_frame_bytes + RECORD_HEADROOM_BYTES)
     most_bytes[config.feedback_topic] = max_frame_bytes * 4 // 3 + RECORD_HEADROOM_BYTES  # images in base64
     observer = observer or Observer()

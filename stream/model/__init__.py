@@ -10,6 +10,7 @@
 | `alarm` | the states and transitions of ISA-18.2, as pure functions; the rule of each camera |
 | `shelving` | alarms that are shelved for a while, and cameras that are forgotten |
 | `camera_state` | `CameraState`: what a camera that the service opens itself is doing |
+| `camera_event` | `CameraEvent`: a change of that state, and which states are alarming |
 | `clock` | how far the clocks of others may be ahead |
 | `limits` | `Limits`, `RecipeConfig`: what the stream may hold, and how it batches |
 | `checks` | bounds that configurations check of their numbers |

@@ -3,6 +3,7 @@
 | file | holds |
 |---|---|
 | `retry` | `retry_until_done`: tries again what may succeed later, with growing pauses |
+| `outbox` | `Outbox`: events that wait for a server, in order, and in nobody's way |
 | `deadline` | `Deadline`: one deadline that all steps of a shutdown share |
 | `json_text` | `decode_json`: JSON of others is a value, or one kind of error |
 | `line_file` | `LineFile`: whole lines appended to a file that may be full, torn or rotated |

@@ -8,6 +8,7 @@
 | `feedback` | feedback, its replies and announced generations |
 | `signatures` | whose feedback a record is: keys, signing, verifying |
 | `alarms` | the fields of an alarm's hash in Redis, and the JSON of its events |
+| `cameras` | changes of cameras' states, for Kafka and Redis |
 
 What other programs wrote is refused with a `RecordError` that names what was found. The room must not
 know clients of Kafka or Redis: those move the bytes.

@@ -6,9 +6,10 @@ from types import ModuleType
 FIGURES = (
     *("faults", "mutations", "overload", "redis_away", "rolling_restart", "updates"),
     *("bombs", "connections", "freshness", "hostile", "names", "positions", "redis_troubles", "sigterm", "watchdog"),
+    "camera_feeds",
 )
 
-SHOWN_ELSEWHERE = frozenset({"bombs", "connections", "names", "watchdog"})
+SHOWN_ELSEWHERE = frozenset({"bombs", "camera_feeds", "connections", "names", "watchdog"})
 """What quick tests of their rooms show as well: the suite leaves these figures to `make chaos`."""
 
 

@@ -58,8 +58,6 @@ def test_what_an_operator_should_know_is_logged() -> None:
         log.ready(False)
         log.partitions("frames", (1, 2))
         log.crash_found("frames", 1, 8)
-        log.camera_connected("cam", True)
-        log.camera_connected("cam", False)
         log.generation("plate", Bank(generation=4))  # type: ignore[arg-type] # counts rows as a bank does
     assert lines == [
         {"event": "taking frames", "log_level": "info"},
@@ -72,8 +70,6 @@ def test_what_an_operator_should_know_is_logged() -> None:
             "retried_alone_at_most": 8,
             "log_level": "warning",
         },
-        {"event": "camera connected", "camera": "cam", "log_level": "info"},
-        {"event": "camera disconnected", "camera": "cam", "log_level": "warning"},
         {
             "event": "generation taken",
             "recipe": "plate",

@@ -1,5 +1,6 @@
 """Redis with least rights, and over TLS."""
 
+import asyncio
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from patchline.stream.model.alarm import AlarmChange, AlarmState
 from patchline.stream.model.errors import ConfigError, SinkError, SinkUnavailableError
 from tests.services.process import free_port
 from tests.services.redis import RedisServer
+from tests.stream.alarms.test_health import events_of, telling, written
 from tests.stream.alarms.test_store import outcomes, sink_of
 from tests.stream.readme_examples import examples
 from tests.stream.scripted import Recorder
@@ -313,3 +315,12 @@ async def test_redis_over_tls(tmp_path: Path) -> None:
             await stranger.close()
     with pytest.raises(ConfigError, match="does not begin with rediss://"):
         RedisConfig(url="redis://127.0.0.1/0", ca_file=authority)
+
+
+async def test_documented_rights_are_enough_for_the_health_alarm(guarded: RedisServer) -> None:
+    """A worker of an earlier release needs no further right for it."""
+    async with telling(as_user(guarded, "worker")) as alarms:
+        for event in events_of("dark", "ok"):
+            alarms.put(event)
+        while len((await written(as_user(guarded, "boss", "b")))[1]) < 2:
+            await asyncio.sleep(0.02)

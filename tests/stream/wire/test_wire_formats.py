@@ -16,11 +16,13 @@ from patchline.stream.alarms.written import WriteAnswer, Written
 from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.crash_notes import CrashNotes, LogNote, log_note
 from patchline.stream.model.alarm import AlarmState
+from patchline.stream.model.camera_state import CameraState
 from patchline.stream.model.errors import Reason, UnreadableError
 from patchline.stream.model.feedback import FeedbackOutcome
 from patchline.stream.model.frame import Position
 from patchline.stream.model.outcome import not_inspected
 from patchline.stream.wire.alarms import StoredAlarm, decode_event, encode_event
+from patchline.stream.wire.cameras import camera_record, read_camera_record
 from patchline.stream.wire.feedback import (
     announcement_record,
     feedback_record,
@@ -168,6 +170,8 @@ async def test_the_alarm_examples_are_read_by_the_store(redis_url: str, unique_n
         default.keys.positions,
         default.keys.channel,
         default.keys.acknowledgements,
+        default.keys.health,
+        default.keys.health_events,
         default.keys.state("CAMERA"),
     ]
     for name in names:
@@ -179,9 +183,19 @@ async def test_the_alarm_examples_are_read_by_the_store(redis_url: str, unique_n
     await default.close()
 
 
+def test_the_camera_example_is_a_change() -> None:
+    """It is read, and written alike; every state is in the table."""
+    headers, (text,) = headers_of(examples("camera headers")[0]), examples("camera")
+    event = read_camera_record(headers, text.encode())
+    key, value, written = camera_record(event)
+    assert (key, json.loads(value), written) == (b"line-3", json.loads(text), headers)
+    table = documented().partition("| `state` | |")[2].partition("\n\n")[0]
+    assert {state.value for state in CameraState} <= set(re.findall(r"`(\w+)`", table))
+
+
 def test_topic_names_are_the_defaults() -> None:
     """The table of topics names those of the configuration."""
     config = KafkaConfig()
     learning = (config.feedback_topic, config.feedback_replies_topic, config.generations_topic)
-    for topic in (config.frames_topic, config.results_topic, config.dead_letter_topic, *learning):
+    for topic in (config.frames_topic, config.results_topic, config.dead_letter_topic, config.cameras_topic, *learning):
         assert f"| `{topic}` " in documented()
