@@ -5,6 +5,7 @@
 | `service` | `run_service`: start, drain and stop, and what each signal means |
 | `assembly` | from settings to inspector, sources, sinks and ledger |
 | `learning_assembly` | from settings to evidence, feedback, learning, drift, and what the HTTP routes speak to |
+| `readiness` | `Readiness`: whether the worker takes frames, and why not, in words |
 | `preflight` | `check_settings`: every problem of a settings file that shows without a start, with its place |
 | `ending` | how the process ends within its time |
 | `reachable` | whether the brokers and the Redis answer |

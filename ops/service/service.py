@@ -28,6 +28,7 @@ from patchline.ops.service.learning_assembly import (
     learning_recipes,
     loop_of,
 )
+from patchline.ops.service.readiness import Readiness
 from patchline.ops.settings.model import Settings
 from patchline.ops.settings.secrets import secret_values
 from patchline.ops.telemetry.log_observer import LogObserver
@@ -104,7 +105,7 @@ class Service:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._state = _State()
+        self._state = Readiness()
         self._metrics = Metrics(max_cameras=settings.limits.max_camera_labels)
         self._metrics.expect(list(settings.cameras))
         self._conditions = AlarmConditions(settings.alarm_rules())
@@ -115,6 +116,7 @@ class Service:
         self._http = HttpServer(
             self._metrics.registry,
             self._state.why_not_ready,
+            remark=self._state.waiting_for,
             health=self._watchdog.hanging,
             host=settings.http.host,
             port=settings.http.port,
@@ -266,34 +268,3 @@ class _Settled(Observer):
             gc.freeze()
         else:
             gc.unfreeze()
-
-
-class _State(Observer):
-    """Why the worker is not ready, in words; None while it takes frames."""
-
-    def __init__(self) -> None:
-        self._why_not: str | None = "starting"
-        self._storage_away: set[str] = set()
-        self._no_kafka: str | None = None
-
-    def say(self, why_not: str) -> None:
-        self._why_not = why_not
-
-    def ready(self, ready: bool) -> None:
-        if ready:
-            self._why_not = None
-        elif self._why_not is None:
-            self._why_not = "stopping"
-
-    def frame_storage(self, storage: str, up: bool) -> None:
-        (self._storage_away.discard if up else self._storage_away.add)(storage)
-
-    def kafka(self, up: bool, why: str | None) -> None:  # noqa: ARG002 - the metrics tell of it
-        self._no_kafka = why
-
-    def why_not_ready(self) -> str | None:
-        if self._why_not is None and self._no_kafka is None and self._storage_away:
-            return f"waiting for the storage of frames at {', '.join(sorted(self._storage_away))}"
-        if self._why_not is None or self._no_kafka is None:
-            return self._why_not or self._no_kafka
-        return f"{self._why_not}: {self._no_kafka}"
