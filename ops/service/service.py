@@ -193,7 +193,7 @@ class Service:
         evidence = await asyncio.to_thread(evidence_of, settings)
         keeper = keeper_of(settings, evidence, observer) if evidence is not None else None
         loop = await asyncio.to_thread(loop_of, settings, engine, evidence, observer)
-        drift = await asyncio.to_thread(drift_of, settings, engine, observer)
+        drift = await drift_of(settings, engine, observer)
         self._api.backend = backend_of(settings, loop, evidence)
         return Pipeline(
             sources=sources_of(
