@@ -30,6 +30,7 @@ Prefix = Annotated[
 ]
 File = Annotated[Path | None, typer.Option("--settings", help="Settings file to take both from.", show_default=False)]
 JsonLines = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+CameraArgument = Annotated[str, typer.Argument(help="The camera, as `alarms list` names it.", show_default=False)]
 OperatorOption = Annotated[str | None, typer.Option(help="Who says so.", show_default="the user")]
 
 
@@ -78,7 +79,7 @@ def list_alarms(redis: Url = None, prefix: Prefix = None, settings: File = None,
     epilog=examples("patchline alarms ack line-1", "patchline alarms ack line-1 --operator 'A. Jansen'")
 )
 def ack(
-    camera: Annotated[str, typer.Argument(help="Camera whose alarm is acknowledged.", show_default=False)],
+    camera: CameraArgument,
     operator: OperatorOption = None,
     redis: Url = None,
     prefix: Prefix = None,
@@ -101,7 +102,7 @@ def ack(
     )
 )
 def shelve(
-    camera: Annotated[str, typer.Argument(help="Camera whose alarm is shelved.", show_default=False)],
+    camera: CameraArgument,
     duration: Annotated[str, typer.Option("--for", help="How long: 90s, 30m, 4h or 1h30m.", show_default=False)],
     reason: Annotated[str, typer.Option(help="Why.")] = "",
     operator: OperatorOption = None,
@@ -132,7 +133,7 @@ def shelve(
 
 @alarm_commands.command(epilog=examples("patchline alarms unshelve line-1"))
 def unshelve(
-    camera: Annotated[str, typer.Argument(help="Camera whose alarm comes back.", show_default=False)],
+    camera: CameraArgument,
     operator: OperatorOption = None,
     redis: Url = None,
     prefix: Prefix = None,
@@ -150,7 +151,7 @@ def unshelve(
 
 @alarm_commands.command(epilog=examples("patchline alarms forget line-1"))
 def forget(
-    camera: Annotated[str, typer.Argument(help="Camera whose alarm and keys are removed.", show_default=False)],
+    camera: CameraArgument,
     operator: OperatorOption = None,
     redis: Url = None,
     prefix: Prefix = None,
