@@ -22,6 +22,7 @@ from patchline.ops.settings.parts import Parts, parts_of
 from patchline.ops.settings.rules import alarm_rule_problems
 from patchline.ops.web.tls import tls_of
 from patchline.stream.kafka.batches.decompression import missing_package
+from patchline.stream.model.errors import EvidenceError
 
 
 @dataclass(slots=True)
@@ -56,6 +57,7 @@ def check_settings(file: Path, *, connect: bool = False) -> CheckReport:
         *_missing_recipes(parts, reading),
         *_banks(parts, reading, summary),
         *_files(parts, reading),
+        *_evidence(parts, reading),
         *alarm_rule_problems(parts.recipes, parts.cameras, parts.alarms, reading),
         *_tls(reading),
         *_compression(parts, reading),
@@ -162,6 +164,20 @@ def _files(parts: Parts, reading: Reading) -> Iterator[Problem]:
     if needs_journal and parts.alarms and not parts.alarms.journal.parent.is_dir():
         found = f"no folder {parts.alarms.journal.parent}"
         yield Problem(reading.place(("alarms", "journal")), "alarms.journal", found, "a file in a folder that exists")
+
+
+def _evidence(parts: Parts, reading: Reading) -> Iterator[Problem]:
+    """A place for evidence that nothing here can write to."""
+    url = parts.evidence.url if parts.evidence else None
+    if url is None or not is_url(url):
+        return
+    from patchline.stream.evidence.store import EvidenceStore
+
+    try:
+        EvidenceStore(url, keep_s=0, keep_bytes=0)
+    except EvidenceError as error:
+        path = ("evidence", "url")
+        yield Problem(reading.place(path), ".".join(path), str(error), "a folder, or a URL whose package is installed")
 
 
 def _tls(reading: Reading) -> Iterator[Problem]:
