@@ -30,6 +30,23 @@ Prefix = Annotated[
 ]
 File = Annotated[Path | None, typer.Option("--settings", help="Settings file to take both from.", show_default=False)]
 JsonLines = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
+
+
+def _check_camera(camera: str) -> str:
+    from patchline.ops.errors import InputError
+    from patchline.stream.model.feedback import check_name
+
+    try:
+        check_name("camera", camera)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    return camera
+
+
+CameraArgument = Annotated[
+    str,
+    typer.Argument(help="The camera, as `alarms list` names it.", show_default=False, callback=_check_camera),
+]
 OperatorOption = Annotated[str | None, typer.Option(help="Who says so.", show_default="the user")]
 
 
@@ -78,7 +95,7 @@ def list_alarms(redis: Url = None, prefix: Prefix = None, settings: File = None,
     epilog=examples("patchline alarms ack line-1", "patchline alarms ack line-1 --operator 'A. Jansen'")
 )
 def ack(
-    camera: Annotated[str, typer.Argument(help="Camera whose alarm is acknowledged.", show_default=False)],
+    camera: CameraArgument,
     operator: OperatorOption = None,
     redis: Url = None,
     prefix: Prefix = None,
@@ -101,7 +118,7 @@ def ack(
     )
 )
 def shelve(
-    camera: Annotated[str, typer.Argument(help="Camera whose alarm is shelved.", show_default=False)],
+    camera: CameraArgument,
     duration: Annotated[str, typer.Option("--for", help="How long: 90s, 30m, 4h or 1h30m.", show_default=False)],
     reason: Annotated[str, typer.Option(help="Why.")] = "",
     operator: OperatorOption = None,
@@ -132,7 +149,7 @@ def shelve(
 
 @alarm_commands.command(epilog=examples("patchline alarms unshelve line-1"))
 def unshelve(
-    camera: Annotated[str, typer.Argument(help="Camera whose alarm comes back.", show_default=False)],
+    camera: CameraArgument,
     operator: OperatorOption = None,
     redis: Url = None,
     prefix: Prefix = None,
@@ -150,7 +167,7 @@ def unshelve(
 
 @alarm_commands.command(epilog=examples("patchline alarms forget line-1"))
 def forget(
-    camera: Annotated[str, typer.Argument(help="Camera whose alarm and keys are removed.", show_default=False)],
+    camera: CameraArgument,
     operator: OperatorOption = None,
     redis: Url = None,
     prefix: Prefix = None,
@@ -244,12 +261,19 @@ def _shelf(alarm: "Alarm") -> str:
 
 def _redis_of(url: str | None, prefix: str | None, file: Path | None) -> "tuple[RedisConfig, AlarmLimits]":
     """Where Redis is and what alarms may be, as the options or the settings file say."""
+    from patchline.ops.errors import InputError
     from patchline.stream.alarms.config import AlarmLimits, RedisConfig
 
     if file is None:
+        from patchline.ops.settings.formats import check_redis_url
+        from patchline.ops.settings.secrets import SecretUrl
+
+        try:
+            check_redis_url(SecretUrl(url or DEFAULT_URL))
+        except ValueError as error:
+            raise InputError(f"--redis: expected {error}") from error
         return RedisConfig(url=url or DEFAULT_URL, prefix=prefix or RedisConfig().prefix), AlarmLimits()
 
-    from patchline.ops.errors import InputError
     from patchline.ops.settings.file import load_settings
 
     settings = load_settings(file)

@@ -1,5 +1,6 @@
 """From settings to the parts of learning: evidence, the inbox of feedback, and the loop."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from patchline.engine.bank.store import GenerationStore
 from patchline.engine.bank.usage_log import UsageLog
+from patchline.engine.errors import BankFileError
 from patchline.engine.inspection.drift import DriftReference
 from patchline.engine.inspection.inspector import Inspector
 from patchline.engine.learning.learner import Learner
@@ -45,17 +47,21 @@ def keeper_of(settings: Settings, store: EvidenceStore, observer: Observer) -> E
     return EvidenceKeeper(store, pass_share=evidence.pass_share, queue_bytes=evidence.queue_bytes, observer=observer)
 
 
-def drift_of(settings: Settings, engine: Inspector, observer: Observer) -> DriftWatch | None:
-    """What watches for drift, read from the stores; None where it is off, or no bank has its calibration frames."""
+async def drift_of(settings: Settings, engine: Inspector, observer: Observer) -> DriftWatch | None:
+    """What watches for drift, read from the stores; None where it is off, or no bank has its calibration frames.
+
+    A recipe whose calibration frames are damaged or away is not watched, and that is told: it is judged all the same.
+    """
     drift = settings.drift
     references: dict[str, DriftReference] = {}
     for name, recipe in settings.recipes.items() if drift.every_s > 0 else ():
-        store = GenerationStore(recipe.bank)
-        manifest = store.manifest(1)
-        if manifest.calibration:
-            means = [store.patches(frame).mean(0, dtype=np.float64) for frame in manifest.calibration]
-            scores = np.asarray(store.bank(1).calibration.scores, dtype=np.float64)
-            references[name] = DriftReference(scores, np.stack(means))
+        try:
+            reference = await asyncio.to_thread(_reference_of, GenerationStore(recipe.bank))
+        except BankFileError as error:
+            observer.damaged_file("calibration", name, f"{error}; the recipe's drift is not watched")
+            continue
+        if reference is not None:
+            references[name] = reference
     if not references:
         return None
     return DriftWatch(
@@ -66,6 +72,15 @@ def drift_of(settings: Settings, engine: Inspector, observer: Observer) -> Drift
         max_cameras=settings.limits.max_camera_labels,
         observer=observer,
     )
+
+
+def _reference_of(store: GenerationStore) -> DriftReference | None:
+    """What drift is measured against; None where the bank was fitted without keeping it. Raises BankFileError."""
+    manifest = store.manifest(1)
+    if not manifest.calibration:
+        return None
+    means = [store.patches(frame).mean(0, dtype=np.float64) for frame in manifest.calibration]
+    return DriftReference(np.asarray(store.bank(1).calibration.scores, dtype=np.float64), np.stack(means))
 
 
 def inbox_of(settings: Settings, observer: Observer) -> FeedbackInbox:

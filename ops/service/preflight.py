@@ -20,9 +20,9 @@ from patchline.ops.settings.locations import is_url
 from patchline.ops.settings.model import Settings
 from patchline.ops.settings.parts import Parts, parts_of
 from patchline.ops.settings.rules import alarm_rule_problems
-from patchline.ops.web.plain_http import is_this_machine
 from patchline.ops.web.tls import tls_of
 from patchline.stream.kafka.batches.decompression import missing_package
+from patchline.stream.model.errors import EvidenceError
 
 
 @dataclass(slots=True)
@@ -57,6 +57,7 @@ def check_settings(file: Path, *, connect: bool = False) -> CheckReport:
         *_missing_recipes(parts, reading),
         *_banks(parts, reading, summary),
         *_files(parts, reading),
+        *_evidence(parts, reading),
         *alarm_rule_problems(parts.recipes, parts.cameras, parts.alarms, reading),
         *_tls(reading),
         *_compression(parts, reading),
@@ -67,8 +68,7 @@ def check_settings(file: Path, *, connect: bool = False) -> CheckReport:
         from patchline.ops.service.reachable import connection_problems
 
         problems += connection_problems(reading.settings, reading)
-    warnings = [*_plain_token(reading), *doubts(parts, reading)]
-    return CheckReport(reading.settings, problems, summary, warnings)
+    return CheckReport(reading.settings, problems, summary, list(doubts(parts, reading)))
 
 
 def _missing_recipes(parts: Parts, reading: Reading) -> Iterator[Problem]:
@@ -166,6 +166,20 @@ def _files(parts: Parts, reading: Reading) -> Iterator[Problem]:
         yield Problem(reading.place(("alarms", "journal")), "alarms.journal", found, "a file in a folder that exists")
 
 
+def _evidence(parts: Parts, reading: Reading) -> Iterator[Problem]:
+    """A place for evidence that nothing here can write to."""
+    url = parts.evidence.url if parts.evidence else None
+    if url is None or not is_url(url):
+        return
+    from patchline.stream.evidence.store import EvidenceStore
+
+    try:
+        EvidenceStore(url, keep_s=0, keep_bytes=0)
+    except EvidenceError as error:
+        path = ("evidence", "url")
+        yield Problem(reading.place(path), ".".join(path), str(error), "a folder, or a URL whose package is installed")
+
+
 def _tls(reading: Reading) -> Iterator[Problem]:
     if reading.settings is None:
         return
@@ -182,14 +196,6 @@ def _compression(parts: Parts, reading: Reading) -> Iterator[Problem]:
         path = ("kafka", "compression")
         expected = f"{package} to be installed, or none or gzip"
         yield Problem(reading.place(path), ".".join(path), f"{compression}, whose library is not installed", expected)
-
-
-def _plain_token(reading: Reading) -> Iterator[Problem]:
-    http = reading.settings.http if reading.settings is not None else None
-    if http is not None and http.token is not None and http.tls_certificate is None and not is_this_machine(http.host):
-        path = ("http", "tls_certificate")
-        found = f"unset, so the token crosses the network to {http.host} in the clear"
-        yield Problem(reading.place(path), ".".join(path), found, "a certificate, or TLS in front of this port")
 
 
 def _nothing_to_do(parts: Parts, reading: Reading) -> Iterator[Problem]:

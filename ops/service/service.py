@@ -39,6 +39,7 @@ from patchline.ops.service.learning_assembly import (
     loop_of,
 )
 from patchline.ops.service.live_cameras import LiveCameras
+from patchline.ops.service.readiness import Readiness
 from patchline.ops.service.reloading import Reloading
 from patchline.ops.service.settings_change import SettingsChange
 from patchline.ops.settings.model import Settings
@@ -125,7 +126,7 @@ class Service:
     def __init__(self, settings: Settings, file: Path | None = None, redactor: Redactor | None = None) -> None:
         self._settings = settings
         self._redactor = redactor or Redactor()
-        self._state = _State()
+        self._state = Readiness()
         self._metrics = Metrics(max_cameras=settings.limits.max_camera_labels)
         self._cameras = LiveCameras(settings, self._metrics, self._state, _Settled(), LogObserver(), CameraLog())
         self._observer = self._cameras.observer
@@ -137,6 +138,7 @@ class Service:
         self._http = HttpServer(
             self._metrics.registry,
             self._state.why_not_ready,
+            remark=self._state.waiting_for,
             health=self._watchdog.hanging,
             host=settings.http.host,
             port=settings.http.port,
@@ -225,7 +227,7 @@ class Service:
         evidence = await asyncio.to_thread(evidence_of, settings)
         keeper = keeper_of(settings, evidence, observer) if evidence is not None else None
         loop = await asyncio.to_thread(loop_of, settings, engine, evidence, observer)
-        drift = await asyncio.to_thread(drift_of, settings, engine, observer)
+        drift = await drift_of(settings, engine, observer)
         self._api.backend = backend_of(settings, loop, evidence)
         told_of_cameras = camera_events_of(settings, observer)
         self._cameras.board.events += [told.put for told in told_of_cameras]
@@ -314,34 +316,3 @@ class _Settled(Observer):
             gc.freeze()
         else:
             gc.unfreeze()
-
-
-class _State(Observer):
-    """Why the worker is not ready, in words; None while it takes frames."""
-
-    def __init__(self) -> None:
-        self._why_not: str | None = "starting"
-        self._storage_away: set[str] = set()
-        self._no_kafka: str | None = None
-
-    def say(self, why_not: str) -> None:
-        self._why_not = why_not
-
-    def ready(self, ready: bool) -> None:
-        if ready:
-            self._why_not = None
-        elif self._why_not is None:
-            self._why_not = "stopping"
-
-    def frame_storage(self, storage: str, up: bool) -> None:
-        (self._storage_away.discard if up else self._storage_away.add)(storage)
-
-    def kafka(self, up: bool, why: str | None) -> None:  # noqa: ARG002 - the metrics tell of it
-        self._no_kafka = why
-
-    def why_not_ready(self) -> str | None:
-        if self._why_not is None and self._no_kafka is None and self._storage_away:
-            return f"waiting for the storage of frames at {', '.join(sorted(self._storage_away))}"
-        if self._why_not is None or self._no_kafka is None:
-            return self._why_not or self._no_kafka
-        return f"{self._why_not}: {self._no_kafka}"

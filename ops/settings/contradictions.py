@@ -7,6 +7,7 @@ from pathlib import Path
 from patchline.ops.errors import Problem
 from patchline.ops.settings.cameras import RtspCamera, VideoCamera
 from patchline.ops.settings.file import Reading
+from patchline.ops.settings.locations import is_this_machine
 from patchline.ops.settings.parts import Parts
 from patchline.ops.settings.servers import KafkaSettings
 from patchline.ops.settings.yaml_lines import KeyPath
@@ -28,6 +29,7 @@ def contradictions(parts: Parts, reading: Reading) -> Iterator[Problem]:
 
 def doubts(parts: Parts, reading: Reading) -> Iterator[Problem]:
     """What works, but has no effect, or hardly the one that is meant."""
+    yield from _plain_tokens(parts, reading)
     yield from _without_effect(parts, reading)
     yield from _sizes(parts, reading)
     yield from _learning(parts, reading)
@@ -64,6 +66,17 @@ def _shared_files(parts: Parts, reading: Reading) -> Iterator[Problem]:
             continue
         if (other := written.setdefault(file.absolute(), ".".join(path))) != ".".join(path):
             yield _problem(reading, path, f"{file}, which {other} is too", "a file of its own")
+
+
+def _plain_tokens(parts: Parts, reading: Reading) -> Iterator[Problem]:
+    """Tokens that others on the network can read."""
+    http = parts.http
+    if http is None or http.tls_certificate is not None or is_this_machine(http.host):
+        return
+    if count := len(http.identities()):
+        tokens = "the token crosses" if count == 1 else f"{count:,} tokens cross"
+        found = f"unset, so {tokens} the network to {http.host} in the clear"
+        yield _problem(reading, ("http", "tls_certificate"), found, "a certificate, or TLS in front of this port")
 
 
 def _without_effect(parts: Parts, reading: Reading) -> Iterator[Problem]:
@@ -127,7 +140,7 @@ def _learning(parts: Parts, reading: Reading) -> Iterator[Problem]:
 
 def _takes_feedback(parts: Parts) -> bool:
     http = parts.http
-    return http is not None and bool(http.token or getattr(http, "tokens", None))
+    return http is not None and bool(http.identities())
 
 
 def _same_camera(parts: Parts, reading: Reading) -> Iterator[Problem]:

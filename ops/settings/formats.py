@@ -67,7 +67,7 @@ def check_url(url: SecretUrl) -> SecretUrl:
     server = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
     if scheme in _LOCAL_BY_DEFAULT and (not server or server.startswith(":")):
         server = f"localhost{server}"
-    form = f"{scheme}://host:port/... (of a login, '/', '?', '#' and '@' as %2F, %3F, %23 and %40)"
+    form = f"{scheme}://host:port/... (what is special in a login as %2F, %3F, %23 or %40)"
     _check_address(server, form)
     return url
 

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext, suppress
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -18,7 +17,7 @@ from structlog.typing import EventDict, Processor
 
 from patchline.ops.errors import OpsError
 from patchline.stream.support.line_file import LineFile
-from patchline.stream.support.printable import one_line, several_lines, shortened
+from patchline.stream.support.printable import one_line, several_lines
 from patchline.stream.support.redaction import Redactor
 
 Format = Literal["auto", "console", "json"]
@@ -26,8 +25,7 @@ _TRACES = ("exception", "stack")
 NOISY = ("aiokafka", "uvicorn", "httpx", "httpcore", "matplotlib", "PIL", "libav", "py.warnings")
 MAX_VALUE_CHARACTERS = 2_000
 MAX_TRACE_CHARACTERS = 20_000
-MAX_ENTRIES = 64
-"""The longest text in a field of a line, the longest traceback, and how many entries a list or mapping may show."""
+"""The longest text in a field of a line, and the longest traceback."""
 QUIET_S = 10.0
 """What a noisy library says again within this time is left out: a broker that is away is a hundred lines a second."""
 
@@ -58,7 +56,11 @@ def configure(
     as_json = style == "json" or (style == "auto" and not on_terminal)
 
     def redact(_: Any, __: str, event: EventDict) -> EventDict:
-        return {key: masks.value(value) for key, value in event.items()}
+        """Masked and bounded, whatever is in the line: records of others take tens of MiB in any field."""
+        return {
+            key: masks.value(value, MAX_TRACE_CHARACTERS if key in _TRACES else MAX_VALUE_CHARACTERS)
+            for key, value in event.items()
+        }
 
     shared: Sequence[Processor] = (
         structlog.contextvars.merge_contextvars,
@@ -68,7 +70,6 @@ def configure(
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
         redact,
-        _bound,
     )
     render: Processor = (
         structlog.processors.JSONRenderer()
@@ -115,26 +116,6 @@ def reopen() -> None:
     for handler in logging.getLogger().handlers:
         if isinstance(handler, _FileHandler):
             handler.follow()
-
-
-def _bound(_: Any, __: str, event: EventDict) -> EventDict:
-    """A line is bounded whatever is in it: records of others take tens of MiB in any field."""
-    return {
-        key: _bounded(value, MAX_TRACE_CHARACTERS if key in _TRACES else MAX_VALUE_CHARACTERS)
-        for key, value in event.items()
-    }
-
-
-def _bounded(value: Any, most: int) -> Any:
-    if isinstance(value, str):
-        return shortened(value, most)
-    if isinstance(value, dict):
-        return {_bounded(key, most): _bounded(item, most) for key, item in islice(value.items(), MAX_ENTRIES)}
-    if isinstance(value, (list, tuple)):
-        return [_bounded(item, most) for item in value[:MAX_ENTRIES]]
-    if value is None or isinstance(value, (bool, int, float)) or len(text := str(value)) <= most:
-        return value
-    return shortened(text, most)
 
 
 def _as_text(_: Any, __: str, event: EventDict) -> EventDict:

@@ -27,7 +27,8 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery, JSONBody
 
 from patchline.engine.bank.memory_bank import MemoryBank
-from patchline.engine.errors import PatchlineError
+from patchline.engine.bank.regular_file import read_regular_file
+from patchline.engine.errors import BankFileError, PatchlineError
 from patchline.engine.types import Image
 from patchline.ops.web.access import roles
 from patchline.stream.decoding.image_file import read_image
@@ -173,13 +174,10 @@ class FeedbackApi:
         folder = backend.good_images.get(recipe)
         if folder is None:
             return None
-        path = (folder / name).resolve()
-        try:
-            # A name comes from a bank's file: it must not lead out of the folder.
-            if not path.is_relative_to(folder.resolve()):
-                return None
-            return read_image(path.read_bytes(), max_bytes=backend.max_frame_bytes, max_pixels=backend.max_pixels)
-        except (OSError, UnreadableError):
+        try:  # a name comes from a bank's file, and others may write to the folder
+            content = read_regular_file(folder, name, backend.max_frame_bytes)
+            return read_image(content, max_bytes=backend.max_frame_bytes, max_pixels=backend.max_pixels)
+        except (OSError, ValueError, BankFileError, UnreadableError):  # ValueError: a name with a zero byte
             return None
 
     async def _evidence(self, frame_id: str) -> tuple[EvidenceStore, Evidence]:

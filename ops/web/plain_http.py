@@ -1,15 +1,8 @@
 """Whether a token would go over the network in the clear."""
 
-import ipaddress
 from urllib.parse import urlsplit
 
-
-def is_this_machine(host: str) -> bool:
-    """Whether a host name or address can only mean this machine."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
+from patchline.ops.settings.locations import is_this_machine
 
 
 def plain_token_warning(url: str, token: str | None) -> str | None:

@@ -41,6 +41,7 @@ class HttpServer:
     Args:
         registry: what `/metrics` shows.
         readiness: None when ready, else why not.
+        remark: what `/readyz` says besides where it is ready, for people; None for nothing.
         health: None while nothing hangs, else what does.
         host, port: where to listen; port 0 takes a free one.
         tls: speaks HTTPS, and nothing else, where given.
@@ -56,6 +57,7 @@ class HttpServer:
         registry: CollectorRegistry,
         readiness: Callable[[], str | None],
         *,
+        remark: Callable[[], str | None] = lambda: None,
         health: Callable[[], str | None] = lambda: None,
         host: str = "127.0.0.1",
         port: int = 0,
@@ -68,7 +70,7 @@ class HttpServer:
     ) -> None:
         self._host, self._port = host, port
         self._tls = tls
-        self.app = _application([*_probes(registry, readiness, health), *routes], max_body_bytes)
+        self.app = _application([*_probes(registry, readiness, remark, health), *routes], max_body_bytes)
         asgi = Authenticated(_with_head(self.app), tokens or Tokens(), UNASKED)
         self._listener = Listener(asgi, limits or limits_of(), tls=tls, refused=refused)
 
@@ -140,7 +142,10 @@ def _description(handlers: Sequence[HTTPRouteHandler]) -> HTTPRouteHandler:
 
 
 def _probes(
-    registry: CollectorRegistry, readiness: Callable[[], str | None], health: Callable[[], str | None]
+    registry: CollectorRegistry,
+    readiness: Callable[[], str | None],
+    remark: Callable[[], str | None],
+    health: Callable[[], str | None],
 ) -> list[HTTPRouteHandler]:
     @get("/metrics", opt=roles(Role.METRICS))
     async def metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -158,7 +163,8 @@ def _probes(
     @get("/readyz", opt=roles(Role.METRICS, Role.VIEWER))
     async def readyz() -> Response[str]:
         """Whether frames are taken."""
-        return _said(readiness(), "ready")
+        more = remark()
+        return _said(readiness(), "ready" if more is None else f"ready; {more}")
 
     return [metrics, healthz, readyz]
 

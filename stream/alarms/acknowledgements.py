@@ -14,7 +14,7 @@ from patchline.stream.model.errors import Foreign
 from patchline.stream.model.feedback import check_name
 from patchline.stream.model.observer import Observer
 from patchline.stream.support.retry import retry_until_done
-from patchline.stream.wire.alarms import brief, is_text
+from patchline.stream.wire.alarms import brief
 
 _GROUP: Final = "patchline"
 _LONGEST_PAUSE_S: Final = 0.5
@@ -51,8 +51,6 @@ def _why_not(fields: Mapping[str, str]) -> str | None:
     for name in ("camera", "operator"):
         if name not in fields:
             return f"{name} is missing, expected the fields camera and operator"
-        if not is_text(fields[name]):
-            return f"{name} is {brief(fields[name])}, expected UTF-8"
         try:
             check_name(name, fields[name])
         except ValueError as error:

@@ -65,9 +65,11 @@ class AlarmApplier:
         return found
 
     async def stands_at(self, position: int | None) -> bool:
-        """Whether Redis stands where this worker believes it does; it also learns what others changed meanwhile."""
-        if await self._store.position(self.log) != position:
-            return False
+        """Whether Redis stands where this worker believes it does."""
+        return await self._store.position(self.log) == position
+
+    async def look_at_states(self) -> None:
+        """Learn, and tell, what others changed of the alarms that this worker has told."""
         if self.seen:
             here = set(await self._store.cameras())
             for camera in [camera for camera in self.seen if camera not in here]:
@@ -75,7 +77,6 @@ class AlarmApplier:
         active = [camera for camera, state in self.seen.items() if state is not AlarmState.NORMAL]
         for stored in await self._store.load_all(active) if active else ():
             self._tell(stored.alarm.camera, stored.alarm.state)
-        return True
 
     def leave(self) -> None:
         """Take back what was told of states: another worker tells from now on."""

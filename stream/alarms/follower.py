@@ -21,9 +21,12 @@ from patchline.stream.model.observer import Observer
 from patchline.stream.support.retry import retry_until_done
 
 T = TypeVar("T")
-IDLE_LOOK_EVERY_S = 0.5
-"""How often a log that brings nothing asks whether Redis still has what was written."""
-LONGEST_PAUSE_S = 0.5
+IDLE_LOOK_EVERY_S = 0.15
+"""How often, at most, a log that brings nothing asks whether Redis still has its position: one small request. It is
+less than a log waits for results, so that each wait ends with a look."""
+STATES_LOOK_EVERY_S = 0.5
+"""How often such a log also asks what others changed of the alarms."""
+LONGEST_PAUSE_S = 0.25
 """A Redis that is away is asked so often: alarms are back soon after it is."""
 
 
@@ -96,7 +99,7 @@ class AlarmFollower:
         Redis is asked where it stands while nothing comes, too: what it lost comes back while the line stands still.
         """
         before = await self._redis(partial(writer.position, restores=not log.rebuilds))
-        looked_s = monotonic()
+        looked_s = states_looked_s = monotonic()
         await retry_until_done(f"alarms from {log.name}", lambda: log.begin(before), self._observer)
         while True:
             run, after = await retry_until_done(f"alarms from {log.name}", log.read, self._observer)
@@ -105,6 +108,9 @@ class AlarmFollower:
                     if not await self._redis(partial(writer.stands_at, before)):
                         return
                     looked_s = monotonic()
+                    if looked_s - states_looked_s >= STATES_LOOK_EVERY_S:
+                        await self._redis(writer.look_at_states)
+                        states_looked_s = monotonic()
                 continue
             if not await self._redis(partial(writer.apply, run, before, after)):
                 return

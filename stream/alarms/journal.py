@@ -17,7 +17,7 @@ import msgspec
 
 from patchline.engine.types import Verdict
 from patchline.stream.alarms.config import JournalConfig
-from patchline.stream.alarms.logs import Follower, Run
+from patchline.stream.alarms.logs import IDLE_WAIT_S, Follower, Run
 from patchline.stream.model.alarm import Observation, check_observed, observation_of
 from patchline.stream.model.errors import AlarmGap, Foreign, SinkError, SinkUnavailableError
 from patchline.stream.model.observer import Observer
@@ -25,7 +25,6 @@ from patchline.stream.model.outcome import Outcome
 
 Reply = TypeVar("Reply")
 _ROWS_AT_ONCE = 500
-_WAIT_S = 0.5
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS journal (id TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS frames (number INTEGER PRIMARY KEY AUTOINCREMENT, observation BLOB NOT NULL);
@@ -101,7 +100,7 @@ class AlarmJournal:
         rows = await self._ask(self._read)
         if not rows:
             try:
-                async with asyncio.timeout(_WAIT_S):
+                async with asyncio.timeout(IDLE_WAIT_S):
                     await self._filled.wait()
             except TimeoutError:
                 pass

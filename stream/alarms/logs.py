@@ -4,11 +4,13 @@
 """
 
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from patchline.stream.model.alarm import Observation
 from patchline.stream.model.outcome import Outcome
 
+IDLE_WAIT_S: Final = 0.2
+"""How long a log waits for results before it says that there are none: so soon it is noticed what Redis lost."""
 Run: TypeAlias = tuple[Sequence[Observation], int | None]
 """Results of a log in its order, and the position behind them; None where there is nothing new."""
 
@@ -32,7 +34,10 @@ class ResultLog(Protocol):
         """
 
     async def read(self) -> Run:
-        """The next results, at once when there are some; none after a moment when there are none. Raises as `begin`."""
+        """The next results, at once when there are some, none after `IDLE_WAIT_S` when there are none.
+
+        Raises as `begin`.
+        """
 
     async def applied(self, position: int) -> None:
         """Let go of what lies before this position, since Redis has it."""

@@ -27,6 +27,7 @@ from patchline.stream.alarms.redis_client import ForeignKeyError, RedisClient
 from patchline.stream.alarms.scripts import FORGET, LOAD, TAKE_ACKNOWLEDGEMENTS, WRITE
 from patchline.stream.alarms.written import Advance, WriteAnswer, Written
 from patchline.stream.model.alarm import MAX_CAMERA_CHARACTERS, Alarm, AlarmChange, AlarmEvent
+from patchline.stream.model.checks import is_text
 from patchline.stream.model.errors import Foreign, RecordError, SinkError
 from patchline.stream.model.feedback import MAX_NAME_CHARACTERS
 from patchline.stream.model.observer import Observer
@@ -38,7 +39,6 @@ from patchline.stream.wire.alarms import (
     decode_event,
     encode_event,
     from_fields,
-    is_text,
     position_in,
     to_fields,
     version_of,

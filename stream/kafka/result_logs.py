@@ -13,7 +13,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 
 from patchline.engine.types import Verdict
-from patchline.stream.alarms.logs import Follower, Run
+from patchline.stream.alarms.logs import IDLE_WAIT_S, Follower, Run
 from patchline.stream.kafka.batches.placeholders import decoded_headers
 from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.connection import close, connect, describe, new_consumer, sink_error, sink_errors
@@ -23,7 +23,7 @@ from patchline.stream.model.observer import Observer
 from patchline.stream.model.outcome import Outcome
 from patchline.stream.wire.results import read_frame_position, read_result
 
-_LOG_POLL_MS = 500
+_LOG_POLL_MS = round(IDLE_WAIT_S * 1000)
 _RECORDS_AT_ONCE = 500
 _NEVER_MS = 2**31 - 1
 _LONGEST_DETAIL = 300
@@ -65,6 +65,7 @@ class KafkaResultLogs(ConsumerRebalanceListener):  # type: ignore[misc] # aiokaf
             enable_auto_commit=False,
             auto_offset_reset="none",  # each log begins where Redis is, and says what it passes over
             isolation_level="read_committed",
+            fetch_max_wait_ms=_LOG_POLL_MS,  # a log that is begun anew waits for the fetch that is under way
             session_timeout_ms=round(self._config.session_timeout_s * 1000),
             heartbeat_interval_ms=round(self._config.session_timeout_s * 1000 / 4),
             max_poll_interval_ms=_NEVER_MS,  # nothing is read while Redis is away

@@ -27,3 +27,8 @@ def positive(owner: object, *names: str) -> None:
         value = getattr(owner, name)
         if not value > 0:
             raise ConfigError(f"{type(owner).__name__}.{name} is {value}, expected more than 0")
+
+
+def is_text(text: str) -> bool:
+    """Whether a text can be written as UTF-8; bytes that are not were read as lone surrogates, which nothing can."""
+    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)

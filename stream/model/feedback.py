@@ -9,6 +9,7 @@ from enum import StrEnum
 
 import msgspec
 
+from patchline.stream.model.checks import is_text
 from patchline.stream.model.result import GenerationRef, check_zone
 
 MAX_NAME_CHARACTERS = 1024
@@ -19,7 +20,7 @@ _IMAGE_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
 def check_name(field: str, value: str) -> None:
-    """Refuse a name that is blank or too long.
+    """Refuse a name that is blank or too long, or that nothing can write.
 
     Raises:
         ValueError: names the field, what was found and what was expected.
@@ -27,16 +28,20 @@ def check_name(field: str, value: str) -> None:
     if not value.strip() or len(value) > MAX_NAME_CHARACTERS:
         found = f"{value[:40]!r}" if len(value) <= 40 else f"{value[:40]!r}... of {len(value):,} characters"
         raise ValueError(f"{field} is {found}, expected 1 to {MAX_NAME_CHARACTERS} characters")
+    if not is_text(value):
+        raise ValueError(f"{field} is {value[:40]!r}, expected UTF-8")
 
 
 def check_reason(value: str) -> None:
-    """Refuse a reason that is too long.
+    """Refuse a reason that is too long, or that nothing can write.
 
     Raises:
         ValueError: says how long it is and what was expected.
     """
     if len(value) > MAX_REASON_CHARACTERS:
         raise ValueError(f"reason has {len(value):,} characters, expected at most {MAX_REASON_CHARACTERS:,}")
+    if not is_text(value):
+        raise ValueError("reason has bytes that are no text, expected UTF-8")
 
 
 class FeedbackVerdict(StrEnum):

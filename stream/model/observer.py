@@ -20,9 +20,10 @@ from patchline.stream.model.result import Result
 Stage: TypeAlias = Literal["queue", "decode", "inspect", "sinks", "end_to_end"]
 """queue: from decoded to the start of its batch; decode: hash, decoding and resizing; inspect: the engine, per batch;
 sinks: from judged to committed; end_to_end: from read to committed."""
-StoredKind: TypeAlias = Literal["evidence", "reject", "known_defect", "usage", "camera_references"]
+StoredKind: TypeAlias = Literal["evidence", "reject", "known_defect", "usage", "calibration", "camera_references"]
 """evidence: a frame in the evidence store; reject and known_defect: a frame that updates are held against; usage: which
-rows were in use on a day; camera_references: what a camera's first hour has shown."""
+rows were in use on a day; calibration: what drift is measured against, and thresholds follow; camera_references: what a
+camera's first hour has shown."""
 Queue: TypeAlias = Literal["in_flight", "batcher", "kafka_buffer", "alarm_log"]
 
 

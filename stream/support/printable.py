@@ -27,14 +27,6 @@ def several_lines(text: str) -> str:
     return _IN_LINES.sub(_escaped, text)
 
 
-def shortened(text: str, most: int) -> str:
-    """A text of at most `most` characters; what is left out is counted."""
-    if len(text) <= most:
-        return text
-    note = f"... ({len(text) - most:,} characters more)"
-    return text[:most] + note
-
-
 def _escaped(found: "re.Match[str]") -> str:
     character = found[0]
     if character in _SHORT:

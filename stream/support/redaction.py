@@ -9,20 +9,25 @@ quotes, blanks, angle brackets, slashes and @ in them, too much is masked rather
 
 A message therefore says what it has to say before a URL, or has the URL masked as such (`redact_url`), whose ends are
 known: what is masked already stays as it is. All of it takes time that is linear in the text.
+
+What is too long is shortened here as well, and nowhere else, because only a text that is masked may be cut.
 """
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from itertools import islice
+from typing import Any, TypeAlias
 from urllib.parse import unquote
 
 MASK = "***"
 LONGEST_CHARACTERS = 8_192
-"""A longer text is shortened in its middle."""
+"""A longer text is shortened in its middle, where nobody asks for another length."""
 LONGEST_READ_CHARACTERS = 65_536
 """Of a longer text the rest is not even looked at."""
-_MOST_ITEMS = 1_000
+MOST_ENTRIES = 64
+"""Of a longer list or mapping the rest is only counted."""
 _DEEPEST = 8
+_Container: TypeAlias = dict[Any, Any] | list[Any] | tuple[Any, ...] | set[Any] | frozenset[Any]
 
 _MASKED_LOGIN = f"{MASK}@"
 # Some cameras take the login in the path or the query: rtsp://host/user=admin&password=1234&channel=1
@@ -57,7 +62,7 @@ def redact_text(text: str) -> str:
     Beyond `LONGEST_CHARACTERS` its middle is left out, once all of it has been masked: half a secret is not known for
     one.
     """
-    return _shortened(_masked(text, ()))
+    return _shortened(_masked(text, ()), LONGEST_CHARACTERS)
 
 
 def _masked(text: str, known: Sequence[str]) -> str:
@@ -99,10 +104,10 @@ def _fields_masked(field: re.Pattern[str], text: str) -> str:
     return field.sub(_MASKED_FIELD, text) if "=" in text else text
 
 
-def _shortened(text: str) -> str:
-    if len(text) <= LONGEST_CHARACTERS:
+def _shortened(text: str, most: int) -> str:
+    if len(text) <= most:
         return text
-    half = LONGEST_CHARACTERS // 2
+    half = most // 2
     return f"{text[:half]} ... {len(text) - 2 * half:,} characters or more left out ... {text[-half:]}"
 
 
@@ -122,25 +127,36 @@ class Redactor:
         values = {secret for secret in secrets if len(secret) >= self.MIN_LENGTH}
         self._values = sorted({*self._values, *values}, key=len, reverse=True)
 
-    def text(self, text: str) -> str:
-        """`text` without secrets, and not too long: see `redact_text`."""
-        return _shortened(_masked(text, self._values))
+    def text(self, text: str, most: int = LONGEST_CHARACTERS) -> str:
+        """`text` without secrets, and of about `most` characters at most: see `redact_text`."""
+        return _shortened(_masked(text, self._values), most)
 
-    def value(self, value: Any) -> Any:
-        """A log value without secrets: strings and containers of them; other objects by their `str` if it changes."""
-        return self._value(value, 0)
+    def value(self, value: Any, most: int = LONGEST_CHARACTERS) -> Any:
+        """A log value without secrets, and bounded.
 
-    def _value(self, value: Any, depth: int) -> Any:
+        Strings and containers of them, each text of about `most` characters at most; other objects by their `str` if it
+        changes.
+        """
+        return self._value(value, most, 0)
+
+    def _value(self, value: Any, most: int, depth: int) -> Any:
         if isinstance(value, str):
-            return self.text(value)
+            return self.text(value, most)
         if value is None or isinstance(value, (bool, int, float)):
             return value
-        if isinstance(value, (dict, list, tuple, set, frozenset)) and (depth == _DEEPEST or len(value) > _MOST_ITEMS):
-            return f"{type(value).__name__} of {len(value):,}"
-        if isinstance(value, dict):
-            return {self._value(key, depth + 1): self._value(item, depth + 1) for key, item in value.items()}
-        if isinstance(value, (list, tuple, set, frozenset)):
-            return [self._value(item, depth + 1) for item in value]
+        if isinstance(value, (dict, list, tuple, set, frozenset)):
+            return self._entries(value, most, depth + 1)
         plain = str(value)
-        hidden = self.text(plain)
+        hidden = self.text(plain, most)
         return value if hidden == plain else hidden
+
+    def _entries(self, value: _Container, most: int, depth: int) -> Any:
+        if depth > _DEEPEST:
+            return f"{type(value).__name__} of {len(value):,}"
+        more = len(value) - MOST_ENTRIES
+        if isinstance(value, dict):
+            shown = islice(value.items(), MOST_ENTRIES)
+            entries = {self._value(key, most, depth): self._value(item, most, depth) for key, item in shown}
+            return entries | ({"...": f"{more:,} more"} if more > 0 else {})
+        items = [self._value(item, most, depth) for item in islice(value, MOST_ENTRIES)]
+        return [*items, f"... {more:,} more"] if more > 0 else items

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from patchline.stream.model.alarm import Alarm, AlarmEvent, AlarmState
+from patchline.stream.model.checks import is_text
 from patchline.stream.model.errors import RecordError
 from patchline.stream.model.feedback import MAX_NAME_CHARACTERS, MAX_REASON_CHARACTERS
 from patchline.stream.model.result import check_zone
@@ -136,11 +137,6 @@ def version_of(fields: Mapping[str, str]) -> int:
 def position_in(text: str | None) -> int | None:
     """A log's position as Redis has it; None where there is none, or what is there is no number."""
     return int(text) if text is not None and _COUNT.fullmatch(text) else None
-
-
-def is_text(text: str) -> bool:
-    """Whether a text that came from Redis is UTF-8; bytes that are not were read as lone surrogates."""
-    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def brief(text: str) -> str:

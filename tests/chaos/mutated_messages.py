@@ -25,24 +25,26 @@ from tests.services.redis import RedisServer
 from tests.stream.kafka_help import read_topic
 from tests.stream.scripted import jpeg
 
+RESULT: dict[str, Any] = {
+    "frame_id": "made-up",
+    "camera": "made-up",
+    "recipe": RECIPE,
+    "time": "2026-03-02T08:15:30.250000Z",
+    "inspected_at": "2026-03-02T08:15:30.250000Z",
+    "verdict": "reject",
+    "latency_ms": 1.5,
+    "score": 30.5,
+    "threshold": 24.5,
+    "generation": {"number": 1, "sha256": "0" * 64},
+    "worst": {"top_px": 0, "left_px": 0, "height_px": 16, "width_px": 16},
+}
+"""A result that nobody has judged."""
+
 
 async def followed(
     config: KafkaConfig, crowd: Crowd, sender: Sender, server: RedisServer, count: int, draw: random.Random
 ) -> Measured:
     """Results that the alarms read: none stops them, and an alarm that comes after them is told."""
-    result = {
-        "frame_id": "r",
-        "camera": "cam-0",
-        "recipe": RECIPE,
-        "time": "2026-03-02T08:15:30.250000Z",
-        "inspected_at": "2026-03-02T08:15:30.250000Z",
-        "verdict": "reject",
-        "latency_ms": 1.5,
-        "score": 30.5,
-        "threshold": 24.5,
-        "generation": {"number": 1, "sha256": "0" * 64},
-        "worst": {"top_px": 0, "left_px": 0, "height_px": 16, "width_px": 16},
-    }
 
     def headers(offset: int) -> Headers:
         where = (("ce_frametopic", config.frames_topic), ("ce_framepartition", "0"), ("ce_frameoffset", str(offset)))
@@ -51,13 +53,13 @@ async def followed(
 
     for number in range(count):
         camera = draw.choice(CAMERAS)
-        value = mutated_json(result | {"frame_id": f"r{number}", "camera": camera}, draw)
+        value = mutated_json(RESULT | {"frame_id": f"r{number}", "camera": camera}, draw)
         changed = mutated_headers(headers(number), draw) if draw.random() < 0.4 else headers(number)
         await sender.send(config.results_topic, camera.encode(), value, changed, partition=draw.randrange(2))
     last = ("last-0", "last-1")
     for number in range(20):
         partition, camera = number % 2, last[number % 2]
-        value = json.dumps(result | {"camera": camera, "frame_id": f"{camera}/{number}"}).encode()
+        value = json.dumps(RESULT | {"camera": camera, "frame_id": f"{camera}/{number}"}).encode()
         await sender.send(config.results_topic, camera.encode(), value, headers(number), partition=partition)
     await sender.settle()
     client = redis.from_url(server.url, decode_responses=True)

@@ -9,6 +9,7 @@ import numpy as np
 
 from patchline.engine.bank.calibration import calibrate
 from patchline.engine.bank.events import StoredFrame
+from patchline.engine.bank.manifest import Manifest
 from patchline.engine.bank.memory_bank import FrameOrigin, MemoryBank
 from patchline.engine.bank.state import first_state
 from patchline.engine.bank.store import GenerationStore, save_bank
@@ -20,6 +21,7 @@ from patchline.engine.learning.requests import Confirmation, ThresholdChoice, Un
 from patchline.engine.recipe import Backbone, Recipe
 from patchline.engine.types import Rows
 
+SUM = "a" * 64
 GRID, D, SCALE = (4, 4), 6, 0.25
 P = GRID[0] * GRID[1]
 RECIPE = Recipe(
@@ -116,6 +118,30 @@ def new_store(url: str | Path, recipe: Recipe = RECIPE) -> GenerationStore:
     kept: list[StoredFrame] = [store.keep(name, values) for name, values in held_out.items()]
     save_bank(bank, url, kept)
     return store
+
+
+def first_manifest(**changed: object) -> Manifest:
+    """Generation 1: 4 rows of 3 values on a grid of 2 x 2, 5 calibration frames."""
+    made = Manifest(
+        generation=1,
+        sha256=SUM,
+        tensors="generation.safetensors",
+        tensors_sha256=SUM,
+        tensors_bytes=4 * 14 + 5 * 8,
+        recipe=RECIPE,
+        scale=0.5,
+        grid=(2, 2),
+        rows=4,
+        dimensions=3,
+        covering_radius=1.5,
+        false_reject_rate=0.2,
+        threshold=2.0,
+        calibration_frames=5,
+        promise="none",
+        created="2026-01-01",
+        frames=(FrameOrigin(name="good"),),
+    )
+    return msgspec.structs.replace(made, **changed)
 
 
 def confirmation(number: int, *, operator: str = "kim", shift: int = 90, **given: object) -> Confirmation:

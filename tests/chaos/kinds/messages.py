@@ -7,6 +7,7 @@ from typing import Any
 from tests.chaos.crowd import RECIPE
 from tests.chaos.kinds.target import Kind, Send, Target
 from tests.chaos.mutants import Headers
+from tests.chaos.mutated_messages import RESULT
 
 _FEEDBACK: dict[str, Any] = {
     "feedback_id": "hostile",
@@ -24,19 +25,6 @@ _GENERATION: dict[str, Any] = {
     "threshold": 24.5,
     "time": "2026-03-02T08:16:04.460000Z",
     "operator": "ada",
-}
-_RESULT: dict[str, Any] = {
-    "frame_id": "made-up",
-    "camera": "made-up",
-    "recipe": RECIPE,
-    "time": "2026-03-02T08:15:30.250000Z",
-    "inspected_at": "2026-03-02T08:15:30.250000Z",
-    "verdict": "reject",
-    "latency_ms": 1.5,
-    "score": 30.5,
-    "threshold": 24.5,
-    "generation": {"number": 1, "sha256": "0" * 64},
-    "worst": {"top_px": 0, "left_px": 0, "height_px": 16, "width_px": 16},
 }
 _DEEP = b'{"a":' * 50_000
 _NO_JSON = {
@@ -109,7 +97,7 @@ def kinds() -> Iterator[Kind]:
     for family, kind, whole, parts in (
         ("feedback", "io.patchline.feedback.v1", _FEEDBACK, _FEEDBACK_PARTS),
         ("announcements", "io.patchline.generation.v1", _GENERATION, _GENERATION_PARTS),
-        ("results", "io.patchline.result.v1", _RESULT, _RESULT_PARTS),
+        ("results", "io.patchline.result.v1", RESULT, _RESULT_PARTS),
     ):
         for name, part in parts.items():
             yield Kind(family=family, name=name, send=_sent(family, json.dumps(whole | part).encode(), _headers(kind)))

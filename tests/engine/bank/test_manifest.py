@@ -14,34 +14,14 @@ from patchline.engine.bank.manifest import (
     encode_manifest,
     manifest_name,
 )
-from patchline.engine.bank.memory_bank import FrameOrigin
 from patchline.engine.bank.state import first_state
 from patchline.engine.errors import BankFileError
-from tests.engine.learning_worlds import RECIPE, fitted
+from tests.engine.learning_worlds import first_manifest, fitted
 
 
-def manifest(number: int = 3, **changed: object) -> Manifest:
-    made = Manifest(
-        generation=number,
-        sha256="a" * 64,
-        tensors="generation.safetensors",
-        tensors_sha256="b" * 64,
-        tensors_bytes=5,
-        recipe=RECIPE,
-        scale=0.5,
-        grid=(2, 2),
-        rows=4,
-        dimensions=3,
-        covering_radius=1.5,
-        false_reject_rate=0.2,
-        threshold=2.0,
-        calibration_frames=5,
-        promise="none",
-        created="2026-01-01",
-        frames=(FrameOrigin(name="good"),),
-        event=Fitted(operator="kim"),
-    )
-    return msgspec.structs.replace(made, **changed)
+def manifest(**changed: object) -> Manifest:
+    """Generation 3, whose event is a fit again: what it says together is not looked at here."""
+    return first_manifest(**({"generation": 3, "event": Fitted(operator="kim")} | changed))
 
 
 def test_what_is_written_is_read_back() -> None:

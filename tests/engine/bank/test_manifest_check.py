@@ -8,9 +8,8 @@ from patchline.engine.bank.manifest import LearningState, Manifest
 from patchline.engine.bank.manifest_check import MOST_BYTES, MOST_LOG_BYTES, check_events, check_follows, check_manifest
 from patchline.engine.bank.memory_bank import FrameOrigin, SetAside
 from patchline.engine.errors import BankFileError
-from tests.engine.learning_worlds import RECIPE, SMALL
+from tests.engine.learning_worlds import RECIPE, SMALL, SUM, first_manifest
 
-SUM = "a" * 64
 LEARNING = LearningState(sq_admission=40, sq_first=10, sq_fit=90, budget=5)
 
 
@@ -18,45 +17,21 @@ def stored(**changed: object) -> StoredFrame:
     return msgspec.structs.replace(StoredFrame(name="f", sha256=SUM, bytes=100), **changed)
 
 
-def first(**changed: object) -> Manifest:
-    """Generation 1: 4 rows of 3 values on a grid of 2 x 2, 5 calibration frames."""
-    made = Manifest(
-        generation=1,
-        sha256=SUM,
-        tensors="generation.safetensors",
-        tensors_sha256=SUM,
-        tensors_bytes=4 * 14 + 5 * 8,
-        recipe=RECIPE,
-        scale=0.5,
-        grid=(2, 2),
-        rows=4,
-        dimensions=3,
-        covering_radius=1.5,
-        false_reject_rate=0.2,
-        threshold=2.0,
-        calibration_frames=5,
-        promise="none",
-        created="2026-01-01",
-        frames=(FrameOrigin(name="good"),),
-    )
-    return msgspec.structs.replace(made, **changed)
-
-
 def later(**changed: object) -> Manifest:
     """Generation 7, a change of the one before."""
     plain = {"generation": 7, "whole": False, "frames_kept": 1, "before_sha256": SUM, "event": ConfirmedGood(
         frame=stored(), score=1.0
     )}  # fmt: skip
-    return first(**(plain | changed))
+    return first_manifest(**(plain | changed))
 
 
 def test_what_a_fit_and_learning_write_is_taken() -> None:
     """The ends of every range are."""
-    check_manifest(first(), "path")
+    check_manifest(first_manifest(), "path")
     check_manifest(later(learning=LEARNING), "path")
-    check_manifest(first(tensors_bytes=4 * 14 + 5 * 12 + 2**16, threshold=0.0, covering_radius=0.0), "path")
-    check_manifest(first(calibration=(stored(),) * 5, rejects=(stored(),)), "path")
-    check_manifest(first(version=1), "path")
+    check_manifest(first_manifest(tensors_bytes=4 * 14 + 5 * 12 + 2**16, threshold=0.0, covering_radius=0.0), "path")
+    check_manifest(first_manifest(calibration=(stored(),) * 5, rejects=(stored(),)), "path")
+    check_manifest(first_manifest(version=1), "path")
 
 
 @pytest.mark.parametrize(
@@ -97,7 +72,7 @@ def test_what_a_fit_and_learning_write_is_taken() -> None:
 def test_what_no_first_generation_says(changed: dict[str, object], says: str) -> None:
     """Nothing is allocated, opened or compared by it."""
     with pytest.raises(BankFileError, match=f"^path: altered or foreign: {says}"):
-        check_manifest(first(**changed), "path")
+        check_manifest(first_manifest(**changed), "path")
 
 
 @pytest.mark.parametrize(
@@ -135,20 +110,20 @@ def test_the_recipe_is_one_that_a_fit_takes() -> None:
         (msgspec.structs.replace(RECIPE, backbone=backbone), r"std is \(1.0, 0.0, 1.0\)"),
     ):
         with pytest.raises(BankFileError, match=f"^path: altered or foreign: recipe 'part': {says}"):
-            check_manifest(first(recipe=recipe), "path")
+            check_manifest(first_manifest(recipe=recipe), "path")
 
 
 def test_a_generation_is_of_the_kind_of_the_one_before() -> None:
     """Recipe, scale, grid, dimensions and folds are for ever; a change is no larger than what it can hold."""
-    check_follows(later(), first(), "path")
+    check_follows(later(), first_manifest(), "path")
     for changed in ({"recipe": SMALL}, {"scale": 0.25}, {"grid": (1, 4)}, {"dimensions": 4}, {"folds": 2}):
         field = next(iter(changed))
         with pytest.raises(BankFileError, match=f"path: altered or foreign: {field} is .*, expected that of gener"):
-            check_follows(later(**changed), first(), "path")
+            check_follows(later(**changed), first_manifest(), "path")
     most = 4 * 14 + 5 * 12 + 4 * 4 + 2**16
-    check_follows(later(tensors_bytes=most), first(), "path")
+    check_follows(later(tensors_bytes=most), first_manifest(), "path")
     with pytest.raises(BankFileError, match=f"tensors_bytes is {most + 1}, expected 8 to"):
-        check_follows(later(tensors_bytes=most + 1), first(), "path")
+        check_follows(later(tensors_bytes=most + 1), first_manifest(), "path")
 
 
 def test_a_log_is_checked_event_by_event() -> None:

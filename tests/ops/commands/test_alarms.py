@@ -81,6 +81,9 @@ def test_an_alarm_is_shelved_and_comes_back(options: list[str]) -> None:
         (["gate", "--for", "30m", "--reason", "x" * 2001], "reason has 2,001 characters"),
         (["gate", "--for", "30m", "--operator", "x" * 1025], "operator is 'xxx"),
         (["nobody", "--for", "30m"], "not known"),
+        (["gate", "--for", "30m", "--operator", "caf\udce9"], r"operator is 'caf\udce9', expected UTF-8"),
+        (["gate", "--for", "30m", "--reason", "caf\udce9"], "reason has bytes that are no text, expected UTF-8"),
+        (["caf\udce9", "--for", "30m"], r"camera is 'caf\udce9', expected UTF-8"),
     ],
 )
 def test_what_cannot_be_shelved_is_said(options: list[str], arguments: list[str], said: str) -> None:
@@ -121,6 +124,23 @@ def test_what_is_no_time_is_refused(text: str) -> None:
     """By name, with examples."""
     with pytest.raises(InputError, match="expected a time such as"):
         duration_of(text)
+
+
+@pytest.mark.parametrize("command", [["ack"], ["unshelve"], ["forget"], ["shelve", "--for", "1m"]])
+def test_a_camera_that_is_no_text_is_refused(options: list[str], command: list[str]) -> None:
+    """By every command alike, and so is who says it, before anything is written."""
+    for more in (["caf\udce9"], ["gate", "--operator", "caf\udce9"]):
+        done = patchline("alarms", *command, *more, *options)
+        assert (done.returncode, r"'caf\udce9', expected UTF-8" in done.stderr) == (2, True), done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("database", ["/x", "/0?db=word"])
+def test_a_database_of_redis_is_a_number(database: str) -> None:
+    """As in the settings: of a word Redis's library makes database 0."""
+    done = patchline("alarms", "list", "--redis", f"redis://:hunter2-hunter2@127.0.0.1:1{database}")
+    assert (done.returncode, "--redis: expected a database by its number" in done.stderr) == (2, True), done.stderr
+    assert "hunter2" not in done.stderr
 
 
 def test_a_redis_that_is_away_is_one_message() -> None:

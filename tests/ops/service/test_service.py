@@ -18,7 +18,7 @@ import pytest
 import redis
 import yaml
 
-from patchline.ops.service.service import _Settled, _State
+from patchline.ops.service.service import _Settled
 from tests.ops.conftest import PATCHLINE, installed, patchline
 from tests.services.process import free_port
 
@@ -252,30 +252,3 @@ def test_what_was_made_before_the_first_frame_is_no_garbage() -> None:
     finally:
         settled.ready(False)
     assert gc.get_freeze_count() == 0
-
-
-def test_a_worker_whose_storage_of_frames_is_away_is_not_ready() -> None:
-    """It says which; once all of it answers it is ready again, and before its start it says what it waits for there."""
-    state = _State()
-    state.frame_storage("s3://line-3", False)
-    assert state.why_not_ready() == "starting"
-    state.ready(True)
-    state.frame_storage("/srv/frames", False)
-    assert state.why_not_ready() == "waiting for the storage of frames at /srv/frames, s3://line-3"
-    state.frame_storage("s3://line-3", True)
-    state.frame_storage("/srv/frames", True)
-
-
-def test_a_worker_that_gets_no_frames_from_kafka_is_not_ready() -> None:
-    """It says why, also while it starts and stops; it is ready as soon as they come again."""
-    state = _State()
-    assert state.why_not_ready() == "starting"
-    state.say("waiting for Kafka")
-    state.kafka(False, "broker:9092 is away")
-    assert state.why_not_ready() == "waiting for Kafka: broker:9092 is away"
-    state.ready(True)
-    assert state.why_not_ready() == "broker:9092 is away"
-    state.kafka(True, None)
-    assert state.why_not_ready() is None
-    state.ready(False)
-    assert state.why_not_ready() == "stopping"

@@ -128,3 +128,26 @@ def test_the_environment_counts_as_set(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("PATCHLINE__KAFKA__RESULTS_TOPIC", "patchline.frames")
     (problem,), _ = found(tmp_path, LEAST)
     assert problem.place == "environment PATCHLINE__KAFKA__RESULTS_TOPIC"
+
+
+@pytest.mark.parametrize(
+    ("http", "said"),
+    [
+        ("token: sixteen-letters-and-more", "the token crosses the network to 0.0.0.0"),
+        ("host: 10.0.0.7, tokens: {a: {token: sixteen-letters-and-more, roles: [viewer]}}", "the token crosses"),
+        (
+            "token: sixteen-letters-and-more, tokens: {a: {token: sixteen-other-letters, roles: [viewer]}}",
+            "2 tokens cross the network to 0.0.0.0",
+        ),
+        ("host: 127.0.0.1, token: sixteen-letters-and-more", None),
+        ("host: 10.0.0.7", None),
+    ],
+)
+def test_tokens_in_the_clear_are_said(tmp_path: Path, http: str, said: str | None) -> None:
+    """Whichever key they stand under, and never with one of them in the warning."""
+    given = http if "host:" in http else f"host: 0.0.0.0, {http}"
+    problems, warnings = found(tmp_path, f"{LEAST}http: {{{given}}}\n")
+    assert problems == []
+    assert named(warnings) == ([("2", "http.tls_certificate")] if said else [])
+    assert (said or "") in "".join(warning.found for warning in warnings)
+    assert "sixteen" not in str(warnings)

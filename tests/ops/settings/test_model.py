@@ -264,3 +264,23 @@ def test_a_list_in_the_environment_is_json(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv(name, "/srv/frames")
     (problem,) = read_settings(write(tmp_path, LEAST)).problems
     assert (problem.place, problem.expected) == (f"environment {name}", 'a JSON list such as ["a", "b"]')
+
+
+def test_a_place_for_evidence_that_nothing_here_knows_is_named(tmp_path: Path) -> None:
+    """`run` would end there; folders and the URLs that can be written to will do."""
+    for good in ("evidence", "file:///srv/evidence", "memory://evidence"):
+        file = write(tmp_path, f"{LEAST}evidence: {{url: '{good}'}}\n")
+        assert "evidence.url" not in {problem.key for problem in check_settings(file).problems}
+    file = write(tmp_path, f"{LEAST}evidence: {{url: 'foo://bar'}}\n")
+    (found,) = [problem for problem in check_settings(file).problems if problem.key == "evidence.url"]
+    assert found.place == f"{file}:2"
+    assert "foo" in found.found
+
+
+def test_a_port_beyond_the_last_is_said_whole(tmp_path: Path) -> None:
+    """What was expected names an address; nothing in it looks like a login that has to be masked."""
+    file = write(tmp_path, f"{LEAST}redis: {{url: 'redis://h:99999/0'}}\n")
+    (found,) = [problem for problem in check_settings(file).problems if problem.key == "redis.url"]
+    assert found.expected.startswith("redis://host:port/...")
+    assert found.expected.endswith("with a port from 1 to 65,535")
+    assert "***" not in found.expected

@@ -30,7 +30,8 @@ class Worker:
     def __init__(self) -> None:
         self.metrics = Metrics(max_cameras=2, process=False)
         self.why_not: str | None = "loading banks"
-        self.server = HttpServer(self.metrics.registry, lambda: self.why_not)
+        self.remark: str | None = None
+        self.server = HttpServer(self.metrics.registry, lambda: self.why_not, remark=lambda: self.remark)
 
     async def get(self, path: str) -> tuple[int, str]:
         async with httpx.AsyncClient() as client:
@@ -220,6 +221,8 @@ async def test_health_and_readiness(worker: Worker) -> None:
     assert await worker.get("/readyz") == (503, "loading banks\n")
     worker.why_not = None
     assert await worker.get("/readyz") == (200, "ready\n")
+    worker.remark = "one of two partitions waits"
+    assert await worker.get("/readyz") == (200, "ready; one of two partitions waits\n")
 
 
 async def test_a_taken_port_is_named(worker: Worker) -> None:

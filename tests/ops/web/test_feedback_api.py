@@ -1,7 +1,9 @@
 """The routes of feedback: ids as they are, identities from tokens alone, and what is said while nothing is there."""
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -155,3 +157,23 @@ async def test_what_is_not_there_is_told() -> None:
         assert (await client.get("/recipes/plate/preview")).status_code == 400
         assert (await client.get("/recipes/plate/preview?frame=x&verdict=maybe")).status_code == 400
         assert (await client.get(f"/recipes/plate/preview?frame={'x' * 1025}")).status_code == 400
+
+
+def test_images_of_the_fit_are_read_as_far_as_they_may_be(tmp_path: Path) -> None:
+    """A file that is too large, no file, or elsewhere is not read: a picture is missing from an explanation then."""
+    folder, elsewhere = tmp_path / "good", tmp_path / "elsewhere.jpg"
+    folder.mkdir()
+    image = jpeg(200)
+    (folder / "part.jpg").write_bytes(image)
+    elsewhere.write_bytes(image)
+    (folder / "link.jpg").symlink_to(elsewhere)
+    with (folder / "sparse.jpg").open("wb") as sparse:
+        sparse.truncate(2**40)
+    os.mkfifo(folder / "pipe.jpg")
+    (folder / "folder.jpg").mkdir()
+    backend = replace(backend_of(), good_images={"plate": folder})
+    assert FeedbackApi._good_image(backend, "plate", "part.jpg") is not None
+    for name in ("link.jpg", "../elsewhere.jpg", "sparse.jpg", "pipe.jpg", "folder.jpg", "gone.jpg", "a\0b", "x" * 300):
+        assert FeedbackApi._good_image(backend, "plate", name) is None
+    assert FeedbackApi._good_image(backend, "plate", str(elsewhere)) is None
+    assert FeedbackApi._good_image(backend, "other", "part.jpg") is None

@@ -7,7 +7,8 @@ from typing import cast
 import pytest
 
 from patchline.stream.alarms.config import AlarmLimits
-from patchline.stream.alarms.follower import AlarmFollower
+from patchline.stream.alarms.follower import IDLE_LOOK_EVERY_S, AlarmFollower
+from patchline.stream.alarms.logs import IDLE_WAIT_S
 from patchline.stream.alarms.store import AlarmStore
 from patchline.stream.model.alarm import AlarmConfig, AlarmRules, Observation
 from patchline.stream.model.errors import SinkError, SinkUnavailableError
@@ -174,4 +175,31 @@ async def test_what_redis_loses_comes_back_while_the_line_stands_still(
     assert store.alarms["cam-1"].alarm == before
     assert len(seen.alarm_events) == (2 * told if rebuilds else told)
     assert log.asked.count(("begin", None)) == (2 if rebuilds else 1)
+    await follower.close()
+
+
+async def test_every_wait_for_results_ends_with_a_look_at_redis() -> None:
+    """So a Redis that lost everything is noticed within one wait, whatever the clock's last digit."""
+    assert IDLE_LOOK_EVERY_S < IDLE_WAIT_S
+    asked = 0
+
+    class Counting(RedisStore):
+        async def position(self, log: str) -> int | None:
+            nonlocal asked
+            asked += 1
+            return await super().position(log)
+
+    class Waiting(Log):
+        reads = 0
+
+        async def read(self) -> tuple[Sequence[Observation], int | None]:
+            self.reads += 1
+            await asyncio.sleep(IDLE_WAIT_S)
+            return [], None
+
+    store, log = Counting(), Waiting("")
+    follower = follower_of(store, Recorder(), [])
+    follower.start(log)
+    await until(lambda: log.reads == 5)
+    assert asked == 5  # once to begin, and after each wait that has ended
     await follower.close()

@@ -3,7 +3,7 @@ from math import nan
 
 import pytest
 
-from patchline.stream.model.checks import MIB, at_least, positive
+from patchline.stream.model.checks import MIB, at_least, is_text, positive
 from patchline.stream.model.errors import ConfigError
 
 
@@ -33,3 +33,9 @@ def test_positive_refuses_zero() -> None:
 def test_a_mebibyte() -> None:
     """Sizes count in powers of two."""
     assert MIB == 2**20
+
+
+def test_what_is_no_text_is_told() -> None:
+    """Bytes that are no UTF-8 are read as lone surrogates."""
+    assert is_text("Kamera S\u00fcd \U0001f4f7")
+    assert not is_text("a\udcff")

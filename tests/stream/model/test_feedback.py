@@ -35,6 +35,16 @@ def test_reasons_and_second_persons_are_bounded() -> None:
         feedback(operator="x" * 200_000)
 
 
+def test_names_and_reasons_are_text() -> None:
+    """Bytes of a command line that are no UTF-8 come as lone surrogates, and no message can carry them."""
+    for name in ("feedback_id", "recipe", "frame_id", "operator", "approved_by"):
+        with pytest.raises(ValueError, match=rf"^{name} is 'caf\\udce9', expected UTF-8$"):
+            feedback(**{name: "caf\udce9"})
+    with pytest.raises(ValueError, match=r"^reason has bytes that are no text, expected UTF-8$"):
+        feedback(reason="caf\udce9")
+    assert feedback(operator="caf\N{LATIN SMALL LETTER E WITH ACUTE}").operator
+
+
 def test_a_second_person_is_another_one() -> None:
     """Nobody lets through what they said themselves; an empty name is nobody."""
     assert feedback(approved_by="bob").approved_by == "bob"

@@ -6,7 +6,7 @@ import unicodedata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from patchline.stream.support.printable import one_line, several_lines, shortened
+from patchline.stream.support.printable import one_line, several_lines
 
 
 def test_controls_are_written_as_json_writes_them() -> None:
@@ -39,9 +39,3 @@ _DIRECTIONS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 def test_json_stays_the_same_json(text: str) -> None:
     """What is escaped stands in strings only, in JSON's own way."""
     assert json.loads(one_line(json.dumps([text], ensure_ascii=False))) == [text]
-
-
-def test_long_texts_are_cut_and_counted() -> None:
-    """What is left out is said."""
-    assert shortened("abc", 3) == "abc"
-    assert shortened("a" * 5000, 3) == "aaa... (4,997 characters more)"

@@ -10,6 +10,7 @@ from patchline.stream.support.redaction import (
     LONGEST_CHARACTERS,
     LONGEST_READ_CHARACTERS,
     MASK,
+    MOST_ENTRIES,
     Redactor,
     redact_text,
     redact_url,
@@ -118,7 +119,8 @@ def test_a_text_is_shortened_once_it_is_masked() -> None:
                 assert "u:" not in shown
     many = redactor.text("hunter22-hunter22" * 10_000)
     assert "h" not in many.replace("characters or more left out", "")
-    assert redactor.value(["x"] * 1_001) == "list of 1,001"
+    assert redactor.value(["x"] * (MOST_ENTRIES + 1_000)) == ["x"] * MOST_ENTRIES + ["... 1,000 more"]
+    assert redactor.value(dict.fromkeys(range(MOST_ENTRIES + 1)))["..."] == "1 more"
     deep: object = "hunter22-hunter22"
     for _ in range(50):
         deep = [deep]
@@ -173,3 +175,18 @@ def test_values_of_a_log_are_masked_inside_their_containers() -> None:
     for plain in (None, True, 2, 2.5, harmless):
         assert redactor.value(plain) is plain
     assert redactor.value(telling) == MASK
+
+
+@pytest.mark.parametrize("most", [100, 2_000, 20_000])
+def test_a_value_is_as_long_as_it_is_asked_for(most: int) -> None:
+    """Of texts, keys and objects the middle is left out, and no secret is cut in two on the way."""
+    redactor = Redactor()
+    redactor.know(["hunter22"])
+    text = "a" * (most // 2 - 4) + "hunter22" + "b" * most + "hunter22" + "c" * (most // 2 - 4)
+    shown = [redactor.value(text, most), *redactor.value({text: [text]}, most), redactor.value(ValueError(text), most)]
+    for one in shown:
+        assert len(one) < most + 60
+        assert (one[:5], one[-5:]) == ("aaaaa", "ccccc")
+        assert "characters or more left out" in one
+        assert "hunt" not in one
+        assert "22" not in one.replace(",", "")
