@@ -6,6 +6,7 @@
 | `access` | tokens are identities with roles; a route that names no role is closed |
 | `feedback_api` | feedback in, frames and explanations out; `ApiBackend` is what the routes speak to |
 | `listener` | accepts connections, no more than there may be |
+| `first_bytes` | connections of which nothing has come yet that could be answered; they have no protocol |
 | `protocol` | HTTP on a connection, by uvicorn's protocol, which says what it waits for |
 | `connections` | how many connections there may be, how long each may be waited for, and which makes room |
 | `descriptors` | how many of them leave descriptors for cameras, brokers and files |

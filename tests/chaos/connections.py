@@ -10,11 +10,11 @@ from typing import Any
 
 from tests.chaos.crowd import Crowd, Worker, small_bank
 from tests.chaos.figure import Measured
+from tests.chaos.good_frames import GoodFrames
 from tests.chaos.idle_clients import IdleClients
 from tests.chaos.line import CAMERAS, new_line, settings_of
-from tests.chaos.pairs import GoodFrames, PairSizes, in_pairs
+from tests.chaos.pairs import PairSizes, in_pairs
 from tests.chaos.scrape import port_of, status
-from tests.chaos.tally import Tally
 from tests.services.certificates import certificates
 from tests.services.kafka import KafkaBroker
 
@@ -51,13 +51,13 @@ async def _both(sizes: Sizes, folder: Path, broker: KafkaBroker, tls: dict[str, 
         settings = settings_of(config, bank, session_timeout_s=10.0) | {"http": http}
         with Crowd(folder / name, settings) as crowd:
             worker = await crowd.start_ready()
-            async with Tally(config) as tally:
-                frames = GoodFrames(config, tally, cameras=len(CAMERAS), frames_per_s=sizes.spans.frames_per_s)
+            rate = sizes.spans.frames_per_s
+            async with GoodFrames(config, cameras=len(CAMERAS), frames_per_s=rate) as frames:
                 disturbance = _Disturbance(worker, sizes, tls=bool(http))
                 what = f"beside {sizes.connections:,} idle and half-open connections ({name})"
                 found += [
                     await in_pairs(frames, sizes.spans, what, disturbance),
-                    frames.once(what),
+                    await frames.once(what),
                     _health(what, disturbance, sizes),
                 ]
             await worker.drain()

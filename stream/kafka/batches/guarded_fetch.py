@@ -2,12 +2,18 @@
 
 Where a batch cannot be trusted in where it ends, the brokers are asked what follows it. And where a broker cannot find
 its own way through a batch, it answers that the log is corrupt, for ever: then what lies behind it is searched for.
+
+That takes time, and the library asks a broker for nothing more before it has the answer. So the other partitions do not
+wait for it: one that takes longer than `SOON_S` is left out of the answer, and of the requests that follow, until it
+has been looked at.
 """
 
 import asyncio
-from collections.abc import Sequence
+import copy
+from collections.abc import Collection, Sequence
 from time import time
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, TypeAlias
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import CorruptRecordException, KafkaTimeoutError, for_code
@@ -20,9 +26,13 @@ from patchline.stream.kafka.batches.layout import BEFORE_LENGTH_BYTES, HEADER_BY
 from patchline.stream.kafka.batches.placeholders import placeholders
 from patchline.stream.model.checks import MIB
 
+SOON_S = 0.02
+"""Other partitions wait no longer for one; and while some are late, requests wait no longer for records."""
 _LOOKS, _LOOK_AGAIN_S = 20, 0.05
 _MANY_BYTES = 64 * MIB
 _CORRUPT = CorruptRecordException.errno
+_Found: TypeAlias = tuple[Any, ...]
+"""What an answer says of a partition: its number, the error, the log's end, more of the format's, and the batches."""
 
 
 def guard_fetches(consumer: AIOKafkaConsumer) -> AIOKafkaConsumer:
@@ -45,18 +55,69 @@ class _GuardedFetches:
 
     def __init__(self, send: Any, *, reads_committed: bool) -> None:
         self._send, self._reads_committed = send, reads_committed
+        self._late: dict[tuple[str, int], tuple[int, asyncio.Task[_Found]]] = {}
+        """By topic and partition: the offset that was asked for, and what looks at the answer."""
+        self._version = 0
 
     async def __call__(self, node: int, request: Any, **options: Any) -> Any:
-        answer = await self._send(node, request, **options)
-        if isinstance(request, FetchRequest):
-            asked = {(topic, number): at for topic, partitions in request.topics for number, at, _ in partitions}
-            for place, (topic, partitions) in enumerate(answer.topics or []):
-                checked = [
-                    await _Partition(self, node, topic, found[0], asked[topic, found[0]]).checked(found)
-                    for found in partitions
-                ]
-                answer.topics[place] = (topic, checked)
+        if not isinstance(request, FetchRequest):
+            return await self._send(node, request, **options)
+        asked = {(topic, number): at for topic, partitions in request.topics for number, at, _ in partitions}
+        late = self._still_late(asked)
+        if not late:
+            answer = await self._send(node, request, **options)
+        elif len(late) == len(asked):
+            await asyncio.wait(late.values(), timeout=SOON_S, return_when=asyncio.FIRST_COMPLETED)
+            answer = SimpleNamespace(API_VERSION=self._version, topics=[])
+        else:
+            answer = await self._send(node, _without(request, late), **options)
+        self._version = answer.API_VERSION
+        topics = [(topic, await self._soon(node, topic, found, asked)) for topic, found in answer.topics or []]
+        for (topic, number), task in late.items():
+            if task.done():
+                del self._late[topic, number]
+                topics.append((topic, [task.result()]))
+        answer.topics = topics
         return answer
+
+    def _still_late(self, asked: dict[tuple[str, int], int]) -> dict[tuple[str, int], asyncio.Task[_Found]]:
+        """The partitions of a request whose last answer at the same offset is still looked at, or now has been."""
+        found: dict[tuple[str, int], asyncio.Task[_Found]] = {}
+        for partition, at in asked.items():
+            if partition in self._late:
+                position, task = self._late[partition]
+                if position == at:
+                    found[partition] = task
+                else:  # the consumer is elsewhere by now
+                    task.cancel()
+                    del self._late[partition]
+        return found
+
+    async def _soon(
+        self, node: int, topic: str, found: Sequence[_Found], asked: dict[tuple[str, int], int]
+    ) -> list[_Found]:
+        """The partitions of an answer, without those that take longer. Raises KafkaError."""
+        checked: list[_Found] = []
+        looking: dict[asyncio.Task[_Found], int] = {}
+        for one in found:
+            partition = _Partition(self, node, topic, one[0], asked[topic, one[0]])
+            if (at_once := partition.checked_at_once(one)) is not None:
+                checked.append(at_once)
+            else:
+                looking[asyncio.ensure_future(partition.checked(one))] = one[0]
+        if not looking:
+            return checked
+        try:
+            done, _ = await asyncio.wait(looking, timeout=SOON_S)
+        except asyncio.CancelledError:
+            for task in looking:
+                task.cancel()
+            raise
+        for task, number in looking.items():
+            if task not in done:
+                task.add_done_callback(_heard)
+                self._late[topic, number] = (asked[topic, number], task)
+        return checked + [task.result() for task in done]
 
     async def fetch(self, node: int, topic: str, number: int, offset: int, size: int) -> tuple[int, int, bytes]:
         """The batches from an offset on.
@@ -107,7 +168,17 @@ class _Partition:
     def __init__(self, fetches: _GuardedFetches, node: int, topic: str, number: int, position: int) -> None:
         self._fetches, self._where, self._position = fetches, (node, topic, number), position
 
-    async def checked(self, found: tuple[Any, ...]) -> tuple[Any, ...]:
+    def checked_at_once(self, found: _Found) -> _Found | None:
+        """The same as `checked`, where that is quick and asks nobody; else None."""
+        number, error, end, *more, batches = found
+        if error or not batches:
+            return None if error == _CORRUPT or self._fetches.end_in(end, more) > self._position else found
+        if not is_quick(batches):
+            return None
+        data = checked_answer(batches, self._position).data
+        return (number, error, end, *more, data) if data else None
+
+    async def checked(self, found: _Found) -> _Found:
         """The partition's part of an answer, with batches that can be decoded. Raises KafkaError."""
         number, error, end, *more, batches = found
         if batches and not error:
@@ -200,3 +271,18 @@ class _Partition:
         if error not in (0, _CORRUPT):
             raise for_code(error)(f"{self._where}: offset {offset} cannot be asked for")
         return error, end, batches
+
+
+def _without(request: FetchRequest, partitions: Collection[tuple[str, int]]) -> FetchRequest:
+    """A request that leaves some partitions out, and waits for the others no longer than `SOON_S`."""
+    fewer = copy.copy(request)
+    kept = [(topic, [one for one in some if (topic, one[0]) not in partitions]) for topic, some in request.topics]
+    fewer._topics = [(topic, some) for topic, some in kept if some]
+    fewer._max_wait_ms = min(request._max_wait_ms, round(SOON_S * 1000))
+    return fewer
+
+
+def _heard(task: "asyncio.Task[_Found]") -> None:
+    """Take an error that nobody may ask for any more."""
+    if not task.cancelled():
+        task.exception()
