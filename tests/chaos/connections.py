@@ -51,9 +51,11 @@ async def _both(sizes: Sizes, folder: Path, broker: KafkaBroker, tls: dict[str, 
         settings = settings_of(config, bank, session_timeout_s=10.0) | {"http": http}
         with Crowd(folder / name, settings) as crowd:
             worker = await crowd.start_ready()
-            rate = sizes.spans.frames_per_s
-            async with GoodFrames(config, cameras=len(CAMERAS), frames_per_s=rate) as frames:
-                disturbance = _Disturbance(worker, sizes, tls=bool(http))
+            async with (
+                GoodFrames(config, cameras=len(CAMERAS), frames_per_s=sizes.spans.frames_per_s) as frames,
+                IdleClients(port_of(worker), sizes.connections, tls=bool(http)) as clients,
+            ):
+                disturbance = _Disturbance(worker, sizes, clients)
                 what = f"beside {sizes.connections:,} idle and half-open connections ({name})"
                 found += [
                     await in_pairs(frames, sizes.spans, what, disturbance),
@@ -67,24 +69,23 @@ async def _both(sizes: Sizes, folder: Path, broker: KafkaBroker, tls: dict[str, 
 class _Disturbance:
     """Idle clients for one span, and what asking for health takes meanwhile."""
 
-    def __init__(self, worker: Worker, sizes: Sizes, *, tls: bool) -> None:
-        self._worker, self._sizes, self._tls = worker, sizes, tls
+    def __init__(self, worker: Worker, sizes: Sizes, clients: IdleClients) -> None:
+        self._worker, self._sizes, self.clients = worker, sizes, clients
         self.taken_s: list[float] = []
         self.codes: list[int] = []
-        self.cut_off = 0
 
     async def __call__(self, number: int) -> None:
         span_s = self._sizes.spans.frames / self._sizes.spans.frames_per_s
-        async with IdleClients(port_of(self._worker), self._sizes.connections, tls=self._tls) as clients:
-            end = monotonic() + span_s
-            while monotonic() < end:
-                for path in ("/healthz", "/readyz"):
-                    begin = monotonic()
-                    code, _ = await status(self._worker, path)
-                    self.taken_s.append(monotonic() - begin)
-                    self.codes.append(code)
-                await asyncio.sleep(_ASK_EVERY_S)
-        self.cut_off += clients.cut_off
+        await self.clients.come()
+        end = monotonic() + span_s
+        while monotonic() < end:
+            for path in ("/healthz", "/readyz"):
+                begin = monotonic()
+                code, _ = await status(self._worker, path)
+                self.taken_s.append(monotonic() - begin)
+                self.codes.append(code)
+            await asyncio.sleep(_ASK_EVERY_S)
+        await self.clients.go()
 
 
 def _health(what: str, disturbance: _Disturbance, sizes: Sizes) -> Measured:
@@ -92,7 +93,8 @@ def _health(what: str, disturbance: _Disturbance, sizes: Sizes) -> Measured:
     wrong = sum(code != 200 for code in disturbance.codes)
     return Measured(
         name=f"health and readiness {what}, asked {len(taken_s)} times",
-        measured=f"within {max(taken_s):.2f} s, {wrong} without a good answer; {disturbance.cut_off:,} clients cut off",
+        measured=f"within {max(taken_s):.2f} s, {wrong} without a good answer;"
+        f" {disturbance.clients.cut_off:,} clients cut off",
         goal=f"each good, within {sizes.health_s:g} s",
         met=not wrong and max(taken_s) <= sizes.health_s,
     )

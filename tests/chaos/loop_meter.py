@@ -41,7 +41,7 @@ def meter_steps(tell: Callable[..., None], least_s: float) -> None:
             what = f"garbage collection of generation {told['generation']}"
             tell(LONG_STEP, what=what, ms=round(took_s * 1000, 1), at_s=monotonic())
 
-    asyncio.Handle._run = metered  # type: ignore[method-assign]
+    asyncio.Handle._run = metered  # type: ignore[method-assign,assignment]
     gc.callbacks.append(collected)
 
 
@@ -52,7 +52,8 @@ def _name_of(callback: Any) -> str:
     task = getattr(callback, "__self__", None)
     if not isinstance(task, asyncio.Task):
         return str(getattr(callback, "__qualname__", callback))
-    names, coroutine = list[str](), task.get_coro()
+    names = list[str]()
+    coroutine: Any = task.get_coro()
     while coroutine is not None and len(names) < 6:
         names.append(getattr(coroutine, "__qualname__", type(coroutine).__name__))
         coroutine = getattr(coroutine, "cr_await", None)
