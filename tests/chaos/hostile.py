@@ -20,15 +20,15 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.topics import Partitions, ensure_topics
 from patchline.stream.model.checks import MIB
-from tests.chaos.alive import Probes, undisturbed
-from tests.chaos.crowd import RECIPE, Crowd, Worker, small_bank
+from tests.chaos.alive import Probes, longest_steps, undisturbed
+from tests.chaos.crowd import RECIPE, Crowd, small_bank
 from tests.chaos.damaged_log import DamagedLog
 from tests.chaos.figure import Measured
 from tests.chaos.good_frames import GoodFrames
 from tests.chaos.kinds.table import all_kinds
 from tests.chaos.kinds.target import GOOD_IMAGE, Kind, Target
 from tests.chaos.line import settings_of
-from tests.chaos.loop_meter import LONG_STEP, METERED
+from tests.chaos.loop_meter import METERED, TOLD_FROM_S
 from tests.chaos.pairs import PairSizes, in_pairs
 from tests.chaos.raw_records import RawProducer
 from tests.chaos.scrape import TOKEN, port_of
@@ -60,8 +60,6 @@ class Sizes:
 SHORT = Sizes(spans=PairSizes(pairs=1, frames=240, frames_per_s=20, ratio=100), step=9, step_ms=1000, yardsticks=0)
 """Other tests share the machine: how long a frame takes says little."""
 LONG = Sizes(spans=PairSizes(pairs=5, frames=1000, frames_per_s=40, ratio=1.25), step=1, step_ms=50, yardsticks=2)
-_TOLD_FROM_S = 0.005
-_JUST_BEFORE_S = 1.0
 
 
 def measure(sizes: Sizes) -> list[Measured]:
@@ -77,7 +75,7 @@ async def _measure(sizes: Sizes, folder: Path, broker: KafkaBroker, server: Redi
     stored = folder / "stored"
     stored.mkdir()
     (stored / "good.jpg").write_bytes(GOOD_IMAGE)
-    settings, metered = _settings(config, folder, stored, server), {METERED: str(_TOLD_FROM_S)}
+    settings, metered = _settings(config, folder, stored, server), {METERED: str(TOLD_FROM_S)}
     with Crowd(folder, settings, metered) as crowd:
         worker = await crowd.start_ready()
         async with AsyncExitStack() as stack:
@@ -103,7 +101,7 @@ async def _measure(sizes: Sizes, folder: Path, broker: KafkaBroker, server: Redi
             await probes.ask("before")
             begin_s = monotonic()
             found = await _among_good_frames(sizes, target, tally, probes)
-            found.append(_longest_step(worker, target, begin_s, sizes.step_ms))
+            found.append(longest_steps(worker, begin_s, sizes.step_ms, target.sent_s))
         if worker.running:
             await worker.drain()
     return [*found, probes.measured(), undisturbed(worker)]
@@ -197,24 +195,4 @@ def _answered(target: Target, tally: Tally, kinds: Sequence[Kind], unsent: Seque
         f" {len(unsent)} kinds could not be sent{': ' + '; '.join(unsent[:3]) if unsent else ''}",
         goal="exactly one each, all sent",
         met=not (missing or twice or unsent),
-    )
-
-
-def _longest_step(worker: Worker, target: Target, begin_s: float, most_ms: float) -> Measured:
-    """The longest step of each name since a time by the monotonic clock, with what was sent just before the longest."""
-    longest: dict[str, dict[str, Any]] = {}
-    for step in worker.logged(LONG_STEP):
-        if step["at_s"] >= begin_s and step["ms"] > longest.get(step["what"], {"ms": 0.0})["ms"]:
-            longest[step["what"]] = step
-    found = sorted(longest.values(), key=lambda step: -float(step["ms"]))
-    told = [f"{step['ms']:.0f} ms {step['what']}" for step in found[:5]]
-    if found:
-        at_s = found[0]["at_s"]
-        before = [kind for sent_s, kind in target.sent_s if at_s - _JUST_BEFORE_S <= sent_s <= at_s]
-        told[0] += f" (sent just before: {'; '.join(before) or 'nothing hostile'})"
-    return Measured(
-        name="the longest steps of the event loop, in processor time",
-        measured=", ".join(told) or f"none of {_TOLD_FROM_S * 1000:g} ms",
-        goal=f"at most {most_ms:g} ms",
-        met=not found or found[0]["ms"] <= most_ms,
     )

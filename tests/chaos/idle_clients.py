@@ -146,7 +146,9 @@ def _is_closed(client: socket.socket) -> bool:
 
 async def _serve(clients: _Clients) -> None:
     while told := await asyncio.to_thread(sys.stdin.readline):
-        print(await clients.go() if told == "go\n" else await clients.come(), flush=True)
+        if told == "come\n":
+            await clients.come()
+        print(0 if told == "come\n" else await clients.go(), flush=True)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Any
 
 METERED = "PATCHLINE_CHAOS_LONG_STEP_S"
 """The variable of a worker's environment that has it measure its steps, and tell those that take so many seconds."""
+TOLD_FROM_S = 0.005
 LONG_STEP = "long step"
 
 
