@@ -7,6 +7,7 @@
 | `feedback_api` | feedback in, frames and explanations out; `ApiBackend` is what the routes speak to |
 | `cameras_api` | what each camera is doing |
 | `listener` | accepts connections, no more than there may be |
+| `first_bytes` | connections of which nothing has come yet that could be answered; they have no protocol |
 | `protocol` | HTTP on a connection, by uvicorn's protocol, which says what it waits for |
 | `connections` | how many connections there may be, how long each may be waited for, and which makes room |
 | `descriptors` | how many of them leave descriptors for cameras, brokers and files |

@@ -157,7 +157,9 @@ class Connections:
         self._refused = refused
         self._clock = clock
         self._all: dict[Connection, None] = {}
-        """In the order in which their phases began, so that looking for who makes room is short."""
+        self._waiting: dict[Connection, None] = {}
+        """Those that wait for their peer, from the longest on, and the idle ones of them: the first makes room."""
+        self._idle: dict[Connection, None] = {}
 
     def __len__(self) -> int:
         return len(self._all)
@@ -180,25 +182,30 @@ class Connections:
             self._refused(Refusal.FULL)
             return None
         connection = Connection(phase, self.now, abort)
-        self._all[connection] = None
+        self._all[connection] = self._waiting[connection] = None
         return connection
 
     def note(self, connection: Connection, phase: Phase, *, waits_for_peer: bool) -> None:
         """Note what a connection does now, and whether only its peer can go on."""
+        if phase is connection.phase and waits_for_peer is connection.waits_for_peer:
+            return
         connection.waits_for_peer = waits_for_peer
-        if phase is not connection.phase:
-            connection.enter(phase, self.now)
-            if connection in self._all:
-                self._all[connection] = self._all.pop(connection)
+        connection.enter(phase, self.now)
+        if connection not in self._all:
+            return
+        for some, holds in ((self._waiting, waits_for_peer), (self._idle, phase is Phase.IDLE)):
+            some.pop(connection, None)
+            if holds:
+                some[connection] = None
 
     def end(self, connection: Connection) -> None:
         """Forget one that has ended."""
-        self._all.pop(connection, None)
+        for some in (self._all, self._waiting, self._idle):
+            some.pop(connection, None)
 
     def make_room(self) -> bool:
         """End the connection that has waited for its peer for longest, idle ones first; whether there was one."""
-        idle = next((one for one in self._all if one.phase is Phase.IDLE), None)
-        found = idle or next((one for one in self._all if one.waits_for_peer), None)
+        found = next(iter(self._idle or self._waiting), None)
         if found is None:
             return False
         self._end(found, Refusal.MADE_ROOM)

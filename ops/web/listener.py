@@ -1,9 +1,10 @@
 """What accepts connections, and bounds them: uvicorn does not.
 
 uvicorn bounds neither the number of sockets nor the time of a request's head, and of TLS only the handshake of asyncio.
-So sockets are accepted here, a few in each round of the event loop, which inspection shares; each is counted before its
-TLS handshake; and once in half a second those that wait for too long are ended (`connections.py`). Signals stay with
-the service: nothing of uvicorn is used that installs handlers.
+So sockets are accepted here, a few at a time, since inspection shares the event loop; each is counted before its TLS
+handshake, and gets a protocol only once there is something to be answered (`first_bytes.py`); and once in half a
+second those that wait for too long are ended (`connections.py`). Signals stay with the service: nothing of uvicorn is
+used that installs handlers.
 """
 
 import asyncio
@@ -20,10 +21,14 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from patchline.ops.web.connections import Connection, Connections, HttpLimits, Phase, Refusal
+from patchline.ops.web.first_bytes import FirstBytes
 from patchline.ops.web.protocol import LimitedProtocol, in_pieces
 
-ACCEPTED_AT_ONCE = 16
-"""Sockets that are accepted before other work of the event loop is due again."""
+ACCEPTED_AT_ONCE = 8
+ACCEPTED_EVERY_S = 0.001
+"""So many sockets are accepted at most, and then none for so long: a thousand that come together delay each of the
+some thirty steps that a frame takes on the event loop by less than a millisecond, and all are in within half a second.
+"""
 SWEEP_S = 0.5
 STOP_S = 2.0
 """Time that answers under way have when the server stops."""
@@ -52,6 +57,9 @@ class Listener:
     ) -> None:
         self._limits, self._tls = limits, tls
         self.connections = Connections(limits, refused)
+        self._beginning = FirstBytes(
+            self.connections, limits.max_head_bytes, tls=tls is not None, go_on=self._start_serving
+        )
         self._config = Config(
             in_pieces(app),
             http=LimitedProtocol,
@@ -96,6 +104,7 @@ class Listener:
     async def stop(self) -> None:
         """Stop listening; answers under way get two seconds."""
         self._close_sockets()
+        self._beginning.close()
         if self._sweeping is not None:
             self._sweeping.cancel()
             await asyncio.gather(self._sweeping, return_exceptions=True)
@@ -136,11 +145,15 @@ class Listener:
                 return
             accepted.setblocking(False)
             self._begin(accepted)
+        self._pause(listening, ACCEPTED_EVERY_S)
 
     def _wait_for_descriptors(self, listening: socket.socket) -> None:
         """Give one back, and accept again a little later: until then the socket would only wake the event loop."""
         self.connections.refuse(Refusal.DESCRIPTORS)
         self.connections.make_room()
+        self._pause(listening, 0.1)
+
+    def _pause(self, listening: socket.socket, seconds: float) -> None:
         loop = asyncio.get_running_loop()
         loop.remove_reader(listening.fileno())
 
@@ -148,7 +161,7 @@ class Listener:
             if listening in self._sockets:
                 loop.add_reader(listening.fileno(), self._accept, listening)
 
-        loop.call_later(0.1, again)
+        loop.call_later(seconds, again)
 
     def _begin(self, accepted: socket.socket) -> None:
         connection = self.connections.begin(Phase.HANDSHAKE if self._tls else Phase.HEAD, abort=accepted.close)
@@ -158,12 +171,16 @@ class Listener:
                     accepted.send(_FULL_ANSWER)
             accepted.close()
             return
-        task = asyncio.get_running_loop().create_task(self._serve(accepted, connection))
+        self._beginning.wait(accepted, connection)
+
+    def _start_serving(self, accepted: socket.socket, connection: Connection, read: bytes) -> None:
+        connection.abort = accepted.close
+        task = asyncio.get_running_loop().create_task(self._serve(accepted, connection, read))
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
 
-    async def _serve(self, accepted: socket.socket, connection: Connection) -> None:
-        """Bring a connection as far as its protocol, which ends it."""
+    async def _serve(self, accepted: socket.socket, connection: Connection, read: bytes) -> None:
+        """Bring a connection as far as its protocol, which ends it; `read` has come of it already."""
         if accepted.fileno() < 0:
             return  # it made room before its first step
         task = asyncio.current_task()
@@ -172,7 +189,7 @@ class Listener:
         timeouts = {"ssl_handshake_timeout": 60.0, "ssl_shutdown_timeout": 60.0} if self._tls else {}
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: LimitedProtocol(self._config, self._state, self.connections, connection),
+                lambda: LimitedProtocol(self._config, self._state, self.connections, connection, read),
                 accepted,
                 ssl=self._tls,
                 **timeouts,

@@ -41,11 +41,14 @@ class LimitedProtocol(H11Protocol):
         state: what all connections of a server share.
         connections: where this one is counted.
         connection: this one.
+        read: what has come of it before.
     """
 
-    def __init__(self, config: Config, state: ServerState, connections: Connections, connection: Connection) -> None:
+    def __init__(
+        self, config: Config, state: ServerState, connections: Connections, connection: Connection, read: bytes = b""
+    ) -> None:
         super().__init__(config, state, {})
-        self._counted, self._connection = connections, connection
+        self._counted, self._connection, self._read = connections, connection, read
         self._conn: h11.Connection = self.conn
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
@@ -55,6 +58,13 @@ class LimitedProtocol(H11Protocol):
         self._connection.waiting_bytes = transport.get_write_buffer_size
         transport.set_write_buffer_limits(high=PIECE_BYTES)  # of TLS it is eight times as much by default
         self._note()
+        if self._read:  # before anything that comes now, and when the transport reads
+            asyncio.get_running_loop().call_soon(self._begin)
+
+    def _begin(self) -> None:
+        read, self._read = self._read, b""
+        if not self.transport.is_closing():
+            self.data_received(read)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import count
@@ -16,6 +16,7 @@ from patchline.stream.wire.frames import frame_headers
 from tests.chaos.crowd import RECIPE, Worker
 from tests.chaos.figure import Measured
 from tests.chaos.kinds.target import Target
+from tests.chaos.loop_meter import LONG_STEP, TOLD_FROM_S
 from tests.chaos.scrape import status
 from tests.chaos.tally import Tally
 from tests.stream.kafka_help import read_topic
@@ -129,4 +130,29 @@ def undisturbed(worker: Worker) -> Measured:
         measured=f"{worker.process.returncode}, {len(unheard)} errors{': ' + unheard[0] if unheard else ''}",
         goal="0, none",
         met=worker.process.returncode == 0 and not unheard,
+    )
+
+
+def longest_steps(worker: Worker, begin_s: float, most_ms: float, sent_s: Sequence[tuple[float, str]] = ()) -> Measured:
+    """The longest steps of a metered worker's event loop, one of each name.
+
+    Args:
+        worker: it.
+        begin_s: those before are left out; by the monotonic clock.
+        most_ms: no step may take longer, in milliseconds of a processor.
+        sent_s: what was sent and when: the last before the longest step are named.
+    """
+    longest: dict[str, dict[str, Any]] = {}
+    for step in worker.logged(LONG_STEP):
+        if step["at_s"] >= begin_s and step["ms"] > longest.get(step["what"], {"ms": 0.0})["ms"]:
+            longest[step["what"]] = step
+    found = sorted(longest.values(), key=lambda step: -float(step["ms"]))
+    told = [f"{step['ms']:.0f} ms {step['what']}" for step in found[:5]]
+    if before := [what for at_s, what in sent_s if found and at_s <= found[0]["at_s"]][-4:]:
+        told[0] += f" (sent before: {'; '.join(before)})"
+    return Measured(
+        name="the longest steps of the event loop, in processor time",
+        measured=", ".join(told) or f"none of {TOLD_FROM_S * 1000:g} ms",
+        goal=f"at most {most_ms:g} ms",
+        met=not found or found[0]["ms"] <= most_ms,
     )

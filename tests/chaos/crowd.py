@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -69,10 +69,12 @@ class Crowd:
     Args:
         folder: for logs and the settings file; made where it is not there.
         settings: of every worker; HTTP takes a free port, and what else they say of it.
+        environment: of every worker, beside that of this process.
     """
 
-    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, settings: dict[str, Any], environment: Mapping[str, str] | None = None) -> None:
         self._folder = folder
+        self._environment = os.environ | {"OMP_NUM_THREADS": "1"} | dict(environment or {})
         folder.mkdir(parents=True, exist_ok=True)
         self._file = folder / "patchline.yaml"
         http = {"port": 0} | settings.get("http", {})
@@ -97,7 +99,7 @@ class Crowd:
             process = await asyncio.create_subprocess_exec(
                 *dies_with_us([sys.executable, "-m", "tests.chaos.worker", str(self._file)]),
                 cwd=REPOSITORY,
-                env=os.environ | {"OMP_NUM_THREADS": "1"},
+                env=self._environment,
                 stdout=out,
                 stderr=out,
             )

@@ -1,7 +1,8 @@
 """Record batches that are damaged on the broker's disk before anyone reads them.
 
 A broker looks at what it is sent, so nonsense cannot be produced. It is written in an open transaction, which consumers
-of committed records do not see yet, changed in the broker's file, and then committed.
+of committed records do not see yet, changed in the broker's file, and then committed. What others write to the
+partition meanwhile is not seen either: so that is short, and a file is searched from where the last batch was found.
 """
 
 import struct
@@ -30,6 +31,8 @@ class DamagedLog:
 
     def __init__(self, bootstrap: str, data: Path, topic: str) -> None:
         self._bootstrap, self._data, self._topic = bootstrap, data, topic
+        self._found: dict[Path, int] = {}
+        """Where in each file the last batch was found."""
 
     async def send(self, partition: int, value: bytes, headers: Headers, damage: Damage) -> int:
         """Write one frame with that damage; its offset."""
@@ -43,11 +46,13 @@ class DamagedLog:
     def _damage(self, partition: int, offset: int, damage: Damage) -> None:
         for log in sorted((self._data / f"{self._topic}-{partition}").glob("*.log"), reverse=True):
             with log.open("r+b") as file:
+                file.seek(self._found.get(log, 0))
                 while len(head := file.read(12)) == 12:
                     base, length = struct.unpack(">qi", head)
                     if base != offset:
                         file.seek(length, 1)
                         continue
+                    self._found[log] = file.tell() - len(head)
                     before = head + file.read(length)
                     after = damage(before)
                     assert len(after) == len(before)

@@ -6,10 +6,11 @@ Every good frame is judged once and in time, and no task of the one worker dies 
 import asyncio
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import monotonic
 from typing import Any
 
 import redis.asyncio as redis
@@ -19,14 +20,16 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from patchline.stream.kafka.config import KafkaConfig
 from patchline.stream.kafka.topics import Partitions, ensure_topics
 from patchline.stream.model.checks import MIB
-from tests.chaos.alive import Probes, undisturbed
+from tests.chaos.alive import Probes, longest_steps, undisturbed
 from tests.chaos.crowd import RECIPE, Crowd, small_bank
 from tests.chaos.damaged_log import DamagedLog
 from tests.chaos.figure import Measured
+from tests.chaos.good_frames import GoodFrames
 from tests.chaos.kinds.table import all_kinds
 from tests.chaos.kinds.target import GOOD_IMAGE, Kind, Target
 from tests.chaos.line import settings_of
-from tests.chaos.pairs import GoodFrames, PairSizes, in_pairs
+from tests.chaos.loop_meter import METERED, TOLD_FROM_S
+from tests.chaos.pairs import PairSizes, in_pairs
 from tests.chaos.raw_records import RawProducer
 from tests.chaos.scrape import TOKEN, port_of
 from tests.chaos.tally import Tally
@@ -42,17 +45,21 @@ _PREFIX = "patchline:"
 class Sizes:
     """Every `step`-th kind, among the frames of the disturbed spans; of `families` alone where they are named.
 
-    The families take turns, so a step that shares no factor with their number takes some of each.
+    The families take turns, so a step that shares no factor with their number takes some of each. No step of the event
+    loop may take longer than `step_ms` of a processor. `yardsticks` are pairs with ordinary frames in place of hostile
+    ones: what as many more frames cost by themselves.
     """
 
     spans: PairSizes
     step: int
+    step_ms: float
+    yardsticks: int
     families: tuple[str, ...] = ()
 
 
-SHORT = Sizes(spans=PairSizes(pairs=1, frames=240, frames_per_s=20, ratio=100), step=9)
+SHORT = Sizes(spans=PairSizes(pairs=1, frames=240, frames_per_s=20, ratio=100), step=9, step_ms=1000, yardsticks=0)
 """Other tests share the machine: how long a frame takes says little."""
-LONG = Sizes(spans=PairSizes(pairs=5, frames=1000, frames_per_s=40, ratio=1.25), step=1)
+LONG = Sizes(spans=PairSizes(pairs=5, frames=1000, frames_per_s=40, ratio=1.25), step=1, step_ms=50, yardsticks=2)
 
 
 def measure(sizes: Sizes) -> list[Measured]:
@@ -68,7 +75,8 @@ async def _measure(sizes: Sizes, folder: Path, broker: KafkaBroker, server: Redi
     stored = folder / "stored"
     stored.mkdir()
     (stored / "good.jpg").write_bytes(GOOD_IMAGE)
-    with Crowd(folder, _settings(config, folder, stored, server)) as crowd:
+    settings, metered = _settings(config, folder, stored, server), {METERED: str(TOLD_FROM_S)}
+    with Crowd(folder, settings, metered) as crowd:
         worker = await crowd.start_ready()
         async with AsyncExitStack() as stack:
             tally = await stack.enter_async_context(Tally(config))
@@ -91,7 +99,9 @@ async def _measure(sizes: Sizes, folder: Path, broker: KafkaBroker, server: Redi
             )
             probes = Probes(target, worker, tally)
             await probes.ask("before")
+            begin_s = monotonic()
             found = await _among_good_frames(sizes, target, tally, probes)
+            found.append(longest_steps(worker, begin_s, sizes.step_ms, target.sent_s))
         if worker.running:
             await worker.drain()
     return [*found, probes.measured(), undisturbed(worker)]
@@ -126,14 +136,28 @@ def _settings(config: KafkaConfig, folder: Path, stored: Path, server: RedisServ
 async def _among_good_frames(sizes: Sizes, target: Target, tally: Tally, probes: Probes) -> list[Measured]:
     chosen = [kind for kind in all_kinds()[:: sizes.step] if not sizes.families or kind.family in sizes.families]
     shares = [chosen[number :: sizes.spans.pairs] for number in range(sizes.spans.pairs)]
-    frames = GoodFrames(target.config, tally, cameras=PARTITIONS, frames_per_s=sizes.spans.frames_per_s)
     span_s = sizes.spans.frames / sizes.spans.frames_per_s
     unsent: list[str] = []
     name = f"among {len(chosen)} kinds of hostile input"
-    in_time = await in_pairs(frames, sizes.spans, name, partial(_disturb, target, probes, shares, span_s, unsent))
+    async with GoodFrames(target.config, cameras=PARTITIONS, frames_per_s=sizes.spans.frames_per_s) as frames:
+        disturb = partial(_disturb, target, probes, shares, span_s, unsent)
+        found = [await in_pairs(frames, sizes.spans, name, disturb)]
+        if sizes.yardsticks:
+            more = len(target.places) // sizes.spans.pairs
+            spans = replace(sizes.spans, pairs=sizes.yardsticks)
+            beside = f"beside {more} ordinary frames more, which is no goal"
+            found.append(await in_pairs(frames, spans, beside, partial(_load, target, more, span_s)))
+        found.insert(0, await frames.once(name))
     await _results_of(target, tally)
     await probes.ask_to_learn()
-    return [frames.once(name), in_time, _answered(target, tally, chosen, unsent)]
+    return [*found, _answered(target, tally, chosen, unsent)]
+
+
+async def _load(target: Target, frames: int, span_s: float, _: int) -> None:
+    """Send as many ordinary frames, spread over the span."""
+    for _number in range(frames):
+        await target.frame()
+        await asyncio.sleep(span_s / frames)
 
 
 async def _disturb(
@@ -145,6 +169,7 @@ async def _disturb(
     for at, kind in enumerate(kinds):
         await asyncio.sleep(begin + at * span_s / len(kinds) - loop.time())
         before = len(target.places)
+        target.sent_s.append((loop.time(), f"{kind.family}, {kind.name}"))
         try:
             await asyncio.wait_for(kind.send(target), 20)
         except Exception as error:  # the figure names it

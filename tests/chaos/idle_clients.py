@@ -1,30 +1,74 @@
-"""Clients that connect in thousands and say nothing, or half of what they should; cut off, they come again."""
+"""Clients that connect in thousands and say nothing, or half of what they should; cut off, they come again.
+
+They are in a process of their own: whoever measures meanwhile is not slowed down by their sockets.
+"""
 
 import asyncio
 import resource
 import socket
+import sys
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
 from tests.chaos.kinds.requests import HALF_OPEN
+from tests.services.process import REPOSITORY, dies_with_us
 
 _AGAIN_EVERY_S = 10.0
 """What floods a port is another matter: these come back slowly."""
-_AT_ONCE = 50
+_AT_ONCE, _NEXT_AFTER_S = 50, 0.05
 _SPARE_DESCRIPTORS = 500
 _CLIENT_HELLO = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
 """How a TLS handshake begins, whose other 500 bytes never come."""
 
 
 class IdleClients:
-    """So many connections at a time to a port of this machine.
+    """So many connections at a time to a port of this machine, each time they are told to be there.
+
+    Their process lives as long as the context.
 
     Args:
         port: it.
         connections: how many.
         tls: half of them begin a handshake, else a request.
     """
+
+    def __init__(self, port: int, connections: int, *, tls: bool) -> None:
+        said = (str(port), str(connections), "tls" if tls else "plain")
+        self._command = dies_with_us([sys.executable, "-m", "tests.chaos.idle_clients", *said])
+        self.cut_off = 0
+        """How many the server has closed."""
+
+    async def come(self) -> None:
+        """Connect, and come again where cut off."""
+        await self._tell("come")
+
+    async def go(self) -> None:
+        """Close all connections."""
+        self.cut_off += int(await self._tell("go"))
+
+    async def _tell(self, what: str) -> bytes:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{what}\n".encode())
+        return await self._process.stdout.readline()
+
+    async def __aenter__(self) -> Self:
+        pipe = asyncio.subprocess.PIPE
+        self._process = await asyncio.create_subprocess_exec(*self._command, cwd=REPOSITORY, stdin=pipe, stdout=pipe)
+        await self.go()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+
+
+class _Clients:
+    """What the process does: see `IdleClients`."""
 
     def __init__(self, port: int, connections: int, *, tls: bool) -> None:
         self._port, self._connections = port, connections
@@ -43,6 +87,7 @@ class IdleClients:
                 await asyncio.gather(*(self._connect(begun + number) for number in range(missing)))
                 if len(self._open) == begun:
                     break  # nobody is let in now
+                await asyncio.sleep(_NEXT_AFTER_S)
             await asyncio.sleep(_AGAIN_EVERY_S)
 
     async def _connect(self, number: int) -> None:
@@ -71,23 +116,21 @@ class IdleClients:
                 await asyncio.sleep(0)
         self._open = kept
 
-    async def __aenter__(self) -> Self:
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        needed = self._connections + _SPARE_DESCRIPTORS
-        if soft < needed:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (min(needed, hard), hard))
+    async def come(self) -> None:
+        """Connect, and stay there."""
         self._keeping = asyncio.create_task(self._keep())
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def go(self) -> int:
+        """Close all; how many the server has closed before."""
         if self._keeping is not None:
             self._keeping.cancel()
             await asyncio.gather(self._keeping, return_exceptions=True)
         await self._look()
         for client in self._open:
             client.close()
+        self._open.clear()
+        cut_off, self.cut_off = self.cut_off, 0
+        return cut_off
 
 
 def _is_closed(client: socket.socket) -> bool:
@@ -99,3 +142,19 @@ def _is_closed(client: socket.socket) -> bool:
         return False
     except OSError:
         return True
+
+
+async def _serve(clients: _Clients) -> None:
+    while told := await asyncio.to_thread(sys.stdin.readline):
+        if told == "come\n":
+            await clients.come()
+        print(0 if told == "come\n" else await clients.go(), flush=True)
+
+
+if __name__ == "__main__":
+    port, connections = int(sys.argv[1]), int(sys.argv[2])
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = connections + _SPARE_DESCRIPTORS
+    if soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(needed, hard), hard))
+    asyncio.run(_serve(_Clients(port, connections, tls=sys.argv[3] == "tls")))

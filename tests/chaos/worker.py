@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from patchline.engine.inspection.inspector import Inspector
 from patchline.ops.cli import main
+from tests.chaos.loop_meter import METERED, meter_steps
 
 STOP_IN_TRANSACTION = int(signal.SIGRTMIN)
 HANG_ENGINE = STOP_IN_TRANSACTION + 1
@@ -75,6 +76,8 @@ def _hang() -> None:
 
 def run(settings: str) -> None:
     """Run the service with these settings, ready to be told."""
+    if (least_s := os.environ.get(METERED)) is not None:
+        meter_steps(_say, float(least_s))
     for number in (STOP_IN_TRANSACTION, HANG_ENGINE, HANG_CONSUMER):
         signal.signal(number, _tell)
     _stop_in_transactions()

@@ -4,14 +4,18 @@ Where a batch cannot be trusted in where it ends, the brokers are asked what fol
 its own way through a batch, it answers that the log is corrupt, for ever: then what lies behind it is searched for.
 Where nothing is there for a while, all up to the log's end cannot be read, and what is written later is asked for from
 there on.
+
+That takes time, and the library asks a broker for nothing more before it has the answer. So the other partitions do not
+wait for it: one that takes longer than `SOON_S` is left out of the answer, and of the requests that follow, until it
+has been looked at.
 """
 
 import asyncio
 import copy
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from time import time
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeAlias
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import CorruptRecordException, KafkaConnectionError, KafkaError, KafkaTimeoutError, for_code
@@ -26,9 +30,13 @@ from patchline.stream.kafka.batches.placeholders import placeholders
 from patchline.stream.kafka.batches.waiting import PAUSE_S, WaitingPartitions
 from patchline.stream.model.checks import MIB
 
+SOON_S = 0.02
+"""Other partitions wait no longer for one; and while some are late, requests wait no longer for records."""
 _LOOKS, _LOOK_AGAIN_S = 20, 0.05
 _MANY_BYTES = 64 * MIB
 _CORRUPT = CorruptRecordException.errno
+_Found: TypeAlias = tuple[Any, ...]
+"""What an answer says of a partition: its number, the error, the log's end, more of the format's, and the batches."""
 
 
 def guard_fetches(consumer: AIOKafkaConsumer) -> AIOKafkaConsumer:
@@ -63,31 +71,83 @@ class _GuardedFetches:
 
     def __init__(self, send: Any, *, reads_committed: bool) -> None:
         self._send, self._reads_committed = send, reads_committed
+        self._late: dict[tuple[str, int], tuple[int, asyncio.Task[_Found]]] = {}
+        """By topic and partition: the offset that was asked for, and what looks at the answer."""
+        self._version = 0
         self.epochs: dict[tuple[str, int], LogEpochs] = {}
         """By topic and partition: of what was fetched."""
         self.waiting = WaitingPartitions()
 
     async def __call__(self, node: int, request: Any, **options: Any) -> Any:
-        if self.waiting and isinstance(request, FetchRequest):
-            topics = self.waiting.due(request.topics)
-            if not topics:
+        if not isinstance(request, FetchRequest):
+            return await self._send(node, request, **options)
+        if self.waiting:
+            due = self.waiting.due(request.topics)
+            if not due:
                 await asyncio.sleep(PAUSE_S)
-                return SimpleNamespace(API_VERSION=0, topics=[])
+                return SimpleNamespace(API_VERSION=self._version, topics=[])
             request = copy.copy(request)  # the library compares the answer with what it has asked for itself
-            request._topics = topics
-        answer = await self._send(node, request, **options)
-        if isinstance(request, FetchRequest):
-            asked = {(topic, number): at for topic, partitions in request.topics for number, at, _ in partitions}
-            for place, (topic, partitions) in enumerate(answer.topics or []):
-                checked = [
-                    await _Partition(self, node, topic, found[0], asked[topic, found[0]]).guarded(found)
-                    for found in partitions
-                ]
-                for number, error, *_, batches in checked:
-                    if batches and not error:
-                        self.epochs.setdefault((topic, number), LogEpochs()).saw_all(batches)
-                answer.topics[place] = (topic, checked)
+            request._topics = due
+        asked = {(topic, number): at for topic, partitions in request.topics for number, at, _ in partitions}
+        late = self._still_late(asked)
+        if not late:
+            answer = await self._send(node, request, **options)
+        elif len(late) == len(asked):
+            await asyncio.wait(late.values(), timeout=SOON_S, return_when=asyncio.FIRST_COMPLETED)
+            answer = SimpleNamespace(API_VERSION=self._version, topics=[])
+        else:
+            answer = await self._send(node, _without(request, late), **options)
+        self._version = answer.API_VERSION
+        topics = [(topic, await self._soon(node, topic, found, asked)) for topic, found in answer.topics or []]
+        for (topic, number), task in late.items():
+            if task.done():
+                del self._late[topic, number]
+                topics.append((topic, [task.result()]))
+        for topic, found in topics:
+            for number, error, *_, batches in found:
+                if batches and not error:
+                    self.epochs.setdefault((topic, number), LogEpochs()).saw_all(batches)
+        answer.topics = topics
         return answer
+
+    def _still_late(self, asked: dict[tuple[str, int], int]) -> dict[tuple[str, int], asyncio.Task[_Found]]:
+        """The partitions of a request whose last answer at the same offset is still looked at, or now has been."""
+        found: dict[tuple[str, int], asyncio.Task[_Found]] = {}
+        for partition, at in asked.items():
+            if partition in self._late:
+                position, task = self._late[partition]
+                if position == at:
+                    found[partition] = task
+                else:  # the consumer is elsewhere by now
+                    task.cancel()
+                    del self._late[partition]
+        return found
+
+    async def _soon(
+        self, node: int, topic: str, found: Sequence[_Found], asked: dict[tuple[str, int], int]
+    ) -> list[_Found]:
+        """The partitions of an answer, without those that take longer. Raises KafkaConnectionError."""
+        checked: list[_Found] = []
+        looking: dict[asyncio.Task[_Found], int] = {}
+        for one in found:
+            partition = _Partition(self, node, topic, one[0], asked[topic, one[0]])
+            if (at_once := partition.checked_at_once(one)) is not None:
+                checked.append(at_once)
+            else:
+                looking[asyncio.ensure_future(partition.guarded(one))] = one[0]
+        if not looking:
+            return checked
+        try:
+            done, _ = await asyncio.wait(looking, timeout=SOON_S)
+        except asyncio.CancelledError:
+            for task in looking:
+                task.cancel()
+            raise
+        for task, number in looking.items():
+            if task not in done:
+                task.add_done_callback(_heard)
+                self._late[topic, number] = (asked[topic, number], task)
+        return checked + [task.result() for task in done]
 
     async def fetch(self, node: int, topic: str, number: int, offset: int, size: int) -> tuple[int, int, bytes]:
         """The batches from an offset on.
@@ -138,7 +198,23 @@ class _Partition:
     def __init__(self, fetches: _GuardedFetches, node: int, topic: str, number: int, position: int) -> None:
         self._fetches, self._where, self._position = fetches, (node, topic, number), position
 
-    async def guarded(self, found: tuple[Any, ...]) -> tuple[Any, ...]:
+    def checked_at_once(self, found: _Found) -> _Found | None:
+        """The same as `guarded`, where that is quick and asks nobody; else None."""
+        checked = self._checked_at_once(found)
+        if checked is not None and self._fetches.waiting:
+            self._fetches.waiting.done(self._where[1:])
+        return checked
+
+    def _checked_at_once(self, found: _Found) -> _Found | None:
+        number, error, end, *more, batches = found
+        if error or not batches:
+            return None if error == _CORRUPT or self._fetches.end_in(end, more) > self._position else found
+        if not is_quick(batches):
+            return None
+        data = checked_answer(batches, self._position).data
+        return (number, error, end, *more, data) if data else None
+
+    async def guarded(self, found: _Found) -> _Found:
         """The partition's part of an answer, with batches that can be decoded: none where they cannot be told of now.
 
         What is wrong with one partition is no reason to throw away what the answer has of others. Raises
@@ -155,7 +231,7 @@ class _Partition:
             self._fetches.waiting.done(self._where[1:])
         return checked
 
-    async def _checked(self, found: tuple[Any, ...]) -> tuple[Any, ...]:
+    async def _checked(self, found: _Found) -> _Found:
         number, error, end, *more, batches = found
         if batches and not error:
             return (number, error, end, *more, await self._readable(batches))
@@ -264,3 +340,18 @@ class _Partition:
         if error not in (0, _CORRUPT):
             raise for_code(error)(f"{self._where}: offset {offset} cannot be asked for")
         return error, end, batches
+
+
+def _without(request: FetchRequest, partitions: Collection[tuple[str, int]]) -> FetchRequest:
+    """A request that leaves some partitions out, and waits for the others no longer than `SOON_S`."""
+    fewer = copy.copy(request)
+    kept = [(topic, [one for one in some if (topic, one[0]) not in partitions]) for topic, some in request.topics]
+    fewer._topics = [(topic, some) for topic, some in kept if some]
+    fewer._max_wait_ms = min(request._max_wait_ms, round(SOON_S * 1000))
+    return fewer
+
+
+def _heard(task: "asyncio.Task[_Found]") -> None:
+    """Take an error that nobody may ask for any more."""
+    if not task.cancelled():
+        task.exception()

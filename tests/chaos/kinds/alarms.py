@@ -94,9 +94,17 @@ def kinds() -> Iterator[Kind]:
         yield Kind(family="keys", name=f"an event: {text!r}", send=_event(text))
 
 
+async def _key(target: Target, name: str, kind: bytes) -> str:
+    """A key that can take this kind of value: what an earlier one left there of another kind goes."""
+    key = target.prefix + name
+    if await target.redis.type(key) not in (kind, b"none"):
+        await target.redis.delete(key)
+    return key
+
+
 def _acknowledged(fields: Fields) -> Send:
     async def send(target: Target) -> None:
-        await target.redis.xadd(f"{target.prefix}alarms:ack", fields)
+        await target.redis.xadd(await _key(target, "alarms:ack", b"stream"), fields)
 
     return send
 
@@ -104,7 +112,7 @@ def _acknowledged(fields: Fields) -> Send:
 def _hash(name: str, fields: Fields) -> Send:
     async def send(target: Target) -> None:
         camera = f"hash {name}"
-        await target.redis.hset(f"{target.prefix}alarm:{camera}", mapping=fields)
+        await target.redis.hset(await _key(target, f"alarm:{camera}", b"hash"), mapping=fields)
         for _ in range(2):
             await target.frame(headers=headers_of_odd(camera))
 
@@ -138,14 +146,14 @@ async def _write(client: Any, key: str, kind: str) -> None:
 
 def _positions(fields: Fields) -> Send:
     async def send(target: Target) -> None:
-        await target.redis.hset(f"{target.prefix}alarm-positions", mapping=fields)
+        await target.redis.hset(await _key(target, "alarm-positions", b"hash"), mapping=fields)
 
     return send
 
 
 def _cameras(names: list[bytes]) -> Send:
     async def send(target: Target) -> None:
-        await target.redis.sadd(f"{target.prefix}alarm-cameras", *names)
+        await target.redis.sadd(await _key(target, "alarm-cameras", b"set"), *names)
 
     return send
 
@@ -159,6 +167,6 @@ def _announced(text: bytes) -> Send:
 
 def _event(text: bytes) -> Send:
     async def send(target: Target) -> None:
-        await target.redis.xadd(f"{target.prefix}alarms", {"event": text})
+        await target.redis.xadd(await _key(target, "alarms", b"stream"), {"event": text})
 
     return send

@@ -38,6 +38,8 @@ class Target:
     places: list[Place] = field(default_factory=list)
     kinds: dict[Place, str] = field(default_factory=dict)
     """What was sent there."""
+    sent_s: list[tuple[float, str]] = field(default_factory=list)
+    """The monotonic clock when each kind was sent."""
     numbers: "count[int]" = field(default_factory=count)
 
     def next_partition(self) -> int:

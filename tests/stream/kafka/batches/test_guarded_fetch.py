@@ -3,6 +3,7 @@
 Real brokers: `test_undecodable.py`.
 """
 
+import asyncio
 import struct
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -20,6 +21,9 @@ from patchline.stream.kafka.batches import waiting
 from patchline.stream.kafka.batches.guarded_fetch import epochs_fetched, guard_fetches, waiting_for
 from patchline.stream.kafka.batches.placeholders import undecodable
 from tests.stream.kafka.batches.crafted import LAST_DELTA_AT, good, read, with_bytes
+
+SIZE = 1
+"""Of an answer that has one batch of each partition."""
 
 
 def damaged(batch: bytes) -> bytes:
@@ -82,12 +86,75 @@ async def fetched(
     level = "read_committed" if committed else "read_uncommitted"
     consumer = SimpleNamespace(_client=SimpleNamespace(send=broker.send), _isolation_level=level)
     guard_fetches(cast(AIOKafkaConsumer, consumer))
-    partitions = [(number, position, size) for number, position in enumerate(positions)]
-    answer = await consumer._client.send(1, FetchRequest(500, 1, 2**20, int(committed), [("frames", partitions)]))
+    found: dict[int, bytes] = {}
+    while missing := [(number, at, size) for number, at in enumerate(positions) if number not in found]:
+        answer = await consumer._client.send(1, FetchRequest(500, 1, 2**20, int(committed), [("frames", missing)]))
+        found |= {one[0]: one[-1] for _, some in answer.topics for one in some}
     return [
-        {r.offset: r.value or undecodable(r.headers) for r in read(found[-1], positions[found[0]]).records}
-        for found in answer.topics[0][1]
+        {r.offset: r.value or undecodable(r.headers) for r in read(found[number], position).records}
+        for number, position in enumerate(positions)
     ]
+
+
+class Gated(Broker):
+    """A broker that answers what is asked about a batch only when it may."""
+
+    def __init__(self) -> None:
+        super().__init__([damaged(good(0, b"a", b"b")), good(2, b"c")], end=3)
+        self.gate = asyncio.Event()
+        consumer = SimpleNamespace(_client=SimpleNamespace(send=self.send), _isolation_level="")
+        guard_fetches(cast(AIOKafkaConsumer, consumer))
+        self._fetch = consumer._client.send
+
+    async def send(self, node: int, request: Any, **options: Any) -> Any:
+        if request.topics[0][1][0][2] != SIZE:
+            await self.gate.wait()
+        return await super().send(node, request, **options)
+
+    async def fetch(self, *positions: tuple[int, int]) -> list[int]:
+        """The partitions of which there are records, each asked for from an offset on."""
+        self.asked = []
+        partitions = [(number, position, SIZE) for number, position in positions]
+        answer = await self._fetch(1, FetchRequest(500, 1, SIZE, 0, [("frames", partitions)]))
+        assert self.version == answer.API_VERSION
+        return [one[0] for _, some in answer.topics for one in some if one[-1]]
+
+
+async def test_a_partition_whose_batch_takes_long_holds_up_no_other() -> None:
+    """It is left out, also of what is asked for next, until its batch has been looked at."""
+    broker = Gated()
+    assert await broker.fetch((0, 0), (1, 2)) == [1]
+    assert await broker.fetch((0, 0), (1, 3)) == []
+    assert broker.asked == [(3, SIZE)]
+    assert await broker.fetch((0, 0)) == []
+    assert broker.asked == []
+    broker.gate.set()
+    assert await broker.fetch((0, 0)) == [0]
+    assert await broker.fetch((0, 2), (1, 2)) == [0, 1]
+
+
+async def test_what_is_found_out_late_is_of_no_use_elsewhere() -> None:
+    """The consumer was told to go on at another offset: it is asked for as ever."""
+    broker = Gated()
+    assert await broker.fetch((0, 0)) == []
+    assert await broker.fetch((0, 2)) == [0]
+    broker.gate.set()
+    assert await broker.fetch((0, 0)) == [0]
+
+
+async def test_an_error_that_is_found_out_late_lets_its_partition_wait() -> None:
+    """As one that is found out at once: others go on, and it is asked for again after a pause."""
+    broker = Gated()
+    assert await broker.fetch((0, 0)) == []
+    broker.error = 6
+    broker.gate.set()
+    await asyncio.sleep(0)
+    assert await broker.fetch((0, 0)) == []
+    broker.error = 0
+    assert await broker.fetch((0, 0), (1, 2)) == [1]
+    async with asyncio.timeout(60):
+        while await broker.fetch((0, 0)) != [0]:
+            pass
 
 
 async def test_other_requests_pass() -> None:
