@@ -41,7 +41,7 @@ _BUSY = "while True: pass"
 class Sizes:
     """So many `lives`, each told to end within `moment_s`; `waiting` frames wait for it at all times.
 
-    That is several times what it judges in a life. The moment of every other life is counted from its first frames,
+    That is several times what it judges in a life. The moment of every other life is counted from its first result,
     that of the others from when it could first be told: cores that are busy enough let none of these begin in time.
     """
 
@@ -92,7 +92,7 @@ async def _measure(sizes: Sizes, folder: Path, broker: KafkaBroker, camera: Rtsp
         coming = asyncio.create_task(_come_and_go(camera, random.Random(sizes.seed)))
         for number in range(sizes.lives):
             worker = await nursery.start()
-            await _live(worker, draw.uniform(0, sizes.moment_s), at_work=number % 2 == 1)
+            await _live(worker, draw.uniform(0, sizes.moment_s), tally if number % 2 else None)
             status = worker.process.returncode
             assert status is not None
             ends[status] += 1
@@ -100,7 +100,7 @@ async def _measure(sizes: Sizes, folder: Path, broker: KafkaBroker, camera: Rtsp
             if status != 0:
                 flaws.append(worker.printed[-2000:])
         load.stop()
-        judged = sum(tally.results_of(camera) for camera in CAMERAS)
+        judged = _judged(tally)
         await sending
         coming.cancel()
         await asyncio.gather(coming, return_exceptions=True)
@@ -128,17 +128,25 @@ async def _measure(sizes: Sizes, folder: Path, broker: KafkaBroker, camera: Rtsp
     ]
 
 
-async def _live(worker: Worker, moment_s: float, *, at_work: bool) -> None:
-    """Until the signal could first be taken in order, or until frames are taken; then to the moment, and to its end."""
+async def _live(worker: Worker, moment_s: float, tally: Tally | None) -> None:
+    """Until the signal could first be taken in order, or until a first result; then to the moment, and to its end."""
+    before = 0 if tally is None else _judged(tally)
 
     def begun() -> bool:
-        return not worker.running or (worker.ready if at_work else bool(worker.logged("listening")))
+        if tally is None:
+            return not worker.running or bool(worker.logged("listening"))
+        return not worker.running or (worker.owns and _judged(tally) > before)
 
     await until(begun, "a worker that has begun")
     await asyncio.sleep(moment_s)
     if worker.running:
         worker.send(signal.SIGTERM)
         await asyncio.wait_for(worker.process.wait(), 120)
+
+
+def _judged(tally: Tally) -> int:
+    """How many frames of Kafka have results."""
+    return sum(tally.results_of(camera) for camera in CAMERAS)
 
 
 def _stream(camera: RtspServer, folder: Path) -> str:
@@ -172,8 +180,7 @@ class _Load:
         picture = jpeg(66, SIZE_PX)
         async with AIOKafkaProducer(bootstrap_servers=self._config.bootstrap_servers) as producer:
             while not self._stopped:
-                results = sum(tally.results_of(camera) for camera in CAMERAS)
-                for _ in range(max(0, self._waiting - (len(self.sent) - results))):
+                for _ in range(max(0, self._waiting - (len(self.sent) - _judged(tally)))):
                     number = len(self.sent)
                     partition = number % len(CAMERAS)
                     camera, frame_id = CAMERAS[partition], f"f{number}"

@@ -8,6 +8,7 @@ import base64
 import random
 import warnings
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated
 
 import cv2
@@ -205,6 +206,11 @@ def shift_of(cells: Cells, scene: Cells) -> tuple[complex, float]:
         The shift as a share of the width, right and, in the imaginary part, down; and the height of the peak, 0 to 1.
     """
     height, width = scene.shape
-    window = cv2.createHanningWindow((width, height), cv2.CV_32F)
+    window = _window(height, width)
     (right, down), response = cv2.phaseCorrelate(scene.astype(np.float32), cells.astype(np.float32), window)
     return complex(right, down) / width, float(response)
+
+
+@cache
+def _window(height: int, width: int) -> npt.NDArray[np.float32]:
+    return np.asarray(cv2.createHanningWindow((width, height), cv2.CV_32F), np.float32)
