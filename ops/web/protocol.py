@@ -1,7 +1,13 @@
-"""HTTP on one connection: uvicorn's protocol, which says at each step what it waits for."""
+"""HTTP on one connection: uvicorn's protocol, which says at each step what it waits for.
+
+A transport hands over up to 256 KiB at once, and parsing them may take a third of a second: a body in chunks of one
+byte is sixty thousand of them. Inspection shares the event loop, so they are parsed a slice at a time, and other work
+is done between.
+"""
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from time import monotonic
 from typing import Any
 
 import h11
@@ -12,6 +18,10 @@ from uvicorn.server import ServerState
 from patchline.ops.web.connections import Connection, Connections, Phase
 
 PIECE_BYTES = 65_536
+SLICE_BYTES = 2048
+"""So much is parsed at once at first; twice as much after each slice that was parsed within `QUICK_S`."""
+QUICK_S, STEP_S = 0.0005, 0.002
+"""Slices are parsed for `STEP_S`, in seconds, before other work of the event loop is due again."""
 
 
 def in_pieces(app: Any) -> Any:
@@ -48,7 +58,9 @@ class LimitedProtocol(H11Protocol):
         self, config: Config, state: ServerState, connections: Connections, connection: Connection, read: bytes = b""
     ) -> None:
         super().__init__(config, state, {})
-        self._counted, self._connection, self._read = connections, connection, read
+        self._counted, self._connection = connections, connection
+        self._unparsed = bytearray(read)
+        self._slice_bytes = SLICE_BYTES
         self._conn: h11.Connection = self.conn
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
@@ -58,22 +70,42 @@ class LimitedProtocol(H11Protocol):
         self._connection.waiting_bytes = transport.get_write_buffer_size
         transport.set_write_buffer_limits(high=PIECE_BYTES)  # of TLS it is eight times as much by default
         self._note()
-        if self._read:  # before anything that comes now, and when the transport reads
-            asyncio.get_running_loop().call_soon(self._begin)
-
-    def _begin(self) -> None:
-        read, self._read = self._read, b""
-        if not self.transport.is_closing():
-            self.data_received(read)
+        if self._unparsed:  # before anything that comes now
+            asyncio.get_running_loop().call_soon(self._parse)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
         super().connection_lost(exc)
+        self._unparsed.clear()
         self._counted.end(self._connection)
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
-        super().data_received(data)
+        waits = bool(self._unparsed)
+        self._unparsed += data
+        if not waits:
+            self._parse()
+
+    def _parse(self) -> None:
+        """Parse a few slices, and go on later where there are more."""
+        end_s = monotonic() + STEP_S
+        begin, before_s = 0, end_s - STEP_S
+        while begin < len(self._unparsed) and (begin == 0 or before_s < end_s) and not self.transport.is_closing():
+            piece = bytes(self._unparsed[begin : begin + self._slice_bytes])
+            begin += len(piece)
+            super().data_received(piece)
+            now_s = monotonic()
+            is_quick = now_s - before_s < QUICK_S
+            self._slice_bytes = min(2 * self._slice_bytes, PIECE_BYTES) if is_quick else SLICE_BYTES
+            before_s = now_s
+        del self._unparsed[:begin]
+        if self.transport.is_closing():
+            self._unparsed.clear()
+        if self._unparsed:
+            self.transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._parse)
+        elif not self.flow.read_paused:
+            self.transport.resume_reading()
         self._note()
 
     def pause_writing(self) -> None:

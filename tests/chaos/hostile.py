@@ -157,6 +157,7 @@ async def _load(target: Target, frames: int, span_s: float, _: int) -> None:
     """Send as many ordinary frames, spread over the span."""
     for _number in range(frames):
         await target.frame()
+        target.places.pop()  # it is none of the hostile ones
         await asyncio.sleep(span_s / frames)
 
 
