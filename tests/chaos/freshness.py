@@ -7,7 +7,7 @@ arrival to its verdict. Twice: live cameras alone, and beside frames that can be
 import asyncio
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
@@ -140,7 +140,7 @@ async def _live(sizes: Sizes, *, beside: bool) -> list[Measured]:
         for number, (name, rate) in enumerate(rates.items())
     ]
     backlog = _Backlog()
-    sources = [*feeds, *([backlog] if beside else [])]
+    sources: list[AsyncIterable[Frame]] = [*feeds, *([backlog] if beside else [])]
     pipeline = Pipeline(sources=sources, engine=_TimedEngine(frame_s), sinks=[], limits=limits, observer=seen)
     running = asyncio.create_task(pipeline.run())
     await asyncio.sleep(sizes.seconds)
