@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
-import torch
 from hypothesis import settings
 
 from tests.services.kafka import KafkaBroker
@@ -18,8 +17,20 @@ from tests.services.prometheus import PrometheusServer
 from tests.services.redis import RedisServer
 from tests.services.rtsp import RtspServer
 
-if not torch.cuda.is_available():
-    os.environ.setdefault("TRITON_INTERPRET", "1")  # read when Triton is first imported, by timm for one
+
+def _before_libraries_are_loaded() -> None:
+    """Set what PyTorch, NumPy, FAISS and Triton read when they are loaded, in every process that a test starts too."""
+    # Threads spin while they wait for each other. Where several processes share the cores, the thread that is waited
+    # for does not run meanwhile: a search took eight times as much of the processor.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # they spin for 2^4 cycles, not for some 25 ms
+    import torch
+
+    if not torch.cuda.is_available():
+        os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+_before_libraries_are_loaded()
 
 # No deadline: how long an example takes says what else the machine does, and no test is about that.
 settings.register_profile("patchline", deadline=None)
@@ -28,6 +39,14 @@ settings.load_profile("patchline")
 SLOW_TESTS = Path(__file__).with_name("slow_tests.txt")
 SLOW_SERVICES = {"kafka", "rtsp_server", "prometheus"}
 """Fixtures that start a server which takes seconds."""
+LONGEST = (
+    "tests/chaos/",
+    "tests/e2e/",
+    "tests/ops/",
+    "tests/engine/bank/test_hostile_stores.py",
+    "tests/engine/search/test_kernel_compilation.py",
+)
+"""Where slow tests take minutes together: whole services, and files of few tests that take long each."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -44,8 +63,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if any(line.replace("::", "/") in within for line in listed) or SLOW_SERVICES & set(_fixtures(item)):
             item.add_marker("slow")
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
-    whole_service = ("tests/chaos/", "tests/e2e/", "tests/ops/")
-    items.sort(key=lambda item: (not (slow[item.path] and item.nodeid.startswith(whole_service)), -slow[item.path]))
+    items.sort(key=lambda item: (not (slow[item.path] and item.nodeid.startswith(LONGEST)), -slow[item.path]))
 
 
 def _fixtures(item: pytest.Item) -> Sequence[str]:
