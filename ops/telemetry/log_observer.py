@@ -107,11 +107,16 @@ class LogObserver(Observer):
         self._log.warning("a crash was found", topic=topic, partition=partition, retried_alone_at_most=frames)
 
     def camera_connected(self, camera: str, connected: bool) -> None:
-        """See `Observer`."""
+        """See `Observer`. One that comes and goes is logged now and then; metrics have each time."""
+        event = "camera connected" if connected else "camera disconnected"
+        key, now = (event, camera), self._clock()
+        if now - self._last.get(key, -REPEAT_AFTER_S) < REPEAT_AFTER_S:
+            return
+        self._last[key] = now
         if connected:
-            self._log.info("camera connected", camera=camera)
+            self._log.info(event, camera=camera)
         else:
-            self._log.warning("camera disconnected", camera=camera)
+            self._log.warning(event, camera=camera)
 
     def alarm(self, event: AlarmEvent) -> None:
         """See `Observer`."""

@@ -264,3 +264,11 @@ def test_a_list_in_the_environment_is_json(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv(name, "/srv/frames")
     (problem,) = read_settings(write(tmp_path, LEAST)).problems
     assert (problem.place, problem.expected) == (f"environment {name}", 'a JSON list such as ["a", "b"]')
+
+
+def test_authorities_of_cameras_are_looked_for(tmp_path: Path) -> None:
+    """A file that is not there is named with its camera."""
+    file = tmp_path / "line.yaml"
+    file.write_text("cameras: {one: {source: rtsp, recipe: r, url: 'rtsps://cam/1', ca_file: nowhere.pem}}\n")
+    problems = {(problem.key, problem.found, problem.expected) for problem in check_settings(file).problems}
+    assert ("cameras.one.ca_file", "no file nowhere.pem", "a PEM file") in problems
