@@ -13,7 +13,7 @@ CHECK_EXAMPLES = examples("patchline check line.yaml", "patchline check line.yam
 def check(
     file: Annotated[Path, typer.Argument(help="Settings file (YAML).", show_default=False)],
     connect: Annotated[
-        bool, typer.Option("--connect", help="Also ask the brokers and Redis whether they answer.")
+        bool, typer.Option("--connect", help="Also ask the brokers, Redis and cameras whether they answer.")
     ] = False,
 ) -> None:
     """Check a settings file, and what it names: banks, recipes, folders.

@@ -12,7 +12,7 @@ from pathlib import Path
 from patchline.engine.errors import PatchlineError
 from patchline.engine.recipe import Backbone
 from patchline.ops.errors import OpsError, Problem, SettingsError
-from patchline.ops.settings.cameras import FolderCamera, KafkaCamera, VideoCamera
+from patchline.ops.settings.cameras import FolderCamera, KafkaCamera, RtspCamera, VideoCamera
 from patchline.ops.settings.contradictions import contradictions, doubts
 from patchline.ops.settings.file import Reading, read_settings
 from patchline.ops.settings.keys import either
@@ -146,6 +146,10 @@ def _files(parts: Parts, reading: Reading) -> Iterator[Problem]:
             yield Problem(reading.place(path), ".".join(path), f"no file {camera.path}", "a video file")
         if isinstance(camera, FolderCamera) and not camera.path.is_dir():
             yield Problem(reading.place(path), ".".join(path), f"no folder {camera.path}", "a folder of images")
+        ca_file = camera.ca_file if isinstance(camera, RtspCamera) else None
+        if ca_file is not None and not ca_file.is_file():
+            path = ("cameras", name, "ca_file")
+            yield Problem(reading.place(path), ".".join(path), f"no file {ca_file}", "a PEM file")
     jsonl = parts.sinks.jsonl if parts.sinks else None
     if jsonl is not None and str(jsonl) != "-" and (jsonl.is_dir() or not jsonl.parent.is_dir()):
         found = f"{jsonl} is a folder" if jsonl.is_dir() else f"no folder {jsonl.parent}"

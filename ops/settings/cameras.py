@@ -87,9 +87,11 @@ class RtspCamera(Section):
     )
     """`rtsp://user:password@host/path`; credentials are never printed."""
     url_file: SecretFile | None = Field(default=None, examples=["/run/secrets/camera-1-url"])
-    """File that holds the URL."""
+    """File that holds the URL; it is read anew at each attempt to connect."""
+    ca_file: Path | None = Field(default=None, examples=["/etc/patchline/cameras-ca.pem"])
+    """PEM file of the authorities that may sign a camera's certificate (`rtsps`); unset: those of this machine."""
     transport: Literal["tcp", "udp"] = "tcp"
-    """How RTSP carries the frames."""
+    """How RTSP carries the frames. `udp` loses packets: pictures until the next keyframe are then not judged."""
     open_timeout_s: float = Field(default=10.0, gt=0, le=600)
     """Time for a connection to come about, in seconds."""
     read_timeout_s: float = Field(default=5.0, gt=0, le=600)

@@ -3,7 +3,15 @@
 | file | holds |
 |---|---|
 | `config` | `CameraConfig`, `FolderConfig` |
-| `video` | `VideoSource`: RTSP and video files, read on a thread of its own |
+| `video` | `VideoSource`: a camera or recording as frames; its reader is a thread of its own |
+| `reader` | `CameraReader`: that thread; it opens, has decoded, opens again, and tells states |
+| `feed` | `Feed`: coded pictures as they arrive; `RtspFeed` |
+| `rtsp/` | RTSP, RTP and the pictures in its packets |
+| `container` | `ContainerFeed`: files, HTTP, HLS, RTMP and V4L2, by FFmpeg's demuxers |
+| `decoder` | `PictureDecoder`: coded pictures to pictures, and which of them are lost |
+| `reconnect` | `Pauses`: when a camera is tried again |
+| `probe` | `probe`: what a camera is, found out by looking at it |
+| `trouble` | `CameraTroubleError`: a state and a sentence of our own |
 | `slot` | `Slot`: where that thread leaves frames for the event loop |
 | `picture_watch` | `PictureWatch`: looks at each picture before it goes to the pipeline |
 | `health` | whether a camera's pictures can be judged: a room of its own |

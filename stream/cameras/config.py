@@ -18,16 +18,20 @@ class CameraConfig:
     name: str
     recipe: str
     url: str = field(repr=False)
-    """`rtsp://…`, or the path of a video file."""
+    """`rtsp://…` or what FFmpeg reads over a network, or the path of a video file."""
+    url_file: Path | None = None
+    """Where the URL is read from, anew at each attempt to connect; it goes before `url`."""
+    ca_file: Path | None = None
+    """Authorities (PEM) that may sign a camera's certificate; None: those of this machine."""
     live: bool | None = None
     """None: live when the URL has a network scheme."""
     transport: Literal["tcp", "udp"] = "tcp"
     open_timeout_s: float = 10.0
     read_timeout_s: float = 5.0
     """A stream silent for this long is opened again."""
-    reconnect_min_s: float = 0.5
-    reconnect_max_s: float = 30.0
-    """Bounds of the exponential pause between attempts to open."""
+    reconnect_min_s: float = 1.0
+    reconnect_max_s: float = 10.0
+    """How often a camera that is away is tried again, and how seldom one that answers and refuses."""
     max_pixels: int = 64_000_000
 
     def __post_init__(self) -> None:

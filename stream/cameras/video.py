@@ -1,53 +1,48 @@
-"""Frames from a camera (RTSP) or a video file, read by PyAV on a thread of its own.
+"""Frames from a camera or a recording, read on a thread of its own.
 
 A live camera cannot be replayed and does not wait. While the engine is busy its freshest frame waits in a slot; the
-frames it replaces are counted as dropped, as are pictures the decoder gave up. A stream that fails, ends or falls
-silent is opened again, with growing pauses. A recording is read to its end, every frame in turn.
+frames it replaces are counted as dropped, as are pictures that were lost or damaged. Whatever is the matter with a
+camera is its state, and it is opened again; nothing of it ends the stream. A recording is read to its end, every frame
+in turn.
 """
 
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from time import monotonic
 from typing import Any
 
-import av
-from av.error import FFmpegError, InvalidDataError
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, sleep_using_event, wait_exponential
-from tenacity.stop import stop_when_event_set
-
+from patchline.engine.types import Image
 from patchline.stream.cameras.config import CameraConfig
 from patchline.stream.cameras.picture_watch import PictureWatch
+from patchline.stream.cameras.reader import CameraReader, DecodedPicture, Told
 from patchline.stream.cameras.slot import Slot
-from patchline.stream.model.errors import DropCause, Reason, SourceError, SourceUnavailableError
+from patchline.stream.model.errors import DropCause, Reason, SourceError
 from patchline.stream.model.frame import Frame
 from patchline.stream.model.observer import Observer
-from patchline.stream.support.redaction import redact_url
 
-_JOIN_S = 2.0
-"""How long closing waits for the reader; one that hangs in the network ends by itself at its timeout."""
+_END_S = 0.15
+"""How long closing waits for the reader. One that hangs in a library ends by itself, or with the process: it is a
+daemon."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Picture:
-    video_frame: Any
+    decoded: DecodedPicture
     frame_id: str
-    time: datetime
-    received_s: float
 
 
 class VideoSource:
     """One camera or recording.
 
-    Frame ids are `camera/start/number` for a live camera, `camera/number` for a recording. The time of a live frame is
-    when it was read; that of a recording's frame as well.
+    Frame ids are `camera/start/number` for a live camera, `camera/number` for a recording. A frame's time is when its
+    last byte was here.
 
     Args:
         config: the camera.
-        observer: told of connections and drops.
+        observer: told of states and drops.
         watch: looks at each picture; one that has a flaw is not judged. None: every picture is.
     """
 
@@ -57,11 +52,21 @@ class VideoSource:
         self._config = config
         self._watch = watch
         self._observer = observer or Observer()
-        self._where = redact_url(config.url)
-        self._stop = threading.Event()
+        self._reader = CameraReader(
+            config,
+            Told(
+                picture=self._hand_over,
+                dropped=lambda cause: self._tell(self._dropped, cause),
+                state=lambda state, detail: self._tell(self._observer.camera_state, config.name, state, detail),
+                connected=lambda up: self._tell(self._observer.camera_connected, config.name, up),
+                retrying=lambda error, attempt: self._tell(
+                    self._observer.retrying, f"camera {config.name}", error, attempt
+                ),
+            ),
+        )
         self._slot: Slot[_Picture] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
+        self._ended = asyncio.Event()
         start = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
         self._id_prefix = f"{config.name}/{start}" if config.is_live else config.name
         self._count = 0
@@ -69,11 +74,8 @@ class VideoSource:
     async def open(self) -> None:
         """Start reading; a camera that is not there yet is waited for."""
         self._loop = asyncio.get_running_loop()
-        self._slot = Slot(self._loop)
-        self._thread = threading.Thread(
-            target=self._read, args=(self._slot,), name=f"camera {self._config.name}", daemon=True
-        )
-        self._thread.start()
+        self._slot = slot = Slot[_Picture](self._loop)
+        threading.Thread(target=self._read, args=(slot,), name=f"camera {self._config.name}", daemon=True).start()
 
     @property
     def live_camera(self) -> str | None:
@@ -101,144 +103,72 @@ class VideoSource:
         """
         if self._slot is None:
             raise SourceError(f"camera {self._config.name!r} is not open")
-        picture = await self._slot.take()
-        if picture is None:
-            raise StopAsyncIteration
-        try:
-            image = await asyncio.to_thread(picture.video_frame.to_ndarray, format="rgb24")
-            flaw = await self._watch.look(image, picture.received_s) if self._watch is not None else None
-        except asyncio.CancelledError:
-            self._dropped(DropCause.SHUTDOWN)
-            raise
-        return Frame(
-            frame_id=picture.frame_id,
-            camera=self._config.name,
-            recipe=self._config.recipe,
-            time=picture.time,
-            received_s=picture.received_s,
-            image=image,
-            flaw=flaw.detail if flaw is not None else None,
-            flaw_reason=flaw.reason if flaw is not None else Reason.MALFORMED_RECORD,
-        )
+        while (picture := await self._slot.take()) is not None:
+            arrived_s = picture.decoded.arrived_s
+            try:
+                image: Image = await asyncio.to_thread(picture.decoded.video_frame.to_ndarray, format="rgb24")
+                flaw = await self._watch.look(image, arrived_s) if self._watch is not None else None
+            except asyncio.CancelledError:
+                self._dropped(DropCause.SHUTDOWN)
+                raise
+            except Exception:
+                self._dropped(DropCause.UNDECODABLE)
+                continue
+            return Frame(
+                frame_id=picture.frame_id,
+                camera=self._config.name,
+                recipe=self._config.recipe,
+                time=picture.decoded.time,
+                received_s=arrived_s,
+                image=image,
+                flaw=flaw.detail if flaw is not None else None,
+                flaw_reason=flaw.reason if flaw is not None else Reason.MALFORMED_RECORD,
+            )
+        raise StopAsyncIteration
 
     async def close(self) -> None:
         """Stop reading; the frame that waits is dropped."""
-        self._stop.set()
-        if self._slot is None or self._thread is None:
+        self._reader.stop()
+        if self._slot is None:
             return
         self._slot.end()
         with contextlib.suppress(SourceError):
             if await self._slot.take() is not None:
                 self._dropped(DropCause.SHUTDOWN)
-        await asyncio.to_thread(self._thread.join, _JOIN_S)
-        await asyncio.sleep(0)  # what the thread still had to tell
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_END_S):
+                await self._ended.wait()
 
     # On the reader's thread from here.
 
     def _read(self, slot: Slot[_Picture]) -> None:
         try:
-            while not self._stop.is_set():
-                with self._open_patiently() as container:
-                    self._tell(self._observer.camera_connected, self._config.name, True)
-                    try:
-                        self._read_pictures(container, slot)
-                        if not self._config.is_live:
-                            break
-                        self._tell_retry(SourceUnavailableError(f"{self._where} ended"), 1)
-                    except FFmpegError as error:
-                        if not self._config.is_live:
-                            raise SourceError(f"{self._where} cannot be read on: {_reason_of(error)}") from None
-                        self._tell_retry(SourceUnavailableError(f"{self._where} failed: {_reason_of(error)}"), 1)
-                    finally:
-                        self._tell(self._observer.camera_connected, self._config.name, False)
-                self._stop.wait(self._config.reconnect_min_s)
+            self._reader.run()
             slot.end()
-        except Exception as error:  # whatever ends this thread must reach the task that waits for frames
-            slot.end(None if self._stop.is_set() else error)
-
-    @contextlib.contextmanager
-    def _open_patiently(self) -> Iterator[Any]:
-        retrying = Retrying(
-            retry=retry_if_exception_type(SourceUnavailableError),
-            wait=wait_exponential(multiplier=self._config.reconnect_min_s, max=self._config.reconnect_max_s),
-            sleep=sleep_using_event(self._stop),
-            stop=stop_when_event_set(self._stop),
-            before_sleep=lambda state: self._tell_retry(_error_of(state), state.attempt_number),
-            reraise=True,
-        )
-        container = retrying(self._open_once)
-        try:
-            yield container
+        except Exception as error:
+            slot.end(None if self._reader.is_stopped else error)
         finally:
-            container.close()
+            self._tell(self._ended.set)
 
-    def _open_once(self) -> Any:
-        config = self._config
-        options: dict[str, str] = (
-            {"rtsp_transport": config.transport} if config.url.startswith(("rtsp:", "rtsps:")) else {}
-        )
-        if config.is_live:
-            options |= {"fflags": "nobuffer", "flags": "low_delay"}
-        try:
-            container = av.open(config.url, options=options, timeout=(config.open_timeout_s, config.read_timeout_s))
-        except FFmpegError as error:
-            # Not chained: the library's message has the whole URL in it.
-            kind = SourceUnavailableError if config.is_live else SourceError
-            raise kind(f"{self._where} cannot be opened: {_reason_of(error)}") from None
-        if not container.streams.video:
-            container.close()
-            raise SourceError(f"{self._where} has no video stream")
-        return container
-
-    def _read_pictures(self, container: Any, slot: Slot[_Picture]) -> None:
-        stream = container.streams.video[0]
-        # Threads across frames hold frames back; only a recording has the time.
-        stream.thread_type = "SLICE" if self._config.is_live else "AUTO"
-        for packet in container.demux(stream):
-            if self._stop.is_set():
-                return
-            height, width = stream.codec_context.height, stream.codec_context.width
-            if height * width > self._config.max_pixels:
-                self._tell(self._dropped, DropCause.TOO_MANY_PIXELS)
-                continue
-            try:
-                video_frames = packet.decode()
-            except InvalidDataError:
-                self._tell(self._dropped, DropCause.UNDECODABLE)
-                continue
-            for video_frame in video_frames:
-                if video_frame.is_corrupt:
-                    self._tell(self._dropped, DropCause.UNDECODABLE)
-                else:
-                    self._hand_over(video_frame, slot)
-
-    def _hand_over(self, video_frame: Any, slot: Slot[_Picture]) -> None:
+    def _hand_over(self, decoded: DecodedPicture) -> None:
+        slot = self._slot
+        if slot is None:
+            return
         self._count += 1
-        picture = _Picture(video_frame, f"{self._id_prefix}/{self._count:06}", datetime.now(UTC), monotonic())
+        picture = _Picture(decoded, f"{self._id_prefix}/{self._count:06}")
         if not self._config.is_live:
-            slot.put_when_free(picture)
+            if not slot.put_when_free(picture):
+                self._tell(self._dropped, DropCause.SHUTDOWN)
         elif slot.put_latest(picture) is not None:
-            self._tell(self._dropped, DropCause.SHUTDOWN if self._stop.is_set() else DropCause.SUPERSEDED)
+            self._tell(self._dropped, DropCause.SHUTDOWN if self._reader.is_stopped else DropCause.SUPERSEDED)
 
     def _tell(self, hook: Any, *arguments: object) -> None:
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(hook, *arguments)
-
-    def _tell_retry(self, error: BaseException, attempt: int) -> None:
-        self._tell(self._observer.retrying, f"camera {self._config.name}", error, attempt)
+            with contextlib.suppress(RuntimeError):  # it closes at this moment
+                self._loop.call_soon_threadsafe(hook, *arguments)
 
     # On the event loop.
 
     def _dropped(self, cause: DropCause) -> None:
         self._observer.frame_received(self._config.name)
         self._observer.frame_dropped(self._config.name, cause)
-
-
-def _reason_of(error: FFmpegError) -> str:
-    # `str(error)` would name the URL with its credentials.
-    return error.strerror or type(error).__name__
-
-
-def _error_of(state: RetryCallState) -> BaseException:
-    error = state.outcome.exception() if state.outcome is not None else None
-    return error or SourceUnavailableError("unknown")

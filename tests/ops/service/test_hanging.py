@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer
 from patchline.engine.inspection.inspector import Inspector
 from patchline.ops.service.service import Service
 from patchline.ops.settings.file import load_settings
+from tests.services.faultcam import FaultCam
 from tests.services.process import free_port
 from tests.stream.waiting import until
 
@@ -120,3 +121,23 @@ async def test_a_reader_of_kafka_that_hangs_is_told_and_an_idle_one_is_not(
     finally:
         service._told_to_stop("SIGTERM")
     assert await running == 0
+
+
+async def test_cameras_that_hang_keep_no_service_from_ending(bank: Path, tmp_path: Path) -> None:
+    """Sixteen that accept a connection and never answer: the service ends in order, long before they would let go."""
+    with FaultCam() as hung:
+        cameras = {
+            f"c{n}": {
+                "source": "rtsp",
+                "recipe": "tile",
+                "url": hung.url(f"c{n}", fault="silent"),
+                "open_timeout_s": 600,
+            }
+            for n in range(16)
+        }
+        service, url = service_of(tmp_path, bank, cameras=cameras)
+        running = asyncio.create_task(service.run())
+        await becomes(url, "/readyz", 200)
+        service._told_to_stop("SIGTERM")
+        async with asyncio.timeout(60):
+            assert await running == 0

@@ -51,7 +51,14 @@ LIMITS = {
     "max_in_flight_bytes": 2**21,
     "decode_threads": 5,
 }
-RTSP = {"source": "rtsp", "recipe": "tile", "transport": "udp", "open_timeout_s": 3.0, "read_timeout_s": 4.0}
+RTSP = {
+    "source": "rtsp",
+    "recipe": "tile",
+    "transport": "udp",
+    "open_timeout_s": 3.0,
+    "read_timeout_s": 4.0,
+    "ca_file": Path("cameras.pem"),
+}
 
 
 @dataclass(frozen=True)
@@ -108,14 +115,22 @@ def _rtsp() -> Case:
     url = "rtsp://u:p@h/1"
     made = RtspCamera.model_validate(RTSP | {"url": url}).to_config("c1", 5000)
     elsewhere = {"name": "c1", "live": True, "max_pixels": 5000, "url": url}
-    return Case(made, RTSP, elsewhere, frozenset({"reconnect_min_s", "reconnect_max_s"}))
+    return Case(made, RTSP, elsewhere, frozenset({"reconnect_min_s", "reconnect_max_s", "url_file"}))
 
 
 def _video() -> Case:
     settings = {"source": "video", "recipe": "tile", "path": "a.mp4"}
     made = VideoCamera.model_validate(settings).to_config("c1", 5000)
     elsewhere = {"name": "c1", "live": False, "max_pixels": 5000, "url": "a.mp4"}
-    live_only = ("transport", "open_timeout_s", "read_timeout_s", "reconnect_min_s", "reconnect_max_s")
+    live_only = (
+        "transport",
+        "open_timeout_s",
+        "read_timeout_s",
+        "reconnect_min_s",
+        "reconnect_max_s",
+        "url_file",
+        "ca_file",
+    )
     return Case(made, settings, elsewhere, frozenset(live_only))
 
 
@@ -160,7 +175,7 @@ def test_every_field_of_a_configuration_is_set_by_its_section(name: str) -> None
         ("kafka", KafkaSettings, {"bootstrap", "dead_letters_topic"}, {"create_topics"}),
         ("limits", LimitSettings, set(), {"drain_s", "max_camera_labels", "watchdog_s"}),
         ("redis", RedisSettings, {"password"}, set()),
-        ("rtsp", RtspCamera, {"line", "runs", "healthy"}, {"source", "url_file", "alarms"}),
+        ("rtsp", RtspCamera, {"line", "runs", "healthy"}, {"source", "alarms"}),
         ("video", VideoCamera, {"path"}, {"source", "alarms"}),
         ("folder", FolderCamera, set(), {"source", "alarms"}),
     ],

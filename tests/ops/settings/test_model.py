@@ -284,3 +284,11 @@ def test_a_port_beyond_the_last_is_said_whole(tmp_path: Path) -> None:
     assert found.expected.startswith("redis://host:port/...")
     assert found.expected.endswith("with a port from 1 to 65,535")
     assert "***" not in found.expected
+
+
+def test_authorities_of_cameras_are_looked_for(tmp_path: Path) -> None:
+    """A file that is not there is named with its camera."""
+    file = tmp_path / "line.yaml"
+    file.write_text("cameras: {one: {source: rtsp, recipe: r, url: 'rtsps://cam/1', ca_file: nowhere.pem}}\n")
+    problems = {(problem.key, problem.found, problem.expected) for problem in check_settings(file).problems}
+    assert ("cameras.one.ca_file", "no file nowhere.pem", "a PEM file") in problems

@@ -47,5 +47,5 @@ def test_what_a_camera_is_unless_told() -> None:
     """The defaults that the settings document; an address is not printed."""
     made = camera(url="rtsp://admin:1234@host/1")
     assert (made.transport, made.open_timeout_s, made.read_timeout_s) == ("tcp", 10.0, 5.0)
-    assert (made.reconnect_min_s, made.reconnect_max_s, made.max_pixels) == (0.5, 30.0, 64_000_000)
+    assert (made.reconnect_min_s, made.reconnect_max_s, made.max_pixels) == (1.0, 10.0, 64_000_000)
     assert "1234" not in repr(made)

@@ -62,11 +62,11 @@ async def test_a_recording_is_read_whole(recording: Path) -> None:
 async def test_a_recording_that_is_not_there_is_named(tmp_path: Path) -> None:
     """A missing file, and one without video, stop the stream with a message."""
     url = str(tmp_path / "missing.mp4")
-    with pytest.raises(SourceError, match=r"missing\.mp4 cannot be opened: No such file"):
+    with pytest.raises(SourceError, match=r"missing\.mp4 is not there"):
         await _run_to_end(VideoSource(CameraConfig(name="c", recipe="plate", url=url)))
     text = tmp_path / "text.mp4"
     text.write_text("no video at all")
-    with pytest.raises(SourceError, match=r"text\.mp4 cannot be opened: Invalid data"):
+    with pytest.raises(SourceError, match=r"text\.mp4 sends what is no video"):
         await _run_to_end(VideoSource(CameraConfig(name="c", recipe="plate", url=str(text))))
 
 
@@ -114,7 +114,7 @@ async def test_a_camera_that_comes_late_or_back_is_read(recording: Path) -> None
             sources=[VideoSource(live(url), observer=seen)], engine=ScriptedEngine(), sinks=[], observer=seen
         )
         running = asyncio.create_task(pipeline.run())
-        await until(lambda: len(seen.retries) >= 2)
+        await until(lambda: len(seen.retries) >= 1)
         assert seen.results == []
         await asyncio.to_thread(server.start_again)
         await until(lambda: len(seen.results) >= 5)
@@ -126,7 +126,7 @@ async def test_a_camera_that_comes_late_or_back_is_read(recording: Path) -> None
         await pipeline.drain(Deadline(10))
         await running
     told = " ".join(f"{what} {error}" for what, error in seen.retries)
-    assert "rtsp://***@127.0.0.1" in told
+    assert "nothing listens at 127.0.0.1" in told
     assert "sesame" not in told
     assert "sesame" not in repr(live(url))
 
