@@ -21,6 +21,7 @@ class PictureDecoder:
 
     def __init__(self, feed: Feed, *, max_pixels: int, live: bool) -> None:
         options = {"err_detect": "explode", "max_pixels": str(max_pixels)}
+        self._live = live
         self._context: Any = feed.context
         if self._context is None:
             self._context = av.CodecContext.create(feed.codec, "r")
@@ -81,7 +82,7 @@ class PictureDecoder:
                 self.lost.append(DropCause.UNDECODABLE)
             else:
                 whole.append((number, frame))
-        if not self.reorders:
+        if self._live and not self.reorders:  # a recording's threads hold pictures back
             if frames:
                 self._give_up(len(self._pending))
             elif len(self._pending) > 1:  # one alone may be the first field of a picture

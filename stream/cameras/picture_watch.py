@@ -17,7 +17,7 @@ SAVE_EVERY_S = 60.0
 """How much of the first hour a process that is killed takes with it."""
 ASK_EVERY_S = 5.0
 """How soon a camera whose references were removed learns anew."""
-Told = Callable[[str, CameraState, str], None]
+TellState = Callable[[str, CameraState, str], None]
 
 
 class PictureWatch:
@@ -32,7 +32,12 @@ class PictureWatch:
     """
 
     def __init__(
-        self, config: HealthConfig, files: ReferenceFiles, lines: Lines, told: Told, observer: Observer | None = None
+        self,
+        config: HealthConfig,
+        files: ReferenceFiles,
+        lines: Lines,
+        told: TellState,
+        observer: Observer | None = None,
     ) -> None:
         self._config, self._files, self._lines, self._told = config, files, lines, told
         self._observer = observer or Observer()

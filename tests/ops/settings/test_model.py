@@ -291,4 +291,4 @@ def test_authorities_of_cameras_are_looked_for(tmp_path: Path) -> None:
     file = tmp_path / "line.yaml"
     file.write_text("cameras: {one: {source: rtsp, recipe: r, url: 'rtsps://cam/1', ca_file: nowhere.pem}}\n")
     problems = {(problem.key, problem.found, problem.expected) for problem in check_settings(file).problems}
-    assert ("cameras.one.ca_file", "no file nowhere.pem", "a PEM file") in problems
+    assert ("cameras.one.ca_file", f"no file {tmp_path / 'nowhere.pem'}", "a PEM file") in problems
