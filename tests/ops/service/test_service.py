@@ -114,7 +114,7 @@ def test_a_signal_ends_the_service_in_order(bank: Path, tmp_path: Path, number: 
     events = [json.loads(line)["event"] for line in log.splitlines()]
     assert events.index("draining") < events.index("no longer taking frames") <= events.index("stopped in order")
     assert "topsecret" not in log
-    assert "127.0.0.1:9/nobody" in log
+    assert "nothing listens at 127.0.0.1:9" in log
 
 
 def test_a_signal_while_starting_ends_the_service(bank: Path, tmp_path: Path) -> None:
