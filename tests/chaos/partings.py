@@ -88,14 +88,17 @@ async def partitions_added(line: Parted) -> None:
 
 
 async def offsets_deleted(line: Parted) -> None:
-    """The group and its offsets are deleted, and it begins as it is told to; brokers refuse while it has members."""
+    """The group and its offsets are deleted; brokers refuse while it has members.
+
+    A group that has read the partitions, as its transactions tell, reads them from their first records, `latest` too.
+    """
     await line.pause()
     request = DeleteGroupsRequest([line.config.group])
     answer = await line.admin._send_request_to_node(1, request)
     ((_, code),) = ((group[0], group[1]) for group in answer.results)
     if (code == 0) == line.running:
         line.said.append(f"the broker answered {code} to deleting the group")
-    if not line.running and line.start == "earliest":
+    if not line.running:
         line.again |= line.kept
         await line.send(6)
     await line.resume()

@@ -2,6 +2,7 @@
 
 import asyncio
 import struct
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -27,6 +28,8 @@ _NOT_YET_THERE = [
     error.errno for error in (LeaderNotAvailableError, NotLeaderForPartitionError, UnknownTopicOrPartitionError)
 ]
 PARTITION = TopicPartition("frames", 0)
+WRITTEN_MS = round(time.time() * 1000)
+"""The time of records: brokers delete those of long ago, at some moment of a test."""
 RawHeaders: TypeAlias = Sequence[tuple[str, bytes | None]]
 
 
@@ -36,7 +39,7 @@ def good(
     codec: int = 0,
     headers: RawHeaders = (("ce_id", b"a"),),
     producer: int = -1,
-    time_ms: int = 1_700_000_000_000,
+    time_ms: int = WRITTEN_MS,
 ) -> bytes:
     """A batch as the library's own producer writes it; with a producer's id it is part of a transaction."""
     of_transaction = int(producer >= 0)
