@@ -1,6 +1,6 @@
 """The cameras that the service opens itself: made from settings, and changed as other settings say."""
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Iterable
 
 from patchline.ops.service.settings_change import SettingsChange
 from patchline.ops.settings.cameras import FolderCamera, RtspCamera, VideoCamera
@@ -42,7 +42,7 @@ class LiveCameras:
 
     def open(self, settings: Settings) -> list[AsyncIterable[Frame]]:
         """The sources of all cameras."""
-        self._sources = self._made(settings)
+        self._sources = self._made(settings, settings.cameras)
         return list(self._sources.values())
 
     async def change(self, settings: Settings, change: SettingsChange, pipeline: Pipeline) -> None:
@@ -56,15 +56,15 @@ class LiveCameras:
             self.board.expect(name)
             self._states.expect(name)
         self._metrics.expect(list(change.added), change.added)
-        made = self._made(settings)
-        new = {name: made[name] for name in (*change.changed, *change.added)}
+        new = self._made(settings, (*change.changed, *change.added))
         self._sources |= new
         await pipeline.change_sources(gone, list(new.values()))
 
-    def _made(self, settings: Settings) -> dict[str, AsyncIterable[Frame]]:
+    def _made(self, settings: Settings, names: Iterable[str]) -> dict[str, AsyncIterable[Frame]]:
         sources: dict[str, AsyncIterable[Frame]] = {}
         health, files = settings.health_configs(), ReferenceFiles(settings.health.folder)
-        for name, camera in settings.cameras.items():
+        for name in names:
+            camera = settings.cameras[name]
             if isinstance(camera, RtspCamera | VideoCamera):
                 watch = None
                 if name in health:

@@ -12,13 +12,14 @@ import msgspec
 import structlog
 from litestar import Response, post
 from litestar.handlers import HTTPRouteHandler
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry
 from watchfiles import awatch
 
 from patchline.ops.errors import Problem, SettingsError
 from patchline.ops.service.preflight import require_settings
 from patchline.ops.service.settings_change import SettingsChange, change_between
 from patchline.ops.settings.model import Settings
+from patchline.ops.telemetry.worker_metrics import ReloadMetrics
 from patchline.ops.web.access import roles
 from patchline.stream.model.identity import Role
 
@@ -56,17 +57,7 @@ class Reloading:
         self._log = structlog.get_logger("patchline")
         self._one_at_a_time = asyncio.Lock()
         self._refused: tuple[str, ...] = ()
-        self._successful = Gauge(
-            "patchline_settings_last_reload_successful",
-            "1 while the settings file is what runs, as far as it was read again",
-            registry=registry,
-        )
-        self._successful.set(1)
-        self._reloads = Counter(
-            "patchline_settings_reloads", "Settings that were read again and differed", ["outcome"], registry=registry
-        )
-        for outcome in ("taken", "refused"):
-            self._reloads.labels(outcome)
+        self._metrics = ReloadMetrics(registry)
 
     async def reload(self) -> ReloadReport:
         """Read the file again, and take what it says or refuse all of it."""
@@ -79,12 +70,12 @@ class Reloading:
             if change.needs_restart:
                 return self._refuse([f"{key}: changes only with a start" for key in change.needs_restart])
             self._refused = ()
-            self._successful.set(1)
+            self._metrics.good()
             if change.is_empty:
                 return ReloadReport()
             await self._apply(settings, change)
             self._settings = settings
-            self._reloads.labels("taken").inc()
+            self._metrics.taken()
             report = ReloadReport(added=change.added, changed=change.changed, removed=change.removed)
             self._log.info("settings changed", added=report.added, changed=report.changed, removed=report.removed)
             return report
@@ -94,8 +85,7 @@ class Reloading:
         if named != self._refused:  # a file that is written in steps is seen several times
             self._log.error("new settings refused, the old ones go on", file=str(self._file), problems=list(named))
         self._refused = named
-        self._successful.set(0)
-        self._reloads.labels("refused").inc()
+        self._metrics.refused()
         return ReloadReport(problems=named)
 
     async def watch(self) -> None:

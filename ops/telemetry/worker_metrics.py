@@ -1,8 +1,8 @@
-"""Metrics of a worker beside the stream: whether its tasks move, and what its HTTP port turns away."""
+"""Metrics of a worker beside the stream: whether its tasks move, its settings, and what its HTTP port turns away."""
 
 from collections.abc import Callable, Iterable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -25,6 +25,40 @@ def http_refusals(causes: Iterable[str], registry: CollectorRegistry) -> Callabl
     for cause in causes:
         refused.labels(str(cause))
     return lambda cause: refused.labels(str(cause)).inc()
+
+
+class ReloadMetrics:
+    """Whether the settings file is what runs.
+
+    Args:
+        registry: where they are shown.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._successful = Gauge(
+            "patchline_settings_last_reload_successful",
+            "1 while the settings file is what runs, as far as it was read again",
+            registry=registry,
+        )
+        self._successful.set(1)
+        self._reloads = Counter(
+            "patchline_settings_reloads", "Settings that were read again and differed", ["outcome"], registry=registry
+        )
+        for outcome in ("taken", "refused"):
+            self._reloads.labels(outcome)
+
+    def good(self) -> None:
+        """The file was read again, and is what runs or what will run at once."""
+        self._successful.set(1)
+
+    def taken(self) -> None:
+        """What the file says runs now, and differs from what ran before."""
+        self._reloads.labels("taken").inc()
+
+    def refused(self) -> None:
+        """What the file says was refused."""
+        self._successful.set(0)
+        self._reloads.labels("refused").inc()
 
 
 class _Silence(Collector):

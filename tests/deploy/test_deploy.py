@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from patchline.ops.telemetry.metrics import Metrics
-from patchline.ops.telemetry.worker_metrics import http_refusals, show_silence
+from patchline.ops.telemetry.worker_metrics import ReloadMetrics, http_refusals, show_silence
 from patchline.ops.web.connections import Refusal
 from patchline.stream.support.heartbeat import Watchdog
 from tests.services.process import REPOSITORY
@@ -82,6 +82,7 @@ def test_every_metric_asked_for_exists() -> None:
     registry = Metrics().registry
     show_silence(Watchdog(1), registry)
     http_refusals(Refusal, registry)
+    ReloadMetrics(registry)
     kinds = {metric.name: metric.type for metric in registry.collect()}
     exposed = {name + ("_total" if kind == "counter" else "") for name, kind in kinds.items()}
     for source in (DASHBOARD, yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text())):

@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry
 
-from patchline.ops.telemetry.worker_metrics import http_refusals, show_silence
+from patchline.ops.telemetry.worker_metrics import ReloadMetrics, http_refusals, show_silence
 from patchline.ops.web.connections import Refusal
 from patchline.stream.support.heartbeat import Watchdog
 
@@ -28,3 +28,24 @@ def test_silence_is_asked_for_when_metrics_are_read() -> None:
     assert engine is not None
     assert 0 < engine < 60
     assert registry.get_sample_value("patchline_task_seconds", {"task": "consumer"}) == 0
+
+
+def test_settings_that_are_refused_show_until_good_ones_are_read() -> None:
+    """Whether or not those change anything."""
+    registry = CollectorRegistry()
+    metrics = ReloadMetrics(registry)
+
+    def shown() -> list[float | None]:
+        return [
+            registry.get_sample_value("patchline_settings_last_reload_successful"),
+            registry.get_sample_value("patchline_settings_reloads_total", {"outcome": "taken"}),
+            registry.get_sample_value("patchline_settings_reloads_total", {"outcome": "refused"}),
+        ]
+
+    assert shown() == [1, 0, 0]
+    metrics.refused()
+    assert shown() == [0, 0, 1]
+    metrics.good()
+    assert shown() == [1, 0, 1]
+    metrics.taken()
+    assert shown() == [1, 1, 1]

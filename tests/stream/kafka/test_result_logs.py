@@ -104,6 +104,7 @@ async def test_each_partition_is_a_log_shared_by_a_group_of_its_own(opened: Open
         "enable_auto_commit": False,
         "auto_offset_reset": "none",
         "isolation_level": "read_committed",
+        "fetch_max_wait_ms": 200,
         "session_timeout_ms": 2000,
         "heartbeat_interval_ms": 500,
         "max_poll_interval_ms": 2**31 - 1,
