@@ -30,6 +30,8 @@ from patchline.stream.model.errors import Reason, UnreadableError
 WALL_S = 120.0
 """An answer that takes longer, on the clock on the wall, never comes."""
 _SPARE_BYTES = 512 * 2**20
+_NICENESS = 5
+"""What looks unusual waits for ordinary frames where cores are short, and is not starved."""
 _PIXEL_BYTES = 24
 """What decoders hold of a pixel at most: coefficients, Pillow's image, and what is made of it."""
 
@@ -243,5 +245,6 @@ def _bound_memory(size_bytes: int, max_pixels: int) -> None:
 
 
 if __name__ == "__main__":
+    os.nice(_NICENESS)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # meant for the worker, whose end ends this process
     _serve(Connection(int(sys.argv[1])))

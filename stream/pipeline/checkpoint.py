@@ -41,7 +41,7 @@ class Lane:
         self.flush_from_s = 0.0
         """When the next flush may begin, by `time.monotonic`."""
         self.settled = 0
-        """Outcomes since the last flush."""
+        """Outcomes that no flush has taken."""
         self.enough = asyncio.Event()
         """Whether the next flush need not wait."""
         self.empty = asyncio.Event()
@@ -170,11 +170,12 @@ class Checkpoint:
                 await asyncio.sleep(0)  # the rest of the batch settles in this iteration of the loop, and goes with it
             finally:
                 lane.flush_due = False
-            lane.flush_from_s, lane.settled = monotonic() + self.interval_s, 0
             lane.enough.clear()
             ready = lane.take_ready()
-            if not ready:
+            if not ready:  # the oldest frame is open still: whoever settles it need not wait for this one
                 return
+            lane.flush_from_s = monotonic() + self.interval_s
+            lane.settled -= len(ready)
             try:
                 async with asyncio.timeout(None) as lane.flush_scope:
                     if not lane.abandoned:

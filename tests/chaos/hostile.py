@@ -39,6 +39,8 @@ from tests.stream.kafka_help import FRAME_BYTES
 
 PARTITIONS = 4
 _PREFIX = "patchline:"
+_REST_S = 1.0
+"""After the last frame of a span: what asks whether tasks answer is no part of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +166,7 @@ async def _load(target: Target, frames: int, span_s: float, _: int) -> None:
 async def _disturb(
     target: Target, probes: Probes, shares: Sequence[Sequence[Kind]], span_s: float, unsent: list[str], number: int
 ) -> None:
-    """Send a share of the kinds, spread over the span; then see whether every task still answers."""
+    """Send a share of the kinds, spread over the span; when that is over, see whether every task still answers."""
     loop = asyncio.get_running_loop()
     begin, kinds = loop.time(), shares[number]
     for at, kind in enumerate(kinds):
@@ -176,6 +178,7 @@ async def _disturb(
         except Exception as error:  # the figure names it
             unsent.append(f"{kind.family} {kind.name} ({type(error).__name__}: {error})"[:300])
         target.kinds |= dict.fromkeys(target.places[before:], f"{kind.family}, {kind.name}")
+    await asyncio.sleep(begin + span_s + _REST_S - loop.time())
     await probes.ask(f"after span {number + 1}")
 
 

@@ -223,6 +223,31 @@ async def test_what_comes_soon_after_a_flush_goes_together() -> None:
     assert flushed[3:] == [["0/6"]]
 
 
+async def test_a_later_frame_that_is_settled_first_delays_no_other() -> None:
+    """Nothing can leave then: it begins no pause, and counts once the oldest is settled."""
+    flushed: list[list[str]] = []
+
+    async def flush(outcomes: Sequence[Outcome]) -> None:
+        flushed.append([o.result.frame_id for o in outcomes])
+
+    checkpoint = Checkpoint(flush, lambda _: None, 1000.0, at_once=100)
+    made = [outcome(0, number) for number in range(5)]
+    entries = [checkpoint.arrive(one.frame) for one in made[:2]]
+    async with asyncio.timeout(20):
+        await checkpoint.settle(entries[1], made[1])
+        assert flushed == []
+        await checkpoint.settle(entries[0], made[0])
+        assert flushed == [["0/0", "0/1"]]
+        # The same after a flush, whose pause all of them would outlast.
+        entries = [checkpoint.arrive(one.frame) for one in made[2:]]
+        settling = [asyncio.create_task(checkpoint.settle(entries[n], made[2 + n])) for n in (2, 1)]
+        await asyncio.sleep(0.05)
+        assert flushed[1:] == []
+        await checkpoint.settle(entries[0], made[2])
+        await asyncio.gather(*settling)
+    assert flushed[1:] == [["0/2", "0/3", "0/4"]]
+
+
 async def test_a_frame_can_wait_until_it_is_the_first_of_its_lane() -> None:
     """It goes on once everything that arrived before it has left, and not when only some has."""
 
