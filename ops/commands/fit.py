@@ -18,7 +18,7 @@ from patchline.ops.commands._backbone import (
 )
 from patchline.ops.commands._options import examples, plain_console, say, say_lines
 from patchline.ops.errors import InputError
-from patchline.ops.offline.fit_options import check_numbers, parse_size, tiles
+from patchline.ops.offline.fit_options import check_folder_to_be, check_numbers, parse_size, tiles
 from patchline.ops.settings.locations import is_url, last_name
 
 if TYPE_CHECKING:
@@ -199,8 +199,10 @@ def fit(
 
     if generations(out):
         raise InputError(f"{out}: holds a memory bank already, and a generation never changes; expected a new folder")
-    if not is_url(out) and Path(out).is_file():
-        raise InputError(f"{out}: is a file; expected a folder, or a name for a new one")
+    if not is_url(out):
+        check_folder_to_be(Path(out), "--out")
+    if overlays is not None:
+        check_folder_to_be(overlays, "--overlays")
     height, width = parse_size(size)
     tiling = tiles(tile, overlap)
     check_numbers(coreset, least_rows, projection, false_reject_rate)

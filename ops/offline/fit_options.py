@@ -1,11 +1,31 @@
 """Options of `patchline fit` as a person writes them: sizes, tiles, shares; what is none is refused by name."""
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from patchline.ops.errors import InputError
 
 if TYPE_CHECKING:
     from patchline.engine.recipe import Tiling
+
+
+def check_folder_to_be(folder: Path, option: str) -> None:
+    """Whether a folder can be made, or written where there is one: told before the work that would fill it.
+
+    Raises:
+        InputError: it cannot; nothing was made.
+    """
+    try:
+        if folder.is_file():
+            raise InputError(f"{option}: {folder} is a file; expected a folder, or a name for a new one")
+        above = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+        if not above.is_dir():
+            raise InputError(f"{option}: {folder} cannot be made: {above} is a file; expected a folder there")
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise InputError(f"{option}: {folder}: {above} cannot be written; expected one that this user may write")
+    except OSError as error:
+        raise InputError(f"{option}: {folder} cannot be made: {error.strerror or error}") from error
 
 
 def parse_size(text: str) -> tuple[int, int]:

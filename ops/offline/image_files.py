@@ -22,6 +22,7 @@ from patchline.stream.model.outcome import Decoded, Outcome, judged, not_inspect
 CAMERA = "files"
 BATCH = 8
 LIMITS = Limits()
+"""Those of the service: a file may have as many bytes as a frame that comes by reference, which is a file too."""
 
 
 def find_images(paths: Sequence[Path], *, recursive: bool = False) -> list[Path]:
@@ -53,7 +54,7 @@ def load_view(path: Path) -> tuple[Image, int]:
     """`load_image`, read-only where the file is grey (see `read_view`), and how many bits a sample has in the file."""
     try:
         payload = path.read_bytes()
-        view = read_view(payload, max_bytes=LIMITS.max_frame_bytes, max_pixels=LIMITS.max_pixels)
+        view = read_view(payload, max_bytes=LIMITS.max_referenced_bytes, max_pixels=LIMITS.max_pixels)
         return view, bits_of(payload)
     except UnreadableError as error:
         raise InputError(f"{path}: {error.detail}") from error
@@ -118,7 +119,7 @@ def _decode(engine: Engine, recipe: str, path: Path) -> tuple[Frame, Decoded | U
     try:
         if flaw is not None:
             raise UnreadableError(Reason.MALFORMED_RECORD, flaw)
-        image = read_image(payload, max_bytes=LIMITS.max_frame_bytes, max_pixels=LIMITS.max_pixels)
+        image = read_image(payload, max_bytes=LIMITS.max_referenced_bytes, max_pixels=LIMITS.max_pixels)
         return frame, Decoded(engine.prepare(recipe, image), (image.shape[0], image.shape[1]))
     except ImageError as error:
         return frame, UnreadableError(Reason.UNSUPPORTED_IMAGE, str(error))

@@ -2,22 +2,29 @@
 
 Thousands of clients may connect and say nothing, or the half of something. A protocol for each of them, and its end
 when it makes room, would take the event loop for as long as some frames do. So the loop only watches their sockets
-until the head of a first request is there, or the first record of a TLS handshake. Of TLS the bytes stay in the kernel,
-which is told how many are waited for (SO_RCVLOWAT), so that the loop is not woken by every one of them.
+until a first request is there, its head and as much of its body as `BODY_BYTES`, or the first record of a TLS
+handshake. Of TLS the bytes stay in the kernel, which is told how many are waited for (SO_RCVLOWAT), so that the loop is
+not woken by every one of them.
 """
 
 import asyncio
 import re
 import socket
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
-from patchline.ops.web.connections import Connection, Connections, Refusal
+from patchline.ops.web.connections import Connection, Connections, Phase, Refusal
 
+BODY_BYTES = 65_536
+"""Of a longer body the rest is read by the protocol: whoever sends so much of one means it."""
 _READ_BYTES = 65_536
 _HEAD_ENDS = re.compile(rb"\n\r?\n")
+_LENGTH = re.compile(rb"\ncontent-length[ \t]*:[ \t]*(\d{1,15})[ \t]*(?=\r?\n)", re.IGNORECASE)
+_ASKS_FIRST = re.compile(rb"\n(?:expect|transfer-encoding)[ \t]*:", re.IGNORECASE)
+"""Who sends it waits for an answer before the body, or says no length."""
 _NO_REQUEST = 0x21
 """No request begins with a byte below it: h11 refuses such a one at once."""
 _TLS_HANDSHAKE, _TLS_HEADER_BYTES, _TLS_LONGEST_RECORD = 22, 5, 2**14
@@ -28,10 +35,10 @@ _TLS_HANDSHAKE, _TLS_HEADER_BYTES, _TLS_LONGEST_RECORD = 22, 5, 2**14
 class _Beginning:
     socket: socket.socket
     connection: Connection
-    head: bytearray = field(default_factory=bytearray)
+    read: bytearray = field(default_factory=bytearray)
     """What has come; of TLS nothing is taken from the kernel."""
     wanted_bytes: int = 1
-    """Of TLS: how many the loop is woken for."""
+    """Of TLS: how many the loop is woken for. Else: how many are waited for, once the head is there."""
 
 
 class FirstBytes:
@@ -40,6 +47,7 @@ class FirstBytes:
     Args:
         connections: where they are counted.
         max_head_bytes: more than this of a head need not be waited for: it is refused.
+        max_body_bytes: nor any of a body that is longer than this.
         tls: whether a TLS handshake is awaited, else the head of a request.
         go_on: given a socket, its connection and what was read of it, when a protocol is needed.
     """
@@ -48,11 +56,13 @@ class FirstBytes:
         self,
         connections: Connections,
         max_head_bytes: int,
+        max_body_bytes: int,
         *,
         tls: bool,
         go_on: Callable[[socket.socket, Connection, bytes], None],
     ) -> None:
-        self._connections, self._max_head_bytes, self._tls, self._go_on = connections, max_head_bytes, tls, go_on
+        self._connections, self._tls, self._go_on = connections, tls, go_on
+        self._max_head_bytes, self._max_body_bytes = max_head_bytes, max_body_bytes
         self._waiting: set[_Beginning] = set()
 
     def wait(self, accepted: socket.socket, connection: Connection) -> None:
@@ -80,12 +90,27 @@ class FirstBytes:
             self._connections.end(beginning.connection)
             self._close(beginning)
             return
-        head = beginning.head
-        looked_at = max(0, len(head) - 2)  # an end may have come in parts
-        head += read
-        if head[0] < _NO_REQUEST or len(head) > self._max_head_bytes or _HEAD_ENDS.search(head, looked_at):
+        looked_at = max(0, len(beginning.read) - 2)  # the head's end may have come in parts
+        beginning.read += read
+        if beginning.connection.phase is Phase.HEAD:
+            beginning.wanted_bytes = self._wanted_bytes(beginning.read, looked_at)
+            if len(beginning.read) < beginning.wanted_bytes < sys.maxsize:
+                self._connections.note(beginning.connection, Phase.BODY, waits_for_peer=True)
+        if len(beginning.read) >= beginning.wanted_bytes:
             self._forget(beginning)
-            self._go_on(beginning.socket, beginning.connection, bytes(head))
+            self._go_on(beginning.socket, beginning.connection, bytes(beginning.read))
+
+    def _wanted_bytes(self, read: bytearray, looked_at: int) -> int:
+        """How much of a request must be there before it is answered; `sys.maxsize` while its head is not."""
+        if read[0] < _NO_REQUEST:
+            return 0
+        end = _HEAD_ENDS.search(read, looked_at)
+        if end is None:
+            return 0 if len(read) > self._max_head_bytes else sys.maxsize
+        lengths = _LENGTH.findall(read, 0, end.end())
+        if len(lengths) != 1 or _ASKS_FIRST.search(read, 0, end.end()) or int(lengths[0]) > self._max_body_bytes:
+            return 0
+        return end.end() + min(int(lengths[0]), BODY_BYTES)
 
     def _heard_tls(self, beginning: _Beginning) -> None:
         try:

@@ -43,6 +43,7 @@ class Listener:
     Args:
         app: what answers.
         limits: what connections may take.
+        max_body_bytes: a longer body is refused by the application as soon as its length is known.
         tls: speaks HTTPS where given.
         refused: told of each connection that is ended or turned away.
     """
@@ -52,13 +53,14 @@ class Listener:
         app: Any,
         limits: HttpLimits,
         *,
+        max_body_bytes: int = 2**20,
         tls: ssl.SSLContext | None = None,
         refused: Callable[[Refusal], None] = lambda _: None,
     ) -> None:
         self._limits, self._tls = limits, tls
         self.connections = Connections(limits, refused)
         self._beginning = FirstBytes(
-            self.connections, limits.max_head_bytes, tls=tls is not None, go_on=self._start_serving
+            self.connections, limits.max_head_bytes, max_body_bytes, tls=tls is not None, go_on=self._start_serving
         )
         self._config = Config(
             in_pieces(app),

@@ -72,7 +72,7 @@ class HttpServer:
         self._tls = tls
         self.app = _application([*_probes(registry, readiness, remark, health), *routes], max_body_bytes)
         asgi = Authenticated(_with_head(self.app), tokens or Tokens(), UNASKED)
-        self._listener = Listener(asgi, limits or limits_of(), tls=tls, refused=refused)
+        self._listener = Listener(asgi, limits or limits_of(), max_body_bytes=max_body_bytes, tls=tls, refused=refused)
 
     @property
     def port(self) -> int:

@@ -1,9 +1,12 @@
 """Sizes, tiles and shares as a person writes them."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from patchline.ops.errors import InputError
-from patchline.ops.offline.fit_options import check_numbers, parse_size, tiles
+from patchline.ops.offline.fit_options import check_folder_to_be, check_numbers, parse_size, tiles
 
 
 @pytest.mark.parametrize(("text", "size_px"), [("224", (224, 224)), ("320x224", (320, 224)), ("32X4096", (32, 4096))])
@@ -45,3 +48,25 @@ def test_numbers_out_of_range_are_refused(numbers: tuple[float, int, int | None,
     check_numbers(1.0, 0, None, 0.05)
     with pytest.raises(InputError, match=told):
         check_numbers(*numbers)
+
+
+def test_a_folder_that_can_be_made_is_taken_and_not_made(tmp_path: Path) -> None:
+    """Also one that is there, and one several folders deep."""
+    check_folder_to_be(tmp_path, "--out")
+    check_folder_to_be(tmp_path / "a" / "b", "--out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file in its place or above it, a name that is too long, and a folder that may not be written."""
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(InputError, match=r"^--out: .*file is a file; expected a folder, or a name for a new one$"):
+        check_folder_to_be(file, "--out")
+    with pytest.raises(InputError, match=r"^--out: .*bank cannot be made: .*file is a file; expected a folder there$"):
+        check_folder_to_be(file / "banks" / "bank", "--out")
+    with pytest.raises(InputError, match=r"^--out: .* cannot be made: File name too long$"):
+        check_folder_to_be(tmp_path / ("x" * 300), "--out")
+    monkeypatch.setattr(os, "access", lambda place, _: place != tmp_path)
+    with pytest.raises(InputError, match=r"^--overlays: .* cannot be written; expected one that this user may "):
+        check_folder_to_be(tmp_path / "new", "--overlays")

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 import pytest
 
 from patchline.ops.web.connections import Refusal
+from patchline.ops.web.first_bytes import BODY_BYTES
 from tests.ops.web.test_listener import ASK, LIMITS, closed, serving
 from tests.services.certificates import Certificates
 from tests.stream.waiting import until
@@ -96,3 +97,59 @@ async def test_what_cannot_become_a_request_is_refused_at_once(given: bytes) -> 
         assert (await reader.read()).startswith(b"HTTP/1.1 400 ")
         writer.close()
         assert not served.refused
+
+
+def post(body: bytes, length: int | None = None, more: bytes = b"") -> bytes:
+    head = b"POST /feedback HTTP/1.1\r\nhost: h\r\nContent-Length: %d\r\n" % (len(body) if length is None else length)
+    return head + more + b"\r\n" + body
+
+
+async def test_a_body_is_waited_for_without_a_protocol() -> None:
+    """Up to so many bytes of it; then, and where it is whole, the request is answered."""
+    async with serving() as served, AsyncExitStack() as stack:
+        reader, writer = await served.connect()
+        stack.callback(writer.close)
+        for part in (post(b"", 9), b"1234", b"5678"):
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(0.02)
+        assert not served.listener._state.connections
+        assert not served.asked
+        writer.write(b"9" + ASK)
+        for _ in range(2):
+            assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200 ")
+        _, longer = await served.connect()
+        stack.callback(longer.close)
+        longer.write(post(b"x" * BODY_BYTES, BODY_BYTES + 1))
+        await until(lambda: served.asked == ["/feedback", "/healthz", "/feedback"])
+
+
+async def test_a_body_that_never_comes_is_given_up() -> None:
+    """In the time of a body."""
+    async with serving() as served:
+        reader, writer = await served.connect()
+        writer.write(post(b"1234", 9))
+        assert await reader.read() == b""
+        writer.close()
+        assert served.refused == {Refusal.BODY: 1}
+        assert not served.asked
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        post(b"", 2**20 + 1),
+        post(b"", 9, more=b"Expect: 100-continue\r\n"),
+        post(b"", 9, more=b"content-length: 9\r\n"),
+        post(b"", 0),
+        b"POST / HTTP/1.1\r\nhost: h\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ],
+    ids=["too long", "asks first", "two lengths", "of nothing", "in chunks"],
+)
+async def test_whose_body_need_not_be_waited_for_is_answered_at_once(request_: bytes) -> None:
+    """The protocol and the application see it while nothing of the body has come."""
+    async with serving() as served:
+        _, writer = await served.connect()
+        writer.write(request_)
+        await until(lambda: len(served.asked) == 1)
+        writer.close()
