@@ -143,6 +143,11 @@ class FirstBytes:
     def _close(self, beginning: _Beginning) -> None:
         self._forget(beginning)
         beginning.socket.close()
+        beginning.connection.abort = _nothing  # else they hold one another, and thousands wait for a full collection
+
+
+def _nothing() -> None:
+    pass
 
 
 def _record_bytes(seen: bytes) -> int:

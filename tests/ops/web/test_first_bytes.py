@@ -1,7 +1,9 @@
 """Connections of which nothing has come yet that could be answered."""
 
 import asyncio
+import gc
 import ssl
+import weakref
 from contextlib import AsyncExitStack
 
 import pytest
@@ -86,6 +88,27 @@ async def test_who_leaves_again_is_forgotten(pem: Certificates, tls: bool) -> No
             writer.close()
         await until(lambda: len(served.listener.connections) == 0)
         assert served.refused == ({Refusal.HANDSHAKE: 3} if tls else {})
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
+async def test_what_has_ended_leaves_nothing_to_collect(pem: Certificates, tls: bool) -> None:
+    """Whether its peer left or it made room: a full collection of thousands would hold up inspection."""
+    async with serving(pem if tls else None) as served:
+        gc.collect()
+        gc.disable()
+        try:
+            clients = [await served.connect(tls=False) for _ in range(LIMITS.max_connections)]
+            await until(lambda: len(served.listener.connections) == LIMITS.max_connections)
+            known = [weakref.ref(connection) for connection in served.listener.connections]
+            clients += [await served.connect(tls=False) for _ in range(4)]
+            await until(lambda: served.refused[Refusal.MADE_ROOM] == 4)
+            for _, writer in clients:
+                writer.close()
+            await until(lambda: len(served.listener.connections) == 0)
+            await asyncio.sleep(0)
+            assert [each() for each in known if each() is not None] == []
+        finally:
+            gc.enable()
 
 
 @pytest.mark.parametrize("given", [b"\x00\x01", b"y" * (LIMITS.max_head_bytes + 1)], ids=["no-text", "too-long"])
