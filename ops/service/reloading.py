@@ -92,10 +92,16 @@ class Reloading:
         """Read again whenever the file, or what its name leads to, has changed; until cancelled.
 
         The folder is watched and not the file: editors put another file in its place, and Kubernetes turns the link
-        that the file's folder is.
+        that the file's folder is, whose name begins with two dots. Results and logs may lie in the same folder: what
+        else is written there is passed over.
         """
         wanted = _state_of(self._file)
-        async for _ in awatch(self._file.absolute().parent, recursive=False, force_polling=None):
+        file = self._file.absolute()
+
+        def matters(_: object, path: str) -> bool:
+            return (name := Path(path).name) == file.name or name.startswith("..")
+
+        async for _ in awatch(file.parent, watch_filter=matters, recursive=False, force_polling=None):
             if (found := await asyncio.to_thread(_state_of, self._file)) != wanted:
                 wanted = found
                 await self.reload()

@@ -22,7 +22,7 @@ from patchline.stream.support.redaction import Redactor
 
 Format = Literal["auto", "console", "json"]
 _TRACES = ("exception", "stack")
-NOISY = ("aiokafka", "uvicorn", "httpx", "httpcore", "matplotlib", "PIL", "libav", "py.warnings")
+NOISY = ("aiokafka", "uvicorn", "httpx", "httpcore", "matplotlib", "PIL", "libav", "py.warnings", "watchfiles")
 MAX_VALUE_CHARACTERS = 2_000
 MAX_TRACE_CHARACTERS = 20_000
 """The longest text in a field of a line, and the longest traceback."""

@@ -1,5 +1,6 @@
 """Settings that change while the service runs: taken or refused as one, and what is not touched loses no frame."""
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -11,7 +12,11 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry
 
+from patchline.ops.service import reloading
+from patchline.ops.service.settings_change import SettingsChange
+from patchline.ops.settings.model import Settings
 from tests.ops.conftest import PATCHLINE
 from tests.ops.service.test_service import write_settings
 
@@ -85,6 +90,44 @@ def wait_for_engineer(line: Line) -> None:
             pass
         time.sleep(0.1)
     raise AssertionError(line.process.communicate())
+
+
+async def test_what_else_is_written_in_the_folder_wakes_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results and logs may lie beside the settings: a line for each change there would be a change again."""
+    looks: list[Path] = []
+
+    def state_of(file: Path) -> tuple[object, ...]:
+        looks.append(file)
+        return ()
+
+    async def apply(_: Settings, __: SettingsChange) -> None:
+        raise AssertionError("nothing changed")
+
+    monkeypatch.setattr(reloading, "_state_of", state_of)
+    file = tmp_path / "patchline.yaml"
+    file.touch()
+    settings = Settings.model_validate({"recipes": {"tile": {"bank": "tile"}}, "cameras": {}})
+    watching = asyncio.create_task(reloading.Reloading(file, settings, apply, CollectorRegistry()).watch())
+
+    async def look(more: int) -> None:
+        async with asyncio.timeout(30):
+            while len(looks) < more:
+                file.touch()
+                await asyncio.sleep(0.2)
+
+    await look(2)
+    await asyncio.sleep(0.5)  # for what is under way
+    before = len(looks)
+    for number in range(10):
+        (tmp_path / "log.txt").write_text(str(number))
+        await asyncio.sleep(0.1)
+    assert len(looks) == before
+    (tmp_path / "..data").touch()
+    async with asyncio.timeout(30):
+        while len(looks) == before:
+            await asyncio.sleep(0.05)
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)
 
 
 def test_cameras_come_and_go_and_what_is_not_touched_loses_no_frame(line: Line, camera_url: str) -> None:
