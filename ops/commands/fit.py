@@ -201,8 +201,6 @@ def fit(
         raise InputError(f"{out}: holds a memory bank already, and a generation never changes; expected a new folder")
     if not is_url(out):
         check_folder_to_be(Path(out), "--out")
-    if overlays is not None:
-        check_folder_to_be(overlays, "--overlays")
     height, width = parse_size(size)
     tiling = tiles(tile, overlap)
     check_numbers(coreset, least_rows, projection, false_reject_rate)

@@ -68,5 +68,5 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path, monkeypatch: py
     with pytest.raises(InputError, match=r"^--out: .* cannot be made: File name too long$"):
         check_folder_to_be(tmp_path / ("x" * 300), "--out")
     monkeypatch.setattr(os, "access", lambda place, _: place != tmp_path)
-    with pytest.raises(InputError, match=r"^--overlays: .* cannot be written; expected one that this user may "):
-        check_folder_to_be(tmp_path / "new", "--overlays")
+    with pytest.raises(InputError, match=r"^--out: .* cannot be written; expected one that this user may "):
+        check_folder_to_be(tmp_path / "new", "--out")
