@@ -4,17 +4,10 @@ import pytest
 
 from patchline.stream.kafka.batches import waiting
 from patchline.stream.kafka.batches.waiting import PATIENCE_S, PAUSE_S, WaitingPartitions
+from tests.stream.waiting import Clock
 
 ASKED = [("frames", [(0, 7, 1000), (1, 3, 1000)]), ("feedback", [(0, 2, 1000)])]
 WITHOUT = [("frames", [(1, 3, 1000)]), ("feedback", [(0, 2, 1000)])]
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -34,7 +27,7 @@ def test_one_that_waits_is_asked_for_after_a_pause_and_all_others_at_once(clock:
     assert waits.due(ASKED) == WITHOUT
     waits.wait(("feedback", 0), 2, "nothing comes")
     assert waits.due(ASKED) == WITHOUT[:1]
-    clock.now += PAUSE_S
+    clock.now_s += PAUSE_S
     assert waits.due(ASKED) == ASKED
 
 
@@ -54,12 +47,12 @@ def test_after_a_while_what_lay_before_the_end_is_given_up(clock: Clock) -> None
     """The end is that of the moment when it began to wait: what was written since may still be read."""
     waits = WaitingPartitions()
     assert waits.wait(("frames", 0), 7, "nothing comes", 9) == 7
-    clock.now += PATIENCE_S - 0.1
+    clock.now_s += PATIENCE_S - 0.1
     assert waits.wait(("frames", 0), 7, "nothing comes", 20) == 7
-    clock.now += 0.1
+    clock.now_s += 0.1
     assert waits.wait(("frames", 0), 7, "nothing comes", 30) == 9
     assert waits.wait(("frames", 0), 9, "nothing comes", 30) == 9, "from another offset it waits anew"
-    clock.now += PATIENCE_S
+    clock.now_s += PATIENCE_S
     assert waits.wait(("frames", 0), 9, "nothing comes") == 30
 
 
@@ -69,9 +62,9 @@ def test_those_that_wait_for_long_are_told_of_by_topic(clock: Clock) -> None:
     waits.wait(("frames", 1), 3, "of 1")
     waits.wait(("frames", 0), 7, "older")
     waits.wait(("feedback", 0), 2, "of feedback")
-    clock.now += 2 * PATIENCE_S
+    clock.now_s += 2 * PATIENCE_S
     assert waits.long("frames") == []
-    clock.now += 0.1
+    clock.now_s += 0.1
     waits.wait(("frames", 0), 7, "of 0")
     waits.wait(("frames", 2), 0, "of 2")
     assert waits.long("frames") == ["of 0", "of 1"]
